@@ -1,0 +1,232 @@
+"""The only place where arguments are checked and converted.
+
+Every error of the interface has one type and one form: the argument, what was
+expected, in symbols, and what came.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss.kernels import sampling
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+FLOAT_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class ArgumentError(ValueError):
+    """An argument that cannot be used: its name, what was expected, and what came."""
+
+
+def fail(name: str, expected: str, got: object) -> NoReturn:
+    """Raise the error of the interface."""
+    raise ArgumentError(f"{name}: expected {expected}, got {got}")
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return `value` as an int in [low, high]."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        fail(name, "an integer", repr(value))
+    if number < low:
+        fail(name, f"at least {low}", number)
+    if high is not None and number > high:
+        fail(name, f"at most {high}", number)
+    return number
+
+
+def optional_integer(name: str, value: Any) -> int | None:
+    """Return any integer, or None."""
+    return None if value is None else integer(name, value, -(2**63), 2**63 - 1)
+
+
+def number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return a finite real number; not negative, with `positive`."""
+    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+        fail(name, "a finite number", repr(value))
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        fail(name, "a finite number", repr(value))
+    if not np.isfinite(result) or (positive and result < 0):
+        fail(name, "a finite number" + " >= 0" * positive, repr(value))
+    return result
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a bool, and take nothing else for one."""
+    if not isinstance(value, (bool, np.bool_)):
+        fail(name, "True or False", repr(value))
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Any) -> str:
+    """Return `value`, which is one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        fail(name, "one of " + ", ".join(map(repr, choices)), repr(value))
+    return value
+
+
+def _shape(array: NDArray[Any]) -> str:
+    return "shape (" + ", ".join(map(str, array.shape)) + "," * (array.ndim == 1) + ")"
+
+
+def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbols: str) -> None:
+    """Compare a shape; None stands for any length."""
+    if array.ndim != len(shape) or any(
+        want is not None and want != have for want, have in zip(shape, array.shape, strict=True)
+    ):
+        values = ", ".join("any" if want is None else str(want) for want in shape)
+        fail(name, f"shape ({symbols}) = ({values})", _shape(array))
+
+
+def real(name: str, value: Any) -> Floats:
+    """Return an array of float32 or float64, copied only where a kernel needs it."""
+    array = np.asarray(value)
+    if array.dtype not in FLOAT_TYPES:
+        fail(name, "float32 or float64 numbers", array.dtype)
+    return np.ascontiguousarray(array)
+
+
+def inputs(value: Any) -> Floats:
+    """Return activations, (batch_size, dim)."""
+    array = real("inputs", value)
+    shaped("inputs", array, (None, None), "batch_size, dim")
+    return array
+
+
+def _position(flat: int, shape: tuple[int, ...]) -> str:
+    index = np.unravel_index(flat, shape)
+    return "[" + ", ".join(str(int(i)) for i in index) + "]"
+
+
+def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
+    """Require every id to be in [0, stop), and name the first that is not."""
+    outside = sampling.first_outside(ids.reshape(-1), stop)
+    if outside >= 0:
+        value = ids.reshape(-1)[outside]
+        where = _position(outside, ids.shape)
+        fail(name, f"ids in [0, {symbol}) = [0, {stop})", f"{value} at {name}{where}")
+
+
+def ids(name: str, value: Any) -> Integers:
+    """Return integers as a contiguous int64 array of any shape."""
+    array = np.asarray(value)
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        fail(name, "integers", array.dtype)
+    if array.dtype == np.uint64 and array.size and array.max() > np.uint64(2**63 - 1):
+        fail(name, "ids below 2**63", array.max())
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def labels(
+    value: Any, batch_size: int, num_true: int | None, num_classes: int
+) -> Integers:
+    """Return labels, (batch_size, num_true); -1 or a mask marks an absent one."""
+    masked = isinstance(value, np.ma.MaskedArray)
+    mask = np.ma.getmaskarray(value) if masked else None
+    array = ids("labels", np.ma.getdata(value) if masked else value)
+    shaped("labels", array, (batch_size, num_true), "batch_size, num_true")
+    if mask is not None:
+        array = np.where(mask, -1, array)
+    if sampling.first_outside(array.reshape(-1), num_classes) < 0:
+        return array
+    present = array != -1
+    in_range("labels", np.where(present, array, 0), num_classes, "num_classes")
+    empty = np.flatnonzero(~present.any(axis=1))
+    if empty.size:
+        fail("labels", "at least one label in each row", f"none in labels[{empty[0]}]")
+    return array
+
+
+def true_classes(value: Any, num_true: int | None, range_max: int) -> Integers:
+    """Return a sampler's labels, (batch_size, num_true), none of them absent."""
+    array = ids("true_classes", value)
+    shaped("true_classes", array, (None, num_true), "batch_size, num_true")
+    in_range("true_classes", array, range_max, "range_max")
+    return array
+
+
+def counts(name: str, value: Any, length: int | None, symbol: str) -> NDArray[np.float64]:
+    """Return occurrence counts: finite, not negative, not all zero."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        fail(name, "numbers", array.dtype)
+    shaped(name, array, (length,), symbol)
+    array = array.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if bad.size:
+        fail(name, "finite numbers >= 0", f"{array[bad[0]]} at {name}[{bad[0]}]")
+    if not np.any(array > 0):
+        fail(name, "a positive number among them", "none")
+    return array
+
+
+def expected_counts(name: str, array: Floats, ids: Integers) -> None:
+    """Require positive, finite counts where `ids` marks no absent class."""
+    if not array.size or (array.min() > 0 and array.max() < np.inf):
+        return
+    bad = np.flatnonzero(~((array > 0) & (array < np.inf)) & (ids >= 0))
+    if bad.size:
+        where = _position(int(bad[0]), array.shape)
+        fail(
+            name,
+            "finite counts > 0 (a class that the sampler never draws has no log-Q correction)",
+            f"{array.flat[bad[0]]} at {name}{where}, class {ids.flat[bad[0]]}",
+        )
+
+
+def unique_ids(name: str, value: Any, stop: int) -> Integers:
+    """Return ids in [0, stop), ascending, without repetitions."""
+    array = np.unique(ids(name, value))
+    in_range(name, array, stop, "range_max")
+    return array
+
+
+def trainable(name: str, value: Any, shape: tuple[int | None, ...], symbols: str) -> Floats:
+    """Return the caller's own array, which a kernel can update in place."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+        got = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        fail(name, "a float32 ndarray, to be updated in place", got)
+    shaped(name, value, shape, symbols)
+    if not value.flags.c_contiguous or not value.flags.writeable:
+        got = "a read-only one" if value.flags.c_contiguous else "one that is not contiguous"
+        fail(name, "a C-contiguous, writeable array, to be updated in place", got)
+    return value
+
+
+def _first_bad(array: Floats) -> tuple[int, float] | None:
+    flat = array.reshape(-1)
+    bad = np.flatnonzero(~np.isfinite(flat))
+    return (int(bad[0]), float(flat[bad[0]])) if bad.size else None
+
+
+def explain_loss(loss: Floats, parts: list[tuple[str, Floats, Integers | None]]) -> NoReturn:
+    """Say which of the arrays a batch reached made its loss NaN or infinite.
+
+    `parts` are (name, array, ids): the rows `ids` of an array, or all of it.
+    """
+    for name, array, rows in parts:
+        reached = array if rows is None else np.unique(rows[rows >= 0])
+        for row in range(len(array)) if rows is None else reached:
+            bad = _first_bad(np.atleast_1d(array[row]))
+            if bad is not None:
+                column = f", {bad[0]}" if array.ndim > 1 else ""
+                fail(name, "finite numbers", f"{bad[1]} at {name}[{row}{column}]")
+    example = int(np.flatnonzero(~np.isfinite(loss))[0])
+    fail(
+        "inputs, weights",
+        "logits that the type can hold",
+        f"a loss of {loss[example]} for example {example}, from finite numbers",
+    )

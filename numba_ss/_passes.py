@@ -1,0 +1,232 @@
+"""The forward and backward pass of a batch, over arrays that were checked.
+
+This module allocates, splits the work and calls the kernels; `losses` and `layer`
+stand on it. The numbers it returns depend on shapes and values alone, not on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from numba_ss.kernels import batch, ranking
+from numba_ss.kernels.batch import BLOCK
+from numba_ss.kernels.ranking import CLASSES
+from numba_ss.kernels.threads import get_num_threads
+from numba_ss.kernels.tile import LANES, ROWS
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+# Numbers in the array of probabilities: above it a batch is taken in parts. 16 MB of
+# float32 stay in the last-level cache of a server.
+_PROBABILITIES = 2**22
+# Parts of the classes whose sums are added up in order, whatever the threads.
+_PARTS = 64
+# Examples of one walk over all classes; more would need more memory, not less time.
+EXAMPLES = 1024
+
+
+class Workspace:
+    """Buffers that are kept from one call to the next, and grow when they have to."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, NDArray[Any]] = {}
+        self._buffers: dict[str, NDArray[Any]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array whose content is undefined, but finite where untouched."""
+        view = self._views.get(name)
+        if view is not None and view.shape == shape and view.dtype == dtype:
+            return view
+        size = int(np.prod(shape))
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size or buffer.dtype != dtype:
+            buffer = self._buffers[name] = np.zeros(size, dtype)
+        view = self._views[name] = buffer[:size].reshape(shape)
+        return view
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def padded(dim: int) -> int:
+    """Return the length of a padded row: whole vectors, an odd number of cache lines.
+
+    With an even number of lines the rows would compete for half of the cache's sets.
+    """
+    lines = -(-_round_up(dim, LANES) // 16)
+    return 16 * (lines | 1)
+
+
+class Batch(NamedTuple):
+    """What a pass computed, in buffers of its workspace; rows may be padded.
+
+    With C private columns: `loss` (batch_size,), `coefficients` (batch_size, C) the
+    gradient of the private logits, `x` the inputs, `grad_inputs`, and `grad_rows` and
+    `grad_offsets` the gradients of the candidates' rows and biases.
+    """
+
+    loss: Floats
+    coefficients: Floats
+    x: Floats
+    grad_inputs: Floats
+    grad_rows: Floats
+    grad_offsets: Floats
+
+
+def sampled_pass(
+    workspace: Workspace, table: Floats, ids: Integers, weights: Floats, biases: Floats,
+    columns: Integers, column_log_q: Floats, num_true: int, candidates: Integers,
+    log_q: Floats, hits: NDArray[np.int32], grad_loss: Floats, logistic: bool,
+) -> Batch:  # fmt: skip
+    """Compute losses and gradients over private and shared columns.
+
+    The inputs are the rows `ids` of `table`; `columns` (batch_size, C) are each
+    example's own classes, the first `num_true` its labels, -1 absent; `candidates` are
+    shared. `hits` (batch_size, any) are the positions of candidates that an example
+    does not count, -1 for none.
+    """
+    batch_size, dim, dtype = len(ids), weights.shape[1], weights.dtype
+    stride, num_rows = padded(dim), _round_up(len(candidates), ROWS)
+    num_blocks = -(-batch_size // BLOCK)
+    group = min(num_blocks, max(1, _PROBABILITIES // (BLOCK * max(num_rows, 1))))
+    threads = get_num_threads()
+
+    rows = workspace.array("rows", (num_rows, stride), dtype)
+    offsets = workspace.array("offsets", (num_rows,), dtype)
+    x = workspace.array("x", (num_blocks * BLOCK, stride), dtype)
+    xt = workspace.array("xt", (threads, _round_up(dim, LANES), BLOCK), dtype)
+    scratch = workspace.array("scratch", (threads, 3, BLOCK), dtype)
+    probabilities = workspace.array("probabilities", (group * num_rows, BLOCK), dtype)
+    coefficients = workspace.array("coefficients", columns.shape, dtype)
+    loss = workspace.array("loss", (batch_size,), dtype)
+    grad_inputs = workspace.array("grad_inputs", (num_blocks * BLOCK, stride), dtype)
+    grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
+    grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
+
+    if num_rows:
+        batch.pack_candidates(weights, biases, candidates, log_q, threads, rows, offsets)
+    for start in range(0, batch_size, group * BLOCK):
+        stop = min(start + group * BLOCK, batch_size)
+        batch.forward(
+            start, stop, table, ids, weights, biases, columns, column_log_q, num_true, rows,
+            offsets, grad_loss, hits, logistic, min(threads, -(-(stop - start) // BLOCK)), x,
+            xt, scratch, probabilities, coefficients, loss, grad_inputs,
+        )  # fmt: skip
+        if num_rows:
+            batch.grad_candidates(
+                start, stop, x, dim, probabilities, start > 0, threads, grad_rows, grad_offsets
+            )
+    return Batch(loss, coefficients, x, grad_inputs, grad_rows, grad_offsets)
+
+
+def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
+    """Return the blocks of padded inputs, transposed for a walk over all classes."""
+    num_blocks = -(-batch_size // BLOCK)
+    out = np.empty((num_blocks, _round_up(dim, LANES), BLOCK), x.dtype)
+    ranking.transpose_inputs(x, dim, min(get_num_threads(), num_blocks), out)
+    return out
+
+
+def padded_inputs(inputs: Floats) -> Floats:
+    """Return a copy of the inputs in whole blocks of padded rows."""
+    batch_size, dim = inputs.shape
+    x = np.zeros((_round_up(batch_size, BLOCK), padded(dim)), inputs.dtype)
+    x[:batch_size, :dim] = inputs
+    return x
+
+
+def walk_scratch(threads: int, dim: int, dtype: DTypeLike) -> tuple[Floats, Floats]:
+    """Return the rows and logits of a group of classes, one of each a chunk."""
+    rows = np.zeros((threads, CLASSES, padded(dim)), dtype)
+    return rows, np.empty((threads, CLASSES, BLOCK), dtype)
+
+
+def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool) -> Floats:
+    """Return, in float64, the log of the sum over all classes of exp(logit).
+
+    With `logistic`, the sum over all classes of log(1 + exp(logit)).
+    """
+    batch_size, dim = inputs.shape
+    dtype = weights.dtype
+    result = np.empty(batch_size)
+    threads = get_num_threads()
+    rows, logits = walk_scratch(threads, dim, dtype)
+    highest, added = np.empty((2, threads, BLOCK), dtype)
+    for start in range(0, batch_size, EXAMPLES):
+        part = inputs[start : start + EXAMPLES]
+        xt = transposed(padded_inputs(part), len(part), dim)
+        peak = np.empty((_PARTS, len(part)), dtype)
+        total = np.empty((_PARTS, len(part)))
+        ranking.normalize(
+            weights, biases, xt, len(part), logistic, threads, rows, logits, highest, added,
+            peak, total,
+        )  # fmt: skip
+        out = result[start : start + EXAMPLES]
+        if logistic:
+            out[:] = total.sum(axis=0)
+        else:
+            with np.errstate(divide="ignore"):  # a part without classes has the sum 0
+                out[:] = np.logaddexp.reduce(np.log(total) + peak, axis=0)
+    return result
+
+
+def label_logits(
+    weights: Floats, biases: Floats, inputs: Floats, labels: Integers
+) -> tuple[Floats, Floats]:
+    """Return the labels' logits and targets, both 0 where a label is absent."""
+    present = labels >= 0
+    rows = np.where(present, labels, 0)
+    logits = np.empty(labels.shape, inputs.dtype)
+    for j in range(labels.shape[1]):
+        logits[:, j] = np.einsum("bd,bd->b", inputs, weights[rows[:, j]]) + biases[rows[:, j]]
+    targets = present / np.maximum(present.sum(axis=1, keepdims=True), 1)
+    return np.where(present, logits, 0), targets.astype(inputs.dtype)
+
+
+class FullBlock(NamedTuple):
+    """The gradients of a range of classes: ids, and padded rows and biases."""
+
+    classes: Integers
+    grad_rows: Floats
+    grad_offsets: Floats
+
+
+def full_pass(
+    workspace: Workspace, weights: Floats, biases: Floats, x: Floats, normalizer: Floats,
+    grad_loss: Floats, logistic: bool, grad_inputs: Floats,
+) -> Any:  # fmt: skip
+    """Yield the gradients of all classes, a range at a time, less the labels' part.
+
+    The inputs lie padded in `x`; `grad_inputs`, as large, is complete when the last
+    range was yielded. A range's weights may be changed before the next is asked for.
+    """
+    batch_size, dim, dtype = len(grad_loss), weights.shape[1], weights.dtype
+    stride, threads = padded(dim), get_num_threads()
+    num_blocks = -(-batch_size // BLOCK)
+    size = max(CLASSES, _PROBABILITIES // (num_blocks * BLOCK) // CLASSES * CLASSES)
+    size = min(size, _round_up(len(weights), ROWS))
+    xt = workspace.array("xt", (threads, _round_up(dim, LANES), BLOCK), dtype)
+    zeros = np.zeros(size, dtype)
+    for start in range(0, len(weights), size):
+        classes = np.arange(start, min(start + size, len(weights)))
+        num_rows = _round_up(len(classes), ROWS)
+        rows = workspace.array("rows", (num_rows, stride), dtype)
+        offsets = workspace.array("offsets", (num_rows,), dtype)
+        probabilities = workspace.array("probabilities", (num_blocks * num_rows, BLOCK), dtype)
+        grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
+        grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
+        batch.pack_candidates(weights, biases, classes, zeros, threads, rows, offsets)
+        batch.forward_classes(
+            x, batch_size, rows, offsets, normalizer, grad_loss, logistic, start > 0, dim,
+            min(threads, num_blocks), xt, probabilities, grad_inputs,
+        )  # fmt: skip
+        batch.grad_candidates(
+            0, batch_size, x, dim, probabilities, False, threads, grad_rows, grad_offsets
+        )
+        yield FullBlock(classes, grad_rows, grad_offsets)

@@ -1,0 +1,74 @@
+"""Class embeddings and biases as the caller holds them: one array, or a list of shards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from numba_ss import _checks
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+
+class Table:
+    """Rows that lie in one array or in shards, looked up by class id.
+
+    With n shards, ``"mod"`` puts class c into row c // n of shard c % n; ``"div"`` gives
+    each shard a contiguous range, the first ones one row longer where the number of
+    classes is not divisible.
+    """
+
+    def __init__(self, name: str, value: Any, dim: int | None, strategy: str) -> None:
+        self.sharded = isinstance(value, list) and any(np.ndim(shard) > 0 for shard in value)
+        if self.sharded and name == "biases" and all(np.ndim(s) == 0 for s in value):
+            self.sharded = False
+        shape, symbols = ((None,), "num_classes,") if dim is None else ((None, dim), "num_classes, dim")
+        self.shards = []
+        for i, shard in enumerate(value if self.sharded else [value]):
+            label = f"{name}[{i}]" if self.sharded else name
+            array = np.asarray(shard)
+            if array.dtype.kind != "f":
+                _checks.fail(label, "floating-point numbers", array.dtype)
+            _checks.shaped(label, array, shape, symbols)
+            self.shards.append(array)
+        self.num_rows = sum(map(len, self.shards))
+        self._strategy = strategy
+        count = len(self.shards)
+        want = [len(range(i, self.num_rows, count)) for i in range(count)]
+        have = [len(shard) for shard in self.shards]
+        if have != want:
+            _checks.fail(
+                name, f"shards of {want} rows (partition_strategy={strategy!r})", f"{have}"
+            )
+
+    def locate(self, ids: Integers) -> tuple[Integers, Integers]:
+        """Return the shard and the row in it of each class."""
+        count = len(self.shards)
+        if self._strategy == "mod":
+            return ids % count, ids // count
+        size, extra = divmod(self.num_rows, count)
+        if size == 0:
+            return ids, np.zeros_like(ids)
+        shard = np.maximum(ids // (size + 1), (ids - extra) // size)
+        row = np.where(shard < extra, ids % (size + 1), (ids - extra) % size)
+        return shard, row
+
+    def rows(self, ids: Integers, dtype: DTypeLike) -> Floats:
+        """Return a copy of the rows of `ids`, as `dtype`."""
+        if not self.sharded:
+            return self.shards[0][ids].astype(dtype, copy=False)
+        shard, row = self.locate(ids)
+        out = np.empty((len(ids), *self.shards[0].shape[1:]), dtype)
+        for i, array in enumerate(self.shards):
+            out[shard == i] = array[row[shard == i]]
+        return out
+
+    def direct(self, dtype: DTypeLike) -> Floats | None:
+        """Return the array itself where kernels can read it as it is."""
+        array = self.shards[0]
+        if self.sharded or array.dtype != dtype or not array.flags.c_contiguous:
+            return None
+        return array

@@ -1,0 +1,213 @@
+"""The losses over all classes, full softmax and full logistic, and their gradients.
+
+They cost time in proportion to the number of classes: what sampling avoids in
+training, and what a model is judged by. Nothing of the size batch x classes is ever
+built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks, _passes
+from numba_ss.losses import LossAndGradients, check_grad_loss
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+
+def check_model(weights: ArrayLike, biases: ArrayLike, inputs: ArrayLike) -> tuple[Floats, ...]:
+    """Return weights, biases and inputs, checked and of the weights' type."""
+    h = _checks.inputs(inputs)
+    w = _checks.real("weights", weights)
+    _checks.shaped("weights", w, (None, h.shape[1]), "num_classes, dim")
+    if not len(w):
+        _checks.fail("weights", "at least one class", "none")
+    b = _checks.real("biases", biases)
+    _checks.shaped("biases", b, (len(w),), "num_classes,")
+    # The table may be large: the inputs take its type, not the other way round.
+    return w, b.astype(w.dtype, copy=False), h.astype(w.dtype, copy=False)
+
+
+def full_losses(
+    weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
+) -> tuple[Floats, Floats, Floats]:
+    """Return losses and, for the gradient, normalisers and targets."""
+    normalizer = _passes.normalizers(weights, biases, inputs, logistic)
+    logits, targets = _passes.label_logits(weights, biases, inputs, labels)
+    loss = (normalizer - (logits * targets).sum(axis=1, dtype=np.float64)).astype(inputs.dtype)
+    if not np.isfinite(loss).all():
+        _checks.explain_loss(
+            loss, [("inputs", inputs, None), ("weights", weights, None), ("biases", biases, None)]
+        )
+    return loss, normalizer.astype(inputs.dtype), targets
+
+
+def _evaluate(
+    weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, logistic: bool
+) -> Floats:
+    w, b, h = check_model(weights, biases, inputs)
+    y = _checks.labels(labels, len(h), None, len(w))
+    return full_losses(w, b, y, h, logistic)[0].astype(np.asarray(inputs).dtype, copy=False)
+
+
+def softmax_loss(
+    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike
+) -> Floats:
+    r"""Compute the softmax cross entropy over all classes.
+
+    What sampled softmax approximates, and the figure to judge a model by:
+
+    .. math:: L_i = \log \sum_c \exp(h_i \cdot w_c + b_c)
+        - \frac{1}{T_i} \sum_j (h_i \cdot w_{y_{ij}} + b_{y_{ij}})
+
+    Parameters
+    ----------
+    weights : ndarray of float32 or float64, shape (num_classes, dim)
+        Class embeddings w.
+    biases : ndarray, shape (num_classes,)
+        Class biases b.
+    labels : array of integers, shape (batch_size, num_true)
+        Target classes y; -1 or a mask marks an absent one.
+    inputs : ndarray of float32 or float64, shape (batch_size, dim)
+        Activations h. The result has their type; the sums are taken in that of `weights`.
+
+    Returns
+    -------
+    ndarray, shape (batch_size,)
+        Losses in nats.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes, types or labels do not fit, or a number is NaN or infinite.
+
+    Notes
+    -----
+    Extra memory is bounded, whatever the number of classes and the batch size.
+
+    Examples
+    --------
+    >>> softmax_loss(np.zeros((8, 2)), np.zeros(8), [[3]], np.ones((1, 2)))
+    array([2.07944154])
+    """
+    return _evaluate(weights, biases, labels, inputs, logistic=False)
+
+
+def sigmoid_loss(
+    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike
+) -> Floats:
+    r"""Compute the logistic loss summed over all classes, with targets :math:`1 / T_i`.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs
+        See `softmax_loss`.
+
+    Returns
+    -------
+    ndarray, shape (batch_size,)
+        Losses in nats.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes, types or labels do not fit, or a number is NaN or infinite.
+
+    Examples
+    --------
+    >>> sigmoid_loss(np.zeros((8, 2)), np.zeros(8), [[3]], np.ones((1, 2)))
+    array([5.54517744])
+    """
+    return _evaluate(weights, biases, labels, inputs, logistic=True)
+
+
+def dense_pass(
+    workspace: _passes.Workspace, weights: Floats, biases: Floats, inputs: Floats,
+    labels: Integers, normalizer: Floats, targets: Floats, grad_loss: Floats, logistic: bool,
+    grad_inputs: Floats,
+) -> Iterator[_passes.FullBlock]:  # fmt: skip
+    """Yield the gradients of all classes, a range at a time; write those of the inputs.
+
+    A range's weights may be changed before the next is asked for.
+    """
+    batch_size, dim = inputs.shape
+    x = _passes.padded_inputs(inputs)
+    padded_grad = np.empty_like(x)
+    coefficients = targets * grad_loss[:, None]
+    part = np.zeros_like(inputs)
+    for j in range(labels.shape[1]):
+        part += coefficients[:, j, None] * weights[np.maximum(labels[:, j], 0)]
+    example, column = np.nonzero(labels >= 0)
+    true, share = labels[example, column], coefficients[example, column]
+    for block in _passes.full_pass(
+        workspace, weights, biases, x, normalizer, grad_loss, logistic, padded_grad
+    ):
+        first, last = block.classes[0], block.classes[-1]
+        inside = (true >= first) & (true <= last)
+        rows, amount = true[inside] - first, share[inside]
+        np.subtract.at(block.grad_rows[:, :dim], rows, amount[:, None] * inputs[example[inside]])
+        np.subtract.at(block.grad_offsets, rows, amount)
+        yield block
+    np.subtract(padded_grad[:batch_size, :dim], part, out=grad_inputs)
+
+
+def _loss_and_grad(
+    weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, grad_loss: Any,
+    logistic: bool,
+) -> LossAndGradients:  # fmt: skip
+    w, b, h = check_model(weights, biases, inputs)
+    y = _checks.labels(labels, len(h), None, len(w))
+    upstream = check_grad_loss(grad_loss, h)
+    loss, normalizer, targets = full_losses(w, b, y, h, logistic)
+    grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
+    for block in dense_pass(
+        _passes.Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs
+    ):
+        grad_weights[block.classes] = block.grad_rows[: len(block.classes), : w.shape[1]]
+        grad_biases[block.classes] = block.grad_offsets[: len(block.classes)]
+    return LossAndGradients(loss, grad_inputs, np.arange(len(w)), grad_weights, grad_biases)
+
+
+def softmax_loss_and_grad(
+    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike, *,
+    grad_loss: ArrayLike | None = None,
+) -> LossAndGradients:  # fmt: skip
+    """Compute `softmax_loss` and its gradients, dense: `rows` are all the classes.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs
+        See `softmax_loss`.
+    grad_loss : array, shape (batch_size,), optional
+        Upstream gradient of the losses; ones by default.
+
+    Returns
+    -------
+    LossAndGradients
+    """
+    return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=False)
+
+
+def sigmoid_loss_and_grad(
+    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike, *,
+    grad_loss: ArrayLike | None = None,
+) -> LossAndGradients:  # fmt: skip
+    """Compute `sigmoid_loss` and its gradients, dense: `rows` are all the classes.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs
+        See `softmax_loss`.
+    grad_loss : array, shape (batch_size,), optional
+        Upstream gradient of the losses; ones by default.
+
+    Returns
+    -------
+    LossAndGradients
+    """
+    return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=True)

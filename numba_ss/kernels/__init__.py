@@ -1,0 +1,15 @@
+"""Everything that is compiled; the Python layer above checks, allocates and calls.
+
+The rules of this folder:
+
+1. A kernel takes C-contiguous arrays whose ids were checked, and returns
+   nothing or a scalar.
+2. It allocates nothing and raises nothing.
+3. Arithmetic is in the arrays' own type, float32 or float64: constants are
+   ``float32(...)`` and exact, and counters are not mixed into it.
+4. A ``parallel_kernel`` starts with one ``prange`` over ``num_chunks`` chunks, is
+   called from Python only, and calls ``kernel`` functions.
+5. Two chunks never write the same element, and no result depends on
+   ``num_chunks``.
+6. Each kernel has a namesake in ``numba_ss.reference``, which says what it means.
+"""

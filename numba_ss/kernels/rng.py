@@ -1,0 +1,92 @@
+"""Philox 4x32-10, counter-based, and TensorFlow's way from its words to numbers.
+
+The random words of a stream are a function of (key, counter) alone. A stream is
+an array of eight uint64: the key, the high half of the counter (constant), the
+next block (the low half), the number of words used of the current block, and that
+block's four words.
+
+J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+"""
+
+from numpy import float32, float64, uint64
+
+from numba_ss.kernels._jit import exact_kernel
+
+STREAM_SIZE = 8
+_KEY, _HIGH, _BLOCK, _USED, _WORDS = 0, 1, 2, 3, 4
+
+_MASK = uint64(0xFFFFFFFF)
+_32 = uint64(32)
+_MULTIPLIER_0, _MULTIPLIER_1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
+_BUMP_0, _BUMP_1 = uint64(0x9E3779B9), uint64(0xBB67AE85)
+
+
+@exact_kernel
+def philox(key, high, block, out, start):
+    """Write the four words of counter (block, high) to out[start : start + 4]."""
+    k0, k1 = key & _MASK, key >> _32
+    c0, c1 = block & _MASK, block >> _32
+    c2, c3 = high & _MASK, high >> _32
+    for _ in range(10):
+        product_0, product_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
+        c0 = (product_1 >> _32) ^ c1 ^ k0
+        c1 = product_1 & _MASK
+        c2 = (product_0 >> _32) ^ c3 ^ k1
+        c3 = product_0 & _MASK
+        k0 = (k0 + _BUMP_0) & _MASK
+        k1 = (k1 + _BUMP_1) & _MASK
+    out[start] = c0
+    out[start + 1] = c1
+    out[start + 2] = c2
+    out[start + 3] = c3
+
+
+@exact_kernel
+def start_stream(stream, key, high, block):
+    """Point `stream` at the first word of a block."""
+    stream[_KEY] = key
+    stream[_HIGH] = high
+    stream[_BLOCK] = block
+    stream[_USED] = uint64(4)
+
+
+@exact_kernel
+def next_word(stream):
+    """Return the next 32-bit word, as uint64."""
+    used = stream[_USED]
+    if used == uint64(4):
+        philox(stream[_KEY], stream[_HIGH], stream[_BLOCK], stream, _WORDS)
+        stream[_BLOCK] += uint64(1)
+        used = uint64(0)
+    stream[_USED] = used + uint64(1)
+    return stream[uint64(_WORDS) + used]
+
+
+@exact_kernel
+def next_float(stream):
+    """Return a float32 in [0, 1): the low 23 bits of a word."""
+    return float32(next_word(stream) & uint64(0x7FFFFF)) * float32(2.0**-23)
+
+
+@exact_kernel
+def next_double(stream):
+    """Return a float64 in [0, 1): 20 bits of one word, then all of the next."""
+    high = next_word(stream) & uint64(0xFFFFF)
+    return float64((high << _32) | next_word(stream)) * 2.0**-52
+
+
+@exact_kernel
+def next_below(stream, bound, bits):
+    """Return an unbiased integer in [0, bound), from words of 32 or 64 bits."""
+    bound = uint64(bound)
+    largest = _MASK if bits == 32 else ~uint64(0)
+    # A power of two leaves no rest: nothing is rejected, the low bits are taken.
+    rest = (largest % bound + uint64(1)) % bound
+    while True:
+        value = next_word(stream)
+        if bits == 64:
+            value |= next_word(stream) << _32
+        if rest == uint64(0):
+            return value & (bound - uint64(1))
+        if value > largest % bound:
+            return value % bound

@@ -1,0 +1,238 @@
+"""Draw candidates, and compute how often a class is expected among them.
+
+Every operation here is rounded as TensorFlow's is, so that the same seed gives the
+same candidates and the same expected counts, bit for bit.
+"""
+
+import math
+
+from numba import prange
+from numpy import float32, float64, int64, uint64
+
+from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels.rng import next_below, next_double, next_float, start_stream
+
+UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
+
+_EMPTY = -1
+
+
+@exact_kernel
+def contains(ordered, value):
+    """Tell whether an ascending array holds `value`."""
+    low, high = 0, ordered.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if ordered[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low < ordered.shape[0] and ordered[low] == value
+
+
+@exact_kernel
+def slot_of(slots, candidates, value):
+    """Return the slot of a hash table of positions that holds `value`, or its place.
+
+    `slots` has a power of two of entries, more than there are candidates; an entry
+    is a position in `candidates`, or -1.
+    """
+    mask = uint64(slots.shape[0] - 1)
+    slot = ((uint64(value) * uint64(0x9E3779B97F4A7C15)) >> uint64(20)) & mask
+    while slots[slot] != _EMPTY and candidates[slots[slot]] != value:
+        slot = (slot + uint64(1)) & mask
+    return slot
+
+
+@exact_kernel
+def tree_add(tree, index, amount):
+    """Add `amount` to one weight of a Fenwick tree (P. Fenwick, 1994)."""
+    index += 1
+    while index < tree.shape[0]:
+        tree[index] += amount
+        index += index & -index
+
+
+@exact_kernel
+def tree_find(tree, value):
+    """Return the first index whose weights up to and with it exceed `value`."""
+    index, step = 0, 1
+    while step * 2 < tree.shape[0]:
+        step *= 2
+    while step > 0:
+        if index + step < tree.shape[0] and tree[index + step] <= value:
+            index += step
+            value -= tree[index]
+        step //= 2
+    return index
+
+
+@exact_kernel
+def draw(kind, stream, range_max, log_range, total, tree, cut, alias):
+    """Draw one class, with replacement."""
+    if kind == UNIFORM:
+        return int64(next_below(stream, range_max, 64))
+    if kind == LOG_UNIFORM:
+        return (int64(math.exp(next_double(stream) * log_range)) - 1) % range_max
+    if kind == LEARNED_UNIGRAM:
+        return int64(tree_find(tree, int64(next_below(stream, total, 32))))
+    part = next_float(stream)
+    index = int64(next_below(stream, range_max, 32))
+    return index if part < cut[index] else int64(alias[index])
+
+
+@exact_kernel
+def draw_candidates(
+    kind, key, high, block, range_max, log_range, total, tree, cut, alias,
+    exclude, unique, stream, slots, out_candidates,
+):
+    """Fill `out_candidates`; return the number of draws it took.
+
+    With `unique`, a class that was drawn before is drawn again; `slots` is the hash
+    table for that. An excluded class is drawn again and not counted.
+    """
+    start_stream(stream, key, high, block)
+    slots[:] = _EMPTY
+    num_tries = 0
+    filled = 0
+    while filled < out_candidates.shape[0]:
+        drawn = draw(kind, stream, range_max, log_range, total, tree, cut, alias)
+        if exclude.shape[0] > 0 and contains(exclude, drawn):
+            continue
+        num_tries += 1
+        if unique:
+            slot = slot_of(slots, out_candidates, drawn)
+            if slots[slot] != _EMPTY:
+                continue
+            slots[slot] = filled
+        out_candidates[filled] = drawn
+        filled += 1
+    return num_tries
+
+
+@exact_kernel
+def probability(kind, row, range_max, log_range, total, weights):
+    """Return the float32 probability of one class in one draw."""
+    if kind == UNIFORM:
+        return float32(1.0 / float64(range_max))
+    if kind == LOG_UNIFORM:
+        return float32(math.log((row + 2.0) / (row + 1.0)) / log_range)
+    return float32(weights[row]) / float32(total)
+
+
+@exact_kernel
+def expected_count(p, num_tries, num_sampled):
+    """Return how often a class of probability `p` is expected among the candidates."""
+    if num_tries == num_sampled:
+        return p * float32(num_sampled)
+    return -float32(math.expm1(float32(num_tries) * float32(math.log1p(-p))))
+
+
+@parallel_kernel
+def expected_counts(
+    kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries, num_sampled,
+    num_chunks, out,
+):
+    """Write the expected counts of the classes `rows`.
+
+    An excluded class has count 0; `kept` is the probability of all others.
+    """
+    for chunk in prange(num_chunks):
+        for j in range(
+            chunk * rows.shape[0] // num_chunks, (chunk + 1) * rows.shape[0] // num_chunks
+        ):
+            if exclude.shape[0] > 0 and contains(exclude, rows[j]):
+                out[j] = float32(0)
+                continue
+            p = probability(kind, rows[j], range_max, log_range, total, weights)
+            if exclude.shape[0] > 0:
+                p = float32(float64(p) / kept)
+            out[j] = expected_count(p, num_tries, num_sampled)
+
+
+@exact_kernel
+def learn_labels(labels, weights, tree, budget):
+    """Add 1 to the weight of each of the first `budget` labels."""
+    for j in range(min(labels.shape[0], budget)):
+        weights[labels[j]] += 1
+        tree_add(tree, labels[j], 1)
+
+
+@exact_kernel
+def distort(unigrams, distortion, out_weights):
+    """Write unigrams to the power of `distortion`; return their sum, added in order."""
+    total = float32(0)
+    for i in range(unigrams.shape[0]):
+        out_weights[i] = float32(math.pow(unigrams[i], distortion))
+        total += out_weights[i]
+    return total
+
+
+@exact_kernel
+def fill_tree(weights, tree):
+    """Make the Fenwick tree of `weights`, which has one entry less."""
+    tree[0] = 0
+    for i in range(weights.shape[0]):
+        tree[i + 1] = weights[i]
+    for i in range(1, tree.shape[0]):
+        parent = i + (i & -i)
+        if parent < tree.shape[0]:
+            tree[parent] += tree[i]
+
+
+@exact_kernel
+def fill_alias(weights, cut, alias, share, low, high):
+    """Make Walker's alias table: index i stands for i below cut[i], else for alias[i].
+
+    `share` (float64), `low` and `high` (integers) are scratch of the same length.
+
+    A. J. Walker, "An Efficient Method for Generating Discrete Random Variables with
+    General Distributions", ACM TOMS 3(3), 1977.
+    """
+    n = weights.shape[0]
+    total = 0.0
+    for i in range(n):
+        total += float64(weights[i])
+    num_low = num_high = 0
+    for i in range(n):
+        share[i] = float64(float32(weights[i] * float32(n))) / total
+        cut[i] = float32(1)
+        alias[i] = i
+        if share[i] < 1.0:
+            low[num_low] = i
+            num_low += 1
+        else:
+            high[num_high] = i
+            num_high += 1
+    while num_low > 0 and num_high > 0:
+        small, large = low[num_low - 1], high[num_high - 1]
+        num_low -= 1
+        num_high -= 1
+        cut[small] = float32(share[small])
+        alias[small] = large
+        share[large] = share[large] - (1.0 - share[small])
+        if share[large] < 1.0:
+            low[num_low] = large
+            num_low += 1
+        else:
+            high[num_high] = large
+            num_high += 1
+
+
+@exact_kernel
+def find_hits(labels, candidates, slots, out_hits):
+    """Write the last position of each label among the candidates, or -1."""
+    slots[:] = _EMPTY
+    for j in range(candidates.shape[0]):
+        slots[slot_of(slots, candidates, candidates[j])] = j
+    for j in range(labels.shape[0]):
+        out_hits[j] = slots[slot_of(slots, candidates, labels[j])]
+
+
+@exact_kernel
+def first_outside(rows, stop):
+    """Return the first position whose value is not in [0, stop), or -1."""
+    for j in range(rows.shape[0]):
+        if rows[j] < 0 or rows[j] >= stop:
+            return j
+    return -1

@@ -1,0 +1,87 @@
+"""Subtract gradients from rows: each row belongs to one chunk, which takes its
+gradients in order.
+
+So the result is, bit for bit, that of subtracting the gradients one by one, whatever
+the number of chunks: `exact_kernel` keeps the product and the difference apart.
+"""
+
+from numba import prange
+from numpy import uint64
+
+from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+
+
+@exact_kernel
+def _owner(row, num_chunks):
+    # Hashed, so that ids with a common factor do not fall to one chunk alone.
+    mixed = (uint64(row) * uint64(0x9E3779B97F4A7C15)) >> uint64(32)
+    return mixed % uint64(num_chunks)
+
+
+@exact_kernel
+def _subtract(learning_rate, grad, target):
+    for d in range(target.shape[0]):
+        target[d] -= learning_rate * grad[d]
+
+
+@exact_kernel
+def _subtract_product(learning_rate, coefficient, x, target):
+    for d in range(target.shape[0]):
+        target[d] -= learning_rate * (coefficient * x[d])
+
+
+@exact_kernel
+def subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
+    """Subtract the gradients `grads[u, :dim]` from the chunk's own rows."""
+    for u in range(rows.shape[0]):
+        row = rows[u]
+        if _owner(row, num_chunks) == uint64(chunk):
+            _subtract(learning_rate, grads[u], table[row])
+
+
+@exact_kernel
+def subtract_values(chunk, num_chunks, rows, grads, learning_rate, values):
+    """As `subtract_rows`, for one number a row."""
+    for u in range(rows.shape[0]):
+        if _owner(rows[u], num_chunks) == uint64(chunk):
+            values[rows[u]] -= learning_rate * grads[u]
+
+
+@exact_kernel
+def subtract_columns(
+    chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
+):
+    """Subtract the gradients of the private columns, coefficients[i, c] * x[i]."""
+    for i in range(columns.shape[0]):
+        for c in range(columns.shape[1]):
+            row = columns[i, c]
+            if row >= 0 and _owner(row, num_chunks) == uint64(chunk):
+                coefficient = coefficients[i, c]
+                _subtract_product(learning_rate, coefficient, x[i], weights[row])
+                biases[row] -= learning_rate * coefficient
+
+
+@parallel_kernel
+def scatter_step(
+    columns, coefficients, x, candidates, grad_rows, grad_offsets, ids, grad_inputs,
+    learning_rate, num_chunks, weights, biases, table,
+):
+    """Apply a step: labels in row order, then candidates, then the input rows.
+
+    `table` is empty where the inputs are not rows of a table.
+    """
+    for chunk in prange(num_chunks):
+        subtract_columns(
+            chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
+        )
+        subtract_rows(chunk, num_chunks, candidates, grad_rows, learning_rate, weights)
+        subtract_values(chunk, num_chunks, candidates, grad_offsets, learning_rate, biases)
+        if table.shape[0] > 0:
+            subtract_rows(chunk, num_chunks, ids, grad_inputs, learning_rate, table)
+
+
+@parallel_kernel
+def scatter_rows(rows, grads, learning_rate, num_chunks, table):
+    """Subtract the gradients one by one, in order."""
+    for chunk in prange(num_chunks):
+        subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table)

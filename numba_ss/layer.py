@@ -1,0 +1,385 @@
+"""A trainable output layer: weights, biases, sampler, loss and SGD in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks, _passes
+from numba_ss.evaluation import TopK, top_k
+from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
+from numba_ss.kernels import scatter
+from numba_ss.kernels.threads import get_num_threads, use_threads
+from numba_ss.losses import Columns, make_columns
+from numba_ss.samplers import (
+    AllSampler,
+    CandidateSampler,
+    InBatchSampler,
+    LearnedUnigramSampler,
+    LogUniformSampler,
+    UniformSampler,
+)
+from numba_ss.sgd import check_threads
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+LearningRate = float | Callable[[int], float]
+
+SAMPLERS: dict[str, type[CandidateSampler]] = {
+    "all": AllSampler,
+    "in_batch": InBatchSampler,
+    "learned_unigram": LearnedUnigramSampler,
+    "log_uniform": LogUniformSampler,
+    "uniform": UniformSampler,
+}
+# Of each loss: is it logistic, are hits removed, is log Q subtracted; None: as asked for.
+LOSSES: dict[str, tuple[bool, bool | None, bool | None]] = {
+    "sampled_softmax": (False, None, None),
+    "nce": (True, False, None),
+    "sampled_logistic": (True, True, None),
+    "negative_sampling": (True, False, False),
+    "softmax": (False, None, None),
+    "logistic": (True, None, None),
+}
+_FULL = ("softmax", "logistic")
+_NO_TABLE = np.empty((0, 0), np.float32)
+
+
+class SampledSoftmax:
+    r"""The output layer of somebody's model, trained by sampled softmax and plain SGD.
+
+    A step draws candidates, computes losses and gradients, and subtracts the gradients
+    from the rows that the batch touched, in place. It costs the same for any number of
+    classes.
+
+    Parameters
+    ----------
+    num_classes, dim : int
+        Shape of the class embeddings.
+    num_sampled : int or None
+        Candidates of a batch; None for the sampler "in_batch", and where the loss is a
+        full one.
+    loss : str, default="sampled_softmax"
+        One of the six of `numba_ss.losses`: "sampled_softmax", "nce",
+        "sampled_logistic", "negative_sampling", "softmax", "logistic".
+    sampler : str or CandidateSampler, default="log_uniform"
+        "log_uniform" (ids in the order of falling frequency), "uniform",
+        "learned_unigram", "in_batch", "all", or a sampler of one's own over
+        `num_classes` classes.
+    num_true : int, default=1
+        Labels of an example.
+    remove_accidental_hits : bool, default=True
+        Whether an example does not count candidates that are labels of its own. "nce"
+        and "negative_sampling" always count them, "sampled_logistic" never.
+    subtract_log_q : bool, default=True
+        Whether to correct the logits by the log of the expected counts, which makes
+        the sampled loss aim at the full one. "negative_sampling" never does.
+    learning_rate : float or callable, default=0.1
+        Step size, or a schedule: called with the number of steps so far.
+    reduction : {"mean", "sum", "none"}, default="mean"
+        What a step returns, and of what it takes the gradient; "none" returns the loss
+        of each example and takes the gradient of their sum.
+    update : {"exact"}, default="exact"
+        The result of a step is, bit for bit, that of subtracting the gradients one by
+        one: labels row-major, then candidates.
+    seed : int or None, default=0
+        Of the sampler, and of the initial weights.
+    num_threads : int, optional
+        Threads of each call; by default Numba's setting. The caller's setting is put
+        back.
+    weights : ndarray of float32, shape (num_classes, dim), optional
+        Class embeddings, updated in place; by default normal with variance 1 / dim.
+    biases : ndarray of float32, shape (num_classes,), optional
+        Class biases, updated in place; by default zeros.
+
+    Attributes
+    ----------
+    weights, biases : ndarray
+        The arrays that are trained.
+    sampler : CandidateSampler
+        The sampler in use.
+    num_steps : int
+        Steps taken so far.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not as described. A failed call draws nothing and changes
+        nothing.
+
+    Examples
+    --------
+    >>> layer = SampledSoftmax(1000, 8, 20, learning_rate=1.0)
+    >>> inputs = np.ones((4, 8), np.float32)
+    >>> labels = np.array([[7], [7], [7], [7]])
+    >>> losses = [layer.step(inputs, labels)[0] for _ in range(10)]
+    >>> bool(losses[-1] < losses[0])
+    True
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        num_sampled: int | None,
+        *,
+        loss: str = "sampled_softmax",
+        sampler: str | CandidateSampler = "log_uniform",
+        num_true: int = 1,
+        remove_accidental_hits: bool = True,
+        subtract_log_q: bool = True,
+        learning_rate: LearningRate = 0.1,
+        reduction: str = "mean",
+        update: str = "exact",
+        seed: int | None = 0,
+        num_threads: int | None = None,
+        weights: Floats | None = None,
+        biases: Floats | None = None,
+    ) -> None:
+        self.num_classes = _checks.integer("num_classes", num_classes, 1)
+        self.dim = _checks.integer("dim", dim, 1)
+        self.loss = _checks.choice("loss", loss, tuple(LOSSES))
+        self.num_true = _checks.integer("num_true", num_true, 1)
+        self._logistic, remove, subtract = LOSSES[loss]
+        asked_remove = _checks.flag("remove_accidental_hits", remove_accidental_hits)
+        asked_subtract = _checks.flag("subtract_log_q", subtract_log_q)
+        self._remove_hits = asked_remove if remove is None else remove
+        self._subtract_log_q = asked_subtract if subtract is None else subtract
+        self.learning_rate = learning_rate
+        if not callable(learning_rate):
+            _checks.number("learning_rate", learning_rate, positive=True)
+        self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
+        _checks.choice("update", update, ("exact",))
+        seed = _checks.optional_integer("seed", seed)
+        self._num_threads = check_threads(num_threads)
+        self.sampler = self._make_sampler(sampler, seed)
+        self.num_sampled = self._check_num_sampled(num_sampled)
+        shape = (self.num_classes, self.dim)
+        if weights is None:
+            generator = np.random.default_rng(None if seed is None else abs(seed))
+            self.weights = generator.standard_normal(shape, np.float32)
+            self.weights *= np.float32(self.dim**-0.5)
+        else:
+            self.weights = _checks.trainable("weights", weights, shape, "num_classes, dim")
+        if biases is None:
+            biases = np.zeros(self.num_classes, np.float32)
+        self.biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
+        self.num_steps = 0
+        self._workspace = _passes.Workspace()
+
+    def _make_sampler(self, sampler: str | CandidateSampler, seed: int | None) -> CandidateSampler:
+        if isinstance(sampler, CandidateSampler):
+            if sampler.range_max != self.num_classes:
+                _checks.fail(
+                    "sampler", f"range_max = num_classes = {self.num_classes}", sampler.range_max
+                )
+            return sampler
+        kind = SAMPLERS[_checks.choice("sampler", sampler, tuple(SAMPLERS))]
+        return kind(self.num_classes) if kind is InBatchSampler else kind(self.num_classes, seed=seed)
+
+    def _check_num_sampled(self, num_sampled: int | None) -> int | None:
+        if self.loss in _FULL:
+            return None
+        if isinstance(self.sampler, InBatchSampler):
+            if num_sampled is not None:
+                _checks.fail("num_sampled", "None, for the batch's own labels", num_sampled)
+            return None
+        num_sampled = _checks.integer("num_sampled", num_sampled, 1)
+        if not isinstance(self.sampler, AllSampler):
+            self.sampler.check_supply(num_sampled)
+        return num_sampled
+
+    def step(
+        self, inputs: ArrayLike, labels: ArrayLike, learning_rate: float | None = None
+    ) -> tuple[Any, Floats]:
+        """Train on a batch: sample, forward, backward, scatter.
+
+        Parameters
+        ----------
+        inputs : array, shape (batch_size, dim)
+            Activations, converted to float32.
+        labels : array of integers, shape (batch_size, num_true)
+            Target classes; -1, or a mask, marks an absent one.
+        learning_rate : float, optional
+            Instead of the layer's own, for this step.
+
+        Returns
+        -------
+        loss : float, or ndarray of shape (batch_size,) without reduction
+            Loss before the update, in nats.
+        grad_inputs : ndarray of float32, shape (batch_size, dim)
+            Gradient with respect to the inputs.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument does not fit, or a number is NaN or infinite.
+        """
+        h = np.ascontiguousarray(_checks.inputs(inputs), np.float32)
+        _checks.shaped("inputs", h, (None, self.dim), "batch_size, dim")
+        loss, grad_inputs = self._train(h, np.arange(len(h)), labels, learning_rate, False)
+        return loss, grad_inputs
+
+    def step_rows(
+        self,
+        table: Floats,
+        ids: ArrayLike,
+        labels: ArrayLike,
+        learning_rate: float | None = None,
+    ) -> Any:
+        """Train on a batch whose inputs are rows of a table, and update those rows too.
+
+        Parameters
+        ----------
+        table : ndarray of float32, shape (num_rows, dim)
+            Input embeddings, updated in place. It may be `weights` itself.
+        ids : array of integers, shape (batch_size,)
+            Rows of `table`; they may repeat.
+        labels, learning_rate
+            See `step`.
+
+        Returns
+        -------
+        float, or ndarray of shape (batch_size,) without reduction
+            Loss before the update, in nats.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument does not fit, or a number is NaN or infinite.
+        """
+        table = _checks.trainable("table", table, (None, self.dim), "num_rows, dim")
+        if np.may_share_memory(table, self.weights) and (
+            table.ctypes.data != self.weights.ctypes.data
+        ):
+            _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
+        rows = _checks.ids("ids", ids)
+        _checks.shaped("ids", rows, (None,), "batch_size,")
+        _checks.in_range("ids", rows, len(table), "num_rows")
+        return self._train(table, rows, labels, learning_rate, True)[0]
+
+    def _train(
+        self, table: Floats, ids: Integers, labels: Any, learning_rate: Any, update_table: bool
+    ) -> tuple[Any, Any]:
+        y = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        rate = rate(self.num_steps) if callable(rate) else rate
+        step = np.float32(_checks.number("learning_rate", rate, positive=True))
+        scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1
+        grad_loss = np.full(len(ids), scale, np.float32)
+        train = self._train_full if self.loss in _FULL else self._train_sampled
+        with use_threads(self._num_threads):
+            loss, grad_inputs = train(table, ids, y, grad_loss, step, update_table)
+        self.num_steps += 1
+        return self._reduce(loss), grad_inputs
+
+    def _reduce(self, loss: Floats) -> Any:
+        if self.reduction == "none":
+            return loss.copy()
+        if not len(loss):
+            return 0.0
+        return float(loss.mean() if self.reduction == "mean" else loss.sum())
+
+    def _check_finite(self, loss: Floats, table: Floats, ids: Integers, rows: Integers, name: str) -> None:
+        if not np.isfinite(loss).all():
+            _checks.explain_loss(
+                loss,
+                [(name, table, ids), ("weights", self.weights, rows), ("biases", self.biases, rows)],
+            )
+
+    def _train_sampled(
+        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        step: np.float32, update_table: bool,
+    ) -> tuple[Floats, Floats | None]:  # fmt: skip
+        sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        columns: Columns = make_columns(
+            labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
+        )
+        result = _passes.sampled_pass(
+            self._workspace, table, ids, self.weights, self.biases, columns.private,
+            columns.private_log_q, columns.num_true, columns.shared, columns.shared_log_q,
+            columns.hits, grad_loss, self._logistic,
+        )  # fmt: skip
+        reached = np.concatenate([labels.ravel(), columns.shared])
+        self._check_finite(result.loss, table, ids, reached, "table" if update_table else "inputs")
+        accept()
+        grad_inputs = result.grad_inputs
+        scatter.scatter_step(
+            columns.private, result.coefficients, result.x, columns.shared, result.grad_rows,
+            result.grad_offsets, ids, grad_inputs, step, get_num_threads(), self.weights,
+            self.biases, table if update_table else _NO_TABLE,
+        )  # fmt: skip
+        return result.loss, None if update_table else grad_inputs[: len(ids), : self.dim].copy()
+
+    def _train_full(
+        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        step: np.float32, update_table: bool,
+    ) -> tuple[Floats, Floats | None]:  # fmt: skip
+        inputs = table[ids]
+        loss, normalizer, targets = full_losses(
+            self.weights, self.biases, labels, inputs, self._logistic
+        )
+        grad_inputs = np.empty_like(inputs)
+        for block in dense_pass(
+            self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
+            grad_loss, self._logistic, grad_inputs,
+        ):  # fmt: skip
+            count = len(block.classes)
+            self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
+            self.biases[block.classes] -= step * block.grad_offsets[:count]
+        if not update_table:
+            return loss, grad_inputs
+        scatter.scatter_rows(ids, grad_inputs, step, get_num_threads(), table)
+        return loss, None
+
+    def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:
+        """Return the mean loss over all classes: softmax, or logistic for such a loss.
+
+        Parameters
+        ----------
+        inputs : array, shape (batch_size, dim)
+            Activations.
+        labels : array of integers, shape (batch_size, any)
+            Target classes; -1, or a mask, marks an absent one.
+
+        Returns
+        -------
+        float
+            Mean loss in nats, comparable between samplers and numbers of candidates.
+        """
+        full_loss = sigmoid_loss if self._logistic else softmax_loss
+        with use_threads(self._num_threads):
+            return float(full_loss(self.weights, self.biases, labels, inputs).mean())
+
+    def top_k(self, inputs: ArrayLike, k: int, exclude: Any = None) -> TopK:
+        """Return the k classes of highest logit for each example; see `numba_ss.top_k`."""
+        with use_threads(self._num_threads):
+            return top_k(self.weights, self.biases, inputs, k, exclude)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what makes a run resume exactly: numbers and arrays, copied."""
+        return {
+            "weights": self.weights.copy(),
+            "biases": self.biases.copy(),
+            "num_steps": self.num_steps,
+            "sampler": self.sampler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the layer stood whose state this is; the arrays stay the same."""
+        for name in ("weights", "biases"):
+            array, want = np.asarray(state.get(name)), getattr(self, name)
+            if array.shape != want.shape or array.dtype != want.dtype:
+                _checks.fail(
+                    f"state_dict[{name!r}]",
+                    f"float32 numbers of shape {want.shape}",
+                    f"{array.dtype} of shape {array.shape}",
+                )
+        steps = _checks.integer("state_dict['num_steps']", state.get("num_steps"), 0)
+        self.sampler.load_state_dict(state.get("sampler", {}))
+        self.weights[:] = state["weights"]
+        self.biases[:] = state["biases"]
+        self.num_steps = steps
