@@ -51,6 +51,8 @@ def optional_integer(name: str, value: Any) -> int | None:
 
 def number(name: str, value: Any, *, positive: bool = False) -> float:
     """Return a finite real number; not negative, with `positive`."""
+    if type(value) is float and 0 <= value < np.inf:
+        return value
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         fail(name, "a finite number", repr(value))
     try:
@@ -120,6 +122,8 @@ def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
 
 def ids(name: str, value: Any) -> Integers:
     """Return integers as a contiguous int64 array of any shape."""
+    if type(value) is np.ndarray and value.dtype == np.int64 and value.flags.c_contiguous:
+        return value
     array = np.asarray(value)
     if array.size == 0 and not isinstance(value, np.ndarray):
         array = array.astype(np.int64)

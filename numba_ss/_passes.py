@@ -34,20 +34,45 @@ class Workspace:
     """Buffers that are kept from one call to the next, and grow when they have to."""
 
     def __init__(self) -> None:
-        self._views: dict[str, NDArray[Any]] = {}
         self._buffers: dict[str, NDArray[Any]] = {}
+        self._key: object = None
+        self._batch: BatchBuffers | None = None
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array whose content is undefined, but finite where untouched."""
-        view = self._views.get(name)
-        if view is not None and view.shape == shape and view.dtype == dtype:
-            return view
         size = int(np.prod(shape))
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
             buffer = self._buffers[name] = np.zeros(size, dtype)
-        view = self._views[name] = buffer[:size].reshape(shape)
-        return view
+        return buffer[:size].reshape(shape)
+
+    def batch(
+        self, batch_size: int, num_private: int, num_shared: int, dim: int, threads: int,
+        dtype: DTypeLike,
+    ) -> BatchBuffers:  # fmt: skip
+        """Return the buffers of a sampled pass; the last ones, if nothing has changed."""
+        key = batch_size, num_private, num_shared, dim, threads, dtype
+        if key == self._key and self._batch is not None:
+            return self._batch
+        num_blocks = -(-batch_size // BLOCK)
+        num_rows, stride = _round_up(num_shared, ROWS), padded(dim)
+        group = min(num_blocks, max(1, _PROBABILITIES // (BLOCK * max(num_rows, 1))))
+        shapes = {
+            "rows": (num_rows, stride),
+            "offsets": (num_rows,),
+            "x": (num_blocks * BLOCK, stride),
+            "xt": (threads, _round_up(dim, LANES), BLOCK),
+            "scratch": (threads, 3, BLOCK),
+            "probabilities": (group * num_rows, BLOCK),
+            "coefficients": (batch_size, num_private),
+            "loss": (batch_size,),
+            "grad_inputs": (num_blocks * BLOCK, stride),
+            "grad_rows": (num_rows, stride),
+            "grad_offsets": (num_rows,),
+        }
+        arrays = {name: self.array(name, shape, dtype) for name, shape in shapes.items()}
+        self._key, self._batch = key, BatchBuffers(examples=group * BLOCK, **arrays)
+        return self._batch
 
 
 def _round_up(count: int, multiple: int) -> int:
@@ -63,17 +88,43 @@ def padded(dim: int) -> int:
     return 16 * (lines | 1)
 
 
-class Batch(NamedTuple):
-    """What a pass computed, in buffers of its workspace; rows may be padded.
+class Columns(NamedTuple):
+    """The classes that the examples of a batch are compared with.
 
-    With C private columns: `loss` (batch_size,), `coefficients` (batch_size, C) the
-    gradient of the private logits, `x` the inputs, `grad_inputs`, and `grad_rows` and
-    `grad_offsets` the gradients of the candidates' rows and biases.
+    `private` (batch_size, num_true, or more with candidates of an example's own) are row
+    ids, -1 where absent, the first `num_true` of them labels; `shared` (num_sampled,) are
+    row ids; both with their expected counts, whose log is subtracted from the logits where
+    `subtract_log_q`. `hits` (batch_size, any) are positions in `shared` that an example
+    does not count, or -1.
     """
 
-    loss: Floats
-    coefficients: Floats
+    private: Integers
+    private_counts: Floats
+    num_true: int
+    shared: Integers
+    shared_counts: Floats
+    hits: NDArray[np.int32]
+    subtract_log_q: bool
+
+
+class BatchBuffers(NamedTuple):
+    """The arrays of a sampled pass; rows may be padded.
+
+    What it computes, with C private columns: `loss` (batch_size,), `coefficients`
+    (batch_size, C) the gradient of the private logits, `x` the inputs, `grad_inputs`,
+    and `grad_rows` and `grad_offsets` the gradients of the candidates' rows and biases.
+    The batch is taken in parts of `examples`.
+    """
+
+    examples: int
+    rows: Floats
+    offsets: Floats
     x: Floats
+    xt: Floats
+    scratch: Floats
+    probabilities: Floats
+    coefficients: Floats
+    loss: Floats
     grad_inputs: Floats
     grad_rows: Floats
     grad_offsets: Floats
@@ -81,48 +132,31 @@ class Batch(NamedTuple):
 
 def sampled_pass(
     workspace: Workspace, table: Floats, ids: Integers, weights: Floats, biases: Floats,
-    columns: Integers, column_log_q: Floats, num_true: int, candidates: Integers,
-    log_q: Floats, hits: NDArray[np.int32], grad_loss: Floats, logistic: bool,
-) -> Batch:  # fmt: skip
-    """Compute losses and gradients over private and shared columns.
-
-    The inputs are the rows `ids` of `table`; `columns` (batch_size, C) are each
-    example's own classes, the first `num_true` its labels, -1 absent; `candidates` are
-    shared. `hits` (batch_size, any) are the positions of candidates that an example
-    does not count, -1 for none.
-    """
-    batch_size, dim, dtype = len(ids), weights.shape[1], weights.dtype
-    stride, num_rows = padded(dim), _round_up(len(candidates), ROWS)
-    num_blocks = -(-batch_size // BLOCK)
-    group = min(num_blocks, max(1, _PROBABILITIES // (BLOCK * max(num_rows, 1))))
-    threads = get_num_threads()
-
-    rows = workspace.array("rows", (num_rows, stride), dtype)
-    offsets = workspace.array("offsets", (num_rows,), dtype)
-    x = workspace.array("x", (num_blocks * BLOCK, stride), dtype)
-    xt = workspace.array("xt", (threads, _round_up(dim, LANES), BLOCK), dtype)
-    scratch = workspace.array("scratch", (threads, 3, BLOCK), dtype)
-    probabilities = workspace.array("probabilities", (group * num_rows, BLOCK), dtype)
-    coefficients = workspace.array("coefficients", columns.shape, dtype)
-    loss = workspace.array("loss", (batch_size,), dtype)
-    grad_inputs = workspace.array("grad_inputs", (num_blocks * BLOCK, stride), dtype)
-    grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
-    grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
-
-    if num_rows:
-        batch.pack_candidates(weights, biases, candidates, log_q, threads, rows, offsets)
-    for start in range(0, batch_size, group * BLOCK):
-        stop = min(start + group * BLOCK, batch_size)
-        batch.forward(
-            start, stop, table, ids, weights, biases, columns, column_log_q, num_true, rows,
-            offsets, grad_loss, hits, logistic, min(threads, -(-(stop - start) // BLOCK)), x,
-            xt, scratch, probabilities, coefficients, loss, grad_inputs,
+    columns: Columns, grad_loss: Floats, logistic: bool, threads: int,
+) -> BatchBuffers:  # fmt: skip
+    """Compute losses and gradients; the inputs are the rows `ids` of `table`."""
+    batch_size, num_private = columns.private.shape
+    num_shared, dim = len(columns.shared), weights.shape[1]
+    out = workspace.batch(batch_size, num_private, num_shared, dim, threads, weights.dtype)
+    if num_shared:
+        batch.pack_candidates(
+            weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
+            threads, out.rows, out.offsets,
         )  # fmt: skip
-        if num_rows:
+    for start in range(0, batch_size, out.examples):
+        stop = min(start + out.examples, batch_size)
+        batch.forward(
+            start, stop, table, ids, weights, biases, columns.private, columns.private_counts,
+            columns.subtract_log_q, columns.num_true, out.rows, out.offsets, grad_loss,
+            columns.hits, logistic, min(threads, -(-(stop - start) // BLOCK)), out.x, out.xt,
+            out.scratch, out.probabilities, out.coefficients, out.loss, out.grad_inputs,
+        )  # fmt: skip
+        if num_shared:
             batch.grad_candidates(
-                start, stop, x, dim, probabilities, start > 0, threads, grad_rows, grad_offsets
-            )
-    return Batch(loss, coefficients, x, grad_inputs, grad_rows, grad_offsets)
+                start, stop, out.x, dim, out.probabilities, start > 0, threads, out.grad_rows,
+                out.grad_offsets,
+            )  # fmt: skip
+    return out
 
 
 def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
@@ -212,7 +246,7 @@ def full_pass(
     size = max(CLASSES, _PROBABILITIES // (num_blocks * BLOCK) // CLASSES * CLASSES)
     size = min(size, _round_up(len(weights), ROWS))
     xt = workspace.array("xt", (threads, _round_up(dim, LANES), BLOCK), dtype)
-    zeros = np.zeros(size, dtype)
+    no_counts = np.empty(0, dtype)
     for start in range(0, len(weights), size):
         classes = np.arange(start, min(start + size, len(weights)))
         num_rows = _round_up(len(classes), ROWS)
@@ -221,7 +255,9 @@ def full_pass(
         probabilities = workspace.array("probabilities", (num_blocks * num_rows, BLOCK), dtype)
         grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
         grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
-        batch.pack_candidates(weights, biases, classes, zeros, threads, rows, offsets)
+        batch.pack_candidates(
+            weights, biases, classes, no_counts, False, threads, rows, offsets
+        )
         batch.forward_classes(
             x, batch_size, rows, offsets, normalizer, grad_loss, logistic, start > 0, dim,
             min(threads, num_blocks), xt, probabilities, grad_inputs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels import scatter
 from numba_ss.kernels.threads import get_num_threads, use_threads
-from numba_ss.losses import Columns, make_columns
+from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
     CandidateSampler,
@@ -169,6 +170,7 @@ class SampledSoftmax:
         self.biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
         self.num_steps = 0
         self._workspace = _passes.Workspace()
+        self._grad_loss = np.empty(0, np.float32)
 
     def _make_sampler(self, sampler: str | CandidateSampler, seed: int | None) -> CandidateSampler:
         if isinstance(sampler, CandidateSampler):
@@ -268,51 +270,45 @@ class SampledSoftmax:
         rate = self.learning_rate if learning_rate is None else learning_rate
         rate = rate(self.num_steps) if callable(rate) else rate
         step = np.float32(_checks.number("learning_rate", rate, positive=True))
-        scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1
-        grad_loss = np.full(len(ids), scale, np.float32)
+        scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1.0
+        if len(self._grad_loss) != len(ids):
+            self._grad_loss = np.full(len(ids), scale, np.float32)
         train = self._train_full if self.loss in _FULL else self._train_sampled
         with use_threads(self._num_threads):
-            loss, grad_inputs = train(table, ids, y, grad_loss, step, update_table)
+            loss, grad_inputs = train(table, ids, y, self._grad_loss, step, update_table)
         self.num_steps += 1
-        return self._reduce(loss), grad_inputs
-
-    def _reduce(self, loss: Floats) -> Any:
         if self.reduction == "none":
-            return loss.copy()
-        if not len(loss):
-            return 0.0
-        return float(loss.mean() if self.reduction == "mean" else loss.sum())
-
-    def _check_finite(self, loss: Floats, table: Floats, ids: Integers, rows: Integers, name: str) -> None:
-        if not np.isfinite(loss).all():
-            _checks.explain_loss(
-                loss,
-                [(name, table, ids), ("weights", self.weights, rows), ("biases", self.biases, rows)],
-            )
+            return loss.copy(), grad_inputs
+        return float(np.add.reduce(loss)) * scale, grad_inputs
 
     def _train_sampled(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
     ) -> tuple[Floats, Floats | None]:  # fmt: skip
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
-        columns: Columns = make_columns(
-            labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
-        )
+        columns = make_columns(labels, sampled, self._remove_hits, self._subtract_log_q)
+        threads = get_num_threads()
         result = _passes.sampled_pass(
-            self._workspace, table, ids, self.weights, self.biases, columns.private,
-            columns.private_log_q, columns.num_true, columns.shared, columns.shared_log_q,
-            columns.hits, grad_loss, self._logistic,
+            self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
+            self._logistic, threads,
         )  # fmt: skip
-        reached = np.concatenate([labels.ravel(), columns.shared])
-        self._check_finite(result.loss, table, ids, reached, "table" if update_table else "inputs")
+        if not math.isfinite(np.add.reduce(result.loss)):
+            check_counts(labels, sampled, self._subtract_log_q)
+            reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
+            name = "table" if update_table else "inputs"
+            _checks.explain_loss(
+                result.loss,
+                [(name, table, ids), ("weights", self.weights, reached), ("biases", self.biases, reached)],
+            )
         accept()
-        grad_inputs = result.grad_inputs
         scatter.scatter_step(
             columns.private, result.coefficients, result.x, columns.shared, result.grad_rows,
-            result.grad_offsets, ids, grad_inputs, step, get_num_threads(), self.weights,
+            result.grad_offsets, ids, result.grad_inputs, step, threads, self.weights,
             self.biases, table if update_table else _NO_TABLE,
         )  # fmt: skip
-        return result.loss, None if update_table else grad_inputs[: len(ids), : self.dim].copy()
+        if update_table:
+            return result.loss, None
+        return result.loss, result.grad_inputs[: len(ids), : self.dim].copy()
 
     def _train_full(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,

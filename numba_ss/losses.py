@@ -30,13 +30,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
+from numba_ss._passes import Columns
 from numba_ss._tables import Table
+from numba_ss.kernels.threads import get_num_threads
 from numba_ss.samplers import LogUniformSampler, SampledCandidates, find_hits
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
-
-_NO_HITS = np.empty((0, 0), np.int32)
 
 
 class LossAndGradients(NamedTuple):
@@ -65,47 +65,37 @@ class LossAndGradients(NamedTuple):
     grad_biases: Any
 
 
-class Columns(NamedTuple):
-    """The classes of a batch, checked, and what is subtracted from their logits.
-
-    `private` (batch_size, num_true, or more with candidates of their own) are ids, -1
-    where absent; `shared` (num_sampled,) are ids; `hits` are positions in `shared`.
-    """
-
-    private: Integers
-    private_log_q: Floats
-    num_true: int
-    shared: Integers
-    shared_log_q: Floats
-    hits: NDArray[np.int32]
+def check_counts(labels: Integers, sampled: SampledCandidates, subtract_log_q: bool) -> None:
+    """Require expected counts that have a logarithm, where it is subtracted."""
+    if subtract_log_q:
+        candidates, true_count, sampled_count = sampled
+        _checks.expected_counts("true_expected_count", true_count, labels)
+        _checks.expected_counts("sampled_expected_count", sampled_count, candidates)
 
 
 def make_columns(
-    labels: Integers, sampled: SampledCandidates, dtype: Any, remove_hits: bool, subtract_log_q: bool
+    labels: Integers, sampled: SampledCandidates, remove_hits: bool, subtract_log_q: bool
 ) -> Columns:
     """Put checked labels and candidates, shared or (batch_size, num_sampled), in order."""
     candidates, true_count, sampled_count = sampled
     num_true = labels.shape[1]
-    if subtract_log_q:
-        _checks.expected_counts("true_expected_count", true_count, labels)
-        _checks.expected_counts("sampled_expected_count", sampled_count, candidates)
-        true_log_q = np.log(true_count, dtype=dtype, where=labels >= 0, out=np.zeros(labels.shape, dtype))
-        log_q = np.log(sampled_count, dtype=dtype)
-    else:
-        true_log_q, log_q = np.zeros(labels.shape, dtype), np.zeros(candidates.shape, dtype)
+    no_hits = np.empty((len(labels), 0), np.int32)
     if candidates.ndim == 1:
-        hits = find_hits(labels, candidates) if remove_hits else _NO_HITS
-        return Columns(labels, true_log_q, num_true, candidates, log_q, hits)
+        hits = find_hits(labels, candidates) if remove_hits else no_hits
+        return Columns(
+            labels, true_count, num_true, candidates, sampled_count, hits, subtract_log_q
+        )
     if remove_hits:
         hit = (candidates[:, :, None] == labels[:, None, :]).any(axis=2)
         candidates = np.where(hit, -1, candidates)
     return Columns(
         np.concatenate([labels, candidates], axis=1),
-        np.concatenate([true_log_q, log_q], axis=1),
+        np.concatenate([true_count, sampled_count], axis=1),
         num_true,
         np.empty(0, np.int64),
-        np.empty(0, dtype),
-        _NO_HITS,
+        np.empty(0, sampled_count.dtype),
+        no_hits,
+        subtract_log_q,
     )
 
 
@@ -134,6 +124,8 @@ def _check_sampled(
     _checks.shaped("true_expected_count", true_count, labels.shape, "batch_size, num_true")
     sampled_count = _checks.real("sampled_expected_count", value[2])
     _checks.shaped("sampled_expected_count", sampled_count, shape, "as sampled_candidates")
+    if true_count.dtype != sampled_count.dtype:
+        true_count, sampled_count = true_count.astype(float), sampled_count.astype(float)
     return SampledCandidates(candidates, true_count, sampled_count)
 
 
@@ -165,27 +157,27 @@ class _Problem:
             sampled = LogUniformSampler(num_classes, seed=seed)._sample(y, num_sampled, True)
         else:
             sampled = _check_sampled(sampled_values, y, num_sampled, num_rows)
-        self.columns = make_columns(y, sampled, self.inputs.dtype, remove_hits, subtract_log_q)
+        check_counts(y, sampled, subtract_log_q)
+        self.columns = make_columns(y, sampled, remove_hits, subtract_log_q)
 
-    def run(self, grad_loss: Floats, logistic: bool) -> _passes.Batch:
+    def run(self, grad_loss: Floats, logistic: bool) -> _passes.BatchBuffers:
         """Compute the pass, on rows copied together where kernels cannot read them."""
         columns, dtype = self.columns, self.inputs.dtype
         weights, biases = self.weights.direct(dtype), self.biases.direct(dtype)
-        private, shared = columns.private, columns.shared
         if weights is None or biases is None:
-            needed = np.concatenate([private[private >= 0], shared])
+            present = columns.private >= 0
+            needed = np.concatenate([columns.private[present], columns.shared])
             weights, biases = self.weights.rows(needed, dtype), self.biases.rows(needed, dtype)
-            private = np.full_like(private, -1)
-            private[columns.private >= 0] = np.arange(len(needed) - len(shared))
-            shared = np.arange(len(needed) - len(shared), len(needed))
-        hits = columns.hits if columns.hits.size else np.empty((len(self.inputs), 0), np.int32)
+            private = np.full_like(columns.private, -1)
+            private[present] = np.arange(len(needed) - len(columns.shared))
+            shared = np.arange(len(needed) - len(columns.shared), len(needed))
+            columns = columns._replace(private=private, shared=shared)
         result = _passes.sampled_pass(
             _passes.Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases,
-            private, columns.private_log_q, columns.num_true, shared, columns.shared_log_q,
-            hits, grad_loss, logistic,
+            columns, grad_loss, logistic, get_num_threads(),
         )  # fmt: skip
         if not np.isfinite(result.loss).all():
-            reached = np.concatenate([private.ravel(), shared])
+            reached = np.concatenate([columns.private.ravel(), columns.shared])
             _checks.explain_loss(
                 result.loss,
                 [("inputs", self.inputs, None), ("weights", weights, reached), ("biases", biases, reached)],

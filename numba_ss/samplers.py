@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._seeds import MODULUS, ImplicitSeeds, stream_of
 from numba_ss.kernels import sampling
-from numba_ss.kernels.rng import STREAM_SIZE
+from numba_ss.kernels.rng import NUM_DOUBLES, STREAM_SIZE
 from numba_ss.kernels.threads import get_num_threads
 
 Counts = NDArray[np.float32]
@@ -33,7 +33,6 @@ Accept = Callable[[], None]
 _NO_IDS = np.empty(0, np.int64)
 _NO_TREE = np.empty(0, np.int64)
 _NO_TABLE = np.empty(0, np.float32)
-_PARALLEL_ABOVE = 512  # expected counts below this number are not worth a second thread
 
 
 class SampledCandidates(NamedTuple):
@@ -112,6 +111,8 @@ class CandidateSampler:
         else:
             self._key, self._high = stream_of(seed, global_seed)
         self._stream = np.zeros(STREAM_SIZE, np.uint64)
+        self._uniform = np.empty(NUM_DOUBLES)
+        self._drawn = np.empty(NUM_DOUBLES, np.int64)
         self._slots = np.empty(0, np.int32)
         self._log_range = float(np.log1p(np.float64(self.range_max)))
         self._tree, self._cut, self._alias = _NO_TREE, _NO_TABLE, _NO_TREE
@@ -174,17 +175,15 @@ class CandidateSampler:
         num_tries = sampling.draw_candidates(
             self._kind, np.uint64(key), np.uint64(high), np.uint64(block),
             self.range_max, self._log_range, total, self._tree, self._cut, self._alias,
-            self._exclude, unique, self._stream, self._slots, candidates,
+            self._exclude, unique, self._stream, self._uniform, self._drawn, self._slots, candidates,
         )  # fmt: skip
         true_count = np.empty(labels.shape, np.float32)
         sampled_count = np.empty(num_sampled, np.float32)
-        kept = self._kept(total)
-        for rows, out in ((np.maximum(labels, 0), true_count), (candidates, sampled_count)):
-            sampling.expected_counts(
-                self._kind, rows.reshape(-1), self.range_max, self._log_range, total,
-                self._weights, self._exclude, kept, num_tries, num_sampled,
-                min(get_num_threads(), 1 + rows.size // _PARALLEL_ABOVE), out.reshape(-1),
-            )  # fmt: skip
+        sampling.expected_counts(
+            self._kind, labels.reshape(-1), candidates, self.range_max, self._log_range, total,
+            self._weights, self._exclude, self._kept(total), num_tries, get_num_threads(),
+            true_count.reshape(-1), sampled_count,
+        )  # fmt: skip
 
         def accept() -> None:
             if self._implicit is not None:
@@ -224,8 +223,8 @@ class CandidateSampler:
             return 1.0
         p = np.empty(len(self._exclude), np.float32)
         sampling.expected_counts(
-            self._kind, self._exclude, self.range_max, self._log_range, total, self._weights,
-            _NO_IDS, 1.0, 1, 1, 1, p,
+            self._kind, self._exclude, _NO_IDS, self.range_max, self._log_range, total,
+            self._weights, _NO_IDS, 1.0, 0, 1, p, _NO_TABLE,
         )  # fmt: skip
         return 1.0 - float(p.sum(dtype=np.float64))
 

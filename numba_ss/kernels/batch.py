@@ -6,6 +6,8 @@ holds a block of examples after the other, each with the candidates as rows.
 Everything is computed in an order that depends on the shapes alone.
 """
 
+import math
+
 import numpy as np
 from numba import prange
 from numpy import float32
@@ -21,11 +23,13 @@ from numba_ss.kernels.softmax import (
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row, transpose
 
 BLOCK = 64  # examples; a multiple of LANES and ROWS
-_AHEAD = 4  # rows that are asked for before they are read
+_AHEAD = 8  # rows that are asked for before they are read
 
 
 @parallel_kernel
-def pack_candidates(weights, biases, candidates, log_q, num_chunks, out_rows, out_offsets):
+def pack_candidates(
+    weights, biases, candidates, counts, subtract_log_q, num_chunks, out_rows, out_offsets
+):
     """Gather the candidates' rows and what their logits start from, bias - log Q.
 
     Rows beyond the candidates, up to a multiple of ROWS, get the offset -inf: no
@@ -35,12 +39,20 @@ def pack_candidates(weights, biases, candidates, log_q, num_chunks, out_rows, ou
         size = out_rows.shape[0]
         _pack_rows(
             chunk * size // num_chunks, (chunk + 1) * size // num_chunks,
-            weights, biases, candidates, log_q, out_rows, out_offsets,
+            weights, biases, candidates, counts, subtract_log_q, out_rows, out_offsets,
         )
 
 
 @kernel
-def _pack_rows(start, stop, weights, biases, candidates, log_q, out_rows, out_offsets):
+def _log_count(count, bias):
+    # In the precision of the model, whatever that of the counts.
+    return math.log(bias * float32(0) + count)
+
+
+@kernel
+def _pack_rows(
+    start, stop, weights, biases, candidates, counts, subtract_log_q, out_rows, out_offsets
+):
     dim = weights.shape[1]
     for j in range(start, stop):
         if j < candidates.shape[0]:
@@ -48,18 +60,26 @@ def _pack_rows(start, stop, weights, biases, candidates, log_q, out_rows, out_of
                 prefetch_row(weights, candidates[j + _AHEAD])
             row = candidates[j]
             probe = gather_row(weights[row], out_rows[j, :dim])
-            out_offsets[j] = biases[row] - log_q[j] + probe
+            out_offsets[j] = biases[row] + probe
+            if subtract_log_q:
+                out_offsets[j] -= _log_count(counts[j], biases[row])
         else:
             out_rows[j, :] = float32(0)
             out_offsets[j] = -np.inf
 
 
 @kernel
-def _load_inputs(table, ids, start, stop, dim, x, xt):
-    """Gather the inputs of a block, and their transposition."""
+def _load_inputs(table, ids, start, stop, weights, columns, x, xt):
+    """Gather the inputs of a block, and their transposition; ask for the labels' rows."""
+    dim = weights.shape[1]
+    for i in range(start, min(start + _AHEAD, stop)):
+        prefetch_row(table, ids[i])
     for i in range(start, stop):
         if i + _AHEAD < stop:
             prefetch_row(table, ids[i + _AHEAD])
+        for c in range(columns.shape[1]):
+            if columns[i, c] >= 0:
+                prefetch_row(weights, columns[i, c])
         gather_row(table[ids[i]], x[i, :dim])
     for i in range(stop, start + BLOCK):
         x[i, :] = float32(0)
@@ -68,31 +88,34 @@ def _load_inputs(table, ids, start, stop, dim, x, xt):
 
 
 @kernel
-def _private_logits(start, stop, x, weights, biases, columns, log_q, coefficients):
+def _private_logits(
+    start, stop, x, weights, biases, columns, counts, subtract_log_q, coefficients
+):
     """Write the logits of the private columns; an absent one is -inf."""
     dim = weights.shape[1]
     for i in range(start, stop):
         for c in range(columns.shape[1]):
             row = columns[i, c]
-            if i + _AHEAD < stop and columns[i + _AHEAD, c] >= 0:
-                prefetch_row(weights, columns[i + _AHEAD, c])
             if row < 0:
                 coefficients[i, c] = -np.inf
                 continue
-            logit = dot(x[i, :dim], weights[row]) + biases[row] - log_q[i, c]
+            logit = dot(x[i, :dim], weights[row]) + biases[row]
+            if subtract_log_q:
+                logit -= _log_count(counts[i, c], biases[row])
             # An infinite product turns into NaN, and so into a loss that is seen.
             coefficients[i, c] = logit + logit * float32(0)
 
 
 @kernel
 def _forward_block(
-    start, stop, first, table, ids, weights, biases, columns, column_log_q, num_true, rows,
+    start, stop, first, table, ids, weights, biases, columns, counts, subtract_log_q,
+    num_true, rows,
     offsets, grad_loss, hits, logistic, x, xt, scratch, probabilities, coefficients, loss,
     grad_inputs,
 ):
     dim = weights.shape[1]
-    _load_inputs(table, ids, start, stop, dim, x, xt)
-    _private_logits(start, stop, x, weights, biases, columns, column_log_q, coefficients)
+    _load_inputs(table, ids, start, stop, weights, columns, x, xt)
+    _private_logits(start, stop, x, weights, biases, columns, counts, subtract_log_q, coefficients)
     num_rows, stride = rows.shape
     num_vectors = (stop - start + LANES - 1) // LANES
     multiply(
@@ -134,7 +157,8 @@ def _grad_inputs(start, stop, first, rows, dim, probabilities, accumulate, grad_
 
 @parallel_kernel
 def forward(
-    batch_start, batch_stop, table, ids, weights, biases, columns, column_log_q, num_true, rows,
+    batch_start, batch_stop, table, ids, weights, biases, columns, counts, subtract_log_q,
+    num_true, rows,
     offsets, grad_loss, hits, logistic, num_chunks, x, xt, scratch, probabilities,
     coefficients, loss, grad_inputs,
 ):
@@ -156,7 +180,8 @@ def forward(
             start = batch_start + block * BLOCK
             _forward_block(
                 start, min(start + BLOCK, batch_stop), block * rows.shape[0], table, ids,
-                weights, biases, columns, column_log_q, num_true, rows, offsets, grad_loss,
+                weights, biases, columns, counts, subtract_log_q,
+    num_true, rows, offsets, grad_loss,
                 hits, logistic, x, xt[chunk], scratch[chunk], probabilities,
                 coefficients, loss, grad_inputs,
             )

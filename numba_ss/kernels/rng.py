@@ -1,19 +1,21 @@
 """Philox 4x32-10, counter-based, and TensorFlow's way from its words to numbers.
 
-The random words of a stream are a function of (key, counter) alone. A stream is
-an array of eight uint64: the key, the high half of the counter (constant), the
-next block (the low half), the number of words used of the current block, and that
-block's four words.
+The random words of a stream are a function of (key, counter) alone. A stream is an
+array of uint64: the key, the high half of the counter (constant), the next block (the
+low half), the number of words used so far, and the words of the blocks before that one.
 
 J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
 """
 
-from numpy import float32, float64, uint64
+from numpy import float32, float64, int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel
 
-STREAM_SIZE = 8
+_BLOCKS = 32  # computed at a time: as vector code they cost an eighth of one by one
 _KEY, _HIGH, _BLOCK, _USED, _WORDS = 0, 1, 2, 3, 4
+_NUM_WORDS = 4 * _BLOCKS
+STREAM_SIZE = _WORDS + _NUM_WORDS
+NUM_DOUBLES = _NUM_WORDS // 2
 
 _MASK = uint64(0xFFFFFFFF)
 _32 = uint64(32)
@@ -22,23 +24,25 @@ _BUMP_0, _BUMP_1 = uint64(0x9E3779B9), uint64(0xBB67AE85)
 
 
 @exact_kernel
-def philox(key, high, block, out, start):
-    """Write the four words of counter (block, high) to out[start : start + 4]."""
-    k0, k1 = key & _MASK, key >> _32
-    c0, c1 = block & _MASK, block >> _32
-    c2, c3 = high & _MASK, high >> _32
-    for _ in range(10):
-        product_0, product_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
-        c0 = (product_1 >> _32) ^ c1 ^ k0
-        c1 = product_1 & _MASK
-        c2 = (product_0 >> _32) ^ c3 ^ k1
-        c3 = product_0 & _MASK
-        k0 = (k0 + _BUMP_0) & _MASK
-        k1 = (k1 + _BUMP_1) & _MASK
-    out[start] = c0
-    out[start + 1] = c1
-    out[start + 2] = c2
-    out[start + 3] = c3
+def philox(key, high, block, out):
+    """Write the four words of each counter (block, high), (block + 1, high), ..."""
+    for i in range(out.shape[0] // 4):
+        counter = block + uint64(i)
+        k0, k1 = key & _MASK, key >> _32
+        c0, c1 = counter & _MASK, counter >> _32
+        c2, c3 = high & _MASK, high >> _32
+        for _ in range(10):
+            product_0, product_1 = _MULTIPLIER_0 * c0, _MULTIPLIER_1 * c2
+            c0 = (product_1 >> _32) ^ c1 ^ k0
+            c1 = product_1 & _MASK
+            c2 = (product_0 >> _32) ^ c3 ^ k1
+            c3 = product_0 & _MASK
+            k0 = (k0 + _BUMP_0) & _MASK
+            k1 = (k1 + _BUMP_1) & _MASK
+        out[4 * i] = c0
+        out[4 * i + 1] = c1
+        out[4 * i + 2] = c2
+        out[4 * i + 3] = c3
 
 
 @exact_kernel
@@ -47,16 +51,16 @@ def start_stream(stream, key, high, block):
     stream[_KEY] = key
     stream[_HIGH] = high
     stream[_BLOCK] = block
-    stream[_USED] = uint64(4)
+    stream[_USED] = uint64(_NUM_WORDS)
 
 
 @exact_kernel
 def next_word(stream):
     """Return the next 32-bit word, as uint64."""
     used = stream[_USED]
-    if used == uint64(4):
-        philox(stream[_KEY], stream[_HIGH], stream[_BLOCK], stream, _WORDS)
-        stream[_BLOCK] += uint64(1)
+    if used == uint64(_NUM_WORDS):
+        philox(stream[_KEY], stream[_HIGH], stream[_BLOCK], stream[_WORDS:])
+        stream[_BLOCK] += uint64(_BLOCKS)
         used = uint64(0)
     stream[_USED] = used + uint64(1)
     return stream[uint64(_WORDS) + used]
@@ -69,10 +73,17 @@ def next_float(stream):
 
 
 @exact_kernel
-def next_double(stream):
-    """Return a float64 in [0, 1): 20 bits of one word, then all of the next."""
-    high = next_word(stream) & uint64(0xFFFFF)
-    return float64((high << _32) | next_word(stream)) * 2.0**-52
+def next_doubles(stream, out):
+    """Fill NUM_DOUBLES float64 in [0, 1): 20 bits of a word, then all of the next.
+
+    For a stream that serves nothing else: it must stand at the start of a block.
+    """
+    words = stream[_WORDS:]
+    philox(stream[_KEY], stream[_HIGH], stream[_BLOCK], words)
+    stream[_BLOCK] += uint64(_BLOCKS)
+    for i in range(NUM_DOUBLES):
+        bits = ((words[2 * i] & uint64(0xFFFFF)) << _32) | words[2 * i + 1]
+        out[i] = float64(int64(bits)) * 2.0**-52
 
 
 @exact_kernel

@@ -10,7 +10,13 @@ from numba import prange
 from numpy import float32, float64, int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.rng import next_below, next_double, next_float, start_stream
+from numba_ss.kernels.rng import (
+    NUM_DOUBLES,
+    next_below,
+    next_doubles,
+    next_float,
+    start_stream,
+)
 
 UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
 
@@ -68,12 +74,10 @@ def tree_find(tree, value):
 
 
 @exact_kernel
-def draw(kind, stream, range_max, log_range, total, tree, cut, alias):
-    """Draw one class, with replacement."""
+def draw(kind, stream, range_max, total, tree, cut, alias):
+    """Draw one class, with replacement, from any distribution but the log-uniform."""
     if kind == UNIFORM:
         return int64(next_below(stream, range_max, 64))
-    if kind == LOG_UNIFORM:
-        return (int64(math.exp(next_double(stream) * log_range)) - 1) % range_max
     if kind == LEARNED_UNIGRAM:
         return int64(tree_find(tree, int64(next_below(stream, total, 32))))
     part = next_float(stream)
@@ -82,31 +86,49 @@ def draw(kind, stream, range_max, log_range, total, tree, cut, alias):
 
 
 @exact_kernel
+def draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, out):
+    """Fill `out` with NUM_DOUBLES draws; `uniform` (float64) is scratch as long."""
+    if kind == LOG_UNIFORM:
+        next_doubles(stream, uniform)
+        for i in range(NUM_DOUBLES):
+            row = int64(math.exp(uniform[i] * log_range)) - 1
+            out[i] = row if row < range_max else row % range_max
+    else:
+        for i in range(NUM_DOUBLES):
+            out[i] = draw(kind, stream, range_max, total, tree, cut, alias)
+
+
+@exact_kernel
 def draw_candidates(
     kind, key, high, block, range_max, log_range, total, tree, cut, alias,
-    exclude, unique, stream, slots, out_candidates,
+    exclude, unique, stream, uniform, drawn, slots, out_candidates,
 ):
     """Fill `out_candidates`; return the number of draws it took.
 
     With `unique`, a class that was drawn before is drawn again; `slots` is the hash
-    table for that. An excluded class is drawn again and not counted.
+    table for that. An excluded class is drawn again and not counted. `uniform` and
+    `drawn` are scratch, NUM_DOUBLES long.
     """
     start_stream(stream, key, high, block)
     slots[:] = _EMPTY
     num_tries = 0
     filled = 0
     while filled < out_candidates.shape[0]:
-        drawn = draw(kind, stream, range_max, log_range, total, tree, cut, alias)
-        if exclude.shape[0] > 0 and contains(exclude, drawn):
-            continue
-        num_tries += 1
-        if unique:
-            slot = slot_of(slots, out_candidates, drawn)
-            if slots[slot] != _EMPTY:
+        draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, drawn)
+        for i in range(NUM_DOUBLES):
+            if filled == out_candidates.shape[0]:
+                break
+            row = drawn[i]
+            if exclude.shape[0] > 0 and contains(exclude, row):
                 continue
-            slots[slot] = filled
-        out_candidates[filled] = drawn
-        filled += 1
+            num_tries += 1
+            if unique:
+                slot = slot_of(slots, out_candidates, row)
+                if slots[slot] != _EMPTY:
+                    continue
+                slots[slot] = filled
+            out_candidates[filled] = row
+            filled += 1
     return num_tries
 
 
@@ -128,26 +150,39 @@ def expected_count(p, num_tries, num_sampled):
     return -float32(math.expm1(float32(num_tries) * float32(math.log1p(-p))))
 
 
+@exact_kernel
+def _count_range(
+    start, stop, kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries,
+    num_sampled, out,
+):
+    for j in range(start, stop):
+        row = max(rows[j], 0)
+        if exclude.shape[0] > 0 and contains(exclude, row):
+            out[j] = float32(0)
+            continue
+        p = probability(kind, row, range_max, log_range, total, weights)
+        if exclude.shape[0] > 0:
+            p = float32(float64(p) / kept)
+        out[j] = expected_count(p, num_tries, num_sampled)
+
+
 @parallel_kernel
 def expected_counts(
-    kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries, num_sampled,
-    num_chunks, out,
+    kind, labels, candidates, range_max, log_range, total, weights, exclude, kept, num_tries,
+    num_chunks, out_labels, out_candidates,
 ):
-    """Write the expected counts of the classes `rows`.
+    """Write the expected counts of labels and candidates.
 
-    An excluded class has count 0; `kept` is the probability of all others.
+    An excluded class has count 0; `kept` is the probability of all others. What stands
+    for an absent label has no meaning.
     """
     for chunk in prange(num_chunks):
-        for j in range(
-            chunk * rows.shape[0] // num_chunks, (chunk + 1) * rows.shape[0] // num_chunks
-        ):
-            if exclude.shape[0] > 0 and contains(exclude, rows[j]):
-                out[j] = float32(0)
-                continue
-            p = probability(kind, rows[j], range_max, log_range, total, weights)
-            if exclude.shape[0] > 0:
-                p = float32(float64(p) / kept)
-            out[j] = expected_count(p, num_tries, num_sampled)
+        for rows, out in ((labels, out_labels), (candidates, out_candidates)):
+            _count_range(
+                chunk * rows.shape[0] // num_chunks, (chunk + 1) * rows.shape[0] // num_chunks,
+                kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries,
+                candidates.shape[0], out,
+            )
 
 
 @exact_kernel

@@ -9,6 +9,9 @@ from numba import prange
 from numpy import uint64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels.tile import prefetch_row
+
+_AHEAD = 8  # rows that are asked for before they are changed
 
 
 @exact_kernel
@@ -34,6 +37,10 @@ def _subtract_product(learning_rate, coefficient, x, target):
 def subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
     """Subtract the gradients `grads[u, :dim]` from the chunk's own rows."""
     for u in range(rows.shape[0]):
+        if u + _AHEAD < rows.shape[0]:
+            following = rows[u + _AHEAD]
+            if _owner(following, num_chunks) == uint64(chunk):
+                prefetch_row(table, following)
         row = rows[u]
         if _owner(row, num_chunks) == uint64(chunk):
             _subtract(learning_rate, grads[u], table[row])
