@@ -171,6 +171,7 @@ class SampledSoftmax:
         self.num_steps = 0
         self._workspace = _passes.Workspace()
         self._grad_loss = np.empty(0, np.float32)
+        self._table: Floats | None = None  # the last one that was checked
 
     def _make_sampler(self, sampler: str | CandidateSampler, seed: int | None) -> CandidateSampler:
         if isinstance(sampler, CandidateSampler):
@@ -253,15 +254,20 @@ class SampledSoftmax:
         ArgumentError
             If an argument does not fit, or a number is NaN or infinite.
         """
+        if table is not self._table or not table.flags.writeable:
+            self._table = self._check_table(table)
+        rows = _checks.ids("ids", ids)
+        _checks.shaped("ids", rows, (None,), "batch_size,")
+        _checks.in_range("ids", rows, len(table), "num_rows")
+        return self._train(table, rows, labels, learning_rate, True)[0]
+
+    def _check_table(self, table: Any) -> Floats:
         table = _checks.trainable("table", table, (None, self.dim), "num_rows, dim")
         if np.may_share_memory(table, self.weights) and (
             table.ctypes.data != self.weights.ctypes.data
         ):
             _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
-        rows = _checks.ids("ids", ids)
-        _checks.shaped("ids", rows, (None,), "batch_size,")
-        _checks.in_range("ids", rows, len(table), "num_rows")
-        return self._train(table, rows, labels, learning_rate, True)[0]
+        return table
 
     def _train(
         self, table: Floats, ids: Integers, labels: Any, learning_rate: Any, update_table: bool

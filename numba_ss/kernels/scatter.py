@@ -61,6 +61,10 @@ def subtract_columns(
     """Subtract the gradients of the private columns, coefficients[i, c] * x[i]."""
     for i in range(columns.shape[0]):
         for c in range(columns.shape[1]):
+            if i + _AHEAD < columns.shape[0]:
+                following = columns[i + _AHEAD, c]
+                if following >= 0 and _owner(following, num_chunks) == uint64(chunk):
+                    prefetch_row(weights, following)
             row = columns[i, c]
             if row >= 0 and _owner(row, num_chunks) == uint64(chunk):
                 coefficient = coefficients[i, c]
