@@ -43,7 +43,7 @@ def _group_logits(weights, biases, start, stop, xt, num_vectors, rows, logits):
 
 
 @kernel
-def softmax_update(logits, num_classes, size, peak, total, highest, added):
+def _softmax_update(logits, num_classes, size, peak, total, highest, added):
     """Add a group of classes to each example's maximum and sum of exp beside it.
 
     `total` is float64: float32 would lose the tail of a million classes.
@@ -66,7 +66,7 @@ def softmax_update(logits, num_classes, size, peak, total, highest, added):
 
 
 @kernel
-def logistic_update(logits, num_classes, size, total, added):
+def _logistic_update(logits, num_classes, size, total, added):
     """Add the logistic losses of a group of classes, as if none was a label."""
     for i in range(size):
         added[i] = float32(0)
@@ -99,9 +99,9 @@ def _normalize_range(
                 weights, biases, start, stop, xt[block], num_vectors, rows, logits
             )
             if logistic:
-                logistic_update(logits, stop - start, size, total[first:], added)
+                _logistic_update(logits, stop - start, size, total[first:], added)
             else:
-                softmax_update(
+                _softmax_update(
                     logits, stop - start, size, peak[first:], total[first:], highest, added
                 )
 
@@ -128,7 +128,7 @@ def normalize(
 
 
 @kernel
-def heap_push(scores, ids, count, score, row):
+def _heap_push(scores, ids, count, score, row):
     """Put a class into a heap of the best, the worst first; return the new count.
 
     A full heap drops its worst. Classes come in ascending order, so that of equal
@@ -163,7 +163,7 @@ def heap_push(scores, ids, count, score, row):
 
 
 @kernel
-def select_update(
+def _select_update(
     logits, start, num_classes, first, size, exclude, exclude_offsets, threshold, scores, ids,
     counts,
 ):
@@ -180,7 +180,7 @@ def select_update(
                 example = first + i
                 seen = exclude[exclude_offsets[example] : exclude_offsets[example + 1]]
                 if not contains(seen, start + s):
-                    counts[example] = heap_push(
+                    counts[example] = _heap_push(
                         scores[example], ids[example], counts[example], row[i], start + s
                     )
                     if counts[example] == scores.shape[1]:
@@ -209,7 +209,7 @@ def _select_range(
             _group_logits(
                 weights, biases, start, stop, xt[block], num_vectors, rows, logits
             )
-            select_update(
+            _select_update(
                 logits, start, stop - start, first, size, exclude, exclude_offsets,
                 threshold[first:], scores, ids, counts,
             )

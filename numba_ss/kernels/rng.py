@@ -55,7 +55,7 @@ def start_stream(stream, key, high, block):
 
 
 @exact_kernel
-def next_word(stream):
+def _next_word(stream):
     """Return the next 32-bit word, as uint64."""
     used = stream[_USED]
     if used == uint64(_NUM_WORDS):
@@ -69,7 +69,7 @@ def next_word(stream):
 @exact_kernel
 def next_float(stream):
     """Return a float32 in [0, 1): the low 23 bits of a word."""
-    return float32(next_word(stream) & uint64(0x7FFFFF)) * float32(2.0**-23)
+    return float32(_next_word(stream) & uint64(0x7FFFFF)) * float32(2.0**-23)
 
 
 @exact_kernel
@@ -94,9 +94,9 @@ def next_below(stream, bound, bits):
     # A power of two leaves no rest: nothing is rejected, the low bits are taken.
     rest = (largest % bound + uint64(1)) % bound
     while True:
-        value = next_word(stream)
+        value = _next_word(stream)
         if bits == 64:
-            value |= next_word(stream) << _32
+            value |= _next_word(stream) << _32
         if rest == uint64(0):
             return value & (bound - uint64(1))
         if value > largest % bound:

@@ -37,7 +37,7 @@ def contains(ordered, value):
 
 
 @exact_kernel
-def slot_of(slots, candidates, value):
+def _slot_of(slots, candidates, value):
     """Return the slot of a hash table of positions that holds `value`, or its place.
 
     `slots` has a power of two of entries, more than there are candidates; an entry
@@ -51,7 +51,7 @@ def slot_of(slots, candidates, value):
 
 
 @exact_kernel
-def tree_add(tree, index, amount):
+def _tree_add(tree, index, amount):
     """Add `amount` to one weight of a Fenwick tree (P. Fenwick, 1994)."""
     index += 1
     while index < tree.shape[0]:
@@ -60,7 +60,7 @@ def tree_add(tree, index, amount):
 
 
 @exact_kernel
-def tree_find(tree, value):
+def _tree_find(tree, value):
     """Return the first index whose weights up to and with it exceed `value`."""
     index, step = 0, 1
     while step * 2 < tree.shape[0]:
@@ -74,19 +74,19 @@ def tree_find(tree, value):
 
 
 @exact_kernel
-def draw(kind, stream, range_max, total, tree, cut, alias):
+def _draw(kind, stream, range_max, total, tree, cut, alias):
     """Draw one class, with replacement, from any distribution but the log-uniform."""
     if kind == UNIFORM:
         return int64(next_below(stream, range_max, 64))
     if kind == LEARNED_UNIGRAM:
-        return int64(tree_find(tree, int64(next_below(stream, total, 32))))
+        return int64(_tree_find(tree, int64(next_below(stream, total, 32))))
     part = next_float(stream)
     index = int64(next_below(stream, range_max, 32))
     return index if part < cut[index] else int64(alias[index])
 
 
 @exact_kernel
-def draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, out):
+def _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, out):
     """Fill `out` with NUM_DOUBLES draws; `uniform` (float64) is scratch as long."""
     if kind == LOG_UNIFORM:
         next_doubles(stream, uniform)
@@ -95,7 +95,7 @@ def draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, unifo
             out[i] = row if row < range_max else row % range_max
     else:
         for i in range(NUM_DOUBLES):
-            out[i] = draw(kind, stream, range_max, total, tree, cut, alias)
+            out[i] = _draw(kind, stream, range_max, total, tree, cut, alias)
 
 
 @exact_kernel
@@ -114,7 +114,7 @@ def draw_candidates(
     num_tries = 0
     filled = 0
     while filled < out_candidates.shape[0]:
-        draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, drawn)
+        _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, drawn)
         for i in range(NUM_DOUBLES):
             if filled == out_candidates.shape[0]:
                 break
@@ -123,7 +123,7 @@ def draw_candidates(
                 continue
             num_tries += 1
             if unique:
-                slot = slot_of(slots, out_candidates, row)
+                slot = _slot_of(slots, out_candidates, row)
                 if slots[slot] != _EMPTY:
                     continue
                 slots[slot] = filled
@@ -133,7 +133,7 @@ def draw_candidates(
 
 
 @exact_kernel
-def probability(kind, row, range_max, log_range, total, weights):
+def _probability(kind, row, range_max, log_range, total, weights):
     """Return the float32 probability of one class in one draw."""
     if kind == UNIFORM:
         return float32(1.0 / float64(range_max))
@@ -143,7 +143,7 @@ def probability(kind, row, range_max, log_range, total, weights):
 
 
 @exact_kernel
-def expected_count(p, num_tries, num_sampled):
+def _expected_count(p, num_tries, num_sampled):
     """Return how often a class of probability `p` is expected among the candidates."""
     if num_tries == num_sampled:
         return p * float32(num_sampled)
@@ -160,10 +160,10 @@ def _count_range(
         if exclude.shape[0] > 0 and contains(exclude, row):
             out[j] = float32(0)
             continue
-        p = probability(kind, row, range_max, log_range, total, weights)
+        p = _probability(kind, row, range_max, log_range, total, weights)
         if exclude.shape[0] > 0:
             p = float32(float64(p) / kept)
-        out[j] = expected_count(p, num_tries, num_sampled)
+        out[j] = _expected_count(p, num_tries, num_sampled)
 
 
 @parallel_kernel
@@ -190,7 +190,7 @@ def learn_labels(labels, weights, tree, budget):
     """Add 1 to the weight of each of the first `budget` labels."""
     for j in range(min(labels.shape[0], budget)):
         weights[labels[j]] += 1
-        tree_add(tree, labels[j], 1)
+        _tree_add(tree, labels[j], 1)
 
 
 @exact_kernel
@@ -259,9 +259,9 @@ def find_hits(labels, candidates, slots, out_hits):
     """Write the last position of each label among the candidates, or -1."""
     slots[:] = _EMPTY
     for j in range(candidates.shape[0]):
-        slots[slot_of(slots, candidates, candidates[j])] = j
+        slots[_slot_of(slots, candidates, candidates[j])] = j
     for j in range(labels.shape[0]):
-        out_hits[j] = slots[slot_of(slots, candidates, labels[j])]
+        out_hits[j] = slots[_slot_of(slots, candidates, labels[j])]
 
 
 @exact_kernel

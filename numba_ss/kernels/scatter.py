@@ -34,7 +34,7 @@ def _subtract_product(learning_rate, coefficient, x, target):
 
 
 @exact_kernel
-def subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
+def _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
     """Subtract the gradients `grads[u, :dim]` from the chunk's own rows."""
     for u in range(rows.shape[0]):
         if u + _AHEAD < rows.shape[0]:
@@ -47,15 +47,15 @@ def subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
 
 
 @exact_kernel
-def subtract_values(chunk, num_chunks, rows, grads, learning_rate, values):
-    """As `subtract_rows`, for one number a row."""
+def _subtract_values(chunk, num_chunks, rows, grads, learning_rate, values):
+    """As `_subtract_rows`, for one number a row."""
     for u in range(rows.shape[0]):
         if _owner(rows[u], num_chunks) == uint64(chunk):
             values[rows[u]] -= learning_rate * grads[u]
 
 
 @exact_kernel
-def subtract_columns(
+def _subtract_columns(
     chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
 ):
     """Subtract the gradients of the private columns, coefficients[i, c] * x[i]."""
@@ -82,17 +82,17 @@ def scatter_step(
     `table` is empty where the inputs are not rows of a table.
     """
     for chunk in prange(num_chunks):
-        subtract_columns(
+        _subtract_columns(
             chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
         )
-        subtract_rows(chunk, num_chunks, candidates, grad_rows, learning_rate, weights)
-        subtract_values(chunk, num_chunks, candidates, grad_offsets, learning_rate, biases)
+        _subtract_rows(chunk, num_chunks, candidates, grad_rows, learning_rate, weights)
+        _subtract_values(chunk, num_chunks, candidates, grad_offsets, learning_rate, biases)
         if table.shape[0] > 0:
-            subtract_rows(chunk, num_chunks, ids, grad_inputs, learning_rate, table)
+            _subtract_rows(chunk, num_chunks, ids, grad_inputs, learning_rate, table)
 
 
 @parallel_kernel
 def scatter_rows(rows, grads, learning_rate, num_chunks, table):
     """Subtract the gradients one by one, in order."""
     for chunk in prange(num_chunks):
-        subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table)
+        _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table)

@@ -1,0 +1,355 @@
+"""The specification: what every kernel computes, in plain NumPy and float64.
+
+Each function is the twin of the kernel of its name, without buffers, blocks, chunks or
+speed. Tests compare the two; nothing in the library imports this module. What is a
+contract on bits, TensorFlow's random numbers and expected counts, is given by golden
+numbers besides.
+
+Names: `private` (batch_size, C) are an example's own classes, its labels first, -1 where
+absent; `shared` (num_sampled,) are the candidates of all; `logits` of a batch are its
+private ones, then its shared ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_MASK = 2**32 - 1
+
+
+# Elementary functions and rows
+
+
+def exp(x: Array) -> Array:
+    """Return e**x."""
+    return np.exp(np.asarray(x, float))
+
+
+def log1p(x: Array) -> Array:
+    """Return log(1 + x)."""
+    return np.log1p(np.asarray(x, float))
+
+
+def dot(x: Array, y: Array) -> float:
+    """Return the inner product."""
+    return float(np.sum(np.asarray(x, float) * y))
+
+
+def axpy(a: float, x: Array, y: Array) -> Array:
+    """Return y + a x."""
+    return np.asarray(y, float) + a * np.asarray(x, float)
+
+
+def gather_row(source: Array) -> float:
+    """Return 0, or NaN for a row that is not finite."""
+    return 0.0 if np.isfinite(source).all() else math.nan
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """Return the matrix product."""
+    return np.asarray(a, float) @ np.asarray(b, float)
+
+
+def transpose(source: Array) -> Array:
+    """Return the transposed block."""
+    return np.swapaxes(source, -1, -2)
+
+
+def transpose_inputs(x: Array, block: int) -> Array:
+    """Return blocks of rows, each transposed."""
+    return transpose(x.reshape(-1, block, x.shape[1]))
+
+
+# Random numbers
+
+
+def philox(key: int, high: int, block: int) -> list[int]:
+    """Return the four words of a counter."""
+    k = [key & _MASK, key >> 32]
+    c = [block & _MASK, block >> 32, high & _MASK, high >> 32]
+    for _ in range(10):
+        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(q >> 32) ^ c[1] ^ k[0], q & _MASK, (p >> 32) ^ c[3] ^ k[1], p & _MASK]
+        k = [(k[0] + 0x9E3779B9) & _MASK, (k[1] + 0xBB67AE85) & _MASK]
+    return c
+
+
+def start_stream(key: int, high: int, block: int) -> Iterator[int]:
+    """Yield the words of a block and of all that follow it."""
+    while True:
+        yield from philox(key, high, block)
+        block += 1
+
+
+def next_float(stream: Iterator[int]) -> float:
+    """Return a number in [0, 1) of 23 bits."""
+    return (next(stream) & 0x7FFFFF) / 2**23
+
+
+def next_doubles(stream: Iterator[int], count: int) -> list[float]:
+    """Return numbers in [0, 1) of 52 bits."""
+    return [((next(stream) & 0xFFFFF) * 2**32 + next(stream)) / 2**52 for _ in range(count)]
+
+
+def next_below(stream: Iterator[int], bound: int, bits: int) -> int:
+    """Return an unbiased integer in [0, bound): the low values of a word are rejected."""
+    while True:
+        value = next(stream) + (next(stream) << 32 if bits == 64 else 0)
+        if bound & (bound - 1) == 0:
+            return value & (bound - 1)
+        if value >= (2**bits - 1) % bound + 1:
+            return value % bound
+
+
+# Candidates
+
+
+def contains(ordered: Array, value: int) -> bool:
+    """Tell whether an array holds a value."""
+    return bool(np.any(np.asarray(ordered) == value))
+
+
+def first_outside(rows: Array, stop: int) -> int:
+    """Return the first position whose value is not in [0, stop), or -1."""
+    bad = np.flatnonzero((np.asarray(rows) < 0) | (np.asarray(rows) >= stop))
+    return int(bad[0]) if bad.size else -1
+
+
+def probabilities(kind: str, range_max: int, weights: Array | None = None) -> Array:
+    """Return the probability of each class in one draw."""
+    c = np.arange(range_max, dtype=float)
+    if kind == "log_uniform":
+        return np.log1p(1 / (c + 1)) / math.log1p(range_max)
+    p = np.ones(range_max) if weights is None else np.asarray(weights, float)
+    return p / p.sum()
+
+
+def expected_counts(p: Array, num_tries: int, num_sampled: int) -> Array:
+    """Return how often classes of probability p are expected among the candidates."""
+    if num_tries == num_sampled:
+        return np.asarray(p, float) * num_sampled
+    return -np.expm1(num_tries * np.log1p(-np.asarray(p, float)))
+
+
+def distort(unigrams: Array, distortion: float) -> Array:
+    """Return unigrams to the power of `distortion`."""
+    return np.asarray(unigrams, float) ** distortion
+
+
+def fill_tree(weights: Array) -> Array:
+    """Return the Fenwick tree: entry i is the sum of the i & -i weights before i."""
+    total = np.concatenate([[0], np.cumsum(weights)])
+    return np.array([0] + [total[i] - total[i - (i & -i)] for i in range(1, len(total))])
+
+
+def learn_labels(labels: Array, weights: Array, budget: int) -> Array:
+    """Return the weights, larger by the occurrences of the first `budget` labels."""
+    return weights + np.bincount(np.asarray(labels)[:budget], minlength=len(weights))
+
+
+def fill_alias(cut: Array, alias: Array) -> Array:
+    """Return the probabilities that an alias table stands for."""
+    p = np.asarray(cut, float)
+    np.add.at(p := p.copy(), alias, 1 - np.asarray(cut, float))
+    return p / len(p)
+
+
+def draw_candidates(
+    kind: str, stream: Iterator[int], range_max: int, num_sampled: int, unique: bool,
+    weights: Array | None = None, exclude: Array = (), cut: Array = (), alias: Array = (),
+) -> tuple[list[int], int]:  # fmt: skip
+    """Return candidates, and the draws that were not of an excluded class."""
+    candidates: list[int] = []
+    num_tries = 0
+    while len(candidates) < num_sampled:
+        if kind == "uniform":
+            row = next_below(stream, range_max, 64)
+        elif kind == "log_uniform":
+            (u,) = next_doubles(stream, 1)
+            row = (int(math.exp(u * math.log1p(range_max))) - 1) % range_max
+        elif kind == "learned_unigram":
+            value = next_below(stream, int(np.sum(weights)), 32)
+            row = int(np.searchsorted(np.cumsum(weights), value, side="right"))
+        else:
+            part, row = next_float(stream), next_below(stream, range_max, 32)
+            row = row if part < cut[row] else int(alias[row])
+        if contains(exclude, row):
+            continue
+        num_tries += 1
+        if not (unique and row in candidates):
+            candidates.append(row)
+    return candidates, num_tries
+
+
+def find_hits(labels: Array, candidates: Array) -> Array:
+    """Return each label's last position among the candidates, or -1."""
+    last = {int(c): j for j, c in enumerate(candidates)}
+    return np.vectorize(lambda y: last.get(int(y), -1), otypes=[int])(labels)
+
+
+# Losses and gradients
+
+
+def _targets(private: Array, num_true: int) -> Array:
+    """Return 1/T for the labels that are present, 0 for all other private columns."""
+    label = (np.arange(private.shape[1]) < num_true) & (private >= 0)
+    return label / np.maximum(label.sum(axis=1, keepdims=True), 1)
+
+
+def _pad(targets: Array, width: int) -> Array:
+    return np.pad(targets, [(0, 0), (0, width - targets.shape[1])])
+
+
+def softmax_block(
+    logits: Array, private: Array, num_true: int, grad_loss: Array
+) -> tuple[Array, Array]:
+    """Return losses and gradients with respect to the logits; -inf is no column."""
+    targets = _pad(_targets(private, num_true), logits.shape[1])
+    peak = logits.max(axis=1, keepdims=True)
+    z = logits - peak
+    total = np.exp(z).sum(axis=1, keepdims=True)
+    loss = np.log(total[:, 0]) - np.sum(np.where(targets > 0, z, 0) * targets, axis=1)
+    return loss, (np.exp(z) / total - targets) * grad_loss[:, None]
+
+
+def logistic_block(
+    logits: Array, private: Array, num_true: int, grad_loss: Array
+) -> tuple[Array, Array]:
+    """Return losses summed over the columns and gradients; -inf is no column."""
+    targets = _pad(_targets(private, num_true), logits.shape[1])
+    loss = np.logaddexp(0, logits) - np.where(targets > 0, logits, 0) * targets
+    sigmoid = np.exp(-np.logaddexp(0, -logits))
+    return loss.sum(axis=1), (sigmoid - targets) * grad_loss[:, None]
+
+
+def softmax_classes(logits: Array, normalizer: Array, grad_loss: Array) -> Array:
+    """Return softmax probabilities times the upstream gradient."""
+    return np.exp(logits - normalizer[:, None]) * grad_loss[:, None]
+
+
+def logistic_classes(logits: Array, grad_loss: Array) -> Array:
+    """Return sigmoids times the upstream gradient."""
+    return np.exp(-np.logaddexp(0, -logits)) * grad_loss[:, None]
+
+
+def pack_candidates(
+    weights: Array, biases: Array, candidates: Array, log_q: Array
+) -> tuple[Array, Array]:
+    """Return the candidates' rows, and their biases less log Q."""
+    return weights[candidates].astype(float), biases[candidates] - np.asarray(log_q, float)
+
+
+class Forward(NamedTuple):
+    """Losses and the gradients of their weighted sum."""
+
+    loss: Array
+    coefficients: Array  # of the private logits
+    probabilities: Array  # of the shared logits
+    grad_inputs: Array
+
+
+def forward(
+    inputs: Array, weights: Array, biases: Array, private: Array, private_log_q: Array,
+    num_true: int, shared: Array, shared_log_q: Array, hits: Array, grad_loss: Array,
+    logistic: bool,
+) -> Forward:  # fmt: skip
+    """Compute a batch; hits (batch_size, any) are positions in `shared` to leave out."""
+    inputs, weights, biases = (np.asarray(a, float) for a in (inputs, weights, biases))
+    own = np.maximum(private, 0)
+    mine = np.einsum("bd,bcd->bc", inputs, weights[own]) + biases[own] - private_log_q
+    mine = np.where(private >= 0, mine, -np.inf)
+    rows, offsets = pack_candidates(weights, biases, shared, shared_log_q)
+    common = inputs @ rows.T + offsets
+    for i, positions in enumerate(hits):
+        common[i, positions[positions >= 0]] = -np.inf
+    logits = np.concatenate([mine, common], axis=1)
+    block = logistic_block if logistic else softmax_block
+    loss, grad = block(logits, private, num_true, np.asarray(grad_loss, float))
+    coefficients, probs = grad[:, : private.shape[1]], grad[:, private.shape[1] :]
+    coefficients = np.where(private >= 0, coefficients, 0)
+    grad_inputs = probs @ rows + np.einsum("bc,bcd->bd", coefficients, weights[own])
+    return Forward(loss, coefficients, probs, grad_inputs)
+
+
+def forward_classes(
+    inputs: Array, weights: Array, biases: Array, grad_loss: Array, logistic: bool
+) -> tuple[Array, Array]:
+    """Return, without the labels' part, the gradients of all logits and of the inputs."""
+    logits = multiply(inputs, transpose(weights)) + biases
+    if logistic:
+        probs = logistic_classes(logits, grad_loss)
+    else:
+        probs = softmax_classes(logits, normalize(logits, logistic=False), grad_loss)
+    return probs, multiply(probs, weights)
+
+
+def grad_candidates(inputs: Array, probs: Array) -> tuple[Array, Array]:
+    """Return the gradients of the candidates' rows and of their biases."""
+    return multiply(transpose(probs), inputs), probs.sum(axis=0)
+
+
+def full_loss_and_grad(
+    weights: Array, biases: Array, labels: Array, inputs: Array, grad_loss: Array, logistic: bool
+) -> tuple[Array, Array, Array, Array]:
+    """Return losses over all classes, and gradients of inputs, weights and biases."""
+    inputs, weights, biases = (np.asarray(a, float) for a in (inputs, weights, biases))
+    logits = inputs @ weights.T + biases
+    targets = _targets(labels, labels.shape[1])
+    dense = np.zeros_like(logits)
+    for j in range(labels.shape[1]):
+        dense[np.arange(len(labels)), np.maximum(labels[:, j], 0)] += targets[:, j]
+    loss = normalize(logits, logistic) - np.sum(dense * logits, axis=1)
+    grad, _ = forward_classes(inputs, weights, biases, np.asarray(grad_loss, float), logistic)
+    grad = grad - dense * np.asarray(grad_loss, float)[:, None]
+    grad_weights, grad_biases = grad_candidates(inputs, grad)
+    return loss, grad @ weights, grad_weights, grad_biases
+
+
+# All classes
+
+
+def normalize(logits: Array, logistic: bool) -> Array:
+    """Return log(sum exp) over the classes, or the sum of log(1 + exp)."""
+    if logistic:
+        return np.logaddexp(0, logits).sum(axis=1)
+    return np.logaddexp.reduce(logits, axis=1)
+
+
+def select(logits: Array, k: int, exclude: list[Any] | None = None) -> tuple[Array, Array]:
+    """Return the best scores and classes; of equal scores the lower class first."""
+    logits = np.array(logits, float)
+    for i, row in enumerate(exclude or []):
+        logits[i, row] = -np.inf
+    classes = np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
+    order = np.lexsort((classes, -logits), axis=1)[:, :k]
+    scores = np.take_along_axis(logits, order, 1)
+    return scores, np.where(np.isneginf(scores), -1, order)
+
+
+# Updates
+
+
+def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) -> Array:
+    """Return the table less the gradients, one by one and in the table's own type."""
+    table = table.copy()
+    for row, grad in zip(rows, grads, strict=True):
+        table[row] -= learning_rate * grad
+    return table
+
+
+def scatter_step(
+    table: Array, private: Array, coefficients: Array, inputs: Array, candidates: Array,
+    grad_rows: Array, learning_rate: Any,
+) -> Array:  # fmt: skip
+    """Return the class rows less the private gradients, then the candidates'."""
+    example, column = np.nonzero(private >= 0)
+    grads = coefficients[example, column][:, None] * inputs[example]
+    table = scatter_rows(table, private[example, column], grads, learning_rate)
+    return scatter_rows(table, candidates, grad_rows, learning_rate)
