@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from numba_ss.kernels import batch, ranking
 from numba_ss.kernels.batch import BLOCK
 from numba_ss.kernels.ranking import CLASSES
-from numba_ss.kernels.threads import get_num_threads
+from numba_ss.kernels.threads import threads_for
 from numba_ss.kernels.tile import LANES, ROWS
 
 Floats = NDArray[np.floating[Any]]
@@ -56,7 +56,7 @@ class Workspace:
             return self._batch
         num_blocks = -(-batch_size // BLOCK)
         num_rows, stride = _round_up(num_shared, ROWS), padded(dim)
-        group = min(num_blocks, max(1, _PROBABILITIES // (BLOCK * max(num_rows, 1))))
+        group = max(1, min(num_blocks, _PROBABILITIES // (BLOCK * max(num_rows, 1))))
         shapes = {
             "rows": (num_rows, stride),
             "offsets": (num_rows,),
@@ -106,6 +106,10 @@ class Columns(NamedTuple):
     hits: NDArray[np.int32]
     subtract_log_q: bool
 
+    def operations(self, dim: int) -> int:
+        """Return the multiplications of the forward pass."""
+        return (self.private.size + len(self.private) * len(self.shared)) * dim
+
 
 class BatchBuffers(NamedTuple):
     """The arrays of a sampled pass; rows may be padded.
@@ -138,6 +142,9 @@ def sampled_pass(
     batch_size, num_private = columns.private.shape
     num_shared, dim = len(columns.shared), weights.shape[1]
     out = workspace.batch(batch_size, num_private, num_shared, dim, threads, weights.dtype)
+    if not batch_size:
+        out.grad_rows[:], out.grad_offsets[:] = 0, 0
+        return out
     if num_shared:
         batch.pack_candidates(
             weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
@@ -163,7 +170,7 @@ def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
     """Return the blocks of padded inputs, transposed for a walk over all classes."""
     num_blocks = -(-batch_size // BLOCK)
     out = np.empty((num_blocks, _round_up(dim, LANES), BLOCK), x.dtype)
-    ranking.transpose_inputs(x, dim, min(get_num_threads(), num_blocks), out)
+    ranking.transpose_inputs(x, dim, min(threads_for(x.size), num_blocks), out)
     return out
 
 
@@ -189,7 +196,7 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
     batch_size, dim = inputs.shape
     dtype = weights.dtype
     result = np.empty(batch_size)
-    threads = get_num_threads()
+    threads = threads_for(inputs.size * len(weights))
     rows, logits = walk_scratch(threads, dim, dtype)
     highest, added = np.empty((2, threads, BLOCK), dtype)
     for start in range(0, batch_size, EXAMPLES):
@@ -241,7 +248,7 @@ def full_pass(
     range was yielded. A range's weights may be changed before the next is asked for.
     """
     batch_size, dim, dtype = len(grad_loss), weights.shape[1], weights.dtype
-    stride, threads = padded(dim), get_num_threads()
+    stride, threads = padded(dim), threads_for(batch_size * weights.size)
     num_blocks = -(-batch_size // BLOCK)
     size = max(CLASSES, _PROBABILITIES // (num_blocks * BLOCK) // CLASSES * CLASSES)
     size = min(size, _round_up(len(weights), ROWS))

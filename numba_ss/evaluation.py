@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks, _passes
 from numba_ss.full_losses import check_model
 from numba_ss.kernels import ranking
-from numba_ss.kernels.threads import get_num_threads
+from numba_ss.kernels.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -86,7 +86,7 @@ def top_k(
     w, b, h = check_model(weights, biases, inputs)
     k = _checks.integer("k", k, 1, len(w))
     excluded, offsets = _exclusions(exclude, len(h), len(w))
-    probe = np.zeros(get_num_threads(), w.dtype)
+    probe = np.zeros(threads_for(h.size * len(w)), w.dtype)
     scores = np.empty((len(h), k), h.dtype)
     ids = np.empty((len(h), k), np.int64)
     threads = len(probe)

@@ -13,7 +13,7 @@ from numba_ss import _checks, _passes
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels import scatter
-from numba_ss.kernels.threads import get_num_threads, use_threads
+from numba_ss.kernels.threads import threads_for, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
@@ -293,7 +293,7 @@ class SampledSoftmax:
     ) -> tuple[Floats, Floats | None]:  # fmt: skip
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(labels, sampled, self._remove_hits, self._subtract_log_q)
-        threads = get_num_threads()
+        threads = threads_for(columns.operations(self.dim))
         result = _passes.sampled_pass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads,
@@ -334,7 +334,7 @@ class SampledSoftmax:
             self.biases[block.classes] -= step * block.grad_offsets[:count]
         if not update_table:
             return loss, grad_inputs
-        scatter.scatter_rows(ids, grad_inputs, step, get_num_threads(), table)
+        scatter.scatter_rows(ids, grad_inputs, step, threads_for(grad_inputs.size), table)
         return loss, None
 
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:

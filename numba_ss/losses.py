@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks, _passes
 from numba_ss._passes import Columns
 from numba_ss._tables import Table
-from numba_ss.kernels.threads import get_num_threads
+from numba_ss.kernels.threads import threads_for
 from numba_ss.samplers import LogUniformSampler, SampledCandidates, find_hits
 
 Floats = NDArray[np.floating[Any]]
@@ -174,7 +174,7 @@ class _Problem:
             columns = columns._replace(private=private, shared=shared)
         result = _passes.sampled_pass(
             _passes.Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases,
-            columns, grad_loss, logistic, get_num_threads(),
+            columns, grad_loss, logistic, threads_for(columns.operations(self.inputs.shape[1])),
         )  # fmt: skip
         if not np.isfinite(result.loss).all():
             reached = np.concatenate([columns.private.ravel(), columns.shared])

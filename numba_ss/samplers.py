@@ -24,11 +24,14 @@ from numba_ss import _checks
 from numba_ss._seeds import MODULUS, ImplicitSeeds, stream_of
 from numba_ss.kernels import sampling
 from numba_ss.kernels.rng import NUM_DOUBLES, STREAM_SIZE
-from numba_ss.kernels.threads import get_num_threads
+from numba_ss.kernels.threads import threads_for
 
 Counts = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Accept = Callable[[], None]
+
+# An expected count takes the time of so many multiplications.
+_OPERATIONS = 512
 
 _NO_IDS = np.empty(0, np.int64)
 _NO_TREE = np.empty(0, np.int64)
@@ -181,7 +184,8 @@ class CandidateSampler:
         sampled_count = np.empty(num_sampled, np.float32)
         sampling.expected_counts(
             self._kind, labels.reshape(-1), candidates, self.range_max, self._log_range, total,
-            self._weights, self._exclude, self._kept(total), num_tries, get_num_threads(),
+            self._weights, self._exclude, self._kept(total), num_tries,
+            threads_for(_OPERATIONS * (labels.size + num_sampled)),
             true_count.reshape(-1), sampled_count,
         )  # fmt: skip
 
@@ -221,10 +225,11 @@ class CandidateSampler:
     def _kept(self, total: float) -> float:
         if not len(self._exclude):
             return 1.0
-        p = np.empty(len(self._exclude), np.float32)
+        # With one candidate and one try the expected count is the probability.
+        p, one = np.empty(len(self._exclude), np.float32), self._exclude[:1]
         sampling.expected_counts(
-            self._kind, self._exclude, _NO_IDS, self.range_max, self._log_range, total,
-            self._weights, _NO_IDS, 1.0, 0, 1, p, _NO_TABLE,
+            self._kind, self._exclude, one, self.range_max, self._log_range, total,
+            self._weights, _NO_IDS, 1.0, 1, 1, p, np.empty(1, np.float32),
         )  # fmt: skip
         return 1.0 - float(p.sum(dtype=np.float64))
 

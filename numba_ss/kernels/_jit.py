@@ -10,7 +10,9 @@ Each says its fast-math flags aloud: a function without any takes those of which
 caller is compiled first.
 """
 
+import functools
 import hashlib
+import inspect
 import os
 import tempfile
 from pathlib import Path
@@ -60,9 +62,10 @@ def _cache_dir():
 _CACHE_DIR = _cache_dir()
 
 
-def _compile(function, **options):
+def _compile(function, folder="", **options):
     saved = config.CACHE_DIR
-    config.CACHE_DIR = _CACHE_DIR  # read when the function's cache is set up
+    # Read when the function's cache is set up.
+    config.CACHE_DIR = os.path.join(_CACHE_DIR, folder)
     try:
         return numba.njit(**_OPTIONS, **options)(function)
     finally:
@@ -84,9 +87,29 @@ def exact_kernel(function):
     return _compile(function, fastmath=False)
 
 
+class ParallelKernel:
+    """One function, compiled for many threads and, where it gets one chunk, for one.
+
+    A thread that has to be woken can cost more than a small call does: microseconds on
+    a free machine, milliseconds on a busy one. Each form is compiled when first needed.
+    """
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self._chunks = list(inspect.signature(function).parameters).index("num_chunks")
+        self.parallel = _compile(function, parallel=True, fastmath=False)
+        # In a folder of its own, for Numba's cache does not look at options.
+        self.serial = _compile(function, "serial", fastmath=False)
+
+    def __call__(self, *arguments):
+        """Run over ``num_chunks`` chunks."""
+        form = self.serial if arguments[self._chunks] == 1 else self.parallel
+        return form(*arguments)
+
+
 def parallel_kernel(function):
-    """Compile `function` with ``prange``; only Python calls it."""
-    return _compile(function, parallel=True, fastmath=False)
+    """Compile `function`, which starts with ``prange``; only Python calls it."""
+    return ParallelKernel(function)
 
 
 def by_precision(single, double):

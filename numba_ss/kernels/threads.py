@@ -6,7 +6,10 @@ from contextlib import contextmanager
 import numba
 from numba import config
 
-__all__ = ["get_num_threads", "max_num_threads", "use_threads"]
+__all__ = ["get_num_threads", "max_num_threads", "threads_for", "use_threads"]
+
+# Multiplications and additions below which a second thread costs more than it gives.
+_SMALL = 2**19
 
 get_num_threads = numba.get_num_threads
 
@@ -14,6 +17,11 @@ get_num_threads = numba.get_num_threads
 def max_num_threads() -> int:
     """Return the most threads that this process can use."""
     return int(config.NUMBA_NUM_THREADS)
+
+
+def threads_for(operations: int) -> int:
+    """Return how many threads are worth using for so many multiplications."""
+    return 1 if operations < _SMALL else numba.get_num_threads()
 
 
 @contextmanager

@@ -1,0 +1,104 @@
+"""kernels/scalar.py: accuracy, type and vector code of the elementary functions."""
+
+import platform
+import re
+
+import numba
+import numpy as np
+import pytest
+from conftest import JIT, needs_jit
+
+from numba_ss import reference
+from numba_ss.kernels import scalar
+from numba_ss.kernels._jit import FASTMATH
+
+
+@numba.njit
+def _exp_all(x, out):
+    for i in range(x.size):
+        out[i] = scalar.exp(x[i])
+
+
+@numba.njit
+def _log1p_all(x, out):
+    for i in range(x.size):
+        out[i] = scalar.log1p(x[i])
+
+
+def _exps(x):
+    out = np.empty_like(x)
+    _exp_all(x, out)
+    return out
+
+
+def test_exp_is_within_two_ulp():
+    x = np.linspace(-86.9, 0, 200_001 if JIT else 301).astype(np.float32)
+    ref = reference.exp(x)
+    assert np.max(np.abs(_exps(x) - ref) / np.spacing(ref.astype(np.float32))) < 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exp_at_the_edges(dtype):
+    x = np.array([-np.inf, -1000, -88, 0, np.nan], dtype)
+    got = _exps(x)
+    if dtype == np.float32:
+        assert got[:3].tolist() == [0, 0, 0]
+    assert got[0] == 0
+    assert got[3] == 1
+    assert np.isnan(got[4])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-7), (np.float64, 1e-15)])
+def test_log1p_is_relatively_accurate(dtype, tolerance):
+    x = np.concatenate([[0], np.logspace(-30, 0, 2001)]).astype(dtype)
+    got = np.empty_like(x)
+    _log1p_all(x, got)
+    np.testing.assert_allclose(got, reference.log1p(x), rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 7, 16, 129])
+def test_row_operations(dtype, size, rng):
+    x, y = rng.standard_normal((2, size)).astype(dtype)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    assert scalar.dot(x, y) == pytest.approx(reference.dot(x, y), abs=tolerance)
+    ref = reference.axpy(0.5, x, y)
+    scalar.axpy(dtype(0.5), x, y)
+    np.testing.assert_allclose(y, ref, atol=tolerance)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_gather_row_notices_what_is_not_finite(bad):
+    source, out = np.arange(20, dtype=np.float32), np.empty(20, np.float32)
+    assert scalar.gather_row(source, out) == reference.gather_row(source) == 0
+    np.testing.assert_array_equal(out, source)
+    source[13] = bad
+    assert np.isnan(scalar.gather_row(source, out))
+    assert np.isnan(reference.gather_row(source))
+
+
+@needs_jit
+def test_float32_stays_float32():
+    x = np.ones(4, np.float32)
+    scalar.dot(x, x)
+    scalar.gather_row(x, x.copy())
+    for kernel in (scalar.dot, scalar.gather_row, scalar._exp_single, scalar._log1p_single):
+        kernel(*([x] * 2 if kernel in (scalar.dot, scalar.gather_row) else [np.float32(0.5)]))
+        signature = next(s for s in kernel.nopython_signatures if "float32" in str(s.args))
+        assert signature.return_type == numba.float32, kernel
+
+
+@needs_jit
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
+@pytest.mark.parametrize("name", ["dot", "axpy", "exp"])
+def test_loops_are_vector_code(name):
+    x = np.ones(64, np.float32)
+    if name == "exp":
+        function, arguments = _exp_all.py_func, (x, x.copy())
+    else:
+        function = getattr(scalar, name).py_func
+        arguments = (x, x) if name == "dot" else (np.float32(1), x, x.copy())
+    # Anew, for what comes from the cache cannot be inspected.
+    kernel = numba.njit(fastmath=set(FASTMATH), error_model="numpy")(function)
+    kernel(*arguments)
+    assert re.search(r"(mul|fmadd\d+|add)ps", kernel.inspect_asm(kernel.signatures[0]))
