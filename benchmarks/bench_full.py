@@ -32,29 +32,26 @@ class _Model:
         self.biases = rng.standard_normal(num_classes, np.float32)
         self.inputs = rng.standard_normal((BATCH_SIZE, DIM), np.float32)
         self.labels = rng.integers(0, num_classes, (BATCH_SIZE, 1))
-        self.prepare()
+        self.work()  # compile
 
 
 class SoftmaxLoss(_Model):
     """The loss of 256 examples with 128 dimensions."""
 
-    def prepare(self):
-        self.loss()  # compile
-
-    def loss(self):
+    def work(self):
         numba_ss.softmax_loss(self.weights, self.biases, self.labels, self.inputs)
 
     def time_softmax_loss(self, num_classes):
-        self.loss()
+        self.work()
 
     def peakmem_softmax_loss(self, num_classes):
-        self.loss()
+        self.work()
 
     def track_share_of_sgemm(self, num_classes):
         """Return the loss's rate over that of `np.dot`, the two measured in turns."""
         square = np.random.default_rng(0).standard_normal((SQUARE, SQUARE), np.float32)
         np.dot(square, square)  # starts the threads
-        turns = [(seconds(self.loss), seconds(np.dot, square, square)) for _ in range(7)]
+        turns = [(seconds(self.work), seconds(np.dot, square, square)) for _ in range(7)]
         loss, dot = np.median(turns, axis=0)
         return (BATCH_SIZE * num_classes * DIM / loss) / (SQUARE**3 / dot)
 
@@ -64,14 +61,11 @@ class SoftmaxLoss(_Model):
 class TopK(_Model):
     """The best 100 classes of 256 examples with 128 dimensions."""
 
-    def prepare(self):
-        self.top_k()  # compile
-
-    def top_k(self):
+    def work(self):
         numba_ss.top_k(self.weights, self.biases, self.inputs, K)
 
     def time_top_k(self, num_classes):
-        self.top_k()
+        self.work()
 
     def peakmem_top_k(self, num_classes):
-        self.top_k()
+        self.work()

@@ -170,7 +170,7 @@ def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
     """Return the blocks of padded inputs, transposed for a walk over all classes."""
     num_blocks = -(-batch_size // BLOCK)
     out = np.empty((num_blocks, _round_up(dim, LANES), BLOCK), x.dtype)
-    ranking.transpose_inputs(x, dim, min(threads_for(x.size), num_blocks), out)
+    ranking.transpose_inputs(x, dim, threads_for(x.size), out)
     return out
 
 
@@ -212,7 +212,7 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
         if logistic:
             out[:] = total.sum(axis=0)
         else:
-            with np.errstate(divide="ignore"):  # a part without classes has the sum 0
+            with np.errstate(divide="ignore", invalid="ignore"):  # empty parts; what is not finite
                 out[:] = np.logaddexp.reduce(np.log(total) + peak, axis=0)
     return result
 
@@ -250,7 +250,7 @@ def full_pass(
     batch_size, dim, dtype = len(grad_loss), weights.shape[1], weights.dtype
     stride, threads = padded(dim), threads_for(batch_size * weights.size)
     num_blocks = -(-batch_size // BLOCK)
-    size = max(CLASSES, _PROBABILITIES // (num_blocks * BLOCK) // CLASSES * CLASSES)
+    size = max(CLASSES, _PROBABILITIES // (max(num_blocks, 1) * BLOCK) // CLASSES * CLASSES)
     size = min(size, _round_up(len(weights), ROWS))
     xt = workspace.array("xt", (threads, _round_up(dim, LANES), BLOCK), dtype)
     no_counts = np.empty(0, dtype)
@@ -267,7 +267,7 @@ def full_pass(
         )
         batch.forward_classes(
             x, batch_size, rows, offsets, normalizer, grad_loss, logistic, start > 0, dim,
-            min(threads, num_blocks), xt, probabilities, grad_inputs,
+            threads, xt, probabilities, grad_inputs,
         )  # fmt: skip
         batch.grad_candidates(
             0, batch_size, x, dim, probabilities, False, threads, grad_rows, grad_offsets

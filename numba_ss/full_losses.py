@@ -36,15 +36,22 @@ def check_model(weights: ArrayLike, biases: ArrayLike, inputs: ArrayLike) -> tup
 def full_losses(
     weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
 ) -> tuple[Floats, Floats, Floats]:
-    """Return losses and, for the gradient, normalisers and targets."""
-    normalizer = _passes.normalizers(weights, biases, inputs, logistic)
-    logits, targets = _passes.label_logits(weights, biases, inputs, labels)
-    loss = (normalizer - (logits * targets).sum(axis=1, dtype=np.float64)).astype(inputs.dtype)
-    if not np.isfinite(loss).all():
-        _checks.explain_loss(
-            loss, [("inputs", inputs, None), ("weights", weights, None), ("biases", biases, None)]
-        )
-    return loss, normalizer.astype(inputs.dtype), targets
+    """Return losses, finite or not, and, for the gradient, normalisers and targets."""
+    with np.errstate(over="ignore", invalid="ignore"):  # told by the loss
+        normalizer = _passes.normalizers(weights, biases, inputs, logistic)
+        logits, targets = _passes.label_logits(weights, biases, inputs, labels)
+        loss = normalizer - (logits * targets).sum(axis=1, dtype=np.float64)
+        return loss.astype(inputs.dtype), normalizer.astype(inputs.dtype), targets
+
+
+def _checked_losses(
+    weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
+) -> tuple[Floats, Floats, Floats]:
+    result = full_losses(weights, biases, labels, inputs, logistic)
+    if not np.isfinite(result[0]).all():
+        parts = [("inputs", inputs, None), ("weights", weights, None), ("biases", biases, None)]
+        _checks.explain_loss(result[0], parts)
+    return result
 
 
 def _evaluate(
@@ -52,7 +59,7 @@ def _evaluate(
 ) -> Floats:
     w, b, h = check_model(weights, biases, inputs)
     y = _checks.labels(labels, len(h), None, len(w))
-    return full_losses(w, b, y, h, logistic)[0].astype(np.asarray(inputs).dtype, copy=False)
+    return _checked_losses(w, b, y, h, logistic)[0].astype(np.asarray(inputs).dtype, copy=False)
 
 
 def softmax_loss(
@@ -163,7 +170,7 @@ def _loss_and_grad(
     w, b, h = check_model(weights, biases, inputs)
     y = _checks.labels(labels, len(h), None, len(w))
     upstream = check_grad_loss(grad_loss, h)
-    loss, normalizer, targets = full_losses(w, b, y, h, logistic)
+    loss, normalizer, targets = _checked_losses(w, b, y, h, logistic)
     grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
     for block in dense_pass(
         _passes.Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -285,7 +285,7 @@ class SampledSoftmax:
         self.num_steps += 1
         if self.reduction == "none":
             return loss.copy(), grad_inputs
-        return float(np.add.reduce(loss)) * scale, grad_inputs
+        return float(np.add.reduce(loss, dtype=np.float64)) * scale, grad_inputs
 
     def _train_sampled(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
@@ -298,14 +298,10 @@ class SampledSoftmax:
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads,
         )  # fmt: skip
-        if not math.isfinite(np.add.reduce(result.loss)):
+        if not math.isfinite(np.add.reduce(result.loss, dtype=np.float64)):
             check_counts(labels, sampled, self._subtract_log_q)
             reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
-            name = "table" if update_table else "inputs"
-            _checks.explain_loss(
-                result.loss,
-                [(name, table, ids), ("weights", self.weights, reached), ("biases", self.biases, reached)],
-            )
+            self._explain(result.loss, table, ids, reached, update_table)
         accept()
         scatter.scatter_step(
             columns.private, result.coefficients, result.x, columns.shared, result.grad_rows,
@@ -316,6 +312,16 @@ class SampledSoftmax:
             return result.loss, None
         return result.loss, result.grad_inputs[: len(ids), : self.dim].copy()
 
+    def _explain(
+        self, loss: Floats, table: Floats, ids: Integers, rows: Integers | None, is_table: bool
+    ) -> NoReturn:
+        parts = [
+            ("table" if is_table else "inputs", table, ids),
+            ("weights", self.weights, rows),
+            ("biases", self.biases, rows),
+        ]
+        _checks.explain_loss(loss, parts)
+
     def _train_full(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
@@ -324,6 +330,8 @@ class SampledSoftmax:
         loss, normalizer, targets = full_losses(
             self.weights, self.biases, labels, inputs, self._logistic
         )
+        if not math.isfinite(np.add.reduce(loss, dtype=np.float64)):
+            self._explain(loss, table, ids, None, update_table)
         grad_inputs = np.empty_like(inputs)
         for block in dense_pass(
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,

@@ -1,0 +1,57 @@
+"""_checks.py: what the other modules' tests of bad input do not reach."""
+
+import numpy as np
+import pytest
+
+from numba_ss import ArgumentError, _checks
+
+
+def test_one_error_type_that_is_a_value_error():
+    with pytest.raises(ValueError, match=r"^name: expected this, got that$"):
+        _checks.fail("name", "this", "that")
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None, np.array([1])])
+def test_integer_takes_integers_only(value):
+    with pytest.raises(ArgumentError, match="n: expected an integer"):
+        _checks.integer("n", value, 0)
+
+
+def test_integer_bounds():
+    assert _checks.integer("n", np.int32(3), 0, 3) == 3
+    with pytest.raises(ArgumentError, match="n: expected at most 3, got 4"):
+        _checks.integer("n", 4, 0, 3)
+    with pytest.raises(ArgumentError, match="n: expected at least 0, got -1"):
+        _checks.integer("n", -1, 0)
+
+
+@pytest.mark.parametrize("value", [True, "1", None, np.inf, [1.0], 1j])
+def test_number_takes_finite_numbers_only(value):
+    with pytest.raises(ArgumentError, match="x: expected a finite number"):
+        _checks.number("x", value)
+
+
+def test_number_converts():
+    assert _checks.number("x", np.float32(-0.5)) == -0.5
+    with pytest.raises(ArgumentError, match=">= 0"):
+        _checks.number("x", -0.5, positive=True)
+
+
+def test_ids_of_every_integer_type():
+    for dtype in (np.int8, np.uint16, np.int32, np.uint64, ">i4"):
+        got = _checks.ids("ids", np.array([3, 1], dtype))
+        assert got.dtype == np.int64
+        assert got.tolist() == [3, 1]
+    assert _checks.ids("ids", []).dtype == np.int64
+    with pytest.raises(ArgumentError, match=r"2\*\*63"):
+        _checks.ids("ids", np.array([2**63], np.uint64))
+
+
+def test_explanation_names_the_first_bad_number():
+    array = np.ones((4, 3))
+    array[3, 1] = np.nan
+    loss = np.array([0, np.nan])
+    with pytest.raises(ArgumentError, match=r"nan at w\[3, 1\]"):
+        _checks.explain_loss(loss, [("w", array, np.array([0, 3, -1]))])
+    with pytest.raises(ArgumentError, match="loss of nan for example 1"):
+        _checks.explain_loss(loss, [("w", array, np.array([0, 1]))])

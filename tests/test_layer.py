@@ -1,0 +1,304 @@
+"""layer.py: steps against functional gradients, bit for bit, and training that learns."""
+
+import numba
+import numpy as np
+import pytest
+from conftest import JIT
+
+import numba_ss
+from numba_ss import ArgumentError, SampledSoftmax, reference
+
+CLASSES, DIM, SAMPLED, BATCH = 300, 12, 40, 150
+LOSSES = ["sampled_softmax", "nce", "sampled_logistic", "negative_sampling"]
+
+
+def make(rng=None, **options):
+    rng = np.random.default_rng(5) if rng is None else rng
+    weights = rng.standard_normal((CLASSES, DIM)).astype(np.float32)
+    options.setdefault("learning_rate", 0.3)
+    return SampledSoftmax(CLASSES, DIM, SAMPLED, weights=weights, **options)
+
+
+def batch(rng, num_true=1, size=BATCH):
+    inputs = rng.standard_normal((size, DIM)).astype(np.float32)
+    # Zipf: most labels repeat, and many are drawn as candidates too.
+    labels = np.minimum(rng.zipf(1.3, (size, num_true)), CLASSES) - 1
+    return inputs, labels
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("num_true", [1, 2])
+def test_step_is_the_functional_gradient_row_by_row(loss, reduction, num_true, rng):
+    layer = make(loss=loss, reduction=reduction, num_true=num_true)
+    inputs, labels = batch(rng, num_true)
+    weights, biases = layer.weights.copy(), layer.biases.copy()
+    values = numba_ss.LogUniformSampler(CLASSES, seed=0).sample(labels, SAMPLED)
+    grad_loss = np.full(BATCH, 1 / BATCH if reduction == "mean" else 1, np.float32)
+    ref = getattr(numba_ss, f"{loss}_loss_and_grad")(
+        weights, biases, labels, inputs, SAMPLED, CLASSES, num_true, values, grad_loss=grad_loss
+    )
+    got, grad_inputs = layer.step(inputs, labels)
+    assert got == pytest.approx(getattr(ref.loss, reduction)(), rel=1e-6)
+    np.testing.assert_array_equal(grad_inputs, ref.grad_inputs)
+    step = np.float32(0.3)
+    want = reference.scatter_rows(weights, ref.rows, ref.grad_weights, step)
+    np.testing.assert_array_equal(layer.weights, want)
+    want = reference.scatter_rows(biases, ref.rows, ref.grad_biases, step)
+    np.testing.assert_array_equal(layer.biases, want)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_step_rows_updates_the_table_as_well(tied, rng):
+    layer, other = make(), make()
+    table = layer.weights if tied else rng.standard_normal((50, DIM)).astype(np.float32)
+    ids, (_, labels) = rng.integers(0, len(table), BATCH), batch(rng)
+    before = table.copy()
+    loss, grad_inputs = other.step(table[ids], labels)
+    assert layer.step_rows(table, ids, labels) == loss
+    start = other.weights if tied else before
+    want = reference.scatter_rows(start, ids, grad_inputs, np.float32(0.3))
+    np.testing.assert_array_equal(table, want)
+    if not tied:
+        np.testing.assert_array_equal(layer.weights, other.weights)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "logistic"])
+def test_full_losses_train_by_the_full_gradient(loss, rng):
+    layer = SampledSoftmax(CLASSES, DIM, None, loss=loss, reduction="sum", learning_rate=0.3)
+    inputs, labels = batch(rng)
+    weights, biases = layer.weights.copy(), layer.biases.copy()
+    name = "softmax" if loss == "softmax" else "sigmoid"
+    ref = getattr(numba_ss, f"{name}_loss_and_grad")(weights, biases, labels, inputs)
+    got, grad_inputs = layer.step(inputs, labels)
+    assert got == pytest.approx(ref.loss.sum(), rel=1e-6)
+    np.testing.assert_allclose(grad_inputs, ref.grad_inputs, atol=1e-6)
+    np.testing.assert_allclose(layer.weights, weights - 0.3 * ref.grad_weights, atol=1e-4)
+    np.testing.assert_allclose(layer.biases, biases - 0.3 * ref.grad_biases, atol=1e-4)
+    table = inputs.copy()
+    twin = SampledSoftmax(CLASSES, DIM, None, loss=loss, reduction="sum", learning_rate=0.3)
+    twin.step_rows(table, np.arange(BATCH), labels)
+    np.testing.assert_array_equal(table, inputs - np.float32(0.3) * grad_inputs)
+    np.testing.assert_array_equal(twin.weights, layer.weights)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "nce", "softmax"])
+@pytest.mark.parametrize("sampler", ["log_uniform", "learned_unigram", "in_batch"])
+def test_bits_do_not_depend_on_threads(loss, sampler):
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("needs two threads")
+    results = []
+    for num_threads in (1, 2):
+        rng = np.random.default_rng(3)
+        num_sampled = None if sampler == "in_batch" or loss == "softmax" else SAMPLED
+        table = rng.standard_normal((400, 40)).astype(np.float32)
+        layer = SampledSoftmax(
+            CLASSES, 40, num_sampled, sampler=sampler, loss=loss, num_threads=num_threads
+        )
+        for _ in range(3 if JIT else 1):
+            ids = rng.integers(0, 400, 500)
+            layer.step_rows(table, ids, np.minimum(rng.zipf(1.3, (500, 1)), CLASSES) - 1)
+        results.append((layer.weights, layer.biases, table))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "nce", "negative_sampling", "softmax"])
+@pytest.mark.parametrize("sampler", ["log_uniform", "uniform", "in_batch"])
+def test_learns_a_planted_answer(loss, sampler):
+    """Input k belongs to class 3 k: after training it comes first for nearly all."""
+    rng = np.random.default_rng(1)
+    num_inputs = 60 if JIT else 10
+    num_sampled = None if sampler == "in_batch" or loss == "softmax" else 20
+    layer = SampledSoftmax(
+        3 * num_inputs, 16, num_sampled, loss=loss, sampler=sampler, reduction="sum",
+        learning_rate=0.2 if "softmax" in loss else 0.05,
+    )  # fmt: skip
+    table = rng.standard_normal((num_inputs, 16)).astype(np.float32)
+    before = layer.evaluate(table, 3 * np.arange(num_inputs)[:, None])
+    for _ in range(300 if JIT else 60):
+        ids = rng.integers(0, num_inputs, 64)
+        layer.step_rows(table, ids, 3 * ids[:, None])
+    truth = 3 * np.arange(num_inputs)
+    found = layer.top_k(table, 1).ids[:, 0] == truth
+    assert found.mean() > 0.9
+    if loss != "negative_sampling":
+        assert layer.evaluate(table, truth[:, None]) < before / 2
+
+
+def test_state_dict_resumes_exactly(rng):
+    layer = make(learning_rate=numba_ss.LinearDecay(0.5, 0.0, 10))
+    inputs, labels = batch(rng)
+    layer.step(inputs, labels)
+    state = layer.state_dict()
+    other = SampledSoftmax(CLASSES, DIM, SAMPLED, learning_rate=layer.learning_rate, seed=99)
+    other.load_state_dict(state)
+    for _ in range(2):
+        assert layer.step(inputs, labels)[0] == other.step(inputs, labels)[0]
+    np.testing.assert_array_equal(layer.weights, other.weights)
+    assert not np.array_equal(layer.weights, state["weights"]), "the state is no copy"
+
+
+def test_trains_the_caller_s_own_arrays(rng):
+    weights, biases = np.zeros((CLASSES, DIM), np.float32), np.zeros(CLASSES, np.float32)
+    layer = SampledSoftmax(CLASSES, DIM, SAMPLED, weights=weights, biases=biases)
+    layer.step(*batch(rng))
+    assert layer.weights is weights
+    assert weights.any()
+    assert biases.any()
+
+
+def test_ragged_labels_and_changing_batches(rng):
+    layer = make(num_true=3)
+    for size in (1, 70, 3, 0, 129):
+        inputs, labels = batch(rng, 3, size)
+        labels[::2, 1] = -1
+        loss, grad_inputs = layer.step(inputs, labels)
+        assert np.isfinite(loss)
+        assert grad_inputs.shape == (size, DIM)
+
+
+def test_learning_rates(rng):
+    inputs, labels = batch(rng)
+    steps = []
+    for options, argument in (({"learning_rate": 0.7}, None), ({}, 0.7), ({"learning_rate": lambda step: 0.7 + step}, None)):
+        layer = make(**options)
+        layer.step(inputs, labels, argument)
+        steps.append(layer.weights)
+    np.testing.assert_array_equal(steps[0], steps[1])
+    np.testing.assert_array_equal(steps[0], steps[2])
+
+
+def test_no_reduction(rng):
+    inputs, labels = batch(rng)
+    losses, _ = make(reduction="none").step(inputs, labels)
+    assert losses.shape == (BATCH,)
+    assert losses.mean() == pytest.approx(make().step(inputs, labels)[0], rel=1e-6)
+
+
+def test_threads_setting_is_put_back(rng):
+    before = numba.get_num_threads()
+    layer = make(num_threads=1)
+    layer.step(*batch(rng))
+    assert numba.get_num_threads() == before
+    with pytest.raises(ArgumentError):
+        layer.step(np.full((BATCH, DIM), np.nan), batch(rng)[1])
+    assert numba.get_num_threads() == before
+
+
+def _spoil(name):
+    def spoil(layer, table, ids, labels):
+        if name == "weights":
+            layer.weights[labels[0, 0], 3] = np.nan
+        elif name == "biases":
+            layer.biases[labels[0, 0]] = np.inf
+        elif name == "table":
+            table[ids[0], 2] = np.inf
+        elif name == "labels":
+            labels[-1, 0] = CLASSES
+        elif name == "ids":
+            ids[-1] = -1
+
+    return spoil
+
+
+@pytest.mark.parametrize("name", ["weights", "biases", "table", "labels", "ids"])
+@pytest.mark.parametrize("sampler", ["log_uniform", "learned_unigram", "in_batch"])
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
+def test_a_failed_step_changes_nothing(name, sampler, loss, rng):
+    num_sampled = None if sampler == "in_batch" or loss == "softmax" else SAMPLED
+    layer = SampledSoftmax(CLASSES, DIM, num_sampled, sampler=sampler, loss=loss)
+    table = rng.standard_normal((50, DIM)).astype(np.float32)
+    ids, (_, labels) = rng.integers(0, 50, BATCH), batch(rng)
+    layer.step_rows(table, ids, labels)
+    _spoil(name)(layer, table, ids, labels)
+    state, before = layer.state_dict(), table.copy()
+    with pytest.raises(ArgumentError, match=f"^{name}: "):
+        layer.step_rows(table, ids, labels)
+    np.testing.assert_array_equal(table, before)
+    after = layer.state_dict()
+    for key in ("weights", "biases", "num_steps"):
+        np.testing.assert_array_equal(after[key], state[key])
+    for key, value in state["sampler"].items():
+        np.testing.assert_array_equal(after["sampler"][key], value)
+
+
+def test_labels_that_are_never_drawn_have_no_correction(rng):
+    sampler = numba_ss.UniformSampler(CLASSES, exclude_ids=[7], seed=0)
+    layer = SampledSoftmax(CLASSES, DIM, SAMPLED, sampler=sampler)
+    inputs, _ = batch(rng, size=2)
+    with pytest.raises(ArgumentError, match=r"true_expected_count: .*class 7"):
+        layer.step(inputs, [[3], [7]])
+
+
+READ_ONLY = np.zeros((CLASSES, DIM), np.float32)
+READ_ONLY.flags.writeable = False
+F32 = np.float32
+
+
+@pytest.mark.parametrize(
+    ("message", "options"),
+    [
+        ("weights: .*float32", {"weights": np.zeros((CLASSES, DIM))}),
+        ("weights: .*shape", {"weights": np.zeros((CLASSES, DIM + 1), F32)}),
+        ("weights: .*read-only", {"weights": READ_ONLY}),
+        ("weights: .*not contiguous", {"weights": np.zeros((DIM, CLASSES), F32).T}),
+        ("weights", {"weights": [[1.0]]}),
+        ("biases", {"biases": np.zeros((CLASSES, 1), F32)}),
+        ("loss: expected one of", {"loss": "hinge"}),
+        ("sampler", {"sampler": "zipf"}),
+        ("sampler: expected range_max", {"sampler": numba_ss.UniformSampler(3)}),
+        ("update", {"update": "hogwild"}),
+        ("reduction", {"reduction": "max"}),
+        ("num_threads: expected at most", {"num_threads": 10**6}),
+        ("num_threads", {"num_threads": 0}),
+        ("learning_rate", {"learning_rate": np.nan}),
+        ("learning_rate", {"learning_rate": -0.1}),
+        ("num_true", {"num_true": 0}),
+        ("num_sampled", {"num_sampled": 0}),
+        ("num_sampled", {"num_sampled": None}),
+        ("num_sampled: .*softmax_loss", {"num_sampled": CLASSES + 1}),
+        ("num_sampled", {"sampler": "in_batch"}),
+        ("dim", {"dim": 0}),
+    ],
+)
+def test_bad_options(message, options):
+    sizes = {"num_classes": CLASSES, "dim": DIM, "num_sampled": SAMPLED}
+    with pytest.raises(ArgumentError, match=message):
+        SampledSoftmax(**(sizes | options))
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("inputs", (np.zeros((2, DIM), int), [[1], [2]])),
+        ("inputs", (np.zeros((2, DIM + 1)), [[1], [2]])),
+        ("labels", (np.zeros((2, DIM)), [1, 2])),
+        ("labels", (np.zeros((2, DIM)), [[1]])),
+        ("learning_rate", (np.zeros((2, DIM)), [[1], [2]], np.inf)),
+    ],
+)
+def test_bad_steps(message, arguments):
+    with pytest.raises(ArgumentError, match=message):
+        make().step(*arguments)
+
+
+def test_bad_tables(rng):
+    layer = make()
+    for table in (READ_ONLY, np.zeros((5, DIM)), np.zeros((5, DIM + 1), F32), layer.weights[3:]):
+        with pytest.raises(ArgumentError, match="table"):
+            layer.step_rows(table, [0, 1], [[1], [2]])
+    table = np.zeros((5, DIM), F32)
+    layer.step_rows(table, [0, 1], [[1], [2]])
+    table.flags.writeable = False
+    with pytest.raises(ArgumentError, match="read-only"):
+        layer.step_rows(table, [0, 1], [[1], [2]])
+
+
+@pytest.mark.parametrize("change", [{"weights": np.zeros((2, 2))}, {"num_steps": -1}, {"sampler": {}}])
+def test_bad_state(change):
+    layer = make()
+    before = layer.weights.copy()
+    with pytest.raises(ArgumentError, match="state_dict"):
+        layer.load_state_dict(layer.state_dict() | change)
+    np.testing.assert_array_equal(layer.weights, before)

@@ -1,0 +1,33 @@
+"""_passes.py: buffers and sizes; the numbers are tested with batch, ranking and losses."""
+
+import numpy as np
+import pytest
+
+from numba_ss import _passes
+from numba_ss.kernels.tile import LANES
+
+
+@pytest.mark.parametrize("dim", [1, 7, 16, 100, 128, 300])
+def test_padded_rows_are_an_odd_number_of_lines(dim):
+    stride = _passes.padded(dim)
+    assert stride >= dim
+    assert stride % LANES == 0
+    assert stride // 16 % 2 == 1
+
+
+def test_buffers_are_kept_and_grow():
+    workspace = _passes.Workspace()
+    first = workspace.batch(10, 1, 5, 8, 2, np.float32)
+    assert workspace.batch(10, 1, 5, 8, 2, np.float32) is first
+    smaller = workspace.batch(3, 1, 5, 8, 2, np.float32)
+    assert np.shares_memory(smaller.x, first.x)
+    larger = workspace.batch(1000, 1, 5, 8, 2, np.float32)
+    assert larger.loss.shape == (1000,)
+    assert workspace.batch(10, 1, 5, 8, 2, np.float64).x.dtype == np.float64
+
+
+def test_memory_of_probabilities_is_bounded():
+    """A batch of 100,000 with 1,000 candidates is taken in parts."""
+    out = _passes.Workspace().batch(100_000, 1, 1_000, 4, 2, np.float32)
+    assert out.probabilities.nbytes <= 4 * _passes._PROBABILITIES
+    assert out.examples < 100_000

@@ -1,0 +1,23 @@
+"""kernels/threads.py: settings are put back, and small work stays on one thread."""
+
+import numba
+import pytest
+
+from numba_ss.kernels import threads
+
+
+def test_use_threads_puts_the_setting_back():
+    before = numba.get_num_threads()
+    with threads.use_threads(1):
+        assert numba.get_num_threads() == 1
+    assert numba.get_num_threads() == before
+    with pytest.raises(KeyError), threads.use_threads(1):
+        raise KeyError
+    assert numba.get_num_threads() == before
+    with threads.use_threads(None):
+        assert numba.get_num_threads() == before
+
+
+def test_threads_for():
+    assert threads.threads_for(10) == 1
+    assert threads.threads_for(10**9) == numba.get_num_threads() <= threads.max_num_threads()
