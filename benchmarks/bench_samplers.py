@@ -34,19 +34,25 @@ class _Sampler:
 
 
 class LogUniform(_Sampler):
+    """Draws by falling frequency, by a formula."""
+
     kind = numba_ss.LogUniformSampler
 
 
 class Uniform(_Sampler):
+    """Draws of classes of the same probability."""
+
     kind = numba_ss.UniformSampler
 
 
 class LearnedUnigram(_Sampler):
+    """Draws from a tree of counts, which then takes in the labels."""
+
     kind = numba_ss.LearnedUnigramSampler
 
 
 class FixedUnigram(_Sampler):
-    """word2vec's weights: counts of Zipf's law to the power 0.75."""
+    """Draws with the weights of word2vec: Zipf's counts to the power 0.75."""
 
     def make(self, num_classes):
         counts = 1e9 / np.arange(1, num_classes + 1)
@@ -54,6 +60,8 @@ class FixedUnigram(_Sampler):
 
 
 class All(_Sampler):
+    """No draws: the first classes."""
+
     kind = numba_ss.AllSampler
 
 

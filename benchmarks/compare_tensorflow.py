@@ -163,8 +163,8 @@ def machine_limits(threads):
 
     numba.set_num_threads(threads)
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(zip(np.array_split(values, threads), np.array_split(out, threads), strict=True))
-        seconds = best(lambda: list(pool.map(lambda part: np.exp(part[0], out=part[1]), parts)))
+        parts = [np.array_split(array, threads) for array in (values, out)]
+        seconds = best(lambda: list(pool.map(np.exp, *parts)))
     return {
         "sgemm": 2 * 1024**3 / best(lambda: square @ square),
         "rows": 2 * 4 * 128 * order.size / best(lambda: update(rows, order)),
@@ -252,7 +252,7 @@ def draw_chart(rows, path):
         axes.annotate(
             f"{row['ratio']:.1f} x", (row["numba_ss"], i + 0.2), xytext=(4, 0),
             textcoords="offset points", va="center", fontsize=9,
-        )  # fmt: skip
+        )
     labels = ["{:,} x {}, batch {}, {} sampled".format(*row["shape"]) for row in rows]
     axes.set_yticks(place, labels, fontsize=9)
     axes.invert_yaxis()
@@ -273,10 +273,10 @@ def main():
     if args.worker:
         worker(args.worker, args.threads)
         return
-    ours, theirs = sides = [Side("ours", args.threads), Side("theirs", args.threads)]
-    limits = ours.ask(limits=True)
+    sides = [Side("ours", args.threads), Side("theirs", args.threads)]
+    limits = sides[0].ask(limits=True)
     print(
-        f"{args.threads} threads; limits of the machine: sgemm {limits['sgemm'] / 1e9:.0f} Gflop/s, "
+        f"{args.threads} threads; the machine: sgemm {limits['sgemm'] / 1e9:.0f} Gflop/s, "
         f"random rows {limits['rows'] / 1e9:.1f} GB/s, exp {limits['exp'] / 1e9:.2f} G/s"
     )
     print("classes dim batch sampled | TensorFlow ms | numba_ss ms | ratio (bar) | roofline share")

@@ -7,6 +7,7 @@ expected, in symbols, and what came.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -216,7 +217,9 @@ def _first_bad(array: Floats) -> tuple[int, float] | None:
     return (int(bad[0]), float(flat[bad[0]])) if bad.size else None
 
 
-def explain_loss(loss: Floats, parts: list[tuple[str, Floats, Integers | None]]) -> NoReturn:
+def explain_loss(
+    loss: Floats, parts: Sequence[tuple[str, Floats, Integers | None]]
+) -> NoReturn:
     """Say which of the arrays a batch reached made its loss NaN or infinite.
 
     `parts` are (name, array, ids): the rows `ids` of an array, or all of it.

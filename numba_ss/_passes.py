@@ -49,7 +49,7 @@ class Workspace:
     def batch(
         self, batch_size: int, num_private: int, num_shared: int, dim: int, threads: int,
         dtype: DTypeLike,
-    ) -> BatchBuffers:  # fmt: skip
+    ) -> BatchBuffers:
         """Return the buffers of a sampled pass; the last ones, if nothing has changed."""
         key = batch_size, num_private, num_shared, dim, threads, dtype
         if key == self._key and self._batch is not None:
@@ -137,7 +137,7 @@ class BatchBuffers(NamedTuple):
 def sampled_pass(
     workspace: Workspace, table: Floats, ids: Integers, weights: Floats, biases: Floats,
     columns: Columns, grad_loss: Floats, logistic: bool, threads: int,
-) -> BatchBuffers:  # fmt: skip
+) -> BatchBuffers:
     """Compute losses and gradients; the inputs are the rows `ids` of `table`."""
     batch_size, num_private = columns.private.shape
     num_shared, dim = len(columns.shared), weights.shape[1]
@@ -149,7 +149,7 @@ def sampled_pass(
         batch.pack_candidates(
             weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
             threads, out.rows, out.offsets,
-        )  # fmt: skip
+        )
     for start in range(0, batch_size, out.examples):
         stop = min(start + out.examples, batch_size)
         batch.forward(
@@ -157,12 +157,12 @@ def sampled_pass(
             columns.subtract_log_q, columns.num_true, out.rows, out.offsets, grad_loss,
             columns.hits, logistic, min(threads, -(-(stop - start) // BLOCK)), out.x, out.xt,
             out.scratch, out.probabilities, out.coefficients, out.loss, out.grad_inputs,
-        )  # fmt: skip
+        )
         if num_shared:
             batch.grad_candidates(
                 start, stop, out.x, dim, out.probabilities, start > 0, threads, out.grad_rows,
                 out.grad_offsets,
-            )  # fmt: skip
+            )
     return out
 
 
@@ -207,7 +207,7 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
         ranking.normalize(
             weights, biases, xt, len(part), logistic, threads, rows, logits, highest, added,
             peak, total,
-        )  # fmt: skip
+        )
         out = result[start : start + EXAMPLES]
         if logistic:
             out[:] = total.sum(axis=0)
@@ -241,7 +241,7 @@ class FullBlock(NamedTuple):
 def full_pass(
     workspace: Workspace, weights: Floats, biases: Floats, x: Floats, normalizer: Floats,
     grad_loss: Floats, logistic: bool, grad_inputs: Floats,
-) -> Any:  # fmt: skip
+) -> Any:
     """Yield the gradients of all classes, a range at a time, less the labels' part.
 
     The inputs lie padded in `x`; `grad_inputs`, as large, is complete when the last
@@ -268,7 +268,7 @@ def full_pass(
         batch.forward_classes(
             x, batch_size, rows, offsets, normalizer, grad_loss, logistic, start > 0, dim,
             threads, xt, probabilities, grad_inputs,
-        )  # fmt: skip
+        )
         batch.grad_candidates(
             0, batch_size, x, dim, probabilities, False, threads, grad_rows, grad_offsets
         )

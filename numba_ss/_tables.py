@@ -25,7 +25,8 @@ class Table:
         self.sharded = isinstance(value, list) and any(np.ndim(shard) > 0 for shard in value)
         if self.sharded and name == "biases" and all(np.ndim(s) == 0 for s in value):
             self.sharded = False
-        shape, symbols = ((None,), "num_classes,") if dim is None else ((None, dim), "num_classes, dim")
+        shape: tuple[int | None, ...] = (None,) if dim is None else (None, dim)
+        symbols = "num_classes," if dim is None else "num_classes, dim"
         self.shards = []
         for i, shard in enumerate(value if self.sharded else [value]):
             label = f"{name}[{i}]" if self.sharded else name

@@ -59,7 +59,7 @@ def demo(args: argparse.Namespace) -> None:
         len(words), args.dim, min(args.num_sampled, len(words)), reduction="sum",
         learning_rate=LinearDecay(args.learning_rate, 0.0, num_steps), seed=args.seed,
         weights=np.zeros((len(words), args.dim), np.float32), num_threads=args.num_threads,
-    )  # fmt: skip
+    )
     table = (rng.random((len(words), args.dim), np.float32) - 0.5) / np.float32(args.dim)
     held_out = rng.integers(0, len(inputs), 2000)
 
@@ -81,7 +81,7 @@ def demo(args: argparse.Namespace) -> None:
         log.info(
             "epoch %d: sampled loss %.3f, full softmax loss %.3f", epoch + 1,
             layer_loss / len(order), evaluate(),
-        )  # fmt: skip
+        )
     pairs = args.epochs * len(inputs) - args.batch_size
     log.info("%.2f million pairs a second", pairs / max(seconds, 1e-9) / 1e6)
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
@@ -91,7 +91,8 @@ def demo(args: argparse.Namespace) -> None:
             continue
         row = index[word]
         best = top_k(unit, np.zeros(len(words), np.float32), unit[[row]], 6, exclude=[[row]])
-        near = [f"{words[i]} {score:.2f}" for score, i in zip(best.scores[0], best.ids[0], strict=True)]
+        pairs_of = zip(best.scores[0], best.ids[0], strict=True)
+        near = [f"{words[i]} {score:.2f}" for score, i in pairs_of]
         log.info("%s: %s", word, ", ".join(near))
     if args.output:
         np.savez(args.output, vectors=table, words=np.array(words))

@@ -55,7 +55,7 @@ def _exclusions(exclude: Any, batch_size: int, num_classes: int) -> tuple[Intege
 def top_k(
     weights: ArrayLike, biases: ArrayLike, inputs: ArrayLike, k: int,
     exclude: ArrayLike | Sequence[ArrayLike] | None = None,
-) -> TopK:  # fmt: skip
+) -> TopK:
     """Find the k classes of highest logit for each example, exactly.
 
     Parameters
@@ -99,9 +99,9 @@ def top_k(
         heap_ids = np.empty((threads, size, k), np.int64)
         ranking.select(
             w, b, xt, size, excluded, offsets[start : start + size + 1], threads, rows, logits,
-            np.empty((threads, xt.shape[0] * _passes.BLOCK), h.dtype), heap_scores, heap_ids,
+            np.empty((threads, xt.shape[0] * xt.shape[2]), h.dtype), heap_scores, heap_ids,
             np.empty((threads, size), np.int64), probe,
-        )  # fmt: skip
+        )
         if not np.isfinite(probe.sum() + b.sum() + part.sum()):
             parts = [("inputs", h, None), ("weights", w, None), ("biases", b, None)]
             _checks.explain_loss(np.array([np.nan]), parts)

@@ -137,7 +137,7 @@ def dense_pass(
     workspace: _passes.Workspace, weights: Floats, biases: Floats, inputs: Floats,
     labels: Integers, normalizer: Floats, targets: Floats, grad_loss: Floats, logistic: bool,
     grad_inputs: Floats,
-) -> Iterator[_passes.FullBlock]:  # fmt: skip
+) -> Iterator[_passes.FullBlock]:
     """Yield the gradients of all classes, a range at a time; write those of the inputs.
 
     A range's weights may be changed before the next is asked for.
@@ -166,7 +166,7 @@ def dense_pass(
 def _loss_and_grad(
     weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, grad_loss: Any,
     logistic: bool,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     w, b, h = check_model(weights, biases, inputs)
     y = _checks.labels(labels, len(h), None, len(w))
     upstream = check_grad_loss(grad_loss, h)
@@ -183,7 +183,7 @@ def _loss_and_grad(
 def softmax_loss_and_grad(
     weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike, *,
     grad_loss: ArrayLike | None = None,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     """Compute `softmax_loss` and its gradients, dense: `rows` are all the classes.
 
     Parameters
@@ -203,7 +203,7 @@ def softmax_loss_and_grad(
 def sigmoid_loss_and_grad(
     weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike, *,
     grad_loss: ArrayLike | None = None,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     """Compute `sigmoid_loss` and its gradients, dense: `rows` are all the classes.
 
     Parameters

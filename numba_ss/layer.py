@@ -181,7 +181,9 @@ class SampledSoftmax:
                 )
             return sampler
         kind = SAMPLERS[_checks.choice("sampler", sampler, tuple(SAMPLERS))]
-        return kind(self.num_classes) if kind is InBatchSampler else kind(self.num_classes, seed=seed)
+        if kind is InBatchSampler:
+            return InBatchSampler(self.num_classes)
+        return kind(self.num_classes, seed=seed)
 
     def _check_num_sampled(self, num_sampled: int | None) -> int | None:
         if self.loss in _FULL:
@@ -261,8 +263,8 @@ class SampledSoftmax:
         _checks.in_range("ids", rows, len(table), "num_rows")
         return self._train(table, rows, labels, learning_rate, True)[0]
 
-    def _check_table(self, table: Any) -> Floats:
-        table = _checks.trainable("table", table, (None, self.dim), "num_rows, dim")
+    def _check_table(self, value: Any) -> Floats:
+        table: Floats = _checks.trainable("table", value, (None, self.dim), "num_rows, dim")
         if np.may_share_memory(table, self.weights) and (
             table.ctypes.data != self.weights.ctypes.data
         ):
@@ -290,14 +292,16 @@ class SampledSoftmax:
     def _train_sampled(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
-    ) -> tuple[Floats, Floats | None]:  # fmt: skip
+    ) -> tuple[Floats, Floats | None]:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
-        columns = make_columns(labels, sampled, self._remove_hits, self._subtract_log_q)
+        columns = make_columns(
+            labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
+        )
         threads = threads_for(columns.operations(self.dim))
         result = _passes.sampled_pass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads,
-        )  # fmt: skip
+        )
         if not math.isfinite(np.add.reduce(result.loss, dtype=np.float64)):
             check_counts(labels, sampled, self._subtract_log_q)
             reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
@@ -307,7 +311,7 @@ class SampledSoftmax:
             columns.private, result.coefficients, result.x, columns.shared, result.grad_rows,
             result.grad_offsets, ids, result.grad_inputs, step, threads, self.weights,
             self.biases, table if update_table else _NO_TABLE,
-        )  # fmt: skip
+        )
         if update_table:
             return result.loss, None
         return result.loss, result.grad_inputs[: len(ids), : self.dim].copy()
@@ -325,7 +329,7 @@ class SampledSoftmax:
     def _train_full(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
-    ) -> tuple[Floats, Floats | None]:  # fmt: skip
+    ) -> tuple[Floats, Floats | None]:
         inputs = table[ids]
         loss, normalizer, targets = full_losses(
             self.weights, self.biases, labels, inputs, self._logistic
@@ -336,7 +340,7 @@ class SampledSoftmax:
         for block in dense_pass(
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
             grad_loss, self._logistic, grad_inputs,
-        ):  # fmt: skip
+        ):
             count = len(block.classes)
             self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
             self.biases[block.classes] -= step * block.grad_offsets[:count]

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from numba_ss import _checks, _passes
 from numba_ss._passes import Columns
@@ -74,10 +74,13 @@ def check_counts(labels: Integers, sampled: SampledCandidates, subtract_log_q: b
 
 
 def make_columns(
-    labels: Integers, sampled: SampledCandidates, remove_hits: bool, subtract_log_q: bool
+    labels: Integers, sampled: SampledCandidates, dtype: DTypeLike, remove_hits: bool,
+    subtract_log_q: bool,
 ) -> Columns:
     """Put checked labels and candidates, shared or (batch_size, num_sampled), in order."""
-    candidates, true_count, sampled_count = sampled
+    candidates = sampled.sampled_candidates
+    true_count = sampled.true_expected_count.astype(dtype, copy=False)
+    sampled_count = sampled.sampled_expected_count.astype(dtype, copy=False)
     num_true = labels.shape[1]
     no_hits = np.empty((len(labels), 0), np.int32)
     if candidates.ndim == 1:
@@ -124,8 +127,6 @@ def _check_sampled(
     _checks.shaped("true_expected_count", true_count, labels.shape, "batch_size, num_true")
     sampled_count = _checks.real("sampled_expected_count", value[2])
     _checks.shaped("sampled_expected_count", sampled_count, shape, "as sampled_candidates")
-    if true_count.dtype != sampled_count.dtype:
-        true_count, sampled_count = true_count.astype(float), sampled_count.astype(float)
     return SampledCandidates(candidates, true_count, sampled_count)
 
 
@@ -136,7 +137,7 @@ class _Problem:
         self, weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: Any,
         num_classes: Any, num_true: Any, sampled_values: Any, remove_accidental_hits: Any,
         seed: Any, partition_strategy: Any, subtract_log_q: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.inputs = _checks.inputs(inputs)
         batch_size, dim = self.inputs.shape
         strategy = _checks.choice("partition_strategy", partition_strategy, ("div", "mod"))
@@ -144,7 +145,8 @@ class _Problem:
         self.biases = Table("biases", biases, None, strategy)
         num_rows = self.weights.num_rows
         if self.biases.num_rows != num_rows:
-            _checks.fail("biases", f"shape (num_classes,) = ({num_rows},)", f"({self.biases.num_rows},)")
+            expected = f"shape (num_classes,) = ({num_rows},)"
+            _checks.fail("biases", expected, f"({self.biases.num_rows},)")
         num_classes = _checks.integer("num_classes", num_classes, 1)
         if num_classes > num_rows:
             _checks.fail("num_classes", f"at most the {num_rows} rows of weights", num_classes)
@@ -158,7 +160,9 @@ class _Problem:
         else:
             sampled = _check_sampled(sampled_values, y, num_sampled, num_rows)
         check_counts(y, sampled, subtract_log_q)
-        self.columns = make_columns(y, sampled, remove_hits, subtract_log_q)
+        self.columns = make_columns(
+            y, sampled, self.inputs.dtype, remove_hits, subtract_log_q
+        )
 
     def run(self, grad_loss: Floats, logistic: bool) -> _passes.BatchBuffers:
         """Compute the pass, on rows copied together where kernels cannot read them."""
@@ -175,12 +179,16 @@ class _Problem:
         result = _passes.sampled_pass(
             _passes.Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases,
             columns, grad_loss, logistic, threads_for(columns.operations(self.inputs.shape[1])),
-        )  # fmt: skip
+        )
         if not np.isfinite(result.loss).all():
             reached = np.concatenate([columns.private.ravel(), columns.shared])
             _checks.explain_loss(
                 result.loss,
-                [("inputs", self.inputs, None), ("weights", weights, reached), ("biases", biases, reached)],
+                [
+                    ("inputs", self.inputs, None),
+                    ("weights", weights, reached),
+                    ("biases", biases, reached),
+                ],
             )
         return result
 
@@ -243,7 +251,7 @@ def sampled_softmax_loss(
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = True,
     seed: int | None = None, name: str = "sampled_softmax_loss", *,
     partition_strategy: str = "div",
-) -> Floats:  # fmt: skip
+) -> Floats:
     r"""Compute the sampled softmax loss, as `tf.nn.sampled_softmax_loss`.
 
     With the candidates S of the batch and the labels :math:`T_i` of example i, the
@@ -314,7 +322,7 @@ def sampled_softmax_loss(
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
-    ).loss(logistic=False)  # fmt: skip
+    ).loss(logistic=False)
 
 
 def sampled_softmax_loss_and_grad(
@@ -322,7 +330,7 @@ def sampled_softmax_loss_and_grad(
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = True,
     seed: int | None = None, name: str = "sampled_softmax_loss", *,
     partition_strategy: str = "div", grad_loss: ArrayLike | None = None,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     """Compute `sampled_softmax_loss` and its gradients.
 
     Parameters
@@ -346,14 +354,14 @@ def sampled_softmax_loss_and_grad(
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
-    ).loss_and_grad(grad_loss, logistic=False)  # fmt: skip
+    ).loss_and_grad(grad_loss, logistic=False)
 
 
 def nce_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = False,
     name: str = "nce_loss", *, seed: int | None = None, partition_strategy: str = "div",
-) -> Floats:  # fmt: skip
+) -> Floats:
     r"""Compute the noise-contrastive estimation loss, as `tf.nn.nce_loss`.
 
     The logistic loss of labels against candidates, with the logits
@@ -387,7 +395,7 @@ def nce_loss(
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
-    ).loss(logistic=True)  # fmt: skip
+    ).loss(logistic=True)
 
 
 def nce_loss_and_grad(
@@ -395,7 +403,7 @@ def nce_loss_and_grad(
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = False,
     name: str = "nce_loss", *, seed: int | None = None, partition_strategy: str = "div",
     grad_loss: ArrayLike | None = None,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     """Compute `nce_loss` and its gradients.
 
     Parameters
@@ -414,14 +422,14 @@ def nce_loss_and_grad(
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
-    ).loss_and_grad(grad_loss, logistic=True)  # fmt: skip
+    ).loss_and_grad(grad_loss, logistic=True)
 
 
 def sampled_logistic_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
     partition_strategy: str = "div",
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Compute the sampled logistic loss: `nce_loss` without the accidental hits.
 
     Parameters
@@ -439,14 +447,14 @@ def sampled_logistic_loss(
     return nce_loss(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         True, seed=seed, partition_strategy=partition_strategy,
-    )  # fmt: skip
+    )
 
 
 def sampled_logistic_loss_and_grad(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
     partition_strategy: str = "div", grad_loss: ArrayLike | None = None,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     """Compute `sampled_logistic_loss` and its gradients.
 
     Parameters
@@ -465,14 +473,14 @@ def sampled_logistic_loss_and_grad(
     return nce_loss_and_grad(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         True, seed=seed, partition_strategy=partition_strategy, grad_loss=grad_loss,
-    )  # fmt: skip
+    )
 
 
 def negative_sampling_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
     partition_strategy: str = "div",
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Compute the negative sampling loss: logistic, without the log-Q correction [1]_.
 
     Parameters
@@ -495,14 +503,14 @@ def negative_sampling_loss(
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         False, seed, partition_strategy, subtract_log_q=False,
-    ).loss(logistic=True)  # fmt: skip
+    ).loss(logistic=True)
 
 
 def negative_sampling_loss_and_grad(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
     partition_strategy: str = "div", grad_loss: ArrayLike | None = None,
-) -> LossAndGradients:  # fmt: skip
+) -> LossAndGradients:
     """Compute `negative_sampling_loss` and its gradients.
 
     Parameters
@@ -521,4 +529,4 @@ def negative_sampling_loss_and_grad(
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         False, seed, partition_strategy, subtract_log_q=False,
-    ).loss_and_grad(grad_loss, logistic=True)  # fmt: skip
+    ).loss_and_grad(grad_loss, logistic=True)

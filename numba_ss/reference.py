@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+Array = Any
 
 _MASK = 2**32 - 1
 
@@ -122,7 +121,7 @@ def first_outside(rows: Array, stop: int) -> int:
     return int(bad[0]) if bad.size else -1
 
 
-def probabilities(kind: str, range_max: int, weights: Array | None = None) -> Array:
+def probabilities(kind: str, range_max: int, weights: Array = None) -> Array:
     """Return the probability of each class in one draw."""
     c = np.arange(range_max, dtype=float)
     if kind == "log_uniform":
@@ -163,8 +162,8 @@ def fill_alias(cut: Array, alias: Array) -> Array:
 
 def draw_candidates(
     kind: str, stream: Iterator[int], range_max: int, num_sampled: int, unique: bool,
-    weights: Array | None = None, exclude: Array = (), cut: Array = (), alias: Array = (),
-) -> tuple[list[int], int]:  # fmt: skip
+    weights: Array = None, exclude: Array = (), cut: Array = (), alias: Array = (),
+) -> tuple[list[int], int]:
     """Return candidates, and the draws that were not of an excluded class."""
     candidates: list[int] = []
     num_tries = 0
@@ -259,7 +258,7 @@ def forward(
     inputs: Array, weights: Array, biases: Array, private: Array, private_log_q: Array,
     num_true: int, shared: Array, shared_log_q: Array, hits: Array, grad_loss: Array,
     logistic: bool,
-) -> Forward:  # fmt: skip
+) -> Forward:
     """Compute a batch; hits (batch_size, any) are positions in `shared` to leave out."""
     inputs, weights, biases = (np.asarray(a, float) for a in (inputs, weights, biases))
     own = np.maximum(private, 0)
@@ -347,7 +346,7 @@ def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) ->
 def scatter_step(
     table: Array, private: Array, coefficients: Array, inputs: Array, candidates: Array,
     grad_rows: Array, learning_rate: Any,
-) -> Array:  # fmt: skip
+) -> Array:
     """Return the class rows less the private gradients, then the candidates'."""
     example, column = np.nonzero(private >= 0)
     grads = coefficients[example, column][:, None] * inputs[example]

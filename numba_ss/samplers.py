@@ -178,8 +178,9 @@ class CandidateSampler:
         num_tries = sampling.draw_candidates(
             self._kind, np.uint64(key), np.uint64(high), np.uint64(block),
             self.range_max, self._log_range, total, self._tree, self._cut, self._alias,
-            self._exclude, unique, self._stream, self._uniform, self._drawn, self._slots, candidates,
-        )  # fmt: skip
+            self._exclude, unique, self._stream, self._uniform, self._drawn, self._slots,
+            candidates,
+        )
         true_count = np.empty(labels.shape, np.float32)
         sampled_count = np.empty(num_sampled, np.float32)
         sampling.expected_counts(
@@ -187,7 +188,7 @@ class CandidateSampler:
             self._weights, self._exclude, self._kept(total), num_tries,
             threads_for(_OPERATIONS * (labels.size + num_sampled)),
             true_count.reshape(-1), sampled_count,
-        )  # fmt: skip
+        )
 
         def accept() -> None:
             if self._implicit is not None:
@@ -230,7 +231,7 @@ class CandidateSampler:
         sampling.expected_counts(
             self._kind, self._exclude, one, self.range_max, self._log_range, total,
             self._weights, _NO_IDS, 1.0, 1, 1, p, np.empty(1, np.float32),
-        )  # fmt: skip
+        )
         return 1.0 - float(p.sum(dtype=np.float64))
 
     def _learn(self, labels: Integers) -> None:
@@ -507,7 +508,7 @@ class InBatchSampler(CandidateSampler):
         rows = np.unique(present)
         if self._share is None:
             gap = self._new_gap(rows)
-            chance = 1 / gap
+            chance = np.float32(1) / gap
         else:
             p = np.minimum(self._share[rows], 1 - 1e-16)
             chance = (-np.expm1(present.size * np.log1p(-p))).astype(np.float32)
@@ -521,7 +522,8 @@ class InBatchSampler(CandidateSampler):
         # Every label that is present is among the rows.
         position = np.searchsorted(rows, np.where(labels >= 0, labels, rows[:1]))
         drawn = ~np.isin(rows, self._exclude)
-        return SampledCandidates(rows[drawn], chance[position], chance[drawn]), accept
+        true_count, count = chance[position], chance[drawn]
+        return SampledCandidates(rows[drawn], true_count, count), accept
 
     def _new_gap(self, rows: Integers) -> Counts:
         gap = (self._step - self._last_step[rows]).astype(np.float32)
@@ -551,7 +553,7 @@ class InBatchSampler(CandidateSampler):
         """Go on where the sampler stood whose state this is."""
         if self._share is None:
             for name in ("last_step", "gap"):
-                shape = np.shape(state.get(name))
+                shape = np.asarray(state.get(name)).shape
                 if shape != (self.range_max,):
                     _checks.fail(f"state_dict[{name!r}]", f"shape ({self.range_max},)", shape)
         super().load_state_dict(state)
@@ -562,7 +564,8 @@ class InBatchSampler(CandidateSampler):
 
 
 def _sample_once(
-    sampler: CandidateSampler, true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool
+    sampler: CandidateSampler, true_classes: ArrayLike, num_true: int, num_sampled: int,
+    unique: bool,
 ) -> SampledCandidates:
     num_true = _checks.integer("num_true", num_true, 1)
     labels = _checks.true_classes(true_classes, num_true, sampler.range_max)
@@ -572,7 +575,7 @@ def _sample_once(
 def uniform_candidate_sampler(
     true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int,
     seed: int | None = None, name: str | None = None, *, exclude_ids: ArrayLike = (),
-) -> SampledCandidates:  # fmt: skip
+) -> SampledCandidates:
     """Draw from a uniform distribution, as `tf.random.uniform_candidate_sampler`.
 
     Parameters
@@ -609,7 +612,7 @@ def uniform_candidate_sampler(
 def log_uniform_candidate_sampler(
     true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int,
     seed: int | None = None, name: str | None = None, *, exclude_ids: ArrayLike = (),
-) -> SampledCandidates:  # fmt: skip
+) -> SampledCandidates:
     """Draw from a log-uniform distribution, as `tf.random.log_uniform_candidate_sampler`.
 
     Parameters
@@ -637,7 +640,7 @@ def log_uniform_candidate_sampler(
 def learned_unigram_candidate_sampler(
     true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int,
     seed: int | None = None, name: str | None = None, *, exclude_ids: ArrayLike = (),
-) -> SampledCandidates:  # fmt: skip
+) -> SampledCandidates:
     """Draw as the first call of `tf.random.learned_unigram_candidate_sampler` does.
 
     A function call remembers nothing, so all classes are equally likely: to learn from
@@ -661,7 +664,7 @@ def fixed_unigram_candidate_sampler(
     vocab_file: str | PathLike[str] = "", distortion: float = 1.0, num_reserved_ids: int = 0,
     num_shards: int = 1, shard: int = 0, unigrams: ArrayLike = (), seed: int | None = None,
     name: str | None = None, *, exclude_ids: ArrayLike = (),
-) -> SampledCandidates:  # fmt: skip
+) -> SampledCandidates:
     """Draw in proportion to given weights, as `tf.random.fixed_unigram_candidate_sampler`.
 
     Parameters
@@ -679,14 +682,14 @@ def fixed_unigram_candidate_sampler(
         range_max, vocab_file=vocab_file, distortion=distortion,
         num_reserved_ids=num_reserved_ids, num_shards=num_shards, shard=shard,
         unigrams=unigrams, seed=seed, exclude_ids=exclude_ids,
-    )  # fmt: skip
+    )
     return _sample_once(sampler, true_classes, num_true, num_sampled, unique)
 
 
 def all_candidate_sampler(
     true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool,
     seed: int | None = None, name: str | None = None,
-) -> SampledCandidates:  # fmt: skip
+) -> SampledCandidates:
     """Take the classes 0 .. num_sampled - 1, as `tf.random.all_candidate_sampler`.
 
     Parameters
@@ -731,7 +734,7 @@ def find_hits(labels: Integers, candidates: Integers) -> NDArray[np.int32]:
 def compute_accidental_hits(
     true_classes: ArrayLike, sampled_candidates: ArrayLike, num_true: int,
     seed: int | None = None, name: str | None = None,
-) -> AccidentalHits:  # fmt: skip
+) -> AccidentalHits:
     """Find the candidates that are labels, as `tf.nn.compute_accidental_hits`.
 
     Of a candidate that was drawn several times, the last position is reported.

@@ -23,7 +23,7 @@ def check_threads(num_threads: Any) -> int | None:
 def update_rows(
     table: NDArray[np.float32], rows: ArrayLike, grads: ArrayLike, learning_rate: float, *,
     num_threads: int | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Subtract ``learning_rate * grads[u]`` from ``table[rows[u]]``, for u = 0, 1, ...
 
     The rows may repeat. The result is that of the loop, bit for bit, whatever the
@@ -68,7 +68,7 @@ def update_rows(
         scatter.scatter_rows(
             ids, values.reshape(len(ids), -1), step, threads_for(values.size),
             table.reshape(len(table), -1),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

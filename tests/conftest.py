@@ -46,7 +46,7 @@ class Problem:
     def __init__(
         self, rng, num_classes=60, dim=9, batch_size=7, num_true=1, num_sampled=11,
         dtype=np.float32, scale=1.0, ragged=False,
-    ):  # fmt: skip
+    ):
         self.weights = (scale * rng.standard_normal((num_classes, dim))).astype(dtype)
         self.biases = rng.standard_normal(num_classes).astype(dtype)
         self.inputs = rng.standard_normal((batch_size, dim)).astype(dtype)
@@ -68,14 +68,14 @@ class Problem:
             self.weights, self.biases, self.labels, self.inputs, num_sampled,
             len(self.weights), self.labels.shape[1],
             (self.sampled, self.true_count, self.sampled_count),
-        )  # fmt: skip
+        )
 
     def columns(self, hits, subtract_log_q=True):
         """The same as the pass wants it."""
         return Columns(
-            self.labels, self.true_count, self.labels.shape[1], self.sampled,
-            self.sampled_count, hits, subtract_log_q,
-        )  # fmt: skip
+            self.labels, self.true_count.astype(self.weights.dtype), self.labels.shape[1],
+            self.sampled, self.sampled_count.astype(self.weights.dtype), hits, subtract_log_q,
+        )
 
 
 def densify(rows, values, num_classes):

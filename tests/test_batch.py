@@ -17,7 +17,7 @@ def run(problem, hits, logistic, threads=2, subtract_log_q=True):
         _passes.Workspace(), problem.inputs, np.arange(len(problem.inputs)), problem.weights,
         problem.biases, problem.columns(hits, subtract_log_q), problem.grad_loss, logistic,
         threads,
-    )  # fmt: skip
+    )
 
 
 def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
@@ -28,7 +28,7 @@ def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
     ref = reference.forward(
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
         problem.labels.shape[1], problem.sampled, log_q[1], hits, problem.grad_loss, logistic,
-    )  # fmt: skip
+    )
     grad_rows, grad_offsets = reference.grad_candidates(problem.inputs, ref.probabilities)
     (batch_size, dim), num_sampled = problem.inputs.shape, len(problem.sampled)
     for name, have, want in (
@@ -47,12 +47,12 @@ def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
     st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 40), st.integers(1, 60),
     st.integers(1, 5), st.booleans(), st.booleans(), st.booleans(),
     st.sampled_from([np.float32, np.float64]),
-)  # fmt: skip
+)
 def test_pass(seed, batch_size, dim, num_sampled, num_true, logistic, remove, ragged, dtype):
     problem = Problem(
         np.random.default_rng(seed), 60, dim, batch_size, num_true, num_sampled, dtype,
         ragged=ragged,
-    )  # fmt: skip
+    )
     hits = find_hits(problem.labels, problem.sampled)
     hits = hits if remove else hits[:, :0].copy()
     tolerance = 2e-5 if dtype == np.float32 else 1e-11
@@ -96,7 +96,7 @@ def test_pack_candidates(rng):
         pack_candidates(
             problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract, 3,
             rows, offsets,
-        )  # fmt: skip
+        )
         ref = reference.pack_candidates(
             problem.weights, problem.biases, problem.sampled, log_q * subtract
         )
@@ -115,11 +115,11 @@ def test_forward_classes(logistic, rng):
     for block in _passes.full_pass(
         _passes.Workspace(), problem.weights, problem.biases, _passes.padded_inputs(inputs),
         normalizer.astype(np.float32), problem.grad_loss, logistic, grad_inputs,
-    ):  # fmt: skip
+    ):
         got[block.classes] = block.grad_rows[: len(block.classes), :9]
     probs, ref = reference.forward_classes(
         inputs.astype(float), problem.weights.astype(float), problem.biases, problem.grad_loss,
         logistic,
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(grad_inputs[: len(inputs), :9], ref, atol=1e-4)
     np.testing.assert_allclose(got, reference.grad_candidates(inputs, probs)[0], atol=1e-4)

@@ -19,8 +19,8 @@ def test_demo(tmp_path, caplog):
     caplog.set_level("INFO", "numba_ss")
     cli.main(
         ["demo", str(text), "--dim", "8", "--window", "2", "--num-sampled", "8", "--subsample",
-         "1", "--epochs", "8", "--words", "red", "dog", "unheard", "-o", str(vectors)]
-    )  # fmt: skip
+         "1", "--epochs", "4", "--batch-size", "16", "--words", "red", "dog", "unheard", "-o", str(vectors)]
+    )
     lines = [record.getMessage() for record in caplog.records]
     near = {line.split(":")[0]: line for line in lines if ":" in line}
     for word, topic in (("red", topics[0]), ("dog", topics[2])):

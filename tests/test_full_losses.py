@@ -81,6 +81,6 @@ def test_bad_input(message, changes, name):
     sound = {
         "weights": np.zeros((4, 2)), "biases": np.zeros(4), "labels": [[1], [2]],
         "inputs": np.ones((2, 2)),
-    }  # fmt: skip
+    }
     with np.errstate(all="ignore"), pytest.raises(ArgumentError, match=message):
         getattr(numba_ss, f"{name}_loss")(**(sound | changes))

@@ -103,8 +103,15 @@ def test_bits_do_not_depend_on_threads(loss, sampler):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "nce", "negative_sampling", "softmax"])
-@pytest.mark.parametrize("sampler", ["log_uniform", "uniform", "in_batch"])
+@pytest.mark.parametrize(
+    ("loss", "sampler"),
+    [
+        *[(loss, s) for loss in ("sampled_softmax", "nce", "negative_sampling") for s in ("log_uniform", "uniform")],
+        ("softmax", "log_uniform"),
+        ("sampled_softmax", "in_batch"),
+        ("sampled_softmax", "learned_unigram"),
+    ],
+)
 def test_learns_a_planted_answer(loss, sampler):
     """Input k belongs to class 3 k: after training it comes first for nearly all."""
     rng = np.random.default_rng(1)
@@ -113,7 +120,7 @@ def test_learns_a_planted_answer(loss, sampler):
     layer = SampledSoftmax(
         3 * num_inputs, 16, num_sampled, loss=loss, sampler=sampler, reduction="sum",
         learning_rate=0.2 if "softmax" in loss else 0.05,
-    )  # fmt: skip
+    )
     table = rng.standard_normal((num_inputs, 16)).astype(np.float32)
     before = layer.evaluate(table, 3 * np.arange(num_inputs)[:, None])
     for _ in range(300 if JIT else 60):

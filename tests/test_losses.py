@@ -32,7 +32,7 @@ def test_golden_losses_and_gradients(golden, dtype):
             got = both(name)[1](
                 weights, biases, case["labels"], inputs, num_sampled, classes, num_true,
                 (case["sampled"], true_count, sampled_count), case["remove_accidental_hits"],
-            )  # fmt: skip
+            )
             want = case[name]
             grad_inputs = want.get("grad_x", want.get("grad_inputs"))
             for have, value in (
@@ -56,7 +56,7 @@ def spec(problem, name, remove=None):
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
         problem.labels.shape[1], problem.sampled, log_q[1], hits if remove else hits[:, :0],
         problem.grad_loss, name != "sampled_softmax",
-    )  # fmt: skip
+    )
     present = problem.labels >= 0
     rows = np.concatenate([problem.labels[present], problem.sampled])
     shared_weights, shared_biases = reference.grad_candidates(problem.inputs, got.probabilities)
@@ -70,7 +70,7 @@ def spec(problem, name, remove=None):
 @given(
     st.integers(0, 2**32), st.integers(0, 80), st.integers(1, 20), st.integers(1, 40),
     st.integers(1, 5), st.booleans(), st.sampled_from([np.float32, np.float64]),
-)  # fmt: skip
+)
 def test_against_the_reference(name, seed, batch_size, dim, num_sampled, num_true, ragged, dtype):
     rng = np.random.default_rng(seed)
     problem = Problem(rng, 60, dim, batch_size, num_true, num_sampled, dtype, ragged=ragged)
@@ -123,7 +123,7 @@ def test_shards(strategy, num_shards, shard_biases, rng):
     got = numba_ss.sampled_softmax_loss_and_grad(
         split(weights), split(biases) if shard_biases else biases, *rest,
         partition_strategy=strategy,
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(got.loss, whole.loss, rtol=1e-6)
     assert len(got.rows) == num_shards
     ids = split(np.arange(22))
@@ -322,7 +322,7 @@ SOUND = {
     "weights": np.ones((9, 3), np.float32), "biases": np.ones(9, np.float32),
     "labels": [[1], [2]], "inputs": np.ones((2, 3), np.float32), "num_sampled": 4,
     "num_classes": 9,
-}  # fmt: skip
+}
 NAN_ROW = np.ones((9, 3), np.float32)
 NAN_ROW[2, 1] = np.nan
 INF_ROW = np.where(np.arange(9)[:, None] == 2, np.float32(-np.inf), NAN_ROW * 0 + 1).astype(np.float32)
@@ -370,7 +370,7 @@ FOUR = np.array([0, 3, 4, 5])
         _bad(r"true_expected_count: .*got 0.0 at true_expected_count\[0, 0\], class 1", sampled_values=(FOUR, np.zeros((2, 1)), np.ones(4))),
         _bad("sampled_expected_count", sampled_values=(FOUR, np.ones((2, 1)), np.full(4, np.nan))),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["sampled_softmax", "nce"])
 def test_bad_input(message, changes, name):
     with np.errstate(over="ignore"), pytest.raises(ArgumentError, match=message):

@@ -35,7 +35,7 @@ def test_every_golden_call(golden):
         sampler = CLASSES[case["sampler"]](
             case["range_max"], seed=case["op_seed"], global_seed=case["global_seed"],
             **case["kwargs"],
-        )  # fmt: skip
+        )
         for call in case["calls"]:
             got = sampler.sample(case["true_classes"], case["num_sampled"], case["unique"])
             calls += 1
@@ -259,7 +259,7 @@ BAD = [
     ("state_dict", lambda: make("uniform").load_state_dict(make("log_uniform").state_dict())),
     ("state_dict", lambda: make("uniform").load_state_dict(make("uniform", 9).state_dict())),
     ("sampled_candidates", lambda: numba_ss.compute_accidental_hits([[1]], [[1]], 1)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("message", "call"), BAD)

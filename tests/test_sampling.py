@@ -49,14 +49,14 @@ class Distribution:
             self.range_max, self.log_range, self.total, self.tree, self.cut, self.alias, exclude,
             unique, np.zeros(STREAM_SIZE, np.uint64), np.empty(NUM_DOUBLES),
             np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int32), out,
-        )  # fmt: skip
+        )
         return out, num_tries
 
     def reference_draw(self, num_sampled, unique, block=0, exclude=()):
         return reference.draw_candidates(
             self.kind, reference.start_stream(7, 11, block), self.range_max, num_sampled, unique,
             self.weights, exclude, self.cut, self.alias,
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,7 +115,7 @@ def test_expected_counts(kind, num_tries, num_chunks, rng):
         KINDS.index(kind), labels, candidates, 12, distribution.log_range, distribution.total,
         distribution.weights, exclude, 1 - distribution.probabilities()[exclude].sum(),
         num_tries, num_chunks, *out,
-    )  # fmt: skip
+    )
     for rows, got in zip((labels, candidates), out, strict=True):
         ref = reference.expected_counts(p[rows], num_tries, 5)
         np.testing.assert_allclose(got, ref, rtol=2e-6)

@@ -45,14 +45,14 @@ def test_scatter_step(num_chunks, own_table, rng):
     ref_biases = reference.scatter_step(
         biases[:, None], private, coefficients, np.ones((batch_size, 1), np.float32),
         candidates, grad_offsets[:5, None], step,
-    )[:, 0]  # fmt: skip
+    )[:, 0]
     ref_table = reference.scatter_rows(table, ids, grad_inputs[:, :dim], step)
     if not own_table:
         ref_table = table.copy()
     scatter.scatter_step(
         private, coefficients, x, candidates, grad_rows, grad_offsets, ids, grad_inputs, step,
         num_chunks, weights, biases, table if own_table else table[:0],
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(weights, ref_weights)
     np.testing.assert_array_equal(biases, ref_biases)
     np.testing.assert_array_equal(table, ref_table)

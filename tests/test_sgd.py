@@ -34,7 +34,7 @@ def test_bad_input(message, changes):
     sound = {
         "table": np.zeros((3, 2), np.float32), "rows": [0, 1],
         "grads": np.ones((2, 2), np.float32), "learning_rate": 0.1,
-    }  # fmt: skip
+    }
     with pytest.raises(ArgumentError, match=message):
         update_rows(**(sound | changes))
     assert not sound["table"].any()

@@ -23,7 +23,7 @@ def test_multiply(dtype, num_vectors, depth, accumulate, rng):
     tile.multiply(
         a, 1, a.shape[1], 1, b, 2, b.shape[1], LANES, c, 1, c.shape[1], 2 * ROWS, num_vectors,
         depth, accumulate,
-    )  # fmt: skip
+    )
     tolerance = 2e-6 * depth if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(c[:, 1 : width + 1], ref, atol=tolerance)
     np.testing.assert_array_equal(c[:, [0, -1]], outside)

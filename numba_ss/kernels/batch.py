@@ -44,12 +44,6 @@ def pack_candidates(
 
 
 @kernel
-def _log_count(count, bias):
-    # In the precision of the model, whatever that of the counts.
-    return math.log(bias * float32(0) + count)
-
-
-@kernel
 def _pack_rows(
     start, stop, weights, biases, candidates, counts, subtract_log_q, out_rows, out_offsets
 ):
@@ -62,7 +56,7 @@ def _pack_rows(
             probe = gather_row(weights[row], out_rows[j, :dim])
             out_offsets[j] = biases[row] + probe
             if subtract_log_q:
-                out_offsets[j] -= _log_count(counts[j], biases[row])
+                out_offsets[j] -= math.log(counts[j])
         else:
             out_rows[j, :] = float32(0)
             out_offsets[j] = -np.inf
@@ -101,7 +95,7 @@ def _private_logits(
                 continue
             logit = dot(x[i, :dim], weights[row]) + biases[row]
             if subtract_log_q:
-                logit -= _log_count(counts[i, c], biases[row])
+                logit -= math.log(counts[i, c])
             # An infinite product turns into NaN, and so into a loss that is seen.
             coefficients[i, c] = logit + logit * float32(0)
 

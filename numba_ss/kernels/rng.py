@@ -18,6 +18,7 @@ STREAM_SIZE = _WORDS + _NUM_WORDS
 NUM_DOUBLES = _NUM_WORDS // 2
 
 _MASK = uint64(0xFFFFFFFF)
+_FLOAT_STEP, _DOUBLE_STEP = float32(2.0**-23), 2.0**-52
 _32 = uint64(32)
 _MULTIPLIER_0, _MULTIPLIER_1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
 _BUMP_0, _BUMP_1 = uint64(0x9E3779B9), uint64(0xBB67AE85)
@@ -69,7 +70,7 @@ def _next_word(stream):
 @exact_kernel
 def next_float(stream):
     """Return a float32 in [0, 1): the low 23 bits of a word."""
-    return float32(_next_word(stream) & uint64(0x7FFFFF)) * float32(2.0**-23)
+    return float32(_next_word(stream) & uint64(0x7FFFFF)) * _FLOAT_STEP
 
 
 @exact_kernel
@@ -83,7 +84,7 @@ def next_doubles(stream, out):
     stream[_BLOCK] += uint64(_BLOCKS)
     for i in range(NUM_DOUBLES):
         bits = ((words[2 * i] & uint64(0xFFFFF)) << _32) | words[2 * i + 1]
-        out[i] = float64(int64(bits)) * 2.0**-52
+        out[i] = float64(int64(bits)) * _DOUBLE_STEP
 
 
 @exact_kernel

@@ -1,8 +1,8 @@
-"""Subtract gradients from rows: each row belongs to one chunk, which takes its
-gradients in order.
+"""Subtract gradients from rows, as if one by one.
 
-So the result is, bit for bit, that of subtracting the gradients one by one, whatever
-the number of chunks: `exact_kernel` keeps the product and the difference apart.
+Each row belongs to one chunk, which takes its gradients in order. So the result is, bit
+for bit, that of the plain loop, whatever the number of chunks: `exact_kernel` keeps the
+product and the difference apart.
 """
 
 from numba import prange

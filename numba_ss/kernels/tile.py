@@ -44,7 +44,10 @@ def _compiled_tile(vectors):
     """Emit C (+)= A B for ROWS rows and `vectors` vectors of C."""
 
     @intrinsic
-    def tile(context, a, a_start, a_row, a_depth, b, b_start, b_depth, b_vector, c, c_start, c_row, depth, accumulate):
+    def tile(
+        context, a, a_start, a_row, a_depth, b, b_start, b_depth, b_vector, c, c_start, c_row,
+        depth, accumulate,
+    ):
         signature = types.void(
             a, *[types.int64] * 3, b, *[types.int64] * 3, c, *[types.int64] * 3, types.boolean
         )
@@ -138,7 +141,10 @@ def _compiled_tile(vectors):
 
 
 def _python_tile(vectors):
-    def tile(a, a_start, a_row, a_depth, b, b_start, b_depth, b_vector, c, c_start, c_row, depth, accumulate):
+    def tile(
+        a, a_start, a_row, a_depth, b, b_start, b_depth, b_vector, c, c_start, c_row, depth,
+        accumulate,
+    ):
         def view(array, start, shape, strides):
             strides = [stride * array.itemsize for stride in strides]
             return np.lib.stride_tricks.as_strided(array.reshape(-1)[start:], shape, strides)
@@ -259,11 +265,20 @@ def multiply(
                 a_at = a_start + i * a_row + k * a_depth
                 c_at = c_start + i * c_row + v * LANES
                 if width == 3:
-                    _tile_3(a, a_at, a_row, a_depth, b, b_at, b_depth, b_vector, c, c_at, c_row, span, add)
+                    _tile_3(
+                        a, a_at, a_row, a_depth, b, b_at, b_depth, b_vector, c, c_at, c_row,
+                        span, add,
+                    )
                 elif width == 2:
-                    _tile_2(a, a_at, a_row, a_depth, b, b_at, b_depth, b_vector, c, c_at, c_row, span, add)
+                    _tile_2(
+                        a, a_at, a_row, a_depth, b, b_at, b_depth, b_vector, c, c_at, c_row,
+                        span, add,
+                    )
                 else:
-                    _tile_1(a, a_at, a_row, a_depth, b, b_at, b_depth, b_vector, c, c_at, c_row, span, add)
+                    _tile_1(
+                        a, a_at, a_row, a_depth, b, b_at, b_depth, b_vector, c, c_at, c_row,
+                        span, add,
+                    )
             v += width
 
 

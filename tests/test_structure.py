@@ -1,0 +1,242 @@
+"""The house rules, read off the source: imports, compile options, kernels, documentation."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from conftest import JIT, Problem, needs_jit
+
+import numba_ss
+from numba_ss import reference
+from numba_ss.kernels import _jit
+
+PACKAGE = Path(numba_ss.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
+COMPILED = [path for path in KERNELS if path.name not in ("__init__.py", "_jit.py", "threads.py")]
+TREES = {path: ast.parse(path.read_text()) for path in MODULES}
+
+# Who may import whom: only what stands further down.
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"layer"},
+    {"evaluation", "sgd"},
+    {"full_losses"},
+    {"losses"},
+    {"samplers", "_passes", "_tables"},
+    {"_checks", "_seeds"},
+    {"kernels.ranking"},
+    {"kernels.batch"},
+    {"kernels.softmax", "kernels.scatter", "kernels.sampling"},
+    {"kernels.tile", "kernels.scalar", "kernels.rng", "kernels.threads"},
+    {"kernels._jit"},
+]
+DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+ABOVE_ALL = {"__init__", "kernels.__init__", "reference"}
+
+
+def module_name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(tree):
+    """Yield every module that is imported, with the names of a ``from numba_ss import``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module in ("numba_ss", "numba_ss.kernels"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def kernels_of(path):
+    """Return (function, decorator name) for each compiled function of a module."""
+    return [
+        (node, decorator.id)
+        for node in TREES[path].body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Name) and decorator.id.endswith("kernel")
+    ]
+
+
+def test_imports_go_down_only():
+    names = {module_name(path) for path in MODULES}
+    assert names == set(DEPTH) | ABOVE_ALL
+    for path in MODULES:
+        name = module_name(path)
+        if name in ABOVE_ALL | {"cli"}:
+            continue
+        for imported in imports(TREES[path]):
+            if imported.startswith("numba_ss."):
+                target = imported.removeprefix("numba_ss.")
+                target = target if target in names else target.rpartition(".")[0]
+                assert DEPTH[target] > DEPTH[name], f"{name} imports {target}"
+
+
+def test_only_kernels_import_numba():
+    for path in MODULES:
+        used = {imported.split(".")[0] for imported in imports(TREES[path])}
+        if "kernels" not in path.parts:
+            assert not used & {"numba", "llvmlite"}, path
+        if path.name == "reference.py":
+            assert used <= {"__future__", "collections", "math", "typing", "numpy"}
+        assert "reference" not in {i.rpartition(".")[2] for i in imports(TREES[path])}, path
+
+
+def test_compile_options_stand_in_one_place():
+    for path in MODULES:
+        if path.name == "_jit.py":
+            continue
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, ast.keyword):
+                assert node.arg not in ("fastmath", "cache", "parallel", "nogil"), path
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+                assert name not in ("jit", "njit"), path
+
+
+def test_library_is_silent():
+    for path in MODULES:
+        calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
+        assert not [c for c in calls if getattr(c.func, "id", "") == "print"], path
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_kernels_raise_and_allocate_nothing(path):
+    for function, _ in kernels_of(path):
+        for node in ast.walk(function):
+            assert not isinstance(node, (ast.Raise, ast.Assert, ast.Pow, ast.MatMult)), function.name
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in ("empty", "zeros", "ones", "full", "dot"), function.name
+            if isinstance(node, ast.Call):
+                assert getattr(node.func, "id", "") != "print", function.name
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.stem)
+def test_one_prange_and_first(path):
+    parallel = {f.name for p in COMPILED for f, kind in kernels_of(p) if kind == "parallel_kernel"}
+    for function, kind in kernels_of(path):
+        calls = [c for c in ast.walk(function) if isinstance(c, ast.Call)]
+        names = [getattr(c.func, "id", "") for c in calls]
+        assert names.count("prange") == (kind == "parallel_kernel"), function.name
+        assert not parallel & set(names), f"{function.name} calls a parallel kernel"
+        if kind == "parallel_kernel":
+            body = [node for node in function.body if not isinstance(node, ast.Expr)]
+            assert len(body) == 1, function.name
+            assert isinstance(body[0], ast.For), function.name
+            assert "num_chunks" in [a.arg for a in function.args.args], function.name
+
+
+def test_every_kernel_has_a_twin_and_a_test():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    public = [f.name for path in COMPILED for f, _ in kernels_of(path) if f.name[0] != "_"]
+    assert len(public) > 25
+    for name in [*public, "exp", "log1p"]:
+        assert callable(getattr(reference, name, None)), f"reference.{name} is missing"
+        assert re.search(rf"\b{name}\b", tests), f"no test names {name}"
+
+
+def test_one_test_file_a_module():
+    here = Path(__file__).parent
+    for path in MODULES:
+        stem = path.stem.lstrip("_")
+        if stem not in ("init__", "main__", "reference"):
+            assert (here / f"test_{stem}.py").exists(), path
+
+
+def documented(function):
+    """Return the parameter names in a numpydoc section."""
+    text = inspect.getdoc(function) or ""
+    section = re.search(r"Parameters\n-+\n(.*?)(\n\n[A-Z][A-Za-z ]+\n-+\n|\Z)", text, re.S)
+    if not section:
+        return []
+    lines = [line for line in section[1].splitlines() if line and not line.startswith(" ")]
+    return [name.strip() for line in lines for name in line.split(" : ")[0].split(",")]
+
+
+def public_functions():
+    for name in numba_ss.__all__:
+        item = getattr(numba_ss, name)
+        if inspect.isfunction(item):
+            yield pytest.param(item, id=name)
+        elif inspect.isclass(item) and not issubclass(item, (tuple, Exception)):
+            yield pytest.param(item, id=name)
+            for attribute, method in vars(item).items():
+                if inspect.isfunction(method) and attribute[0] != "_" and documented(method):
+                    yield pytest.param(method, id=f"{name}.{attribute}")
+
+
+@pytest.mark.parametrize("item", list(public_functions()))
+def test_documented_parameters_are_the_signature_s(item):
+    parameters = [name for name in inspect.signature(item).parameters if name != "self"]
+    names = documented(item)
+    assert inspect.getdoc(item)
+    if names or inspect.isfunction(item):
+        assert sorted(names) == sorted(parameters)
+
+
+def test_everything_public_is_documented():
+    for name in numba_ss.__all__:
+        assert inspect.getdoc(getattr(numba_ss, name)), name
+
+
+def test_importing_compiles_nothing():
+    script = (
+        "import numba_ss, numba_ss.kernels.batch as b, numba_ss.kernels.sampling as s, sys;"
+        "sys.exit(len(b._forward_block.signatures) + len(s.draw_candidates.signatures)"
+        " + len(b.forward.parallel.signatures))"
+        if JIT
+        else "import numba_ss"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@needs_jit
+def test_one_specialisation_a_type(rng, tmp_path):
+    """Whatever layouts and types the caller has; a read-only array is a type of its own."""
+    for dtype in (np.float32, np.float64):
+        problem = Problem(rng, num_true=2, dtype=dtype)
+        weights, biases, labels, inputs, *rest = problem.arguments
+        for loss in ("sampled_softmax_loss", "nce_loss"):
+            function = getattr(numba_ss, loss)
+            function(weights, biases, labels, inputs, *rest)
+            function(np.asfortranarray(weights), biases, labels.tolist(), inputs[:, ::-1], *rest)
+            read_only = weights.copy()
+            read_only.flags.writeable = False
+            function(read_only, biases, labels.astype(np.int32), inputs, *rest)
+    for path in COMPILED:
+        module = sys.modules[f"numba_ss.kernels.{path.stem}"]
+        for function, kind in kernels_of(path):
+            item = getattr(module, function.name)
+            forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
+            for form in forms:
+                seen = {re.sub("readonly |Literal.*?\\)", "", str(s)) for s in form.signatures}
+                singles = {s for s in seen if "float64" not in s}
+                assert len(singles) <= 1, f'{function.name}: ' + chr(10).join(singles)
+
+
+def test_options_of_the_decorators():
+    assert {"nnan", "ninf", "fast"}.isdisjoint(_jit.FASTMATH)
+    if JIT:
+        assert isinstance(_jit.kernel(lambda x: x), numba.core.registry.CPUDispatcher)
+
+
+def test_no_workplace_words():
+    """The project speaks of the project alone."""
+    root = PACKAGE.parent
+    listed = [*MODULES, *(root / "benchmarks").glob("*.py"), root / "README.md", *Path(__file__).parent.glob("*.py")]
+    words = ["/wo" + "rk/", "is" + "sue #", "/" + "tmp/", "sess" + "ion of"]
+    for path in listed:
+        if path.exists():
+            text = path.read_text()
+            assert not [word for word in words if word in text], path
