@@ -50,10 +50,13 @@ class SoftmaxLoss(_Model):
     def track_share_of_sgemm(self, num_classes):
         """Return the loss's rate over that of `np.dot`, the two measured in turns."""
         square = np.random.default_rng(0).standard_normal((SQUARE, SQUARE), np.float32)
-        np.dot(square, square)  # starts the threads
-        turns = [(seconds(self.work), seconds(np.dot, square, square)) for _ in range(7)]
-        loss, dot = np.median(turns, axis=0)
-        return (BATCH_SIZE * num_classes * DIM / loss) / (SQUARE**3 / dot)
+        loss, dot = [], []
+        for _ in range(3):
+            # Several calls each: the other's threads still spin during the first one.
+            loss += [seconds(self.work) for _ in range(5)]
+            dot += [seconds(np.dot, square, square) for _ in range(15)]
+        rate = BATCH_SIZE * num_classes * DIM / np.median(loss)
+        return rate / (SQUARE**3 / np.median(dot))
 
     track_share_of_sgemm.unit = "share"
 

@@ -104,7 +104,7 @@ def inputs(value: Any) -> Floats:
     """Return activations, (batch_size, dim)."""
     array = real("inputs", value)
     shaped("inputs", array, (None, None), "batch_size, dim")
-    return array
+    return array if array.flags.writeable else array.copy()
 
 
 def _position(flat: int, shape: tuple[int, ...]) -> str:
@@ -123,7 +123,7 @@ def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
 
 def ids(name: str, value: Any) -> Integers:
     """Return integers as a contiguous int64 array of any shape."""
-    if type(value) is np.ndarray and value.dtype == np.int64 and value.flags.c_contiguous:
+    if type(value) is np.ndarray and value.dtype == np.int64 and value.flags.carray:
         return value
     array = np.asarray(value)
     if array.size == 0 and not isinstance(value, np.ndarray):
@@ -132,7 +132,7 @@ def ids(name: str, value: Any) -> Integers:
         fail(name, "integers", array.dtype)
     if array.dtype == np.uint64 and array.size and array.max() > np.uint64(2**63 - 1):
         fail(name, "ids below 2**63", array.max())
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return np.require(array, np.int64, ["C", "W"])
 
 
 def labels(

@@ -68,8 +68,10 @@ class Table:
         return out
 
     def direct(self, dtype: DTypeLike) -> Floats | None:
-        """Return the array itself where kernels can read it as it is."""
+        """Return the array itself where kernels can read it as it is.
+
+        A read-only array would do, but is a type of its own, which compiles them anew.
+        """
         array = self.shards[0]
-        if self.sharded or array.dtype != dtype or not array.flags.c_contiguous:
-            return None
-        return array
+        usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+        return array if usable and not self.sharded else None

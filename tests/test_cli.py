@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import JIT
 
 from numba_ss import cli
 
@@ -13,17 +14,17 @@ def test_demo(tmp_path, caplog):
     """Words that only occur in each other's company become neighbours."""
     rng = np.random.default_rng(0)
     topics = ["red green blue cyan teal", "one two three four five", "cat dog cow hen pig"]
-    lines = [" ".join(rng.choice(topics[i % 3].split(), 30)) + "\n" for i in range(300)]
+    lines = [" ".join(rng.choice(topics[i % 3].split(), 30)) + "\n" for i in range(300 if JIT else 9)]
     text, vectors = tmp_path / "text.txt", tmp_path / "vectors.npz"
     text.write_text("".join(lines))
     caplog.set_level("INFO", "numba_ss")
     cli.main(
         ["demo", str(text), "--dim", "8", "--window", "2", "--num-sampled", "8", "--subsample",
-         "1", "--epochs", "4", "--batch-size", "16", "--words", "red", "dog", "unheard", "-o", str(vectors)]
+         "1", "--epochs", "4" if JIT else "1", "--batch-size", "16", "--words", "red", "dog", "unheard", "-o", str(vectors)]
     )
     lines = [record.getMessage() for record in caplog.records]
     near = {line.split(":")[0]: line for line in lines if ":" in line}
-    for word, topic in (("red", topics[0]), ("dog", topics[2])):
+    for word, topic in (("red", topics[0]), ("dog", topics[2])) if JIT else ():
         neighbours = [part.split()[0] for part in near[word].split(": ")[1].split(", ")][:4]
         assert set(neighbours) == set(topic.split()) - {word}
     assert "not among the words" in near["unheard"]

@@ -8,7 +8,7 @@ from conftest import JIT
 import numba_ss
 from numba_ss import ArgumentError, SampledSoftmax, reference
 
-CLASSES, DIM, SAMPLED, BATCH = 300, 12, 40, 150
+CLASSES, DIM, SAMPLED, BATCH = (300, 12, 40, 150) if JIT else (60, 5, 12, 10)
 LOSSES = ["sampled_softmax", "nce", "sampled_logistic", "negative_sampling"]
 
 
@@ -96,8 +96,9 @@ def test_bits_do_not_depend_on_threads(loss, sampler):
             CLASSES, 40, num_sampled, sampler=sampler, loss=loss, num_threads=num_threads
         )
         for _ in range(3 if JIT else 1):
-            ids = rng.integers(0, 400, 500)
-            layer.step_rows(table, ids, np.minimum(rng.zipf(1.3, (500, 1)), CLASSES) - 1)
+            ids = rng.integers(0, 400, 500 if JIT else 70)
+            labels = np.minimum(rng.zipf(1.3, (len(ids), 1)), CLASSES) - 1
+            layer.step_rows(table, ids, labels)
         results.append((layer.weights, layer.biases, table))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -115,7 +116,7 @@ def test_bits_do_not_depend_on_threads(loss, sampler):
 def test_learns_a_planted_answer(loss, sampler):
     """Input k belongs to class 3 k: after training it comes first for nearly all."""
     rng = np.random.default_rng(1)
-    num_inputs = 60 if JIT else 10
+    num_inputs = 60 if JIT else 8
     num_sampled = None if sampler == "in_batch" or loss == "softmax" else 20
     layer = SampledSoftmax(
         3 * num_inputs, 16, num_sampled, loss=loss, sampler=sampler, reduction="sum",
@@ -123,8 +124,8 @@ def test_learns_a_planted_answer(loss, sampler):
     )
     table = rng.standard_normal((num_inputs, 16)).astype(np.float32)
     before = layer.evaluate(table, 3 * np.arange(num_inputs)[:, None])
-    for _ in range(300 if JIT else 60):
-        ids = rng.integers(0, num_inputs, 64)
+    for _ in range(300 if JIT else 100):
+        ids = rng.integers(0, num_inputs, 64 if JIT else 8)
         layer.step_rows(table, ids, 3 * ids[:, None])
     truth = 3 * np.arange(num_inputs)
     found = layer.top_k(table, 1).ids[:, 0] == truth

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import JIT
+from conftest import JIT, needs_jit
 
 import numba_ss
 from numba_ss import ArgumentError, reference
@@ -186,6 +186,7 @@ def test_exclude_ids(name):
         sampler.sample([[1]], 5)
 
 
+@needs_jit
 def test_more_candidates_than_tensorflow_can_count():
     """TensorFlow's counter wraps at 2**20 candidates; ours goes on."""
     sampler = numba_ss.UniformSampler(2**40, seed=1)

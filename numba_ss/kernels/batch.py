@@ -6,8 +6,6 @@ holds a block of examples after the other, each with the candidates as rows.
 Everything is computed in an order that depends on the shapes alone.
 """
 
-import math
-
 import numpy as np
 from numba import prange
 from numpy import float32
@@ -56,7 +54,7 @@ def _pack_rows(
             probe = gather_row(weights[row], out_rows[j, :dim])
             out_offsets[j] = biases[row] + probe
             if subtract_log_q:
-                out_offsets[j] -= math.log(counts[j])
+                out_offsets[j] -= np.log(counts[j])
         else:
             out_rows[j, :] = float32(0)
             out_offsets[j] = -np.inf
@@ -95,7 +93,7 @@ def _private_logits(
                 continue
             logit = dot(x[i, :dim], weights[row]) + biases[row]
             if subtract_log_q:
-                logit -= math.log(counts[i, c])
+                logit -= np.log(counts[i, c])
             # An infinite product turns into NaN, and so into a loss that is seen.
             coefficients[i, c] = logit + logit * float32(0)
 

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from numpy import float32, int32
+from numpy import float32, float64, int32
 
 from numba_ss.kernels._jit import by_precision, kernel, ordered_kernel
 
@@ -38,7 +38,7 @@ def _exp_single(x):
 
 @ordered_kernel
 def _exp_double(x):
-    return math.exp(x)
+    return float64(math.exp(x))
 
 
 @ordered_kernel
@@ -57,7 +57,7 @@ def _log1p_single(x):
 
 @ordered_kernel
 def _log1p_double(x):
-    return math.log1p(x)
+    return float64(math.log1p(x))
 
 
 exp = by_precision(_exp_single, _exp_double)

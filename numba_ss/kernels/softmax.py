@@ -10,8 +10,6 @@ Softmax has the targets 1/T on the T labels that are present; the logistic loss 
 summed over the columns, with the same targets.
 """
 
-import math
-
 import numpy as np
 from numpy import float32
 
@@ -72,7 +70,7 @@ def softmax_block(
             if c < num_true and columns[start + i, c] >= 0:
                 loss[start + i] -= z * target[i]
     for i in range(size):
-        loss[start + i] += math.log(total[i])
+        loss[start + i] += np.log(total[i])
         total[i] = grad_loss[start + i] / total[i]
     for c in range(columns.shape[1]):
         for i in range(size):

@@ -1,0 +1,30 @@
+"""README.md: its Python examples run, and print what it says they print."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_examples_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    assert len(blocks) >= 2
+    names = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    # The losses that TensorFlow 2.21 prints for the same call.
+    said = re.search(r"^# (\[[\d. ]+\])$", blocks[0], re.M)[1]
+    assert printed[0].split() == said.split()
+    assert np.isfinite(float(printed[-1]))
+    assert names["ids"].shape == (2, 5)
+
+
+def test_map_of_the_house_is_complete():
+    text = README.read_text()
+    package = README.parent / "numba_ss"
+    for path in package.rglob("*.py"):
+        if path.stem not in ("__init__", "__main__"):
+            assert f" {path.name} " in text, f"{path.name} is not in the map"
