@@ -224,8 +224,8 @@ def check_specialisations():
             item = getattr(module, function.name)
             forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
             for form in forms:
-                seen = {re.sub(r"Literal.*?\)", "", str(s)) for s in form.signatures}
-                singles = {s for s in seen if "float64" not in s}
+                seen = {re.sub(r"Literal\[(\w+)\]\(.*?\)", r"\1", str(s)) for s in form.signatures}
+                singles = {re.sub(r"\bint\b", "int64", s) for s in seen if "float64" not in s}
                 assert len(singles) <= 1, f"{function.name}: " + "\n".join(singles)
 
 
