@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from numba_ss.kernels import batch, ranking
-from numba_ss.kernels.batch import BLOCK
+from numba_ss.kernels.batch import BLOCK, STRIDE
 from numba_ss.kernels.ranking import CLASSES
 from numba_ss.kernels.threads import threads_for
 from numba_ss.kernels.tile import LANES, ROWS
@@ -24,6 +24,8 @@ Integers = NDArray[np.int64]
 # Numbers in the array of probabilities: above it a batch is taken in parts. 16 MB of
 # float32 stay in the last-level cache of a server.
 _PROBABILITIES = 2**22
+# Multiplications that take as long as gathering a number.
+_GATHERED = 4
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
 # Examples of one walk over all classes; more would need more memory, not less time.
@@ -61,7 +63,7 @@ class Workspace:
             "rows": (num_rows, stride),
             "offsets": (num_rows,),
             "x": (num_blocks * BLOCK, stride),
-            "xt": (threads, _round_up(dim, LANES), BLOCK),
+            "xt": (threads, _round_up(dim, LANES), STRIDE),
             "scratch": (threads, 3, BLOCK),
             "probabilities": (group * num_rows, BLOCK),
             "coefficients": (batch_size, num_private),
@@ -148,7 +150,7 @@ def sampled_pass(
     if num_shared:
         batch.pack_candidates(
             weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
-            threads, out.rows, out.offsets,
+            min(threads, threads_for(_GATHERED * out.rows.size)), out.rows, out.offsets,
         )
     for start in range(0, batch_size, out.examples):
         stop = min(start + out.examples, batch_size)
@@ -169,7 +171,7 @@ def sampled_pass(
 def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
     """Return the blocks of padded inputs, transposed for a walk over all classes."""
     num_blocks = -(-batch_size // BLOCK)
-    out = np.empty((num_blocks, _round_up(dim, LANES), BLOCK), x.dtype)
+    out = np.empty((num_blocks, _round_up(dim, LANES), STRIDE), x.dtype)
     ranking.transpose_inputs(x, dim, threads_for(x.size), out)
     return out
 
@@ -252,7 +254,7 @@ def full_pass(
     num_blocks = -(-batch_size // BLOCK)
     size = max(CLASSES, _PROBABILITIES // (max(num_blocks, 1) * BLOCK) // CLASSES * CLASSES)
     size = min(size, _round_up(len(weights), ROWS))
-    xt = workspace.array("xt", (threads, _round_up(dim, LANES), BLOCK), dtype)
+    xt = workspace.array("xt", (threads, _round_up(dim, LANES), STRIDE), dtype)
     no_counts = np.empty(0, dtype)
     for start in range(0, len(weights), size):
         classes = np.arange(start, min(start + size, len(weights)))

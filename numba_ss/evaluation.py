@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks, _passes
 from numba_ss.full_losses import check_model
 from numba_ss.kernels import ranking
+from numba_ss.kernels.batch import BLOCK
 from numba_ss.kernels.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
@@ -99,7 +100,7 @@ def top_k(
         heap_ids = np.empty((threads, size, k), np.int64)
         ranking.select(
             w, b, xt, size, excluded, offsets[start : start + size + 1], threads, rows, logits,
-            np.empty((threads, xt.shape[0] * xt.shape[2]), h.dtype), heap_scores, heap_ids,
+            np.empty((threads, xt.shape[0] * BLOCK), h.dtype), heap_scores, heap_ids,
             np.empty((threads, size), np.int64), probe,
         )
         if not np.isfinite(probe.sum() + b.sum() + part.sum()):

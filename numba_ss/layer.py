@@ -13,7 +13,7 @@ from numba_ss import _checks, _passes
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels import scatter
-from numba_ss.kernels.threads import threads_for, use_threads
+from numba_ss.kernels.threads import threads_for, threads_for_update, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
@@ -309,8 +309,9 @@ class SampledSoftmax:
         accept()
         scatter.scatter_step(
             columns.private, result.coefficients, result.x, columns.shared, result.grad_rows,
-            result.grad_offsets, ids, result.grad_inputs, step, threads, self.weights,
-            self.biases, table if update_table else _NO_TABLE,
+            result.grad_offsets, ids, result.grad_inputs, step,
+            threads_for_update(result.x.size + result.rows.size), self.weights, self.biases,
+            table if update_table else _NO_TABLE,
         )
         if update_table:
             return result.loss, None
@@ -346,7 +347,7 @@ class SampledSoftmax:
             self.biases[block.classes] -= step * block.grad_offsets[:count]
         if not update_table:
             return loss, grad_inputs
-        scatter.scatter_rows(ids, grad_inputs, step, threads_for(grad_inputs.size), table)
+        scatter.scatter_rows(ids, grad_inputs, step, threads_for_update(grad_inputs.size), table)
         return loss, None
 
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:

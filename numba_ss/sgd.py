@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss.kernels import scatter
-from numba_ss.kernels.threads import max_num_threads, threads_for, use_threads
+from numba_ss.kernels.threads import max_num_threads, threads_for_update, use_threads
 
 
 def check_threads(num_threads: Any) -> int | None:
@@ -66,7 +66,7 @@ def update_rows(
     step = np.float32(_checks.number("learning_rate", learning_rate))
     with use_threads(check_threads(num_threads)):
         scatter.scatter_rows(
-            ids, values.reshape(len(ids), -1), step, threads_for(values.size),
+            ids, values.reshape(len(ids), -1), step, threads_for_update(values.size),
             table.reshape(len(table), -1),
         )
 

@@ -21,3 +21,10 @@ def test_use_threads_puts_the_setting_back():
 def test_threads_for():
     assert threads.threads_for(10) == 1
     assert threads.threads_for(10**9) == numba.get_num_threads() <= threads.max_num_threads()
+
+
+@pytest.mark.parametrize(("available", "used"), [(1, 1), (2, 1), (3, 3), (8, 8)])
+def test_threads_for_update(available, used, monkeypatch):
+    monkeypatch.setattr(threads.numba, "get_num_threads", lambda: available)
+    assert threads.threads_for_update(10**9) == used
+    assert threads.threads_for_update(10) == 1

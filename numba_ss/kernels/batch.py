@@ -21,6 +21,9 @@ from numba_ss.kernels.softmax import (
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row, transpose
 
 BLOCK = 64  # examples; a multiple of LANES and ROWS
+# Of a block of inputs, transposed: with a power of two its rows would compete for a few
+# sets of the first-level cache.
+STRIDE = BLOCK + 16
 _AHEAD = 8  # rows that are asked for before they are read
 
 
@@ -76,7 +79,7 @@ def _load_inputs(table, ids, start, stop, weights, columns, x, xt):
     for i in range(stop, start + BLOCK):
         x[i, :] = float32(0)
     stride = x.shape[1]
-    transpose(x, start * stride, stride, stop - start, dim, xt, 0, BLOCK)
+    transpose(x, start * stride, stride, stop - start, dim, xt, 0, STRIDE)
 
 
 @kernel
@@ -111,7 +114,7 @@ def _forward_block(
     num_rows, stride = rows.shape
     num_vectors = (stop - start + LANES - 1) // LANES
     multiply(
-        rows, 0, stride, 1, xt, 0, BLOCK, LANES, probabilities, first * BLOCK, BLOCK,
+        rows, 0, stride, 1, xt, 0, STRIDE, LANES, probabilities, first * BLOCK, BLOCK,
         num_rows, num_vectors, dim, False,
     )
     for i in range(start, stop):
@@ -185,10 +188,10 @@ def _classes_block(
     probabilities, grad_inputs,
 ):
     stride = x.shape[1]
-    transpose(x, start * stride, stride, stop - start, dim, xt, 0, BLOCK)
+    transpose(x, start * stride, stride, stop - start, dim, xt, 0, STRIDE)
     num_vectors = (stop - start + LANES - 1) // LANES
     multiply(
-        rows, 0, rows.shape[1], 1, xt, 0, BLOCK, LANES, probabilities, first * BLOCK, BLOCK,
+        rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, probabilities, first * BLOCK, BLOCK,
         rows.shape[0], num_vectors, dim, False,
     )
     if logistic:

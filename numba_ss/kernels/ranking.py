@@ -9,7 +9,7 @@ from numba import prange
 from numpy import float32
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
-from numba_ss.kernels.batch import BLOCK
+from numba_ss.kernels.batch import BLOCK, STRIDE
 from numba_ss.kernels.sampling import contains
 from numba_ss.kernels.scalar import exp, gather_row, log1p
 from numba_ss.kernels.tile import LANES, multiply, transpose
@@ -19,31 +19,27 @@ CLASSES = 128  # a multiple of ROWS
 
 @parallel_kernel
 def transpose_inputs(x, dim, num_chunks, out):
-    """Write out[block] (dim rounded up, BLOCK), the blocks of `x` transposed."""
+    """Write out[block] (dim rounded up, STRIDE), the blocks of `x` transposed."""
     for chunk in prange(num_chunks):
         stride = x.shape[1]
         for block in range(
             chunk * out.shape[0] // num_chunks, (chunk + 1) * out.shape[0] // num_chunks
         ):
-            transpose(x, block * BLOCK * stride, stride, BLOCK, dim, out[block], 0, BLOCK)
+            transpose(x, block * BLOCK * stride, stride, BLOCK, dim, out[block], 0, STRIDE)
 
 
 @kernel
-def _group_logits(weights, biases, start, stop, xt, num_vectors, rows, logits):
-    """Write the logits of the classes [start, stop), copied to `rows`, and one block."""
+def _group_logits(weights, xt, num_vectors, rows, logits):
+    """Write the logits, less biases, of the classes copied to `rows` and one block."""
     dim = weights.shape[1]
     multiply(
-        rows, 0, rows.shape[1], 1, xt, 0, BLOCK, LANES, logits, 0, BLOCK, CLASSES,
+        rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, logits, 0, BLOCK, CLASSES,
         num_vectors, dim, False,
     )
-    for s in range(stop - start):
-        bias = biases[start + s]
-        for i in range(num_vectors * LANES):
-            logits[s, i] += bias
 
 
 @kernel
-def _softmax_update(logits, num_classes, size, peak, total, highest, added):
+def _softmax_update(logits, biases, size, peak, total, highest, added):
     """Add a group of classes to each example's maximum and sum of exp beside it.
 
     `total` is float64: float32 would lose the tail of a million classes.
@@ -51,29 +47,29 @@ def _softmax_update(logits, num_classes, size, peak, total, highest, added):
     for i in range(size):
         highest[i] = peak[i]
         added[i] = float32(0)
-    for s in range(num_classes):
-        row = logits[s]
+    for s in range(biases.shape[0]):
+        row, bias = logits[s], biases[s]
         for i in range(size):
-            z, top = row[i], highest[i]
+            z, top = row[i] + bias, highest[i]
             highest[i] = top if z <= top else z
-    for s in range(num_classes):
-        row = logits[s]
+    for s in range(biases.shape[0]):
+        row, bias = logits[s], biases[s]
         for i in range(size):
-            added[i] += exp(row[i] - highest[i])
+            added[i] += exp((row[i] + bias) - highest[i])
     for i in range(size):
         total[i] = total[i] * exp(peak[i] - highest[i]) + added[i]
         peak[i] = highest[i]
 
 
 @kernel
-def _logistic_update(logits, num_classes, size, total, added):
+def _logistic_update(logits, biases, size, total, added):
     """Add the logistic losses of a group of classes, as if none was a label."""
     for i in range(size):
         added[i] = float32(0)
-    for s in range(num_classes):
-        row = logits[s]
+    for s in range(biases.shape[0]):
+        row, bias = logits[s], biases[s]
         for i in range(size):
-            z = row[i]
+            z = row[i] + bias
             added[i] += max(z, float32(0)) + log1p(exp(-abs(z)))
     for i in range(size):
         total[i] += added[i]
@@ -95,14 +91,12 @@ def _normalize_range(
             first = block * BLOCK
             size = min(BLOCK, batch_size - first)
             num_vectors = (size + LANES - 1) // LANES
-            _group_logits(
-                weights, biases, start, stop, xt[block], num_vectors, rows, logits
-            )
+            _group_logits(weights, xt[block], num_vectors, rows, logits)
             if logistic:
-                _logistic_update(logits, stop - start, size, total[first:], added)
+                _logistic_update(logits, biases[start:stop], size, total[first:], added)
             else:
                 _softmax_update(
-                    logits, stop - start, size, peak[first:], total[first:], highest, added
+                    logits, biases[start:stop], size, peak[first:], total[first:], highest, added
                 )
 
 
@@ -164,24 +158,24 @@ def _heap_push(scores, ids, count, score, row):
 
 @kernel
 def _select_update(
-    logits, start, num_classes, first, size, exclude, exclude_offsets, threshold, scores, ids,
-    counts,
+    logits, biases, start, first, size, exclude, exclude_offsets, threshold, scores, ids, counts
 ):
     """Put the classes of a group that are good enough into the examples' heaps."""
-    for s in range(num_classes):
-        row = logits[s]
+    for s in range(biases.shape[0]):
+        row, bias = logits[s], biases[s]
         good = 0
         for i in range(size):
-            good += row[i] > threshold[i]
+            good += row[i] + bias > threshold[i]
         if good == 0:
             continue
         for i in range(size):
-            if row[i] > threshold[i]:
+            score = row[i] + bias
+            if score > threshold[i]:
                 example = first + i
                 seen = exclude[exclude_offsets[example] : exclude_offsets[example + 1]]
                 if not contains(seen, start + s):
                     counts[example] = _heap_push(
-                        scores[example], ids[example], counts[example], row[i], start + s
+                        scores[example], ids[example], counts[example], score, start + s
                     )
                     if counts[example] == scores.shape[1]:
                         threshold[i] = scores[example, 0]
@@ -206,11 +200,9 @@ def _select_range(
             first = block * BLOCK
             size = min(BLOCK, batch_size - first)
             num_vectors = (size + LANES - 1) // LANES
-            _group_logits(
-                weights, biases, start, stop, xt[block], num_vectors, rows, logits
-            )
+            _group_logits(weights, xt[block], num_vectors, rows, logits)
             _select_update(
-                logits, start, stop - start, first, size, exclude, exclude_offsets,
+                logits, biases[start:stop], start, first, size, exclude, exclude_offsets,
                 threshold[first:], scores, ids, counts,
             )
     return probe
