@@ -8,7 +8,7 @@ Everything is computed in an order that depends on the shapes alone.
 
 import numpy as np
 from numba import prange
-from numpy import float32
+from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.scalar import axpy, dot, gather_row
@@ -115,7 +115,7 @@ def _forward_block(
     num_vectors = (stop - start + LANES - 1) // LANES
     multiply(
         rows, 0, stride, 1, xt, 0, STRIDE, LANES, probabilities, first * BLOCK, BLOCK,
-        num_rows, num_vectors, dim, False,
+        num_rows, num_vectors, dim, 0,
     )
     for i in range(start, stop):
         for t in range(hits.shape[1]):
@@ -131,7 +131,7 @@ def _forward_block(
             start, stop, columns, num_true, grad_loss, offsets, probabilities, first,
             coefficients, loss, scratch,
         )
-    _grad_inputs(start, stop, first, rows, dim, probabilities, False, grad_inputs)
+    _grad_inputs(start, stop, first, rows, dim, probabilities, 0, grad_inputs)
     for i in range(start, stop):
         for c in range(columns.shape[1]):
             if columns[i, c] >= 0:
@@ -192,13 +192,13 @@ def _classes_block(
     num_vectors = (stop - start + LANES - 1) // LANES
     multiply(
         rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, probabilities, first * BLOCK, BLOCK,
-        rows.shape[0], num_vectors, dim, False,
+        rows.shape[0], num_vectors, dim, 0,
     )
     if logistic:
         logistic_classes(start, stop, grad_loss, offsets, probabilities, first)
     else:
         softmax_classes(start, stop, normalizer, grad_loss, offsets, probabilities, first)
-    _grad_inputs(start, stop, first, rows, dim, probabilities, accumulate, grad_inputs)
+    _grad_inputs(start, stop, first, rows, dim, probabilities, int64(accumulate), grad_inputs)
 
 
 @parallel_kernel
@@ -238,7 +238,7 @@ def _grad_rows(
         multiply(
             probabilities, (first + row_start) * BLOCK, BLOCK, 1, x, start * stride, stride,
             LANES, grad_rows, row_start * out_stride, out_stride, row_stop - row_start,
-            (dim + LANES - 1) // LANES, size, accumulate or start > batch_start,
+            (dim + LANES - 1) // LANES, size, int64(accumulate or start > batch_start),
         )
         for s in range(row_start, row_stop):
             total = float32(0)

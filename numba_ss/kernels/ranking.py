@@ -34,7 +34,7 @@ def _group_logits(weights, xt, num_vectors, rows, logits):
     dim = weights.shape[1]
     multiply(
         rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, logits, 0, BLOCK, CLASSES,
-        num_vectors, dim, False,
+        num_vectors, dim, 0,
     )
 
 

@@ -79,7 +79,7 @@ def _draw(kind, stream, range_max, total, tree, cut, alias):
     if kind == UNIFORM:
         return int64(next_below(stream, range_max, 64))
     if kind == LEARNED_UNIGRAM:
-        return int64(_tree_find(tree, int64(next_below(stream, total, 32))))
+        return int64(_tree_find(tree, int64(next_below(stream, int64(total), 32))))
     part = next_float(stream)
     index = int64(next_below(stream, range_max, 32))
     return index if part < cut[index] else int64(alias[index])

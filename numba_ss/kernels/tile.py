@@ -255,11 +255,12 @@ def multiply(
     a_start + i * a_row + k * a_depth, vector v of row k of B at
     b_start + k * b_depth + v * b_vector, row i of C at c_start + i * c_row.
     `num_rows` is a multiple of ROWS; each vector holds LANES numbers, and all of
-    them are read and written. The sums run over k in order.
+    them are read and written. The sums run over k in order. `accumulate` is 0 or 1, for
+    a literal False would compile the function anew.
     """
     for k in range(0, max(depth, 1), _DEPTH):
         span = min(_DEPTH, depth - k)
-        add = accumulate or k > 0
+        add = accumulate != 0 or k > 0
         v = 0
         while v < num_vectors:
             # Four vectors are two and two: one alone would leave the adders idle.
