@@ -157,7 +157,7 @@ def sampled_pass(
         batch.forward(
             start, stop, table, ids, weights, biases, columns.private, columns.private_counts,
             columns.subtract_log_q, columns.num_true, out.rows, out.offsets, grad_loss,
-            columns.hits, logistic, min(threads, -(-(stop - start) // BLOCK)), out.x, out.xt,
+            columns.hits, logistic or None, min(threads, -(-(stop - start) // BLOCK)), out.x, out.xt,
             out.scratch, out.probabilities, out.coefficients, out.loss, out.grad_inputs,
         )
         if num_shared:
@@ -268,7 +268,7 @@ def full_pass(
             weights, biases, classes, no_counts, False, threads, rows, offsets
         )
         batch.forward_classes(
-            x, batch_size, rows, offsets, normalizer, grad_loss, logistic, start > 0, dim,
+            x, batch_size, rows, offsets, normalizer, grad_loss, logistic or None, start > 0, dim,
             threads, xt, probabilities, grad_inputs,
         )
         batch.grad_candidates(

@@ -104,9 +104,8 @@ def _private_logits(
 @kernel
 def _forward_block(
     start, stop, first, table, ids, weights, biases, columns, counts, subtract_log_q,
-    num_true, rows,
-    offsets, grad_loss, hits, logistic, x, xt, scratch, probabilities, coefficients, loss,
-    grad_inputs,
+    num_true, rows, offsets, grad_loss, hits, logistic, x, xt, scratch, probabilities,
+    coefficients, loss, grad_inputs,
 ):
     dim = weights.shape[1]
     _load_inputs(table, ids, start, stop, weights, columns, x, xt)
@@ -121,7 +120,7 @@ def _forward_block(
         for t in range(hits.shape[1]):
             if hits[i, t] >= 0:
                 probabilities[first + hits[i, t], i - start] = -np.inf
-    if logistic:
+    if logistic is not None:
         logistic_block(
             start, stop, columns, num_true, grad_loss, offsets, probabilities, first,
             coefficients, loss, scratch,
@@ -153,9 +152,8 @@ def _grad_inputs(start, stop, first, rows, dim, probabilities, accumulate, grad_
 @parallel_kernel
 def forward(
     batch_start, batch_stop, table, ids, weights, biases, columns, counts, subtract_log_q,
-    num_true, rows,
-    offsets, grad_loss, hits, logistic, num_chunks, x, xt, scratch, probabilities,
-    coefficients, loss, grad_inputs,
+    num_true, rows, offsets, grad_loss, hits, logistic, num_chunks, x, xt, scratch,
+    probabilities, coefficients, loss, grad_inputs,
 ):
     """Compute losses, gradients of the logits and of the inputs for a range of examples.
 
@@ -163,7 +161,8 @@ def forward(
     `table`; `columns` (batch_size, num_private) are row ids in `weights`, the first
     `num_true` of them labels; `rows` and `offsets` are what `pack_candidates` wrote;
     `hits` (batch_size, any) are positions among the candidates that an example does
-    not count, or -1. Written: `x`, the inputs with padded rows; `probabilities`, the
+    not count, or -1; `logistic` is True or None, a type of its own each, so that only the
+    loss in use is compiled. Written: `x`, the inputs with padded rows; `probabilities`, the
     gradient of the shared logits; `coefficients`, of the private ones; `loss`;
     `grad_inputs`, padded. `xt` and `scratch` are scratch, one a chunk.
     """
@@ -175,9 +174,8 @@ def forward(
             start = batch_start + block * BLOCK
             _forward_block(
                 start, min(start + BLOCK, batch_stop), block * rows.shape[0], table, ids,
-                weights, biases, columns, counts, subtract_log_q,
-    num_true, rows, offsets, grad_loss,
-                hits, logistic, x, xt[chunk], scratch[chunk], probabilities,
+                weights, biases, columns, counts, subtract_log_q, num_true, rows, offsets,
+                grad_loss, hits, logistic, x, xt[chunk], scratch[chunk], probabilities,
                 coefficients, loss, grad_inputs,
             )
 
@@ -194,7 +192,7 @@ def _classes_block(
         rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, probabilities, first * BLOCK, BLOCK,
         rows.shape[0], num_vectors, dim, 0,
     )
-    if logistic:
+    if logistic is not None:
         logistic_classes(start, stop, grad_loss, offsets, probabilities, first)
     else:
         softmax_classes(start, stop, normalizer, grad_loss, offsets, probabilities, first)
