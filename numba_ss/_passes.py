@@ -157,8 +157,8 @@ def sampled_pass(
         batch.forward(
             start, stop, table, ids, weights, biases, columns.private, columns.private_counts,
             columns.subtract_log_q, columns.num_true, out.rows, out.offsets, grad_loss,
-            columns.hits, logistic or None, min(threads, -(-(stop - start) // BLOCK)), out.x, out.xt,
-            out.scratch, out.probabilities, out.coefficients, out.loss, out.grad_inputs,
+            columns.hits, logistic or None, min(threads, -(-(stop - start) // BLOCK)), out.x,
+            out.xt, out.scratch, out.probabilities, out.coefficients, out.loss, out.grad_inputs,
         )
         if num_shared:
             batch.grad_candidates(

@@ -144,7 +144,7 @@ class CandidateSampler:
         --------
         >>> sampler = LogUniformSampler(1000, seed=1)
         >>> sampler.sample([[3], [5]], 4).sampled_candidates
-        array([  0, 106,   4,  80])
+        array([545,  15, 111, 129])
         """
         labels = _checks.true_classes(true_classes, None, self.range_max)
         return self._sample(labels, num_sampled, unique)
@@ -631,7 +631,7 @@ def log_uniform_candidate_sampler(
     Examples
     --------
     >>> log_uniform_candidate_sampler([[3], [5]], 1, 4, True, 1000, seed=1).sampled_candidates
-    array([  0, 106,   4,  80])
+    array([545,  15, 111, 129])
     """
     sampler = LogUniformSampler(range_max, seed=seed, exclude_ids=exclude_ids)
     return _sample_once(sampler, true_classes, num_true, num_sampled, unique)
