@@ -45,7 +45,7 @@ def demo(args: argparse.Namespace) -> None:
     counts = Counter(read_words(args.text))
     words = [word for word, count in counts.most_common() if count >= args.min_count]
     if len(words) < 2:
-        raise SystemExit(f"text: expected two words of {args.min_count} occurrences, got fewer")
+        raise ValueError(f"text: expected two words of {args.min_count} occurrences, got fewer")
     index = {word: i for i, word in enumerate(words)}
     ids = np.array([index[w] for w in read_words(args.text) if w in index])
     rng = np.random.default_rng(args.seed)
@@ -126,4 +126,7 @@ def main(argv: list[str] | None = None) -> None:
         run.add_argument(f"--{name}", type=kind, default=value, help=text)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    demo(args)
+    try:
+        demo(args)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))

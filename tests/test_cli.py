@@ -34,11 +34,17 @@ def test_demo(tmp_path, caplog):
     assert "red" in saved["words"].tolist()
 
 
-def test_demo_of_a_text_without_words(tmp_path):
+def test_bad_arguments(tmp_path, capsys):
     text = tmp_path / "empty.txt"
     text.write_text("1 2 3")
-    with pytest.raises(SystemExit, match="two words"):
-        cli.main(["demo", str(text)])
+    for arguments, message in (
+        ([str(text)], "text: expected two words"),
+        ([str(tmp_path / "none.txt")], "No such file"),
+        (["--num-threads", "1000000"], "num_threads: expected at most"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(["demo", *arguments])
+        assert message in capsys.readouterr().err
 
 
 def test_words_of_the_default_text():
