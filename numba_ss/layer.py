@@ -161,17 +161,26 @@ class SampledSoftmax:
         shape = (self.num_classes, self.dim)
         if weights is None:
             generator = np.random.default_rng(None if seed is None else abs(seed))
-            self.weights = generator.standard_normal(shape, np.float32)
-            self.weights *= np.float32(self.dim**-0.5)
-        else:
-            self.weights = _checks.trainable("weights", weights, shape, "num_classes, dim")
+            weights = generator.standard_normal(shape, np.float32)
+            weights *= np.float32(self.dim**-0.5)
+        self._weights = _checks.trainable("weights", weights, shape, "num_classes, dim")
         if biases is None:
             biases = np.zeros(self.num_classes, np.float32)
-        self.biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
+        self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
         self.num_steps = 0
         self._workspace = _passes.Workspace()
         self._grad_loss = np.empty(0, np.float32)
         self._table: Floats | None = None  # the last one that was checked
+
+    @property
+    def weights(self) -> Floats:
+        """Class embeddings, (num_classes, dim); to replace them, write into the array."""
+        return self._weights
+
+    @property
+    def biases(self) -> Floats:
+        """Class biases, (num_classes,); to replace them, write into the array."""
+        return self._biases
 
     def _make_sampler(self, sampler: str | CandidateSampler, seed: int | None) -> CandidateSampler:
         if isinstance(sampler, CandidateSampler):
@@ -256,7 +265,8 @@ class SampledSoftmax:
         ArgumentError
             If an argument does not fit, or a number is NaN or infinite.
         """
-        if table is not self._table or not table.flags.writeable:
+        checked = table is self._table and table.shape[1:] == (self.dim,)
+        if not checked or not table.flags.writeable:
             self._table = self._check_table(table)
         rows = _checks.ids("ids", ids)
         _checks.shaped("ids", rows, (None,), "batch_size,")

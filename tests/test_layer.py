@@ -154,6 +154,10 @@ def test_trains_the_caller_s_own_arrays(rng):
     assert layer.weights is weights
     assert weights.any()
     assert biases.any()
+    with pytest.raises(AttributeError):
+        layer.weights = weights
+    with pytest.raises(AttributeError):
+        layer.biases = biases
 
 
 def test_ragged_labels_and_changing_batches(rng):
