@@ -258,7 +258,8 @@ def draw_chart(rows, path):
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for a training step (median, log scale)")
-    axes.legend(frameon=False, loc="lower right")
+    axes.set_xlim(left=0.1)
+    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
 
