@@ -233,9 +233,9 @@ def label_logits(
 
 
 class FullBlock(NamedTuple):
-    """The gradients of a range of classes: ids, and padded rows and biases."""
+    """The gradients of a range of classes, padded: its slice, rows and biases."""
 
-    classes: Integers
+    classes: slice
     grad_rows: Floats
     grad_offsets: Floats
 
@@ -274,4 +274,4 @@ def full_pass(
         batch.grad_candidates(
             0, batch_size, x, dim, probabilities, False, threads, grad_rows, grad_offsets
         )
-        yield FullBlock(classes, grad_rows, grad_offsets)
+        yield FullBlock(slice(start, start + len(classes)), grad_rows, grad_offsets)

@@ -42,12 +42,12 @@ def demo(args: argparse.Namespace) -> None:
     """Train word embeddings with SampledSoftmax.step_rows and show neighbours."""
     from numba_ss import LinearDecay, SampledSoftmax, top_k
 
-    counts = Counter(read_words(args.text))
-    words = [word for word, count in counts.most_common() if count >= args.min_count]
+    text = read_words(args.text)
+    words = [word for word, count in Counter(text).most_common() if count >= args.min_count]
     if len(words) < 2:
         raise ValueError(f"text: expected two words of {args.min_count} occurrences, got fewer")
     index = {word: i for i, word in enumerate(words)}
-    ids = np.array([index[w] for w in read_words(args.text) if w in index])
+    ids = np.array([index[w] for w in text if w in index])
     rng = np.random.default_rng(args.seed)
     # Frequent words say little: keep each with word2vec's probability.
     share = np.bincount(ids) / len(ids)

@@ -154,8 +154,8 @@ def dense_pass(
     for block in _passes.full_pass(
         workspace, weights, biases, x, normalizer, grad_loss, logistic, padded_grad
     ):
-        first, last = block.classes[0], block.classes[-1]
-        inside = (true >= first) & (true <= last)
+        first, stop = block.classes.start, block.classes.stop
+        inside = (true >= first) & (true < stop)
         rows, amount = true[inside] - first, share[inside]
         np.subtract.at(block.grad_rows[:, :dim], rows, amount[:, None] * inputs[example[inside]])
         np.subtract.at(block.grad_offsets, rows, amount)
@@ -175,8 +175,9 @@ def _loss_and_grad(
     for block in dense_pass(
         _passes.Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs
     ):
-        grad_weights[block.classes] = block.grad_rows[: len(block.classes), : w.shape[1]]
-        grad_biases[block.classes] = block.grad_offsets[: len(block.classes)]
+        count = block.classes.stop - block.classes.start
+        grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
+        grad_biases[block.classes] = block.grad_offsets[:count]
     return LossAndGradients(loss, grad_inputs, np.arange(len(w)), grad_weights, grad_biases)
 
 

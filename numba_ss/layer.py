@@ -352,7 +352,7 @@ class SampledSoftmax:
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
             grad_loss, self._logistic, grad_inputs,
         ):
-            count = len(block.classes)
+            count = block.classes.stop - block.classes.start
             self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
             self.biases[block.classes] -= step * block.grad_offsets[:count]
         if not update_table:
