@@ -134,44 +134,6 @@ class TheirSide:
         return lambda i: loss().numpy()
 
 
-def machine_limits(threads):
-    """Measure sgemm (flop/s), random-row updates (byte/s) and exp (1/s)."""
-    import numba
-
-    rng = np.random.default_rng(0)
-    square = rng.standard_normal((1024, 1024), np.float32)
-    rows = rng.standard_normal((2_000_000, 128), np.float32)
-    order = rng.integers(0, len(rows), 100_000)
-    values = -rng.random(2**20, np.float32)
-    out = np.empty_like(values)
-
-    @numba.njit(parallel=True, fastmath=True)
-    def update(rows, order):
-        for j in numba.prange(order.size):
-            for d in range(rows.shape[1]):
-                rows[order[j], d] *= np.float32(0.999)
-
-    from concurrent.futures import ThreadPoolExecutor
-
-    def best(work):
-        times = []
-        for _ in range(8):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    numba.set_num_threads(threads)
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [np.array_split(array, threads) for array in (values, out)]
-        seconds = best(lambda: list(pool.map(np.exp, *parts)))
-    return {
-        "sgemm": 2 * 1024**3 / best(lambda: square @ square),
-        "rows": 2 * 4 * 128 * order.size / best(lambda: update(rows, order)),
-        "exp": values.size / seconds,
-    }
-
-
 def roofline(limits, num_classes, dim, batch_size, num_sampled):
     """Return the seconds that a step takes at the machine's limits."""
     columns = batch_size * (num_sampled + 1)
@@ -187,6 +149,8 @@ def worker(side, threads):
     for line in sys.stdin:
         request = json.loads(line)
         if "limits" in request:
+            from roofline import machine_limits  # beside this script
+
             answer = machine_limits(threads)
         elif "prepare" in request:
             work = getattr(ours, request["prepare"])(*request["shape"])

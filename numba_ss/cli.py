@@ -1,132 +1,156 @@
-"""The command line: a small, real training run that shows what the engine does."""
+"""The command line: what can be asked for. What is done stands in `commands`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import re
-import time
-from collections import Counter
-from pathlib import Path
+import os
+import sys
 
-import numpy as np
-from numpy.typing import NDArray
+# Nothing here imports numpy or numba: --help answers at once.
 
-log = logging.getLogger("numba_ss")
+_RATES = "0.025 for skip-gram, 0.05 for cbow"
 
 
-def read_words(path: str | None) -> list[str]:
-    """Return the words of a text file; by default of Python's own language reference."""
-    if path is None:
-        from pydoc_data.topics import topics
-
-        text = "\n".join(topics[name] for name in sorted(topics))
-    else:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    return re.findall(r"[^\W\d_]+", text.lower())
-
-
-def make_pairs(ids: NDArray[np.int64], window: int) -> tuple[NDArray[np.int64], ...]:
-    """Return all pairs of a word and another at most `window` words away."""
-    shifts = [s for s in range(-window, window + 1) if s]
-    position = np.arange(len(ids))
-    pairs = [
-        (ids[inside], ids[position[inside] + s])
-        for s in shifts
-        for inside in [np.flatnonzero((position + s >= 0) & (position + s < len(ids)))]
-    ]
-    return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
-
-
-def demo(args: argparse.Namespace) -> None:
-    """Train word embeddings with SampledSoftmax.step_rows and show neighbours."""
-    from numba_ss import LinearDecay, SampledSoftmax, top_k
-
-    text = read_words(args.text)
-    words = [word for word, count in Counter(text).most_common() if count >= args.min_count]
-    if len(words) < 2:
-        raise ValueError(f"text: expected two words of {args.min_count} occurrences, got fewer")
-    index = {word: i for i, word in enumerate(words)}
-    ids = np.array([index[w] for w in text if w in index])
-    rng = np.random.default_rng(args.seed)
-    # Frequent words say little: keep each with word2vec's probability.
-    share = np.bincount(ids) / len(ids)
-    keep = np.minimum(1, np.sqrt(args.subsample / share))
-    ids = ids[rng.random(len(ids)) < keep[ids]]
-    inputs, labels = make_pairs(ids, args.window)
-    num_steps = args.epochs * -(-len(inputs) // args.batch_size)
-    layer = SampledSoftmax(
-        len(words), args.dim, min(args.num_sampled, len(words)), reduction="sum",
-        learning_rate=LinearDecay(args.learning_rate, 0.0, num_steps), seed=args.seed,
-        weights=np.zeros((len(words), args.dim), np.float32), num_threads=args.num_threads,
+def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "word2vec",
+        help="train word vectors on text",
+        description="Train word vectors on text, by default on a bundled sample of Wikipedia.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    table = (rng.random((len(words), args.dim), np.float32) - 0.5) / np.float32(args.dim)
-    held_out = rng.integers(0, len(inputs), 2000)
+    parser.add_argument(
+        "corpus", nargs="*",
+        help="text files, also .gz, .bz2, .xz or .zst, folders, patterns, Parquet files, or - for "
+        "standard input; a line is a sentence",
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "-o", "--output", default="vectors.npz",
+        help="where the vectors go: .npz, .bin or .txt (word2vec), .safetensors, .parquet, .tsv",
+    )
+    files.add_argument("--column", help="column of a Parquet file")
+    files.add_argument("--vocabulary", metavar="FILE", help="exactly these words, one a line")
+    files.add_argument("--validation", metavar="FILE", help="held-out text for the full loss")
+    files.add_argument("--history", metavar="FILE", help="write figures of each epoch as JSON")
+    files.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints")
+    files.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    files.add_argument("--quiet", action="store_true", help="show warnings and errors only")
+    for flag, kind, default, text in (
+        ("--checkpoint-minutes", float, 10.0, "minutes between checkpoints"),
+        ("--checkpoint-words", int, None, "words learned from between checkpoints"),
+    ):
+        files.add_argument(flag, type=kind, default=default, metavar="N", help=text)
+    model = parser.add_argument_group("model")
+    model.add_argument("--architecture", choices=["skipgram", "cbow"], default="skipgram")
+    model.add_argument(
+        "--loss", default="sampled_softmax",
+        choices=["sampled_softmax", "negative_sampling", "sampled_logistic", "nce"],
+    )
+    model.add_argument(
+        "--sampler", choices=["unigram", "log_uniform", "uniform"], default="unigram",
+        help="how noise words are drawn",
+    )
+    model.add_argument(
+        "--subtract-log-q", action=argparse.BooleanOptionalAction, default=None,
+        help="correct scores for how often a word is drawn; None: as the loss does",
+    )
+    model.add_argument("--schedule", choices=["linear", "constant"], default="linear")
+    for flag, kind, default, text in (
+        ("--vector-size", int, 100, "length of a vector"),
+        ("--window", int, 5, "words to either side"),
+        ("--min-count", int, 5, "occurrences that a word needs"),
+        ("--max-vocabulary", int, None, "most words to keep"),
+        ("--num-sampled", int, 6, "noise words of a window"),
+        ("--distortion", float, 0.75, "exponent of the noise probabilities"),
+        ("--subsample", float, 1e-4, "share above which words are thinned out; 0: never"),
+        ("--learning-rate", float, None, f"at the start; None: {_RATES}"),
+        ("--min-learning-rate", float, 1e-4, "at the end"),
+        ("--epochs", int, None, "passes over the text; None: 5, and 20 over the sample"),
+        ("--batch-size", int, None, "words between two updates; None: up to 4096"),
+        ("--num-threads", int, None, "threads; None: all"),
+        ("--seed", int, 1, "of all that is random"),
+    ):
+        model.add_argument(flag, type=kind, default=default, metavar="N", help=text)
+    parser.add_argument("--words", nargs="+", help="words to show the neighbours of")
 
-    def evaluate() -> float:
-        return layer.evaluate(table[inputs[held_out]], labels[held_out, None])
 
-    log.info("%d words, %d pairs, %d classes", len(ids), len(inputs), len(words))
-    log.info("full softmax loss before training: %.3f", evaluate())
-    seconds = 0.0
-    for epoch in range(args.epochs):
-        order = rng.permutation(len(inputs))
-        layer_loss = 0.0
-        for start in range(0, len(order), args.batch_size):
-            batch = order[start : start + args.batch_size]
-            begin = time.perf_counter()
-            layer_loss += layer.step_rows(table, inputs[batch], labels[batch, None])
-            if epoch or start:  # the first step compiles, or loads the compiled code
-                seconds += time.perf_counter() - begin
-        log.info(
-            "epoch %d: sampled loss %.3f, full softmax loss %.3f", epoch + 1,
-            layer_loss / len(order), evaluate(),
-        )
-    pairs = args.epochs * len(inputs) - args.batch_size
-    log.info("%.2f million pairs a second", pairs / max(seconds, 1e-9) / 1e6)
-    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
-    for word in args.words or [w for w in ("string", "loop", "class", "float") if w in index]:
-        if word not in index:
-            log.info("%s: not among the words of the text", word)
-            continue
-        row = index[word]
-        best = top_k(unit, np.zeros(len(words), np.float32), unit[[row]], 6, exclude=[[row]])
-        pairs_of = zip(best.scores[0], best.ids[0], strict=True)
-        near = [f"{words[i]} {score:.2f}" for score, i in pairs_of]
-        log.info("%s: %s", word, ", ".join(near))
-    if args.output:
-        np.savez(args.output, vectors=table, words=np.array(words))
-        log.info("vectors saved to %s", args.output)
+def _add_queries(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    near = commands.add_parser("neighbors", help="the words nearest to a word, or to a sum")
+    near.add_argument("vectors", help="file of vectors")
+    near.add_argument("words", nargs="+", help="words")
+    near.add_argument("--sum", action="store_true", help="one query: the sum of the words")
+    near.add_argument("--negative", nargs="+", default=[], help="words to subtract from it")
+    near.add_argument("--topn", type=int, default=10, help="how many to show (10)")
+    analogy = commands.add_parser("analogy", help="A is to B as C is to ...?")
+    analogy.add_argument("vectors", help="file of vectors")
+    for name in ("a", "b", "c"):
+        analogy.add_argument(name, metavar=name.upper(), help="a word")
+    analogy.add_argument("--topn", type=int, default=10, help="how many to show (10)")
+
+
+def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    judge = commands.add_parser("evaluate", help="judge vectors by analogies and similarity")
+    judge.add_argument("vectors", nargs="+", help="files of vectors")
+    judge.add_argument("--analogies", metavar="FILE", help="questions, as in questions-words.txt")
+    judge.add_argument(
+        "--similarity", metavar="FILE", nargs="+", default=[],
+        help="pairs of words with people's scores, separated by tabs",
+    )
+    judge.add_argument(
+        "--restrict-vocabulary", type=int, default=30_000, metavar="N",
+        help="analogies: answers are among the N most frequent words (30000)",
+    )
+    convert = commands.add_parser("convert", help="read vectors in one format, write another")
+    convert.add_argument("source", help="file to read")
+    convert.add_argument("target", help="file to write; its suffix says the format")
+    plot = commands.add_parser("plot", help="draw a loss curve or a map of words")
+    plot.add_argument("source", help="a history (.json) or a file of vectors")
+    plot.add_argument("-o", "--output", required=True, help="picture: .png or .svg")
+    plot.add_argument("--words", nargs="+", help="words on the map; by default the frequent ones")
+    plot.add_argument("--top", type=int, default=200, help="how many frequent words (200)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="numba-ss", description="Word vectors by sampled softmax, on CPUs."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_word2vec(commands)
+    _add_queries(commands)
+    _add_files(commands)
+    return parser
+
+
+def _after_interrupt(args: argparse.Namespace) -> str:
+    if args.command != "word2vec":
+        return "interrupted"
+    if args.checkpoint is None:
+        return "interrupted; nothing was saved (--checkpoint DIR would have)"
+    return "interrupted; the same command with --resume goes on from the checkpoint"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="numba-ss", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser(
-        "demo",
-        help="train word embeddings on a text and show neighbours",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    run.add_argument("text", nargs="?", help="a text file; by default Python's own documentation")
-    run.add_argument("-o", "--output", help="save the vectors to this .npz file")
-    run.add_argument("--words", nargs="+", help="words to show the neighbours of")
-    for name, kind, value, text in (
-        ("dim", int, 64, "length of a vector"),
-        ("window", int, 5, "words to either side"),
-        ("min-count", int, 5, "occurrences that a word needs"),
-        ("subsample", float, 1e-3, "share above which words are thinned out"),
-        ("num-sampled", int, 64, "candidates of a batch"),
-        ("batch-size", int, 256, "pairs of a step"),
-        ("epochs", int, 5, "passes over the pairs"),
-        ("learning-rate", float, 0.05, "of the first step; it falls to 0"),
-        ("num-threads", int, None, "threads; by default all"),
-        ("seed", int, 1, "of samples, order and initial vectors"),
-    ):
-        run.add_argument(f"--{name}", type=kind, default=value, help=text)
+    parser = build_parser()
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quiet = getattr(args, "quiet", False)
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s")
+    # Threads that wait for each other spin for a fraction of a millisecond, then sleep. By
+    # default OpenMP's spin much longer, which is slow where another process wants the core.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
-        demo(args)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+        from numba_ss import commands
+
+        commands.run(args)
+    except KeyboardInterrupt:
+        logging.getLogger("numba_ss").warning("%s", _after_interrupt(args))
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+    except MemoryError as error:
+        parser.exit(2, f"numba-ss {args.command}: not enough memory: {error}\n")
+    except (OSError, ValueError, KeyError, ImportError, FloatingPointError) as error:
+        parser.exit(2, f"numba-ss {args.command}: {error}\n")

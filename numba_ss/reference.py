@@ -56,6 +56,16 @@ def multiply(a: Array, b: Array) -> Array:
     return np.asarray(a, float) @ np.asarray(b, float)
 
 
+def multiply_rows(a: Array, b: Array) -> Array:
+    """Return the inner products of all rows of `b` with all rows of `a`."""
+    return np.asarray(b, float) @ np.asarray(a, float).T
+
+
+def add_products(c: Array, factors: Array, b: Array) -> Array:
+    """Return C + G B."""
+    return np.asarray(c, float) + np.asarray(factors, float) @ b
+
+
 def transpose(source: Array) -> Array:
     """Return the transposed block."""
     return np.swapaxes(source, -1, -2)
@@ -105,6 +115,15 @@ def next_below(stream: Iterator[int], bound: int, bits: int) -> int:
             return value & (bound - 1)
         if value >= (2**bits - 1) % bound + 1:
             return value % bound
+
+
+def hash64(key: int, counter: int) -> int:
+    """Return SplitMix64 of a counter."""
+    full = 2**64 - 1
+    z = (key + counter * 0x9E3779B97F4A7C15) & full
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & full
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & full
+    return z ^ (z >> 31)
 
 
 # Candidates
@@ -352,3 +371,156 @@ def scatter_step(
     grads = coefficients[example, column][:, None] * inputs[example]
     table = scatter_rows(table, private[example, column], grads, learning_rate)
     return scatter_rows(table, candidates, grad_rows, learning_rate)
+
+
+# Windows
+
+
+def thin_words(ids: Array, keep: Array, key: int, position: int, separator: int) -> list[int]:
+    """Return the words that stay; a negative id is a separator."""
+    return [
+        separator if word < 0 else int(word)
+        for i, word in enumerate(ids)
+        if word < 0 or hash64(key, position + i) >> 32 < keep[word]
+    ]
+
+
+def draw_noise(
+    cut: Array, alias: Array, stratum: int, num_strata: int, key: int, position: int, count: int
+) -> list[int]:
+    """Return words of a stratum; `cut` are shares of 2**31."""
+    drawn = []
+    for i in range(count):
+        word = hash64(key, position + i)
+        own = (word >> 32) * len(cut) >> 32
+        own = own if word & 0x7FFFFFFF < cut[own] else alias[own]
+        drawn.append(int(own) * num_strata + stratum)
+    return drawn
+
+
+def find_windows(
+    stream: Array, begin: int, end: int, first: int, last: int, window: int, separator: int,
+    key: int, position: int,
+) -> list[list[int]]:
+    """Return the places of the context of each of stream[begin:end], from `first` on."""
+    found = []
+    for p in range(begin, end):
+        reach = (hash64(key, position + p) >> 32) * window // 2**32 + 1
+        near = range(max(first, p - reach), min(last, p + reach + 1))
+        found.append([
+            q - first
+            for q in near
+            if q != p and separator not in stream[min(p, q) : max(p, q) + 1]
+        ])
+    return found
+
+
+def drop_hits(words: Array, targets: Array, absent: int, keep_hits: bool) -> list[list[int]]:
+    """Return each row, `absent` for repetitions and, but for `keep_hits`, for its target."""
+    rows = []
+    for row, target in zip(words, targets, strict=True):
+        row = list(row)
+        rows.append([
+            absent if word in row[:i] or (word == target and not keep_hits) else word
+            for i, word in enumerate(row)
+        ])
+    return rows
+
+
+def _window_scores(
+    x: Array, targets: Array, noise: Array, corrections: Array, logistic: bool
+) -> tuple[Array, float]:
+    """Return p - y of each input and output, and the sum of losses; -1 is no noise word."""
+    scores = x @ targets.T - corrections
+    scores[:, 1:][:, np.asarray(noise) < 0] = -np.inf
+    label = np.zeros_like(scores)
+    label[:, 0] = 1
+    if logistic:
+        signs = np.where(label == 1, -1, 1)
+        loss = np.logaddexp(0, signs * scores).sum()
+        return 1 / (1 + np.exp(-scores)) - label, loss
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = powers / powers.sum(axis=1, keepdims=True)
+    return p - label, float(-np.log(p[:, 0]).sum())
+
+
+def learn_windows(
+    inputs: Array, outputs: Array, chunks: list[Any], rate: float, *, group: int, cbow: bool,
+    logistic: bool, corrections: Array,
+) -> tuple[Array, Array, Array, float, int]:
+    """Return the outputs with their noise rows changed, and what is to change besides.
+
+    That is: the changes of all inputs, of all targets, the sum of losses, their number.
+    `chunks` are lists of windows (target, context, noise words; -1 for none).
+    """
+    inputs, frozen = np.asarray(inputs, float), np.asarray(outputs, float)
+    outputs, of_inputs, of_targets = frozen.copy(), np.zeros_like(inputs), np.zeros_like(frozen)
+    total, pairs = 0.0, 0
+    for windows in chunks:
+        for start in range(0, len(windows), group):
+            before = outputs.copy()
+            for target, context, noise in windows[start : start + group]:
+                if not len(context):
+                    continue
+                x = inputs[context]
+                x = x.mean(axis=0, keepdims=True) if cbow else x
+                rows = np.concatenate([frozen[[target]], before[noise]])
+                words = [target, *noise]
+                offsets = np.asarray(corrections, float)[words] if len(corrections) else 0.0
+                error, loss = _window_scores(x, rows, noise, offsets, logistic)
+                share = len(context) if cbow else 1
+                np.subtract.at(of_inputs, context, rate * error @ rows / share)
+                of_targets[target] -= rate * error[:, 0] @ x
+                for j, word in enumerate(noise):
+                    if word >= 0:
+                        outputs[word] -= rate * error[:, 1 + j] @ x
+                total, pairs = total + loss, pairs + len(x)
+    return outputs, of_inputs, of_targets, total, pairs
+
+
+def apply_windows(table: Array, changes: Array) -> Array:
+    """Return the table with the changes of a batch."""
+    return np.asarray(table, float) + changes
+
+
+# Text
+
+
+def encode_words(text: bytes, index: dict[str, int], keep_unknown: bool) -> list[int]:
+    """Return the ids of sound UTF-8, -1 for a newline; of an unknown word -2 less its place.
+
+    Newlines in a row count as one. A word that touches the end may go on: it is left out.
+    """
+    ids: list[int] = []
+    place = 0
+    *whole, rest = text.decode().split("\n")
+    lines = [(line.split(), True) for line in whole]
+    lines.append((rest.split() if rest[-1:].isspace() else rest.split()[:-1], False))
+    for words, ends in lines:
+        for word in words:
+            place = text.index(word.encode(), place)
+            if word in index:
+                ids.append(index[word])
+            elif keep_unknown:
+                ids.append(-2 - place)
+            place += len(word.encode())
+        if ends and ids[-1:] != [-1]:
+            ids.append(-1)
+    return ids
+
+
+def count_words(ids: list[int], text: bytes, words: dict[str, int]) -> dict[str, int]:
+    """Return the counts of `words`, whose order are the ids, after what `encode_words` gave."""
+    counts = dict(words)
+    known = list(words)
+    for i in ids:
+        if i != -1:
+            word = known[i] if i >= 0 else text[-2 - i :].decode().split()[0]
+            counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def fill_slots(arena: bytes) -> dict[str, int]:
+    """Return the ids of words, one a line; an empty line is none, but takes an id."""
+    lines = arena.decode().split("\n")[:-1]
+    return {word: i for i, word in enumerate(lines) if word}

@@ -2,10 +2,15 @@
 
 import importlib.util
 import inspect
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -47,7 +52,125 @@ def test_every_method_runs_once(cls):
             except NotImplementedError:
                 pytest.skip("not on this machine")
         method = getattr(benchmark, name)
-        result = method(*cache, *params)
+        try:
+            result = method(*cache, *params)
+        finally:
+            getattr(benchmark, "teardown", lambda *args: None)(*cache, *params)
         if name.startswith("track_"):
             assert math.isfinite(result)
             assert method.unit
+
+
+# Stands for gensim: it takes what gensim's Word2Vec takes, and writes random vectors.
+STAND_IN = """
+import numpy as np
+from collections import Counter
+__version__ = "0.0"
+
+class Word2Vec:
+    total_train_time = 2.0
+
+    def __init__(self, corpus_file, workers, seed, vector_size, window, negative, sample,
+                 min_count, alpha, epochs, sg, cbow_mean=1):
+        self.wv, self.epochs = self, epochs
+        with open(corpus_file) as file:
+            self.lines = file.read().splitlines()
+        assert all(len(line.split()) == 1000 for line in self.lines[:-1])
+        self.counts = Counter(" ".join(self.lines).split())
+        self.index_to_key = [w for w, n in self.counts.most_common() if n >= min_count]
+        self.shape = len(self.index_to_key), vector_size
+
+    def get_vecattr(self, word, name):
+        return np.int64(self.counts[word])
+
+    def save_word2vec_format(self, path, binary):
+        vectors = np.random.default_rng(0).standard_normal(self.shape, np.float32)
+        with open(path, "wb") as file:
+            file.write("{} {}\\n".format(*self.shape).encode())
+            for word, vector in zip(self.index_to_key, vectors):
+                file.write(word.encode() + b" " + vector.tobytes() + b"\\n")
+"""
+
+
+@pytest.fixture
+def word2vec(tmp_path):
+    """Run the comparison on a small text; return what it prints and keeps."""
+    rng = np.random.default_rng(0)
+    ids = np.minimum(rng.zipf(1.3, 30_000), 2_000)
+    (tmp_path / "text.txt").write_text(" ".join(f"w{i}" for i in ids))
+    (tmp_path / "questions-words.txt").write_text(": some\nw1 w2 w3 w4\nW5 W6 W7 W8\n")
+    for name in ("WS-353-ALL", "MEN-TR-3k", "SIMLEX-999"):
+        lines = [f"w{i}\tw{i + 1}\t{i % 7}\n" for i in range(1, 20)]
+        (tmp_path / f"EN-{name}.txt").write_text("".join(lines))
+    for name in ("__init__", "models"):
+        path = tmp_path / "gensim" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(STAND_IN)
+    output = tmp_path / "runs.json"
+
+    def compare(*options):
+        search = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [
+            sys.executable, FOLDER / "compare_word2vec.py", tmp_path / "text.txt", tmp_path,
+            "--output", output, *options,
+        ]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": search}, cwd=FOLDER.parent,
+        )
+        assert done.returncode == 0, done.stderr
+        return done, json.loads(output.read_text())["runs"]
+
+    return compare
+
+
+def test_comparison_with_gensim(word2vec, tmp_path):
+    done, runs = word2vec("--only", "gensim-skipgram", "skipgram", "--seeds", "1")
+    assert [run["seed"] for run in runs] == [1, 1]
+    theirs, ours = runs
+    ratio = theirs["seconds"] / ours["seconds"]
+    row = next(line for line in done.stdout.splitlines() if line.startswith("numba_ss skip-gram"))
+    assert row.split(" | ")[2] == f"{ratio:.2f}"
+    for run in runs:
+        assert run["peak"] > 10e6
+        assert run["analogies"] in (0, 0.5, 1)
+        assert abs(run["WS-353"]) <= 1
+    # Words of the vocabulary in five epochs: both sides have the same.
+    assert sum(entry["words"] for entry in ours["history"]) == theirs["history"][0]["words"]
+
+    chart = tmp_path / "chart.svg"
+    pytest.importorskip("matplotlib", reason="the chart needs matplotlib")
+    again, kept = word2vec(
+        "--only", "gensim-skipgram", "skipgram", "--seeds", "1", "--chart", chart
+    )
+    assert kept == runs, "a run that is there is not done again"
+    assert again.stdout == done.stdout
+    assert chart.read_text().count("<path") > 2
+
+
+@pytest.mark.parametrize("limit", [None, 500, 7_000, 10**6])
+def test_lines_hold_the_words_of_the_text(limit, tmp_path, monkeypatch):
+    compare = load(FOLDER / "compare_word2vec.py")
+    monkeypatch.setattr(compare, "PIECE", 64)
+    words = [f"word{i}" for i in range(2_500)]
+    (tmp_path / "text").write_text("\n".join(words) + " ")
+    compare.write_lines(tmp_path / "text", tmp_path / "lines", limit)
+    lines = (tmp_path / "lines").read_text().splitlines()
+    found = " ".join(lines).split()
+    assert found == words[: len(found)]
+    assert [len(line.split()) for line in lines[:-1]] == [1000] * (len(lines) - 1)
+    if limit in (None, 10**6):
+        assert found == words
+    else:
+        assert len(" ".join(found)) <= limit <= len(" ".join(words[: len(found) + 1]))
+
+
+def test_bounds_of_a_window():
+    compare = load(FOLDER / "compare_word2vec.py")
+    limits = {"sgemm": 1e9, "rows": 1e9}
+    options = compare.settings(["--window", "3", "--num-sampled", "7", "--vector-size", "10"])
+    # 4 words of context times 8 outputs, forward and two gradients; 14 + 3 + 3 rows.
+    assert compare.window_bounds(limits, options) == pytest.approx((3 * 2 * 4 * 8 * 10e-9, 800e-9))
+    options.architecture = "cbow"
+    flops = 3 * 2 * 8 * 10 + 2 * 2 * 4 * 10
+    assert compare.window_bounds(limits, options) == pytest.approx((flops * 1e-9, 800e-9))

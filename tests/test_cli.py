@@ -1,65 +1,209 @@
-"""cli.py: run as a user would, and its output read."""
+"""cli.py: run as a user would; help that is quick, errors without a traceback, Ctrl-C."""
 
+import inspect
+import os
+import signal
 import subprocess
 import sys
+import time
 
-import numpy as np
 import pytest
 from conftest import JIT
+from test_word2vec import ARCHITECTURES, LOSSES, SAMPLERS, topic_text, trained
 
-from numba_ss import cli
+from numba_ss import ArgumentError, Word2Vec, WordVectors, cli, commands
+from numba_ss.word2vec import SCHEDULES
+
+COMMANDS = ("word2vec", "neighbors", "analogy", "evaluate", "convert", "plot")
+OPTIONS = {
+    "vector_size": 12, "min_count": 1, "subsample": 0, "epochs": 2, "batch_size": 16, "window": 2,
+    "num_threads": 1,
+}
+FLAGS = [part for name, value in OPTIONS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def test_demo(tmp_path, caplog):
-    """Words that only occur in each other's company become neighbours."""
-    rng = np.random.default_rng(0)
-    topics = ["red green blue cyan teal", "one two three four five", "cat dog cow hen pig"]
-    lines = [" ".join(rng.choice(topics[i % 3].split(), 30)) + "\n" for i in range(300 if JIT else 9)]
-    text, vectors = tmp_path / "text.txt", tmp_path / "vectors.npz"
-    text.write_text("".join(lines))
-    caplog.set_level("INFO", "numba_ss")
-    cli.main(
-        ["demo", str(text), "--dim", "8", "--window", "2", "--num-sampled", "8", "--subsample",
-         "1", "--epochs", "4" if JIT else "1", "--batch-size", "16", "--words", "red", "dog", "unheard", "-o", str(vectors)]
+def start(*arguments, **options):
+    """Start the command line in a process of its own, which Ctrl-C reaches."""
+
+    def heed_interrupts():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "numba_ss", *map(str, arguments)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, preexec_fn=heed_interrupts if os.name == "posix" else None, **options,
     )
-    lines = [record.getMessage() for record in caplog.records]
-    near = {line.split(":")[0]: line for line in lines if ":" in line}
-    for word, topic in (("red", topics[0]), ("dog", topics[2])) if JIT else ():
-        neighbours = [part.split()[0] for part in near[word].split(": ")[1].split(", ")][:4]
-        assert set(neighbours) == set(topic.split()) - {word}
-    assert "not among the words" in near["unheard"]
-    assert any("million pairs a second" in line for line in lines)
-    saved = np.load(vectors)
-    assert saved["vectors"].shape == (15, 8)
-    assert "red" in saved["words"].tolist()
 
 
-def test_bad_arguments(tmp_path, capsys):
-    text = tmp_path / "empty.txt"
-    text.write_text("1 2 3")
-    for arguments, message in (
-        ([str(text)], "text: expected two words"),
-        ([str(tmp_path / "none.txt")], "No such file"),
-        (["--num-threads", "1000000"], "num_threads: expected at most"),
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"{' '.join(s)}\n" for s in topic_text(2, 4, 60 if JIT else 8, 10)))
+    return path
+
+
+HELP = """
+import sys
+from numba_ss import cli
+for command in sys.argv[1:]:
+    try:
+        cli.main([command, "--help"] if command else ["--help"])
+    except SystemExit as end:
+        assert end.code == 0
+assert not {"numpy", "numba", "matplotlib"} & set(sys.modules)
+"""
+
+
+def test_help_imports_neither_numpy_nor_numba():
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, "", *COMMANDS], capture_output=True, text=True, check=True
+    )
+    for part in ("Word vectors by sampled softmax", *COMMANDS, "--subtract-log-q", "--restrict-vocabulary"):
+        assert part in done.stdout
+    assert done.stderr == ""
+
+
+def test_defaults_and_choices_are_those_of_the_library():
+    args = vars(cli.build_parser().parse_args(["word2vec"]))
+    for name, parameter in inspect.signature(Word2Vec).parameters.items():
+        # The number of epochs depends on the text.
+        assert args[name] == (None if name == "epochs" else parameter.default), name
+    fit = inspect.signature(Word2Vec.fit).parameters
+    for name in ("checkpoint", "checkpoint_minutes", "checkpoint_words", "resume", "column", "validation"):
+        assert args[name] == fit[name].default, name
+    for name, choices in (
+        ("architecture", ARCHITECTURES), ("loss", LOSSES), ("sampler", SAMPLERS), ("schedule", SCHEDULES),
     ):
-        with pytest.raises(SystemExit):
-            cli.main(["demo", *arguments])
-        assert message in capsys.readouterr().err
+        for choice in choices:
+            assert vars(cli.build_parser().parse_args(["word2vec", f"--{name}", choice]))[name] == choice
+    assert vars(cli.build_parser().parse_args(["word2vec", "--no-subtract-log-q"]))["subtract_log_q"] is False
 
 
-def test_words_of_the_default_text():
-    words = cli.read_words(None)
-    assert len(words) > 10_000
-    assert "yield" in words
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: command"),
+        (["glove"], "invalid choice: 'glove'"),
+        (["word2vec", "--loss", "mse"], "--loss: invalid choice: 'mse'"),
+        (["word2vec", "--epochs", "two"], "--epochs: invalid int value: 'two'"),
+        (["word2vec", "--epochs", "0"], "numba-ss word2vec: epochs: expected at least 1, got 0\n"),
+        (["word2vec", "--learning-rate", "nan"], "learning_rate: expected a finite number"),
+        (["word2vec", "--resume"], "resume: expected a folder as checkpoint=, got none"),
+        (["word2vec", "absent.txt"], "got 'absent.txt', which does not exist"),
+        (["neighbors", "absent.npz", "word"], "numba-ss neighbors: [Errno 2] No such file or directory: 'absent.npz'"),
+        (["neighbors", "absent.npz"], "required: words"),
+        (["analogy", "absent.npz", "a", "b"], "required: C"),
+        (["plot", "absent.npz"], "required: -o/--output"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_pairs():
-    inputs, labels = cli.make_pairs(np.array([7, 8, 9]), 1)
-    assert sorted(zip(inputs.tolist(), labels.tolist(), strict=True)) == [(7, 8), (8, 7), (8, 9), (9, 8)]
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ArgumentError("seed: expected ..."), "seed: expected ..."),
+        (KeyError("word"), "'word'"),
+        (ImportError("this needs pyarrow"), "this needs pyarrow"),
+        (FloatingPointError("training diverged"), "training diverged"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (MemoryError("7 TiB"), "not enough memory: 7 TiB"),
+    ],
+)
+def test_errors_of_the_library(error, message, capsys, monkeypatch):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(commands, "run", fail)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["convert", "a.npz", "b.npz"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"numba-ss convert: {message}\n"
 
 
-def test_help_runs_as_a_module():
-    out = subprocess.run(
-        [sys.executable, "-m", "numba_ss", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "demo" in out
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "a.npz", "b.npz"], "interrupted"),
+        (["word2vec"], "interrupted; nothing was saved (--checkpoint DIR would have)"),
+        (
+            ["word2vec", "--checkpoint", "folder"],
+            "interrupted; the same command with --resume goes on from the checkpoint",
+        ),
+    ],
+)
+def test_interrupts(arguments, message, caplog, monkeypatch):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run", interrupt)
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 130
+    assert caplog.messages == [message]
+
+
+def test_a_mistake_of_ours_is_shown_in_full(monkeypatch):
+    monkeypatch.setattr(commands, "run", lambda args: {}[0] if args is None else [][1])
+    with pytest.raises(IndexError):
+        cli.main(["convert", "a.npz", "b.npz"])
+
+
+def test_from_text_to_neighbours(text, tmp_path):
+    process = start("word2vec", text, "-o", "v.txt", *FLAGS, "--words", "0_1", "1_2", cwd=tmp_path)
+    out, err = (part.decode().splitlines() for part in process.communicate())
+    assert process.returncode == 0
+    want = trained(text, **OPTIONS).vectors_
+    got = WordVectors.load(tmp_path / "v.txt")
+    assert got.index_to_key == want.index_to_key
+    assert got.vectors.tobytes() == want.vectors.tobytes()
+    assert [line.split(":")[0] for line in out] == ["0_1", "1_2"]
+    assert [part.split() for part in out[0].split(": ")[1].split(", ")] == [
+        [word, f"{cosine:.2f}"] for word, cosine in want.most_similar("0_1", topn=6)
+    ]
+    assert any("8 different" in line for line in err)
+    assert [line.split(",")[0] for line in err if "words per second" in line] == ["epoch 1", "epoch 2"]
+    assert err[-1] == "8 vectors of length 12 saved to v.txt"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt", "v.txt"]
+
+
+def test_a_reader_who_has_seen_enough(tmp_path):
+    WordVectors(["a", "b"], [[1.0, 0.0], [0.6, 0.8]]).save(tmp_path / "v.npz")
+    process = start("neighbors", tmp_path / "v.npz", *["a"] * 50)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+    process.stderr.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_and_resume(tmp_path, text):
+    """Sent when the first checkpoint is there, of two hundred."""
+    options = {**OPTIONS, "epochs": 200 if JIT else 12}
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    folder, output = tmp_path / "folder", tmp_path / "got.npz"
+    command = ["word2vec", text, "-o", output, *flags, "--quiet", "--checkpoint", folder]
+    command += ["--checkpoint-words", "600" if JIT else "1"]
+    process = start(*command)
+    while process.poll() is None and not list(folder.glob("checkpoint-*.npz")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    out, err = (part.decode() for part in process.communicate())
+    assert err.splitlines() == [
+        "interrupted: finishing the step; once more to stop at once",
+        "interrupted; the same command with --resume goes on from the checkpoint",
+    ]
+    assert (process.returncode, out) == (130, "")
+    assert not output.exists()
+    with pytest.raises(SystemExit):
+        cli.main(list(map(str, command)))
+    cli.main([*map(str, command), "--resume"])
+    trained(text, **options).vectors_.save(tmp_path / "want.npz")
+    assert output.read_bytes() == (tmp_path / "want.npz").read_bytes()

@@ -5,6 +5,10 @@ array of uint64: the key, the high half of the counter (constant), the next bloc
 low half), the number of words used so far, and the words of the blocks before that one.
 
 J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+
+Where no bits are prescribed, `hash64` gives 64 of them for a fifth of the time: SplitMix64
+with its counter as an argument (G. Steele et al., "Fast Splittable Pseudorandom Number
+Generators", OOPSLA 2014).
 """
 
 from numpy import float32, float64, int64, uint64
@@ -22,6 +26,20 @@ _FLOAT_STEP, _DOUBLE_STEP = float32(2.0**-23), 2.0**-52
 _32 = uint64(32)
 _MULTIPLIER_0, _MULTIPLIER_1 = uint64(0xD2511F53), uint64(0xCD9E8D57)
 _BUMP_0, _BUMP_1 = uint64(0x9E3779B9), uint64(0xBB67AE85)
+
+
+_GOLDEN = uint64(0x9E3779B97F4A7C15)
+_MIX_0, _MIX_1 = uint64(0xBF58476D1CE4E5B9), uint64(0x94D049BB133111EB)
+_27, _30, _31 = uint64(27), uint64(30), uint64(31)
+
+
+@exact_kernel
+def hash64(key, counter):
+    """Return 64 random bits, the counter-th of the stream `key`."""
+    z = key + counter * _GOLDEN
+    z = (z ^ (z >> _30)) * _MIX_0
+    z = (z ^ (z >> _27)) * _MIX_1
+    return z ^ (z >> _31)
 
 
 @exact_kernel

@@ -1,0 +1,271 @@
+"""Crash-safe checkpoints: arrays and a JSON state, resumed exactly.
+
+A checkpoint is one ``.npz`` file that NumPy can open. It gets its name when it is on the
+disk as a whole, so that a process killed at any moment leaves the one before.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss._files import PathLike, whole_file
+
+log = logging.getLogger("numba_ss")
+
+Arrays = dict[str, NDArray[Any]]
+
+_NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
+_CONTENT = "content.json"
+
+
+class Checkpoint(NamedTuple):
+    """What `CheckpointFolder.load` found.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        New arrays, with the types, shapes and bits that were saved.
+    state : dict
+        The state, equal to the one that was saved.
+    path : Path
+        The file it was read from.
+    """
+
+    arrays: Arrays
+    state: dict[str, Any]
+    path: Path
+
+
+class CheckpointFolder:
+    """A folder that holds the last few checkpoints of one training run.
+
+    It is made if it is absent, and tried out at once: better an error now than after hours
+    of work. What killed processes left half-written is removed.
+
+    One process at a time saves into a folder. There is no lock: its leftovers would stop the
+    very run that comes back after a crash, since process ids repeat, in containers above all.
+    Instead, `save` refuses if a newer checkpoint than its own has appeared.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder.
+    keep : int, default=2
+        Checkpoints to keep; older ones are removed after a new one is on the disk.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = CheckpointFolder(path)
+    ...     assert folder.load() is None
+    ...     _ = folder.save({"weights": np.ones(3, np.float32)}, {"epoch": 1})
+    ...     arrays, state, file = CheckpointFolder(path).load()
+    >>> arrays["weights"], state, file.name
+    (array([1., 1., 1.], dtype=float32), {'epoch': 1}, 'checkpoint-1.npz')
+    """
+
+    def __init__(self, path: PathLike, *, keep: int = 2) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            _checks.fail("path", "the path of a folder", repr(path))
+        self.keep = _checks.integer("keep", keep, 1)
+        self.path = Path(path)
+        self._damaged: set[Path] = set()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for partial in self.path.glob(".checkpoint-*.partial"):
+                partial.unlink(missing_ok=True)
+            trial = self.path / "checkpoint-trial"
+            with whole_file(trial) as file:
+                file.write(b"writable")
+            trial.unlink(missing_ok=True)
+        except OSError as error:
+            raise _worded(error, f"expected one that can be written to, got {self.path}") from error
+        self._newest = self._last_number()
+
+    def require(self, num_bytes: int) -> None:
+        """Ask for room before the work starts.
+
+        The checkpoints in the folder count as room, for new ones take their place.
+
+        Parameters
+        ----------
+        num_bytes : int
+            What the folder will hold at most: one checkpoint more than are kept.
+
+        Raises
+        ------
+        OSError
+            If the file system has less (`errno.ENOSPC`).
+        """
+        wanted = _checks.integer("num_bytes", num_bytes, 0)
+        present = sum(path.stat().st_size for path in self._paths())
+        room = shutil.disk_usage(self.path).free + present
+        if room < wanted:
+            raise OSError(
+                errno.ENOSPC,
+                f"checkpoint folder: expected room for {wanted:,} bytes, "
+                f"got {room:,} in {self.path}",
+            )
+
+    def save(self, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> Path:
+        """Write the next checkpoint, then remove those that are too old.
+
+        The arrays are streamed to the disk, never copied whole.
+
+        Parameters
+        ----------
+        arrays : dict of str to ndarray
+            Any arrays without Python objects, under names that are identifiers.
+        state : dict
+            Whatever JSON holds exactly: dicts with string keys, lists, strings, integers,
+            finite floats, booleans and None.
+
+        Returns
+        -------
+        Path
+            The new file.
+
+        Raises
+        ------
+        ArgumentError
+            If something cannot be stored exactly; nothing is written.
+        OSError
+            If the disk is full or fails, or another process saves here; the checkpoints
+            before stay as they are.
+        """
+        for name, array in arrays.items():
+            _check_array(name, array)
+        _check_state(state)
+        newest = self._last_number()
+        if newest > self._newest:
+            raise OSError(
+                errno.EBUSY,
+                f"checkpoint folder: expected numbers up to {self._newest}, got "
+                f"checkpoint-{newest}.npz; does another process save into {self.path}?",
+            )
+        self._newest += 1  # first: an interrupt may come when the file has its name already
+        path = self.path / f"checkpoint-{self._newest}.npz"
+        try:
+            with whole_file(path) as file:
+                _write(file, arrays, state)
+        except OSError as error:
+            kept = ", ".join(path.name for path in self._paths()) or "none"
+            text = f"{path.name} could not be written to {self.path}; kept: {kept}"
+            raise _worded(error, text) from error
+        self._remove_old()
+        return path
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest checkpoint that can be read, or None if there is none at all.
+
+        Damaged ones are skipped with a logged warning, and removed by the next `save`.
+
+        Raises
+        ------
+        ArgumentError
+            If there are checkpoints, and all are damaged.
+        OSError
+            If a checkpoint cannot be opened.
+        """
+        self._newest = self._last_number()
+        reasons = []
+        for path in reversed(self._paths()):
+            with path.open("rb") as file:
+                try:
+                    return Checkpoint(*_read(file), path)
+                except MemoryError:
+                    raise
+                except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
+                    reasons.append(f"{path.name} ({error!r})")
+            self._damaged.add(path)
+            log.warning("%s: skipped a damaged checkpoint: %s", self.path, reasons[-1])
+        if reasons:
+            _checks.fail(str(self.path), "a readable checkpoint", ", ".join(reasons))
+        return None
+
+    def _paths(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        return sorted((p for p in self.path.iterdir() if _NAME.fullmatch(p.name)), key=_number)
+
+    def _last_number(self) -> int:
+        return max(map(_number, self._paths()), default=0)
+
+    def _remove_old(self) -> None:
+        sound = [path for path in self._paths() if path not in self._damaged]
+        for path in {*sound[: -self.keep], *self._damaged}:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # no reason to stop training
+                log.warning("an old checkpoint could not be removed: %s", error)
+
+
+def _worded(error: OSError, text: str) -> OSError:
+    return OSError(error.errno, f"checkpoint folder: {text} ({error.strerror or error})")
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _check_array(name: Any, array: Any) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        _checks.fail("arrays", "names that are identifiers", repr(name))
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        _checks.fail(f"arrays[{name!r}]", "an ndarray without Python objects", got)
+
+
+def _check_state(state: Any) -> None:
+    """Require that JSON gives back the same."""
+    if not isinstance(state, Mapping):
+        _checks.fail("state", "a dict", type(state).__name__)
+    try:
+        text = json.dumps(dict(state), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        _checks.fail("state", "what JSON holds exactly", error)
+    if json.loads(text) != state:
+        _checks.fail("state", "what JSON holds exactly", f"{state}, which reads back as {text}")
+
+
+def _write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> None:
+    # No checksum guards the zip's own list of members, hence the names.
+    content = {"arrays": list(arrays), "state": dict(state)}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_CONTENT, json.dumps(content))
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _read(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
+    with zipfile.ZipFile(file) as archive:
+        # All bytes are proved sound before one of them is taken for a shape or a type.
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        content = json.loads(archive.read(_CONTENT))
+        arrays = {}
+        for name in content["arrays"]:
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+        return arrays, content["state"]

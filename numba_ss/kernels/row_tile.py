@@ -1,0 +1,366 @@
+"""Block products of rows that lie anywhere in a table.
+
+A window of text needs the inner products of ten rows here with six rows there, and
+then each side plus a sum over the other: blocks too small to be copied together first.
+Here the rows are named by offsets, and the sums stay in registers, as in `tile`.
+
+The functions are called for a few rows at a time, so they take `pointer`s: an array as an
+argument is seven numbers and a reference to count. Tables are float32, offsets int64; a
+row is `num_vectors` vectors of LANES numbers. With Numba's compiler switched off a
+pointer is a flat array, and the same functions are NumPy.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from numba_ss.kernels._jit import kernel
+from numba_ss.kernels.tile import LANES
+
+# Sums that are held in registers: 2 x 6 vectors and what feeds them fit 16 of them.
+_MOST = 6
+
+# The functions that emit code run while Numba compiles, where coverage is not measured.
+
+
+class _Emitter:  # pragma: no cover
+    """Writes LLVM code on vectors of LANES float32."""
+
+    def __init__(self, builder):
+        self.builder = builder
+        self.vector = ir.VectorType(ir.FloatType(), LANES)
+        self.zero = ir.Constant(self.vector, [0.0] * LANES)
+        self.muladd = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(self.vector, [self.vector] * 3),
+            f"llvm.fmuladd.v{LANES}f32",
+        )
+
+    def integer(self, value):
+        return ir.Constant(ir.IntType(64), value)
+
+    def plus(self, x, y):
+        return self.builder.add(x, y)
+
+    def item(self, base, index):
+        return self.builder.load(self.builder.gep(base, [index]))
+
+    def address(self, base, offset):
+        place = self.builder.gep(base, [offset])
+        return self.builder.bitcast(place, self.vector.as_pointer())
+
+    def load(self, base, offset):
+        return self.builder.load(self.address(base, offset), align=4)
+
+    def store(self, value, base, offset):
+        self.builder.store(value, self.address(base, offset), align=4)
+
+    def lanes(self, x, y, mask):
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), mask)
+        return self.builder.shuffle_vector(x, y, mask)
+
+    def splat(self, scalar):
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        one = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        return self.lanes(one, undefined, [0] * LANES)
+
+    def sums(self, vectors):
+        """Return a vector of the sums of at most LANES vectors."""
+        vectors = vectors + [self.zero] * (LANES - len(vectors))
+        step = 1
+        while len(vectors) > 1:  # each round halves the vectors and what is left to add
+            low = [
+                lane // (2 * step) * 2 * step + lane % step + LANES * (lane // step % 2)
+                for lane in range(LANES)
+            ]
+            high = [lane + step for lane in low]
+            vectors = [
+                self.builder.fadd(self.lanes(x, y, low), self.lanes(x, y, high))
+                for x, y in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+            step *= 2
+        return vectors[0]
+
+    def loop(self, count, cells, start, body):
+        """Run body(k, sums) -> sums for k = 0 .. count - 1, at least once."""
+        builder = self.builder
+        before = builder.block
+        loop = builder.append_basic_block("loop")
+        after = builder.append_basic_block("after")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(ir.IntType(64))
+        sums = {cell: builder.phi(self.vector) for cell in cells}
+        added = body(k, sums)
+        following = builder.add(k, self.integer(1))
+        k.add_incoming(self.integer(0), before)
+        k.add_incoming(following, loop)
+        for cell in cells:
+            sums[cell].add_incoming(start[cell], before)
+            sums[cell].add_incoming(added[cell], loop)
+        again = builder.icmp_signed("<", following, count)
+        self._keep_rolled(builder.cbranch(again, loop, after))
+        builder.position_at_end(after)
+        return added
+
+    def _keep_rolled(self, branch):
+        # Unrolled, the loads of all rounds come first and push the sums out of registers.
+        module = self.builder.module
+        flag = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        loop_id = ir.values.MDValue(module, [flag], name=str(len(module.metadata)))
+        loop_id.operands = (loop_id, flag)  # refers to itself, which makes it distinct
+        branch.set_metadata("llvm.loop", loop_id)
+
+
+@intrinsic
+def _compiled_pointer(context, array, start):  # pragma: no cover
+    signature = types.CPointer(array.dtype)(array, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        proxy = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+        return builder.gep(proxy.data, [arguments[1]])
+
+    return signature, codegen
+
+
+def _python_pointer(array, start):
+    return array.reshape(-1)[start:]
+
+
+@intrinsic
+def _compiled_prefetch(context, table, row, num_vectors):  # pragma: no cover
+    signature = types.void(table, types.int64, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        prefetch = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
+            "llvm.prefetch.p0",
+        )
+        table, row, num_vectors = arguments
+        start = builder.bitcast(builder.gep(table, [row]), byte)
+        size = builder.mul(num_vectors, ir.Constant(num_vectors.type, 4 * LANES))
+        # read = 0, keep in all caches = 3, data = 1
+        hints = [ir.Constant(flag, value) for value in (0, 3, 1)]
+        with cgutils.for_range_slice(
+            builder, ir.Constant(size.type, 0), size, ir.Constant(size.type, 64)
+        ) as (offset, _):
+            builder.call(prefetch, [builder.gep(start, [offset]), *hints])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _python_prefetch(table, row, num_vectors):
+    pass
+
+
+def _compiled_dots(width):  # pragma: no cover
+    """Emit the inner products of two rows of A with `width` rows of B."""
+
+    @intrinsic
+    def dots(context, a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors):
+        number = types.int64
+        signature = types.void(a, a_rows, number, b, b_rows, number, c, number, number)
+
+        def codegen(context, builder, signature, arguments):
+            emit = _Emitter(builder)
+            a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors = arguments
+            left = [
+                builder.gep(a, [emit.item(a_rows, emit.plus(m, emit.integer(r)))]) for r in (0, 1)
+            ]
+            right = [
+                builder.gep(b, [emit.item(b_rows, emit.plus(n, emit.integer(j)))])
+                for j in range(width)
+            ]
+            cells = [(j, r) for j in range(width) for r in (0, 1)]
+
+            def body(k, sums):
+                offset = builder.mul(k, emit.integer(LANES))
+                rows = [emit.load(pointer, offset) for pointer in left]
+                added = {}
+                for j in range(width):
+                    column = emit.load(right[j], offset)
+                    for r in (0, 1):
+                        added[j, r] = builder.call(emit.muladd, [rows[r], column, sums[j, r]])
+                return added
+
+            sums = emit.loop(num_vectors, cells, dict.fromkeys(cells, emit.zero), body)
+            for first in range(0, len(cells), LANES):
+                group = cells[first : first + LANES]
+                totals = emit.sums([sums[cell] for cell in group])
+                for lane, (j, r) in enumerate(group):
+                    row = builder.mul(emit.plus(n, emit.integer(j)), c_stride)
+                    place = emit.plus(row, emit.plus(m, emit.integer(r)))
+                    total = builder.extract_element(totals, ir.Constant(ir.IntType(32), lane))
+                    builder.store(total, builder.gep(c, [place]))
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return dots
+
+
+def _compiled_products(height, width):  # pragma: no cover
+    """Emit C += G B for `height` rows and `width` vectors of C."""
+
+    @intrinsic
+    def products(context, c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column):
+        number = types.int64
+        signature = types.void(c, c_rows, number, g, number, number, b, b_rows, number, number)
+
+        def codegen(context, builder, signature, arguments):
+            emit = _Emitter(builder)
+            c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column = arguments
+            rows = [emit.plus(r, emit.integer(i)) for i in range(height)]
+            out = [emit.plus(column, emit.item(c_rows, row)) for row in rows]
+            factors = [builder.mul(row, g_row) for row in rows]
+            spans = [emit.integer(v * LANES) for v in range(width)]
+            cells = [(i, v) for i in range(height) for v in range(width)]
+            start = {(i, v): emit.load(c, emit.plus(out[i], spans[v])) for i, v in cells}
+
+            def body(k, sums):
+                source = emit.plus(column, emit.item(b_rows, k))
+                step = builder.mul(k, g_column)
+                scaled = [emit.splat(emit.item(g, emit.plus(factor, step))) for factor in factors]
+                added = {}
+                for v in range(width):
+                    vector = emit.load(b, emit.plus(source, spans[v]))
+                    for i in range(height):
+                        added[i, v] = builder.call(emit.muladd, [scaled[i], vector, sums[i, v]])
+                return added
+
+            sums = emit.loop(depth, cells, start, body)
+            for i, v in cells:
+                emit.store(sums[i, v], c, emit.plus(out[i], spans[v]))
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return products
+
+
+def _python_dots(width):
+    def dots(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors):
+        span = np.arange(num_vectors * LANES)
+        left = a[a_rows[m : m + 2, None] + span]
+        right = b[b_rows[n : n + width, None] + span]
+        place = np.arange(n, n + width)[:, None] * c_stride + np.arange(m, m + 2)
+        c[place] = right @ left.T
+
+    return dots
+
+
+def _python_products(height, width):
+    def products(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column):
+        span = column + np.arange(width * LANES)
+        rows = np.arange(r, r + height)
+        for k in range(depth):
+            factors = g[rows * g_row + k * g_column]
+            c[c_rows[rows, None] + span] += factors[:, None] * b[b_rows[k] + span]
+
+    return products
+
+
+# pointer(array, start): where the number `start` of a contiguous array stands.
+pointer = _python_pointer if config.DISABLE_JIT else _compiled_pointer
+# prefetch(table, row, num_vectors): ask for a row before it is needed.
+prefetch = _python_prefetch if config.DISABLE_JIT else _compiled_prefetch
+_make_dots = _python_dots if config.DISABLE_JIT else _compiled_dots
+_make_products = _python_products if config.DISABLE_JIT else _compiled_products
+_dots_1, _dots_2, _dots_3, _dots_4, _dots_5, _dots_6 = map(_make_dots, range(1, _MOST + 1))
+_one_1, _one_2, _one_3, _one_4, _one_5, _one_6 = (
+    _make_products(1, width) for width in range(1, _MOST + 1)
+)
+_two_1, _two_2, _two_3, _two_4, _two_5, _two_6 = (
+    _make_products(2, width) for width in range(1, _MOST + 1)
+)
+
+
+@kernel
+def _share(left):
+    """Return the next part of `left`, cut into parts as equal as can be."""
+    parts = (left + _MOST - 1) // _MOST
+    return (left + parts - 1) // parts
+
+
+@kernel
+def multiply_rows(a, a_rows, num_a, b, b_rows, num_b, c, c_stride, num_vectors):
+    """Set C[n, m] to the inner product of rows m of A and n of B.
+
+    Row m of A starts at a[a_rows[m]], row n of B at b[b_rows[n]]; C[n, m] stands at
+    n * c_stride + m. `num_a` is even.
+    """
+    n = 0
+    while n < num_b:
+        width = _share(num_b - n)
+        for m in range(0, num_a, 2):
+            if width == 6:
+                _dots_6(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+            elif width == 5:
+                _dots_5(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+            elif width == 4:
+                _dots_4(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+            elif width == 3:
+                _dots_3(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+            elif width == 2:
+                _dots_2(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+            else:
+                _dots_1(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+        n += width
+
+
+@kernel
+def _add_to_one(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width):
+    if width == 6:
+        _one_6(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 5:
+        _one_5(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 4:
+        _one_4(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 3:
+        _one_3(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 2:
+        _one_2(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    else:
+        _one_1(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+
+
+@kernel
+def _add_to_two(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width):
+    if width == 6:
+        _two_6(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 5:
+        _two_5(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 4:
+        _two_4(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 3:
+        _two_3(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    elif width == 2:
+        _two_2(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+    else:
+        _two_1(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
+
+
+@kernel
+def add_products(
+    c, c_rows, num_c, g, g_row, g_column, b, b_rows, depth, column, num_vectors
+):
+    """Add the sum over k < depth of G[r, k] times row k of B to each row r of C.
+
+    Row r of C starts at c[c_rows[r]], row k of B at b[b_rows[k]], and G[r, k] stands at
+    r * g_row + k * g_column. Only the
+    `num_vectors` vectors from `column` on are used. The rows of C are distinct. The
+    sums run over k in order, so the cut into columns changes no bit.
+    """
+    while num_vectors > 0 and depth > 0:
+        width = _share(num_vectors)
+        for r in range(0, num_c - 1, 2):
+            _add_to_two(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width)
+        if num_c % 2 == 1:
+            r = num_c - 1
+            _add_to_one(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width)
+        column += width * LANES
+        num_vectors -= width

@@ -1,0 +1,434 @@
+"""Windows over a text: forward, backward and update of word vectors, skip-gram and CBOW.
+
+A batch of windows is cut into as many chunks as there are strata of noise words, each
+with a stratum of its own, another one in every batch. The gradient is that of the rows
+as they were before the batch, but for the noise words: nobody else in the batch writes
+those of a chunk, so it changes them at once, a group of windows at a time. The rows of
+targets and inputs are changed when all chunks are done, in order, each thread taking
+some columns of every row. So no result depends on the number of threads.
+
+Noise and targets share a table. `apply_windows` copies the rows of the next batch's
+targets behind the table's own, where no chunk writes.
+
+Row offsets count numbers from the start of a table.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from numba import prange
+from numpy import float32
+
+from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels.row_tile import add_products, multiply_rows, pointer, prefetch
+from numba_ss.kernels.scalar import exp
+from numba_ss.kernels.tile import LANES
+from numba_ss.kernels.windows import draw_noise, drop_hits, find_windows
+
+GROUP = 8  # windows whose scores are computed before their noise words change
+_AHEAD = 2  # windows whose rows are asked for before they are used
+_FAR_AHEAD = 4  # likewise where a window uses one row
+_LOWEST = float32(-math.inf)
+_CERTAIN = float32(88)  # a score that leaves no loss and no gradient beside _LOWEST
+_PRODUCT = 32  # factors of a float64 before its logarithm is taken: it must not overflow
+
+
+class Model(NamedTuple):
+    """What is learned, and how.
+
+    `inputs` (num_words + 1, stride) and `outputs` (num_words + 1 + batch_size, stride)
+    have rows of whole vectors; row num_words is that of the separator and stays zero.
+    `corrections` are log expected counts, or empty.
+    """
+
+    inputs: Any
+    outputs: Any
+    corrections: Any
+    noise: Any  # alias tables of all strata, one after the other
+    strata: Any  # where each begins; (num_strata + 1,)
+    key: Any  # uint64
+    window: Any
+    num_sampled: Any
+    batch_size: Any
+    cbow: Any
+    logistic: Any
+    keep_hits: Any
+
+
+class Work(NamedTuple):
+    """Scratch of a batch; the first axis is the chunk."""
+
+    in_rows: Any  # (windows, 2 window + 1): offsets of the context's input rows
+    grad_rows: Any  # likewise in grad_inputs
+    out_rows: Any  # (windows, 1 + num_sampled): the target's copy, then noise words
+    target_rows: Any  # (windows,): the target's own row
+    sizes: Any  # (windows,): words of the context
+    noise_words: Any  # (windows, num_sampled)
+    dropped: Any  # (windows,): noise words that do not count
+    scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
+    scratch: Any  # (2, GROUP * (2 window + 1))
+    target_grads: Any  # (windows, 2 window + 1)
+    grad_inputs: Any  # (windows + 2 window, stride), flat
+    hidden: Any  # (windows, stride): the mean of the context, CBOW only
+    hidden_rows: Any  # (windows, 2): each twice, for rows are multiplied in pairs
+    grad_hidden: Any  # (GROUP, stride), flat
+    shares: Any  # (2 window + 1,): 1 / m
+    losses: Any  # sum of all losses
+    pairs: Any  # number of losses
+
+
+@kernel
+def _softmax(scores, num_lanes, num_outputs, row, rate, scratch):
+    """Turn scores into rate * (y - p); return the sum of the lanes' losses.
+
+    Lanes stand side by side, their outputs `row` numbers apart, the target first.
+    """
+    top, total = scratch[0], scratch[1]
+    for i in range(num_lanes):
+        top[i] = scores[i]
+        total[i] = float32(0)
+    for j in range(1, num_outputs):
+        line = scores[j * row : j * row + num_lanes]
+        for i in range(num_lanes):
+            top[i] = max(top[i], line[i])
+    loss = 0.0
+    for i in range(num_lanes):
+        loss += top[i] - scores[i]
+    for j in range(num_outputs):
+        line = scores[j * row : j * row + num_lanes]
+        for i in range(num_lanes):
+            power = exp(line[i] - top[i])
+            line[i] = power
+            total[i] += power
+    for start in range(0, num_lanes, _PRODUCT):
+        product = 1.0
+        for i in range(start, min(start + _PRODUCT, num_lanes)):
+            product *= total[i]
+        loss += math.log(product)
+    for i in range(num_lanes):
+        total[i] = -rate / total[i]
+    for j in range(num_outputs):
+        line = scores[j * row : j * row + num_lanes]
+        for i in range(num_lanes):
+            line[i] *= total[i]
+    for i in range(num_lanes):
+        scores[i] += rate
+    return loss
+
+
+@kernel
+def _logistic(scores, num_lanes, num_outputs, row, rate, scratch):
+    """As `_softmax`, for a logistic loss of each output."""
+    powers = scratch[0]
+    loss = 0.0
+    for j in range(num_outputs):
+        line = scores[j * row : j * row + num_lanes]
+        sign = float32(-1) if j == 0 else float32(1)
+        for i in range(num_lanes):
+            x = sign * line[i]  # the loss is log(1 + e**x)
+            power = exp(-abs(x))
+            share = float32(1) / (float32(1) + power)
+            powers[i] = power
+            line[i] = -rate * sign * (share if x > 0 else power * share)
+            loss += max(x, float32(0))
+        for start in range(0, num_lanes, _PRODUCT):
+            product = 1.0
+            for i in range(start, min(start + _PRODUCT, num_lanes)):
+                product *= 1.0 + powers[i]
+            loss += math.log(product)
+    return loss
+
+
+@kernel
+def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, position):
+    """Draw windows and noise words of chunk `c`, and write down the rows of each."""
+    stride = model.inputs.shape[1]
+    separator = model.inputs.shape[0] - 1
+    num_sampled = model.num_sampled
+    noise, places, sizes = work.noise_words[c], work.grad_rows[c], work.sizes[c]
+    in_rows, out_rows, target_rows = work.in_rows[c], work.out_rows[c], work.target_rows[c]
+    draw_noise(
+        model.noise, model.strata[stratum], model.strata[stratum + 1], stratum,
+        model.strata.shape[0] - 1, model.key, (position + begin) * num_sampled,
+        noise.reshape(-1)[: (end - begin) * num_sampled],
+    )
+    # Windows have a stream of their own: the complement of the noise words' key.
+    find_windows(
+        stream, begin, end, low, high, model.window, separator, ~model.key, position, places, sizes
+    )
+    drop_hits(noise, stream[begin:end], separator, model.keep_hits, work.dropped[c])
+    for w in range(end - begin):
+        size = sizes[w]
+        for m in range(size):
+            in_rows[w, m] = stream[low + places[w, m]] * stride
+            places[w, m] *= stride
+        in_rows[w, size] = separator * stride  # rows are multiplied in pairs
+        target_rows[w] = stream[begin + w] * stride
+        out_rows[w, 0] = (copies + w) * stride
+        for j in range(num_sampled):
+            out_rows[w, 1 + j] = noise[w, j] * stride
+
+
+# Functions that are called for each window take what they need and no more: to hand over
+# `model` and `work` costs two hundred numbers, and a reference count for each array.
+
+
+@kernel
+def _take_mean(inputs, rows, size, shares, origin, hidden, w):
+    """Set row `w` of `hidden` to the mean of the `size` input rows `rows`."""
+    stride = inputs.shape[1]
+    for d in range(stride):
+        hidden[w, d] = float32(0)
+    add_products(
+        pointer(hidden, w * stride), origin, 1, pointer(shares, size), 0, 0, pointer(inputs, 0),
+        rows, size, 0, stride // LANES,
+    )
+
+
+@kernel
+def _mask(scores, row, num_lanes, padded, noise_words, w, corrections, target, absent):
+    """Correct the scores of window `w`, and take out what does not count."""
+    num_sampled = noise_words.shape[1]
+    if corrections.shape[0] > 0:
+        for i in range(num_lanes):
+            scores[i] -= corrections[target]
+    for j in range(num_sampled):
+        word = noise_words[w, j]
+        line = (1 + j) * row
+        if word == absent:
+            for i in range(num_lanes):
+                scores[line + i] = _LOWEST
+        elif corrections.shape[0] > 0:
+            for i in range(num_lanes):
+                scores[line + i] -= corrections[word]
+        if padded > num_lanes:
+            scores[line + num_lanes] = _LOWEST
+    if padded > num_lanes:
+        scores[num_lanes] = _CERTAIN
+
+
+@kernel
+def _score_group(model, work, c, stream, begin, first, last, row):
+    """Compute the scores of the windows first .. last - 1; return the number of lanes."""
+    inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
+    cbow, num_outputs = model.cbow, model.num_sampled + 1
+    sizes, dropped, in_rows, out_rows = work.sizes[c], work.dropped[c], work.in_rows, work.out_rows
+    hidden, hidden_rows, shares = work.hidden[c], work.hidden_rows, work.shares
+    scores, noise_words = work.scores[c], work.noise_words[c]
+    num_windows, width = in_rows.shape[1], in_rows.shape[2]
+    vectors = inputs.shape[1] // LANES
+    origin = pointer(hidden_rows, 0)
+    table, targets = pointer(inputs, 0), pointer(outputs, 0)
+    lane, pairs = 0, 0
+    for w in range(first, last):
+        ahead = w + _AHEAD
+        if ahead < num_windows:
+            for j in range(1, num_outputs):
+                prefetch(targets, out_rows[c, ahead, j], vectors)
+            place = begin + ahead + model.window
+            if place < stream.shape[0]:
+                prefetch(table, stream[place] * inputs.shape[1], vectors)
+        size = sizes[w]
+        num_lanes = min(size, 1) if cbow else size
+        padded = (num_lanes + 1) // 2 * 2
+        source, rows = table, pointer(in_rows, (c * num_windows + w) * width)
+        if cbow and size > 0:
+            _take_mean(inputs, rows, size, shares, origin, hidden, w)
+            source, rows = pointer(hidden, 0), pointer(hidden_rows, 2 * w)
+        multiply_rows(
+            source, rows, padded, targets, pointer(out_rows, (c * num_windows + w) * num_outputs),
+            num_outputs, pointer(scores, lane), row, vectors,
+        )
+        if dropped[w] > 0 or padded > num_lanes or corrections.shape[0] > 0:
+            _mask(
+                scores[lane:], row, num_lanes, padded, noise_words, w, corrections,
+                stream[begin + w], inputs.shape[0] - 1,
+            )
+        pairs += num_lanes
+        lane += padded
+    work.pairs[c] += pairs
+    return lane
+
+
+@kernel
+def _learn_inputs(model, work, c, first, last, row):
+    """Add to the gradients of the inputs, and keep those of the scores of the targets."""
+    outputs, cbow, num_outputs = model.outputs, model.cbow, model.num_sampled + 1
+    sizes, grad_rows, out_rows = work.sizes[c], work.grad_rows, work.out_rows
+    scores, target_grads, shares = work.scores[c], work.target_grads[c], work.shares
+    grad_inputs, grad_hidden = work.grad_inputs[c], work.grad_hidden[c]
+    num_windows, width = grad_rows.shape[1], grad_rows.shape[2]
+    vectors = outputs.shape[1] // LANES
+    origin = pointer(work.hidden_rows, 0)
+    lane = 0
+    for w in range(first, last):
+        size = sizes[w]
+        num_lanes = min(size, 1) if cbow else size
+        for i in range(num_lanes):
+            target_grads[w, i] = scores[lane + i]
+        at = pointer(scores, lane)
+        targets = pointer(out_rows, (c * num_windows + w) * num_outputs)
+        context = pointer(grad_rows, (c * num_windows + w) * width)
+        if not cbow:
+            add_products(
+                pointer(grad_inputs, 0), context, size, at, 1, row, pointer(outputs, 0), targets,
+                num_outputs, 0, vectors,
+            )
+        elif size > 0:  # the mean's gradient, then a share of it to each word
+            for d in range(grad_hidden.shape[0]):
+                grad_hidden[d] = float32(0)
+            add_products(
+                pointer(grad_hidden, 0), origin, 1, at, 1, row, pointer(outputs, 0), targets,
+                num_outputs, 0, vectors,
+            )
+            add_products(
+                pointer(grad_inputs, 0), context, size, pointer(shares, size), 0, 0,
+                pointer(grad_hidden, 0), origin, 1, 0, vectors,
+            )
+        lane += (num_lanes + 1) // 2 * 2
+
+
+@kernel
+def _learn_noise(model, work, c, first, last, row):
+    """Change the rows of the noise words."""
+    inputs, outputs = model.inputs, model.outputs
+    cbow, num_outputs = model.cbow, model.num_sampled + 1
+    sizes, in_rows, out_rows = work.sizes[c], work.in_rows, work.out_rows
+    hidden, hidden_rows, scores = work.hidden[c], work.hidden_rows, work.scores[c]
+    num_windows, width = in_rows.shape[1], in_rows.shape[2]
+    vectors = inputs.shape[1] // LANES
+    lane = 0
+    for w in range(first, last):
+        num_lanes = min(sizes[w], 1) if cbow else sizes[w]
+        source, rows = pointer(inputs, 0), pointer(in_rows, (c * num_windows + w) * width)
+        if cbow:
+            source, rows = pointer(hidden, 0), pointer(hidden_rows, 2 * w)
+        add_products(
+            pointer(outputs, 0), pointer(out_rows, (c * num_windows + w) * num_outputs + 1),
+            num_outputs - 1, pointer(scores, row + lane), row, 1, source, rows, num_lanes, 0,
+            vectors,
+        )
+        lane += (num_lanes + 1) // 2 * 2
+
+
+@kernel
+def _learn_group(model, work, c, stream, begin, first, last, rate):
+    """Learn from the windows first .. last - 1 of chunk `c`, all but targets and inputs."""
+    num_outputs = model.num_sampled + 1
+    row = work.scores.shape[1] // num_outputs
+    num_lanes = _score_group(model, work, c, stream, begin, first, last, row)
+    if model.logistic:
+        loss = _logistic(work.scores[c], num_lanes, num_outputs, row, rate, work.scratch[c])
+    else:
+        loss = _softmax(work.scores[c], num_lanes, num_outputs, row, rate, work.scratch[c])
+    work.losses[c] += loss
+    _learn_inputs(model, work, c, first, last, row)
+    _learn_noise(model, work, c, first, last, row)
+
+
+@kernel
+def _span(model, work, c, stream, first, last):
+    """Return where chunk `c` begins and ends in the stream, and what it looks at."""
+    size = work.sizes.shape[1]
+    begin = min(first + c * size, last)
+    end = min(begin + size, last)
+    return begin, end, max(begin - model.window, 0), min(end + model.window, stream.shape[0])
+
+
+@kernel
+def _learn_chunk(model, work, c, stream, first, last, position, rate):
+    begin, end, low, high = _span(model, work, c, stream, first, last)
+    num_strata = model.strata.shape[0] - 1
+    stratum = (c + (position + first) // model.batch_size) % num_strata
+    copies = model.inputs.shape[0] + begin - first
+    _draw(model, work, c, stream, begin, end, low, high, stratum, copies, position)
+    work.grad_inputs[c, : (high - low) * model.inputs.shape[1]] = float32(0)
+    for start in range(0, end - begin, GROUP):
+        stop = min(start + GROUP, end - begin)
+        _learn_group(model, work, c, stream, begin, start, stop, rate)
+
+
+@parallel_kernel
+def learn_windows(num_chunks, model, work, stream, first, last, position, rate):
+    """Learn from the windows around stream[first:last], all but targets and inputs.
+
+    `stream` holds words and separators; its first number is the position-th of the
+    epoch. The copies of the targets stand in `model.outputs`.
+    """
+    for t in prange(num_chunks):
+        num_strata = model.strata.shape[0] - 1
+        for c in range(t * num_strata // num_chunks, (t + 1) * num_strata // num_chunks):
+            _learn_chunk(model, work, c, stream, first, last, position, rate)
+
+
+@kernel
+def _apply_targets(model, work, c, num_windows, column, vectors):
+    """Add the gradients of a chunk's targets to some columns of their rows."""
+    inputs, outputs, cbow = model.inputs, model.outputs, model.cbow
+    sizes, target_rows, target_grads = work.sizes[c], work.target_rows[c], work.target_grads[c]
+    in_rows, hidden, hidden_rows = work.in_rows[c], work.hidden[c], work.hidden_rows
+    width = in_rows.shape[1]
+    for w in range(num_windows):
+        if w + _FAR_AHEAD < num_windows:
+            prefetch(pointer(outputs, column), target_rows[w + _FAR_AHEAD], vectors)
+        num_lanes = min(sizes[w], 1) if cbow else sizes[w]
+        source, rows = pointer(inputs, 0), pointer(in_rows, w * width)
+        if cbow:
+            source, rows = pointer(hidden, 0), pointer(hidden_rows, 2 * w)
+        add_products(
+            pointer(outputs, 0), pointer(target_rows, w), 1, pointer(target_grads, w * width),
+            0, 1, source, rows, num_lanes, column, vectors,
+        )
+
+
+@kernel
+def _apply_inputs(model, work, c, stream, low, high, column, vectors):
+    """Add the gradients of a chunk's inputs to some columns of their rows."""
+    inputs, grad_inputs = model.inputs, work.grad_inputs[c]
+    stride = inputs.shape[1]
+    for p in range(low, high):
+        at = (p - low) * stride + column
+        grad = grad_inputs[at : at + vectors * LANES]
+        target = inputs[stream[p], column : column + vectors * LANES]
+        for d in range(grad.shape[0]):
+            target[d] += grad[d]
+
+
+@kernel
+def _apply_columns(model, work, stream, first, last, column, vectors):
+    """Add the gradients of targets, then of inputs, to some columns of their rows."""
+    for c in range(work.sizes.shape[0]):
+        begin, end, _, _ = _span(model, work, c, stream, first, last)
+        _apply_targets(model, work, c, end - begin, column, vectors)
+    for c in range(work.sizes.shape[0]):
+        begin, end, low, high = _span(model, work, c, stream, first, last)
+        if begin < end:
+            _apply_inputs(model, work, c, stream, low, high, column, vectors)
+
+
+@kernel
+def _copy_columns(model, stream, first, last, column, vectors):
+    """Copy some columns of the rows of the targets stream[first:last]."""
+    copies = model.inputs.shape[0]
+    outputs, stride = model.outputs, model.outputs.shape[1]
+    for p in range(first, last):
+        if p + _FAR_AHEAD < last:
+            prefetch(pointer(outputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
+        source = outputs[stream[p], column : column + vectors * LANES]
+        target = outputs[copies + p - first, column : column + vectors * LANES]
+        for d in range(source.shape[0]):
+            target[d] = source[d]
+
+
+@parallel_kernel
+def apply_windows(num_chunks, model, work, stream, first, last, following):
+    """Change targets and inputs of the batch stream[first:last], as its windows ask.
+
+    Then copy the rows of the targets of the batch stream[last:following].
+    """
+    for t in prange(num_chunks):
+        vectors = model.inputs.shape[1] // LANES
+        start = t * vectors // num_chunks
+        count = (t + 1) * vectors // num_chunks - start
+        _apply_columns(model, work, stream, first, last, start * LANES, count)
+        _copy_columns(model, stream, last, following, start * LANES, count)

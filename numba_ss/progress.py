@@ -1,0 +1,144 @@
+"""What long work shows: a bar on a terminal, a line now and then in the log elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import timedelta
+from importlib.util import find_spec
+from math import inf
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from numba_ss import _checks
+
+log = logging.getLogger("numba_ss")
+
+# Seconds between two lines in the log: somebody watches a terminal, nobody a file.
+ON_TERMINAL, ELSEWHERE = 5.0, 30.0
+
+
+class Progress:
+    """Show how far a piece of work is, how fast, and how long it still takes.
+
+    On a terminal with tqdm installed this is tqdm's bar. Otherwise it is a line, at level
+    INFO of the logger ``"numba_ss"``, every 5 seconds on a terminal, every 30 seconds
+    elsewhere, and at the end.
+
+    Parameters
+    ----------
+    total : int or None
+        Units of work in all; None if that is not known.
+    unit : str, default="words"
+        What is counted.
+    desc : str, default=""
+        What is done, such as "epoch 1/5".
+    show : {"auto", True, False}, default="auto"
+        True shows the bar wherever standard error goes; False shows and logs nothing.
+    initial : int, default=0
+        Units done before, by work that is now resumed; they do not count for the speed.
+
+    Examples
+    --------
+    >>> with Progress(1000, unit="words", desc="epoch 1/5", show=False) as bar:
+    ...     for _ in range(10):
+    ...         bar.update(100, loss=2.5, learning_rate=0.025)
+    >>> bar.done
+    1000
+    """
+
+    def __init__(
+        self, total: int | None, unit: str = "words", desc: str = "",
+        show: bool | str = "auto", *, initial: int = 0,
+    ) -> None:
+        self.total = None if total is None else _checks.integer("total", total, 0)
+        self.done = self.initial = _checks.integer("initial", initial, 0)
+        self.unit = unit
+        self.desc = desc
+        if not isinstance(show, bool) and show != "auto":
+            _checks.fail("show", 'True, False or "auto"', repr(show))
+        if show is True and find_spec("tqdm") is None:
+            raise ImportError(
+                'show=True needs tqdm for its bar: pip install "numba-ss[all]", or show="auto"'
+            )
+        self._show = show
+        self._figures: dict[str, float] = {}
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        if self._show is True or (self._show and terminal and find_spec("tqdm") is not None):
+            self._bar = self._open_bar()
+        every = ON_TERMINAL if terminal else ELSEWHERE
+        self._every = every if self._show and self._bar is None else inf
+        self._start = monotonic()
+        self._due = self._start + self._every
+        return self
+
+    def update(self, n: int, **figures: float) -> None:
+        """Count `n` more units, and show the newest figures.
+
+        Parameters
+        ----------
+        n : int
+            Units done since the last call.
+        figures : float
+            Such as ``loss`` and ``learning_rate``; a figure stays until it is given anew.
+        """
+        self.done += n
+        self._figures.update(figures)
+        if self._bar is not None:
+            self._bar.set_postfix_str(_listed(self._figures), refresh=False)
+            self._bar.update(n)
+        elif monotonic() >= self._due:
+            self._due = monotonic() + self._every
+            log.info("%s", self._line())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._every < inf and kind is None:
+            log.info("%s", self._line())
+
+    def _open_bar(self) -> Any:
+        from tqdm import tqdm  # type: ignore[import-untyped, import-not-found]
+
+        return tqdm(
+            total=self.total, desc=self.desc, unit=f" {self.unit}", unit_scale=True,
+            initial=self.initial, dynamic_ncols=True, file=sys.stderr,
+        )
+
+    def _line(self) -> str:
+        seconds = monotonic() - self._start
+        speed = (self.done - self.initial) / seconds if seconds > 0 else 0.0
+        parts = [f"{_short(self.done)} {self.unit} in {_clock(seconds)}"]
+        if self.total:
+            share = self.done / self.total
+            parts[0] = f"{share:.0%} of {_short(self.total)} {self.unit} in {_clock(seconds)}"
+        parts.append(f"{_short(speed)} {self.unit}/s")
+        if self._figures:
+            parts.append(_listed(self._figures))
+        if self.total and speed > 0 and self.done < self.total:
+            parts.append(f"{_clock((self.total - self.done) / speed)} left")
+        return (f"{self.desc}: " if self.desc else "") + ", ".join(parts)
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _short(number: float) -> str:
+    """Return three digits and a unit: 1.23k, 45.6M."""
+    for unit in ("", "k", "M"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}G"

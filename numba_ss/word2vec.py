@@ -1,0 +1,525 @@
+"""Word2Vec: from a text to word vectors, by sampled softmax."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss._estimator import Estimator
+from numba_ss._word_model import LOSSES, SAMPLERS, WordModel
+from numba_ss._word_training import (
+    RunState,
+    TrainingEvent,
+    TrainingRun,
+    check_callbacks,
+    held_out_stream,
+)
+from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.corpus import Corpus, open_corpus
+from numba_ss.kernels.threads import use_threads
+from numba_ss.progress import Progress
+from numba_ss.sgd import check_threads
+from numba_ss.vector_files import pack_words, unpack_words
+from numba_ss.vectors import WordVectors
+from numba_ss.vocabulary import Vocabulary
+
+log = logging.getLogger("numba_ss")
+
+ARCHITECTURES = ("skipgram", "cbow")
+SCHEDULES = ("linear", "constant")
+_LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.05}
+# Parameters that change how a run is done, but not what it gives.
+_FREE = ("num_threads",)
+# What a fit leaves behind.
+_FITTED = ("vocabulary_", "vectors_", "history_", "_outputs")
+
+
+class Word2Vec(Estimator):
+    r"""Word vectors that tell a word from noise by its neighbours.
+
+    Skip-gram: each word w of the context of a target o, at most b places away with b
+    drawn from 1 .. `window`, gives the loss
+
+    .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
+       \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
+
+    with `num_sampled` noise words N drawn once a window; v are the vectors that are kept.
+    CBOW: the mean of the context takes the place of :math:`v_w`, and each of its m words
+    gets a share 1/m of the gradient.
+
+    Every result is the same, bit for bit, for any number of threads.
+
+    Parameters
+    ----------
+    vector_size : int, default=100
+        Length of a vector.
+    window : int, default=5
+        Words to either side at most.
+    min_count : int, default=5
+        Rarer words are left out: nothing can be learned from them.
+    max_vocabulary : int, optional
+        Keep the most frequent words only.
+    vocabulary : list of str or Vocabulary, optional
+        Exactly these words instead of those that the text has.
+    architecture : {"skipgram", "cbow"}, default="skipgram"
+        Skip-gram gives the better vectors, CBOW costs a third of the time.
+    loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
+        The first is the default: as good as negative sampling at the same cost, and its
+        loss estimates that of the full softmax.
+    num_sampled : int, default=6
+        Noise words a window. More give better vectors, each for a seventh more time.
+    sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
+        Whether noise is drawn by the words' counts, by their rank as TensorFlow's
+        log-uniform sampler does, or evenly.
+    distortion : float, default=0.75
+        Exponent of the noise probabilities, word2vec's.
+    subtract_log_q : bool, optional
+        Whether the log of the expected count is subtracted from each score. By default
+        as `loss` says: not for the first two. Without it, scores are learned relative to
+        the words' frequency, which is what similarity wants.
+    subsample : float, default=1e-4
+        Words of a larger share f of the text stay with probability
+        sqrt(subsample / f) + subsample / f. 0 keeps all.
+    learning_rate : float, optional
+        At the start; by default 0.025 for skip-gram and 0.05 for CBOW.
+    min_learning_rate : float, default=0.0001
+        At the end.
+    schedule : {"linear", "constant"}, default="linear"
+        How the learning rate goes from one to the other; constant for endless streams.
+    epochs : int, default=5
+        Passes over the text.
+    batch_size : int, optional
+        Words whose windows are learned from at the same place before the rows of targets
+        and inputs change. By default up to 4096, less where one word fills a large part
+        of a small vocabulary's text: summed gradients would overshoot.
+    num_threads : int, optional
+        Threads; by default Numba's setting.
+    seed : int, default=1
+        Of initial vectors and of all that is drawn.
+
+    Attributes
+    ----------
+    vectors_ : WordVectors
+        The words and their vectors.
+    vocabulary_ : Vocabulary
+        Words and counts, the most frequent first.
+    history_ : list of dict
+        For each epoch its mean loss, learning rate, words, seconds, words a second, and
+        with a held-out text its full softmax loss.
+
+    See Also
+    --------
+    SampledSoftmax : the same idea as a layer for other people's models
+
+    Notes
+    -----
+    T. Mikolov et al., "Distributed Representations of Words and Phrases and their
+    Compositionality", NIPS 2013. The shared noise of a window: S. Ji et al.,
+    "Parallelizing Word2Vec in Shared and Distributed Memory", arXiv:1604.04661. The
+    gradient of CBOW: O. Irsoy et al., "Corrected CBOW Performs as well as Skip-gram",
+    arXiv:2012.15332. The loss is the mean over all pairs of context and target, as they
+    come in training; of zero vectors it is log(1 + num_sampled).
+
+    Examples
+    --------
+    >>> text = [["king", "rules", "land"], ["queen", "rules", "land"]] * 50
+    >>> model = Word2Vec(8, min_count=1, epochs=3, subsample=0).fit(text, progress=False)
+    >>> model.vectors_["king"].shape, len(model.history_)
+    ((8,), 3)
+    """
+
+    vectors_: WordVectors
+    vocabulary_: Vocabulary
+    history_: list[dict[str, Any]]
+    _outputs: NDArray[np.float32]
+
+    def __init__(
+        self, vector_size: int = 100, *, window: int = 5, min_count: int = 5,
+        max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
+        architecture: str = "skipgram", loss: str = "sampled_softmax", num_sampled: int = 6,
+        sampler: str = "unigram", distortion: float = 0.75, subtract_log_q: bool | None = None,
+        subsample: float = 1e-4, learning_rate: float | None = None,
+        min_learning_rate: float = 1e-4, schedule: str = "linear", epochs: int = 5,
+        batch_size: int | None = None, num_threads: int | None = None, seed: int = 1,
+    ) -> None:
+        self.vector_size = vector_size
+        self.window = window
+        self.min_count = min_count
+        self.max_vocabulary = max_vocabulary
+        self.vocabulary = vocabulary
+        self.architecture = architecture
+        self.loss = loss
+        self.num_sampled = num_sampled
+        self.sampler = sampler
+        self.distortion = distortion
+        self.subtract_log_q = subtract_log_q
+        self.subsample = subsample
+        self.learning_rate = learning_rate
+        self.min_learning_rate = min_learning_rate
+        self.schedule = schedule
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.num_threads = num_threads
+        self.seed = seed
+
+    def fit(
+        self, corpus: Any, *, validation: Any = None, column: str | None = None,
+        callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
+        progress: bool | str = "auto", checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_minutes: float = 10.0, checkpoint_words: int | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Learn vectors for the words of a text.
+
+        Parameters
+        ----------
+        corpus
+            What `open_corpus` takes: files, lists of words, tables, packed ids.
+        validation : optional
+            A held-out text of the same forms; its full softmax loss is taken after each
+            epoch, over the windows of a thousand of its first million words.
+        column : str, optional
+            The column of a table.
+        callbacks : callable or list of callables
+            Each is called with a `TrainingEvent`; what it raises ends the training.
+        progress : {"auto", True, False}
+            Whether a bar is shown; see `Progress`.
+        checkpoint : path, optional
+            A folder for checkpoints; it keeps the last two.
+        checkpoint_minutes, checkpoint_words : float, int
+            How often one is written: after so many minutes or, if given, words learned
+            from, whichever is first; and at the end.
+        resume : bool, default=False
+            Go on from the newest checkpoint of the folder, if it has one, and end with
+            the bits of a run that was not interrupted.
+
+        Returns
+        -------
+        Word2Vec
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            If a parameter or the corpus cannot be used, or the corpus is not the same in
+            every pass; vectors learned before stay.
+        TrainingDivergedError
+            If the loss becomes NaN, infinite or absurd.
+        KeyboardInterrupt
+            After Ctrl-C, when the step is finished and a checkpoint written; `vectors_`
+            is as far as it got.
+        """
+        options = self._checked()
+        session = _Session(
+            self, options, callbacks, progress, checkpoint, checkpoint_minutes, checkpoint_words
+        )
+        with use_threads(options["num_threads"]):
+            opened = self._open(corpus, column)
+            held_out = None if validation is None else _open_validation(validation)
+            found = session.find(resume)
+            if found is None:
+                vocabulary = self._count(opened, options, progress)
+                tables, state = self._first_tables(len(vocabulary), options), RunState()
+            else:
+                vocabulary, tables, state = found
+            session.train(opened, vocabulary, tables, state, held_out, first_epoch=0)
+        return self
+
+    def partial_fit(
+        self, corpus: Any, *, column: str | None = None,
+        callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
+        progress: bool | str = "auto",
+    ) -> Self:
+        """Learn on from a further text; its frequent new words join the vocabulary.
+
+        Counts add up, so ids change: they stay ordered by count. The learning rate goes
+        through its schedule once more.
+
+        Parameters
+        ----------
+        corpus, column, callbacks, progress
+            As in `fit`.
+
+        Returns
+        -------
+        Word2Vec
+            Itself.
+        """
+        if not hasattr(self, "vectors_"):
+            return self.fit(corpus, column=column, callbacks=callbacks, progress=progress)
+        options = self._checked()
+        if options["vector_size"] != self.vectors_.vector_size:
+            _checks.fail("vector_size", f"{self.vectors_.vector_size}, as before", self.vector_size)
+        session = _Session(self, options, callbacks, progress, None, 1.0, None)
+        with use_threads(options["num_threads"]):
+            opened = self._open(corpus, column)
+            words, counts = _counted(opened, progress)
+            new_count = 2**62 if self.vocabulary is not None else options["min_count"]
+            vocabulary, old_ids = self.vocabulary_.merge(words, counts, min_count=new_count)
+            present = np.zeros(len(vocabulary), np.int64)
+            known = [(vocabulary.index.get(word), n) for word, n in zip(words, counts, strict=True)]
+            for position, count in known:
+                if position is not None:
+                    present[position] = count
+            _require_two_words(present, options)
+            inputs, outputs = self._first_tables(len(vocabulary), options)
+            old = old_ids >= 0
+            inputs[old] = self.vectors_.vectors[old_ids[old]]
+            outputs[old] = self._outputs[old_ids[old]]
+            session.train(
+                opened, vocabulary, (inputs, outputs), RunState(history=list(self.history_)), None,
+                first_epoch=len(self.history_), present=present,
+            )
+        return self
+
+    def _open(self, corpus: Any, column: str | None) -> Corpus:
+        return open_corpus(corpus, passes=1 + self.epochs, column=column)
+
+    def _checked(self) -> dict[str, Any]:
+        """Return the parameters, checked and with their defaults."""
+        c = _checks
+        seed = c.integer("seed", self.seed, 0, 2**63 - 1)
+        architecture = c.choice("architecture", self.architecture, ARCHITECTURES)
+        rate = self.learning_rate
+        rate = _LEARNING_RATES[architecture] if rate is None else rate
+        subtract = self.subtract_log_q
+        size = self.batch_size
+        maximum = self.max_vocabulary
+        return {
+            "vector_size": c.integer("vector_size", self.vector_size, 1, 2**20),
+            "window": c.integer("window", self.window, 1, 2**10),
+            "min_count": c.integer("min_count", self.min_count, 0),
+            "max_vocabulary": (
+                None if maximum is None else c.integer("max_vocabulary", maximum, 2)
+            ),
+            "vocabulary": self._describe_vocabulary(),
+            "architecture": architecture,
+            "loss": c.choice("loss", self.loss, LOSSES),
+            "num_sampled": c.integer("num_sampled", self.num_sampled, 1, 2**12),
+            "sampler": c.choice("sampler", self.sampler, SAMPLERS),
+            "distortion": _bounded("distortion", self.distortion, -10, 10),
+            "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),
+            "subsample": c.number("subsample", self.subsample, positive=True),
+            "learning_rate": _bounded("learning_rate", rate, 0, 1e6),
+            "min_learning_rate": c.number(
+                "min_learning_rate", self.min_learning_rate, positive=True
+            ),
+            "schedule": c.choice("schedule", self.schedule, SCHEDULES),
+            "epochs": c.integer("epochs", self.epochs, 1),
+            "batch_size": None if size is None else c.integer("batch_size", size, 16, 2**20),
+            "num_threads": check_threads(self.num_threads),
+            "seed": seed,
+        }
+
+    def _describe_vocabulary(self) -> str | None:
+        """Return what tells the words that were asked for from others; check them."""
+        given = self.vocabulary
+        if given is None:
+            return None
+        listed = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Iterator))
+        if not listed and not isinstance(given, Vocabulary):
+            _checks.fail("vocabulary", "a list of words or a Vocabulary", repr(given)[:60])
+        try:
+            words = (given if isinstance(given, Vocabulary) else Vocabulary.from_words(given)).words
+        except _checks.ArgumentError as error:
+            raise _checks.ArgumentError(f"vocabulary: {error}") from None
+        data = "\n".join(words).encode("utf-8", "surrogatepass")
+        return f"{len(words)} words with checksum {zlib.crc32(data):08x}"
+
+    def _count(self, corpus: Corpus, options: dict[str, Any], progress: bool | str) -> Vocabulary:
+        given = self.vocabulary
+        if given is not None and not isinstance(given, Vocabulary):
+            given = Vocabulary.from_words(given)
+        words, counts = _counted(corpus, progress)
+        if given is None:
+            vocabulary = Vocabulary.from_counts(
+                words, counts, min_count=options["min_count"], max_size=options["max_vocabulary"]
+            )
+        else:
+            seen = dict(zip(words, counts.tolist(), strict=True))
+            vocabulary = Vocabulary.from_words(
+                given.words, np.array([seen.get(word, 0) for word in given.words], np.int64)
+            )
+        log.info(
+            "%s words, %s different; %s in the vocabulary, %s words of the text",
+            f"{counts.sum():,}", f"{len(words):,}", f"{len(vocabulary):,}",
+            f"{vocabulary.counts.sum():,}",
+        )
+        _require_two_words(vocabulary.counts, options)
+        return vocabulary
+
+    def _first_tables(
+        self, num_words: int, options: dict[str, Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return word2vec's start: small random input vectors, output vectors of zeros."""
+        rng = np.random.default_rng([options["seed"], num_words])
+        shape = num_words, options["vector_size"]
+        inputs = rng.random(shape, np.float32)
+        inputs -= np.float32(0.5)
+        inputs /= np.float32(options["vector_size"])
+        return inputs, np.zeros(shape, np.float32)
+
+
+def _bounded(name: str, value: Any, low: float, high: float) -> float:
+    number = _checks.number(name, value)
+    if not low <= number <= high:
+        _checks.fail(name, f"a number in [{low:g}, {high:g}]", number)
+    return number
+
+
+def _require_two_words(counts: NDArray[np.int64], options: dict[str, Any]) -> None:
+    present = np.count_nonzero(counts)
+    if present < 2:
+        got = f"{present}, with min_count={options['min_count']}"
+        _checks.fail("corpus", "two different words of the vocabulary at least", got)
+
+
+def _open_validation(validation: Any) -> Corpus:
+    try:
+        return open_corpus(validation, passes=1)
+    except _checks.ArgumentError as error:
+        raise _checks.ArgumentError(f"validation: {error}") from None
+
+
+def _counted(corpus: Corpus, show: bool | str) -> tuple[list[str], NDArray[np.int64]]:
+    """Count the words of a corpus behind a progress bar."""
+    bars: list[Progress] = []
+
+    def update(done: int, total: int | None) -> None:
+        if not bars:
+            bars.append(Progress(total, "units", "reading", show).__enter__())
+        bars[0].update(done - bars[0].done)
+
+    try:
+        return corpus.count(update)
+    finally:
+        for bar in bars:
+            bar.__exit__(None, None, None)
+
+
+class _Session:
+    """One call of `fit`: the estimator, its checked parameters, and who is told."""
+
+    def __init__(
+        self, estimator: Word2Vec, options: dict[str, Any], callbacks: Any, show: bool | str,
+        checkpoint: Any, minutes: float, words: int | None,
+    ) -> None:
+        self.estimator, self.options, self.show = estimator, options, show
+        if not isinstance(show, bool) and show != "auto":
+            _checks.fail("progress", 'True, False or "auto"', repr(show))
+        self.callbacks = check_callbacks(callbacks)
+        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
+        self.words = None if words is None else _checks.integer("checkpoint_words", words, 1)
+        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
+            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
+        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+
+    def _kept_options(self) -> dict[str, Any]:
+        return {name: v for name, v in self.options.items() if name not in _FREE}
+
+    def find(
+        self, resume: bool
+    ) -> tuple[Vocabulary, tuple[NDArray[Any], NDArray[Any]], RunState] | None:
+        """Return vocabulary, tables and state of the newest checkpoint, if there is one."""
+        resume = _checks.flag("resume", resume)
+        if self.folder is None:
+            if resume:
+                _checks.fail("resume", "a folder as checkpoint=", "none")
+            return None
+        found = self.folder.load()
+        if found is None:
+            return None
+        if not resume:
+            _checks.fail(
+                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
+            )
+        arrays, state, path = found
+        options = state.get("options")
+        if options is None:
+            _checks.fail(str(path), "a checkpoint of Word2Vec", "another one")
+        for name, value in self._kept_options().items():
+            if options.get(name) != value:
+                _checks.fail(name, f"{options.get(name)!r}, as in {path}", repr(value))
+        vocabulary = Vocabulary(
+            unpack_words(path, arrays["words"], arrays["offsets"]), arrays["counts"]
+        )
+        self._sums = arrays["losses"], arrays["pairs"]
+        log.info("resuming from %s", path)
+        return vocabulary, (arrays["inputs"], arrays["outputs"]), RunState(**state["run"])
+
+    def train(
+        self, corpus: Corpus, vocabulary: Vocabulary, tables: tuple[NDArray[Any], NDArray[Any]],
+        state: RunState, validation: Corpus | None, *, first_epoch: int,
+        present: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Train and hand the result to the estimator, also if it is interrupted."""
+        o = self.options
+        model = WordModel(
+            *tables, vocabulary.counts, present=present, window=o["window"],
+            architecture=o["architecture"], loss=o["loss"], num_sampled=o["num_sampled"],
+            sampler=o["sampler"], distortion=o["distortion"], subtract_log_q=o["subtract_log_q"],
+            subsample=o["subsample"], batch_size=o["batch_size"], seed=o["seed"],
+        )
+        if hasattr(self, "_sums"):
+            model.losses[:], model.pairs[:] = self._sums
+        packed = pack_words(vocabulary.words)
+
+        def header() -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+            arrays: dict[str, NDArray[Any]] = {
+                "inputs": model.inputs, "outputs": model.outputs, "losses": model.losses,
+                "pairs": model.pairs, "counts": vocabulary.counts, **packed,
+            }
+            return arrays, {"options": self._kept_options()}
+
+        if self.folder is not None:
+            size = sum(array.nbytes for array in header()[0].values())
+            self.folder.require((self.folder.keep + 1) * (size + 2**16))
+        held_out = None
+        if validation is not None:
+            held_out = held_out_stream(validation, vocabulary, model)
+
+        def tell(kind: str, epoch: int, words: int, loss: float, rate: float) -> None:
+            if self.callbacks:
+                if kind in ("epoch", "end"):
+                    self._hand_over(vocabulary, model, state)
+                event = TrainingEvent(kind, epoch, words, loss, rate, self.estimator)
+                for callback in self.callbacks:
+                    callback(event)
+
+        top, low = o["learning_rate"], min(o["learning_rate"], o["min_learning_rate"])
+        falls = o["schedule"] == "linear"
+        run = TrainingRun(
+            model, corpus, vocabulary, epochs=o["epochs"], first_epoch=first_epoch,
+            rate=lambda share: top + (low - top) * share if falls else top, state=state,
+            show=self.show, tell=tell, folder=self.folder, header=header, minutes=self.minutes,
+            words=self.words, held_out=held_out,
+        )
+        fitted = vars(self.estimator)
+        before = {name: fitted[name] for name in _FITTED if name in fitted}
+        try:
+            run.run()
+        except KeyboardInterrupt:
+            self._hand_over(vocabulary, model, state)
+            raise
+        except BaseException:  # callbacks may have seen vectors that were on their way
+            for name in _FITTED:
+                fitted.pop(name, None)
+            fitted.update(before)
+            raise
+        self._hand_over(vocabulary, model, state)
+
+    def _hand_over(self, vocabulary: Vocabulary, model: WordModel, state: RunState) -> None:
+        vectors = WordVectors(vocabulary.words, model.inputs.copy(), vocabulary.counts)
+        history = [dict(entry) for entry in state.history]
+        # All at once: an interrupt must not leave words of one run and vectors of another.
+        vars(self.estimator).update(
+            vocabulary_=vocabulary, vectors_=vectors, history_=history,
+            _outputs=model.outputs.copy(),
+        )

@@ -1,0 +1,247 @@
+"""_text_files.py: which files, their bytes as one stream, and blocks of it."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numba_ss import ArgumentError, _text_files
+from numba_ss._text_files import (
+    BlockReader,
+    TextFiles,
+    UnchangedFile,
+    extra,
+    find_files,
+    read_ahead,
+    spool_input,
+)
+
+TEXT = "any text, über 中\n".encode() * 5000
+
+
+def zstd(data):
+    return pytest.importorskip("zstandard").ZstdCompressor().compress(data)
+
+
+COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstd}
+
+
+def write(folder, name, data=b"x"):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def read(*paths):
+    return b"".join(piece for piece, _ in TextFiles(paths).pieces())
+
+
+def test_find_files(tmp_path):
+    names = ["b.txt", "a.txt", "B.txt", ".hidden", "inside/c.txt", "[x].txt"]
+    paths = {name: write(tmp_path, name) for name in names}
+    ordered = [paths[name] for name in ("B.txt", "[x].txt", "a.txt", "b.txt")]
+    assert find_files("corpus", tmp_path) == ordered
+    assert find_files("corpus", str(tmp_path) + os.sep) == ordered
+    assert find_files("corpus", str(tmp_path / "*.txt")) == ordered
+    assert find_files("corpus", str(tmp_path / "**" / "c*")) == [paths["inside/c.txt"]]
+    assert find_files("corpus", paths["[x].txt"]) == [paths["[x].txt"]]
+    assert find_files("corpus", paths[".hidden"]) == [paths[".hidden"]]
+
+
+def test_a_parquet_folder_has_other_files_too(tmp_path):
+    folder = tmp_path / "table.parquet"
+    part = write(folder, "part-0.parquet")
+    write(folder, "_SUCCESS")
+    assert find_files("corpus", folder) == [part]
+
+
+@pytest.mark.parametrize(
+    "value", ["the cat sat on the mat", "word " * 10_000, "nul\0", "*.nothing", "", "[", "a/**/b"]
+)
+def test_what_is_no_file(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=r"corpus: expected a file.*sentences are lists") as error:
+        find_files("corpus", value)
+    assert len(str(error.value)) < 300
+
+
+def test_folders_without_files_and_other_things(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArgumentError, match="a folder with files"):
+        find_files("corpus", tmp_path / "empty")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ArgumentError, match='"-" for standard input'):
+            find_files("corpus", tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_compressed_files(suffix, tmp_path):
+    compress = COMPRESS[suffix]
+    path = write(tmp_path, "text" + suffix, compress(TEXT) + compress(b"") + compress(b"more"))
+    assert read(path) == TEXT + b"more\n"
+    assert read(write(tmp_path, "UPPER" + suffix.upper(), compress(b"a"))) == b"a\n"
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("damage", ["cut", "halved", "changed", "text"])
+def test_damaged_files_are_named(suffix, damage, tmp_path):
+    data = COMPRESS[suffix](TEXT)
+    middle = len(data) // 2
+    data = {
+        "cut": data[:-1],
+        "halved": data[:middle],
+        "changed": data[:middle] + bytes(255 - byte for byte in data[middle:]),
+        "text": TEXT,
+    }[damage]
+    path = write(tmp_path, "text" + suffix, data)
+    with pytest.raises(ArgumentError, match=rf"text\{suffix}: expected a sound \{suffix} file"):
+        read(path)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    with pytest.raises(ImportError, match=r'x needs no_such: pip install "numba-ss\[all\]"'):
+        extra("no_such.part", "x")
+    path = write(tmp_path, "text.zst")
+
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(_text_files, "import_module", missing)
+    with pytest.raises(ImportError, match=r"zst.* needs zstandard"):
+        read(path)
+
+
+def test_errors_of_plain_files_are_their_own(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone"):
+        read(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 4, 2**20])
+def test_each_file_ends_with_a_newline_and_loses_its_bom(piece, tmp_path, monkeypatch):
+    monkeypatch.setattr(_text_files, "PIECE", piece)
+    bom = b"\xef\xbb\xbf"
+    files = [bom + b"a b", b"", bom, bom + bom + b"c", b"\xef\xbb", b"d\n"]
+    paths = [write(tmp_path, str(i), data) for i, data in enumerate(files)]
+    files_ = TextFiles(paths)
+    assert files_.total() == sum(map(len, files))
+    pieces = list(files_.pieces())
+    assert b"".join(data for data, _ in pieces) == b"a b\n\n\n" + bom + b"c\n\xef\xbb\nd\n\n"
+    positions = [position for _, position in pieces]
+    assert positions == sorted(positions)
+    assert positions[-1] == sum(map(len, files))
+
+
+def test_a_file_that_changes_is_refused(tmp_path):
+    path = write(tmp_path, "text")
+    file = UnchangedFile(path)
+    assert file.check() == file.check() == 1
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ArgumentError, match=r"text: expected the file that the first pass read"):
+        file.check()
+    file, _ = UnchangedFile(path), path.write_bytes(b"longer")
+    assert file.check() == 6
+    path.write_bytes(b"short")
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ArgumentError, match="text: expected the file that the first pass read"):
+        file.check()
+
+
+class Broken(io.RawIOBase):
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        raise KeyboardInterrupt
+
+
+def test_standard_input_is_spooled(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT)))
+    path = spool_input()
+    assert path.read_bytes() == TEXT
+    path.unlink()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Broken()))
+    with pytest.raises(KeyboardInterrupt):
+        spool_input()
+    assert not list(tmp_path.iterdir())
+
+
+def numbered(count, log):
+    try:
+        for i in range(count):
+            log.append((i, threading.current_thread().name))
+            yield b"%d" % i, i
+    finally:
+        log.append("closed")
+
+
+def test_read_ahead_is_the_same_but_on_another_thread():
+    log = []
+    assert list(read_ahead(numbered(5, log))) == list(numbered(5, []))
+    assert {name.startswith("numba_ss-reader") for _, name in log[:-1]} == {True}
+    assert log[-1] == "closed"
+    log.clear()
+    ahead = read_ahead(numbered(5, log))
+    next(ahead)
+    ahead.close()
+    assert log[-1] == "closed"
+    assert [entry[0] for entry in log[:-1]] == [0, 1]
+
+
+def test_read_ahead_passes_errors_on():
+    def failing():
+        yield b"a", 1
+        raise ArgumentError("here")
+
+    ahead = read_ahead(failing())
+    assert next(ahead) == (b"a", 1)
+    with pytest.raises(ArgumentError, match="here"):
+        next(ahead)
+
+
+@given(st.lists(st.binary(max_size=9), max_size=20), st.integers(1, 12), st.data())
+def test_blocks_are_the_stream(pieces, size, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_text_files, "BLOCK", size)
+        patch.setattr(_text_files, "PIECE", 1)
+        reader = BlockReader(((piece, i) for i, piece in enumerate(pieces)))
+        seen, done = b"", 0
+        while reader.fill(done):
+            assert reader.stop <= len(reader.block) - _text_files.PADDING
+            done = data.draw(st.integers(0, reader.stop))
+            seen += reader.block[:done].tobytes()
+        assert seen + reader.block[: reader.stop].tobytes() == b"".join(pieces)
+        assert reader.position == max(len(pieces) - 1, 0)
+
+
+def test_a_word_too_long_is_refused(monkeypatch):
+    monkeypatch.setattr(_text_files, "BLOCK", 8)
+    monkeypatch.setattr(_text_files, "PIECE", 8)
+    monkeypatch.setattr(_text_files, "_LARGEST_BLOCK", 64)
+    reader = BlockReader((b"x" * 8, i) for i in range(100))
+    with pytest.raises(ArgumentError, match="words of less than 32 bytes"):  # noqa: PT012
+        while True:
+            reader.fill(0)
+
+
+@given(st.binary(max_size=30), st.binary(max_size=9))
+def test_repair(data, more):
+    """What follows may complete the last character, and no other."""
+    reader = BlockReader(iter([(data, 1), (more, 2)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_text_files, "BLOCK", 1)
+        reader.fill(0)
+        reader.repair()
+        reader.fill(0)
+    reader.repair()
+    reader.fill(0)
+    got = reader.block[: reader.stop].tobytes()
+    assert got.decode("utf-8", "replace") == (data + more).decode("utf-8", "replace")

@@ -1,0 +1,499 @@
+"""word2vec.py: planted structure found again, the same bits from every side, bad input refused."""
+
+import bz2
+import gzip
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from conftest import JIT, needs_jit
+
+from numba_ss import ArgumentError, PackedCorpus, Vocabulary, Word2Vec, corpus
+from numba_ss.kernels.threads import max_num_threads
+
+ARCHITECTURES = ("skipgram", "cbow")
+LOSSES = ("sampled_softmax", "negative_sampling", "sampled_logistic", "nce")
+SAMPLERS = ("unigram", "log_uniform", "uniform")
+
+
+def topic_text(num_topics, words_each, num_sentences, length, seed=0):
+    """Return sentences, each of words of one topic alone; word "3_7" is the 7th of topic 3."""
+    rng = np.random.default_rng(seed)
+    return [
+        [f"{i % num_topics}_{word}" for word in rng.integers(words_each, size=length)]
+        for i in range(num_sentences)
+    ]
+
+
+TEXT = topic_text(2, 4, 60 if JIT else 8, 10)
+
+
+def trained(text=TEXT, *, fit=None, **options):
+    """Fit on one thread, for on a small text others cost time."""
+    defaults = {
+        "vector_size": 8, "min_count": 1, "subsample": 0, "epochs": 2, "batch_size": 16,
+        "num_threads": 1,
+    }
+    return Word2Vec(**defaults | options).fit(text, progress=False, **(fit or {}))
+
+
+def bits(model):
+    """Return all that was learned."""
+    return (
+        model.vectors_.index_to_key, model.vectors_.vectors.tobytes(), model._outputs.tobytes(),
+        model.vocabulary_.counts.tolist(), [entry["loss"] for entry in model.history_],
+    )
+
+
+def share_of_own_topic(vectors):
+    """Return how many of the nearest words are of the word's own topic: 1 at best."""
+    topics = [word.split("_")[0] for word in vectors.index_to_key]
+    own = [
+        near.split("_")[0] == topic
+        for word, topic in zip(vectors.index_to_key, topics, strict=True)
+        for near, _ in vectors.most_similar(word, topn=topics.count(topic) - 1)
+    ]
+    return np.mean(own)
+
+
+OPTIONS = list(product(ARCHITECTURES, LOSSES, SAMPLERS, (True, False)))
+
+
+# Uninterpreted, every architecture and loss once, with another sampler each time.
+@pytest.mark.parametrize(
+    ("architecture", "loss", "sampler", "subtract_log_q"), OPTIONS if JIT else OPTIONS[::5]
+)
+def test_words_of_a_topic_become_neighbours(architecture, loss, sampler, subtract_log_q):
+    """By chance 23 in 100 would be of the word's own topic, or 43 of two topics."""
+    text = topic_text(4, 8, 400, 10) if JIT else topic_text(2, 4, 20, 10)
+    model = trained(
+        text, vector_size=16, window=3, learning_rate=0.1, epochs=4, architecture=architecture,
+        loss=loss, sampler=sampler, subtract_log_q=subtract_log_q,
+    )
+    assert share_of_own_topic(model.vectors_) > 0.9
+    losses = [entry["loss"] for entry in model.history_]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@needs_jit
+@pytest.mark.parametrize("window", [1, 2])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_window_reaches_so_far(architecture, window, rng):
+    """Four classes of words take turns: those two places apart meet if the window is 2."""
+    text = [[f"{i % 4}_{rng.integers(3)}" for i in range(40)] for _ in range(50)]
+    model = trained(
+        text, vector_size=16, window=window, learning_rate=0.1, architecture=architecture, epochs=4
+    )
+    scores = model.vectors_.vectors @ model._outputs.T
+    place = np.array([int(word[0]) for word in model.vectors_.index_to_key])
+    apart = (place - place[:, None]) % 4
+    likely = [scores[apart == distance].mean() > 0 for distance in range(4)]
+    assert likely == [False, True, window == 2, True]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sentences_end_contexts(architecture):
+    """A word that always stands alone is in no context: its vector stays as it was."""
+    text = [sentence for pair in TEXT[:12] for sentence in (pair, ["alone"])]
+    before = trained(text, architecture=architecture, learning_rate=0, window=5)
+    after = trained(text, architecture=architecture, window=5)
+    changed = {
+        word for word in after.vectors_.index_to_key
+        if not np.array_equal(before.vectors_[word], after.vectors_[word])
+    }
+    assert changed == {word for sentence in TEXT[:12] for word in sentence}
+
+
+MANY = topic_text(4, 80, 300 if JIT else 10, 10, seed=5)
+
+
+@needs_jit
+@pytest.mark.skipif(max_num_threads() < 2, reason="needs two threads")
+@pytest.mark.parametrize(("architecture", "loss"), [("skipgram", "nce"), ("cbow", "sampled_softmax")])
+def test_any_number_of_threads_gives_the_same_bits(architecture, loss):
+    """With several strata of noise, and vectors whose columns are divided."""
+    options = {"vector_size": 40, "architecture": architecture, "loss": loss, "subsample": 1e-2}
+    one, *others = (
+        bits(trained(MANY, num_threads=n, batch_size=size, **options))
+        for size in (128, None) for n in (1, 2)
+    )
+    assert one == others[0]
+    assert others[1] == others[2]
+
+
+def test_the_seed_decides():
+    assert bits(trained(seed=3)) == bits(trained(seed=3))
+    three, four = trained(seed=3), trained(seed=2**63 - 1)
+    assert bits(three)[0] == bits(four)[0]
+    assert not np.isclose(three.vectors_.vectors, four.vectors_.vectors).all()
+
+
+@pytest.mark.parametrize("subsample", [0, 0.02])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_seams_between_blocks_do_not_show(monkeypatch, architecture, subsample):
+    options = {"window": 4, "architecture": architecture, "subsample": subsample}
+    whole = bits(trained(MANY, **options))
+    for size in (64, 257):
+        monkeypatch.setattr(corpus, "STREAM_SIZE", size)
+        assert bits(trained(MANY, **options)) == whole
+
+
+def packed(text):
+    words = sorted({word for sentence in text for word in sentence}, reverse=True)
+    ids = np.array([words.index(word) for sentence in text for word in sentence], np.uint16)
+    return PackedCorpus(ids, np.cumsum([0, *map(len, text)]), words)
+
+
+def write_parquet(path, column):
+    arrow = pytest.importorskip("pyarrow")
+    arrow.parquet = pytest.importorskip("pyarrow.parquet")
+    arrow.parquet.write_table(arrow.table({"number": [0] * len(column), "text": column}), path)
+    return path
+
+
+class Sentences:
+    """Start anew each time."""
+
+    def __iter__(self):
+        return (tuple(sentence) for sentence in TEXT)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["file", "crlf", "gz", "bz2", "files", "folder", "iterable", "packed", "table", "lists", "lines"],
+)
+def test_every_form_of_a_text_gives_the_same_bits(form, tmp_path):
+    lines = [" ".join(sentence) for sentence in TEXT]
+    data = "\n".join(lines).encode()
+    path = tmp_path / "text"
+    if form in ("file", "crlf"):
+        path.write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n") if form == "crlf" else data)
+    elif form in ("gz", "bz2"):
+        path = path.with_suffix(f".{form}")
+        path.write_bytes({"gz": gzip, "bz2": bz2}[form].compress(data))
+    elif form in ("files", "folder"):
+        path.mkdir()
+        for i in (0, 1):
+            (path / f"{i}.txt").write_text("\n".join(lines[i * 5 : 5 if i == 0 else None]))
+        path = path if form == "folder" else sorted(path.iterdir())
+    elif form == "table":
+        path = pytest.importorskip("pyarrow").table({"text": TEXT})
+    elif form in ("lists", "lines"):
+        path = write_parquet(tmp_path / "t.parquet", TEXT if form == "lists" else lines)
+    else:
+        path = {"iterable": Sentences, "packed": lambda: packed(TEXT)}[form]()
+    fit = {"column": "text"} if form in ("table", "lists", "lines") else None
+    assert bits(trained(path, fit=fit)) == bits(trained())
+
+
+@pytest.mark.parametrize("num_sampled", [1, 6])
+@pytest.mark.parametrize("loss", ["sampled_softmax", "negative_sampling"])
+def test_the_first_loss_is_that_of_zero_vectors(loss, num_sampled, rng):
+    """A few noise words less count: repetitions, and the target itself."""
+    text = [[str(word) for word in rng.permutation(400)] for _ in range(10 if JIT else 1)]
+    options = {"loss": loss, "num_sampled": num_sampled, "sampler": "uniform", "learning_rate": 0}
+    one, three = trained(text, epochs=1, **options), trained(text, epochs=3, **options)
+    zero = np.log(1 + num_sampled) if loss == "sampled_softmax" else (1 + num_sampled) * np.log(2)
+    losses = [entry["loss"] for entry in three.history_]
+    np.testing.assert_allclose(losses, zero, rtol=0.05)
+    assert max(losses) < zero
+    # A rate of 0 leaves the start as it is: small numbers around 0, all different.
+    start = one.vectors_.vectors
+    np.testing.assert_array_equal(start, three.vectors_.vectors)
+    assert len(np.unique(start)) > 0.9 * start.size
+    np.testing.assert_allclose([start.min(), start.mean(), start.max()], [-1 / 16, 0, 1 / 16], atol=0.01)
+
+
+HELD_OUT = [*topic_text(2, 4, 6, 9, seed=8), ["unknown", "0_1", "unknown", "0_2"], ["1_1"]]
+
+
+def full_loss(model, log_q):
+    """Return the loss over all words, of all windows of HELD_OUT, in float64."""
+    index = {word: i for i, word in enumerate(model.vectors_.index_to_key)}
+    inputs, outputs = model.vectors_.vectors.astype(float), model._outputs.astype(float)
+    losses = []
+    for sentence in HELD_OUT:
+        ids = [index[word] for word in sentence if word in index]
+        for p, target in enumerate(ids):
+            context = ids[max(p - model.window, 0) : p] + ids[p + 1 : p + 1 + model.window]
+            rows = inputs[context]
+            if context and model.architecture == "cbow":
+                rows = rows.mean(axis=0, keepdims=True)
+            scores = rows @ outputs.T + log_q
+            losses += list(np.log(np.exp(scores).sum(axis=1)) - scores[:, target])
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("subtract_log_q", "sampler", "num_sampled"),
+    [(True, "unigram", 6), (False, "uniform", 6), (False, "unigram", 1)],
+)
+def test_validation_loss(architecture, subtract_log_q, sampler, num_sampled):
+    """Log Q, where scores are learned relative to it: all the same, or of a single draw."""
+    model = trained(
+        architecture=architecture, subtract_log_q=subtract_log_q, sampler=sampler,
+        num_sampled=num_sampled, window=3, learning_rate=0.1,
+        fit={"validation": (sentence for sentence in HELD_OUT)},
+    )
+    counts = model.vocabulary_.counts
+    log_q = 0.75 * np.log(counts) if (sampler, subtract_log_q) == ("unigram", False) else 0 * counts
+    losses = [entry["validation_loss"] for entry in model.history_]
+    assert losses[-1] == pytest.approx(full_loss(model, log_q), rel=1e-5)
+    plain = trained(
+        architecture=architecture, subtract_log_q=subtract_log_q, sampler=sampler,
+        num_sampled=num_sampled, window=3, learning_rate=0.1,
+    )
+    assert bits(plain) == bits(model)
+    assert "validation_loss" not in plain.history_[0]
+
+
+def test_validation_loss_falls():
+    """From a choice of eight words towards one of four, for who knows the topic and no more."""
+    model = trained(
+        topic_text(2, 4, 20, 10), fit={"validation": HELD_OUT}, learning_rate=0.02,
+        subtract_log_q=True, epochs=4, window=3,
+    )
+    losses = [entry["validation_loss"] for entry in model.history_]
+    assert losses == sorted(losses, reverse=True)
+    assert np.log(4) < losses[-1] < 0.98 * np.log(8)
+
+
+def test_history():
+    history = trained(epochs=3, learning_rate=0.5e-1, min_learning_rate=0.5e-2).history_
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert {entry["words"] for entry in history} == {sum(map(len, TEXT))}
+    np.testing.assert_allclose([e["learning_rate"] for e in history], [0.035, 0.02, 0.005])
+    assert all(entry["seconds"] >= 0 and entry["words_per_second"] > 0 for entry in history)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_schedule(schedule):
+    seen = []
+    trained(
+        schedule=schedule, learning_rate=0.04, min_learning_rate=0.01, epochs=2,
+        fit={"callbacks": lambda event: seen.append((event.kind, event.words, event.learning_rate))},
+    )
+    total = 2 * sum(map(len, TEXT))
+    for kind, words, rate in seen:
+        # A step tells the rate it took, that of the words before it: up to 16 fewer.
+        lag = 16 if kind in ("step", "checkpoint") else 0
+        want = [0.04 - 0.03 * max(words - back, 0) / total for back in (0, lag)]
+        assert rate == 0.04 if schedule == "constant" else want[0] <= rate + 1e-12
+        assert schedule == "constant" or rate <= want[1] + 1e-12
+
+
+def test_vocabulary_options():
+    counts = Counter(word for sentence in TEXT for word in sentence)
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    least = counts[ordered[4]]
+    for options, words in (
+        ({}, ordered),
+        ({"min_count": least}, [word for word in ordered if counts[word] >= least]),
+        ({"max_vocabulary": 3}, ordered[:3]),
+        ({"vocabulary": [ordered[6], "absent", ordered[2]]}, [ordered[2], ordered[6], "absent"]),
+        ({"vocabulary": Vocabulary(ordered[1::-1], [7, 7])}, ordered[:2]),
+        ({"vocabulary": np.array(ordered[:2])}, ordered[:2]),
+    ):
+        model = trained(epochs=1, **options)
+        assert model.vectors_.index_to_key == model.vocabulary_.words == words
+        want = [counts[word] for word in words]
+        assert model.vectors_.counts.tolist() == model.vocabulary_.counts.tolist() == want
+        assert model.history_[0]["words"] == sum(want)
+
+
+@pytest.mark.parametrize("subsample", [0, 0.001, 0.05])
+def test_subsample_leaves_out_frequent_words(subsample, rng):
+    sizes = [1500, 400, 100] if JIT else [150, 80, 20]
+    words = rng.permutation(np.repeat(["often", "some", "rare"], sizes)).tolist()
+    seen = []
+    trained([words], epochs=4 if JIT else 2, subsample=subsample, fit={"callbacks": seen.append})
+    f = np.array(sizes) / sum(sizes)
+    keep = np.minimum(1, np.sqrt(subsample / f) + subsample / f) if subsample else np.ones(3)
+    end = seen[-1]
+    mean = end.epoch * np.sum(sizes * keep)
+    deviation = np.sqrt(end.epoch * np.sum(sizes * keep * (1 - keep)))
+    assert abs(end.words - mean) <= 4 * deviation
+    per_epoch = np.diff([0, *[event.words for event in seen if event.kind == "epoch"]])
+    assert (len(set(per_epoch)) > 1) == (subsample > 0)
+
+
+def test_partial_fit_first_is_fit():
+    model = Word2Vec(8, min_count=1, subsample=0, epochs=2, batch_size=16)
+    assert bits(model.partial_fit(TEXT, progress=False)) == bits(trained())
+
+
+def test_partial_fit_grows_the_tables():
+    model = trained(window=3)
+    before, outputs, history = model.vectors_, model._outputs, model.history_
+    frequent = before.index_to_key[-1]
+    more = [["new", frequent, "newer", frequent, "rare"][: 5 if i == 0 else 4] for i in range(99 if JIT else 40)]
+    seen = []
+    model.set_params(learning_rate=0, min_count=2)
+    assert model.partial_fit(more, progress=False, callbacks=seen.append) is model
+    # At a rate of 0 all is as it was before, at the places of the new order.
+    counts = Counter(word for sentence in [*TEXT, *more] for word in sentence if word != "rare")
+    words = model.vectors_.index_to_key
+    assert words == sorted(counts, key=lambda word: (-counts[word], word))
+    assert words[0] == frequent
+    assert model.vocabulary_.counts.tolist() == [counts[word] for word in words]
+    np.testing.assert_array_equal(model.vectors_[before.index_to_key], before.vectors)
+    rows = [model.vocabulary_.index[word] for word in before.index_to_key]
+    np.testing.assert_array_equal(model._outputs[rows], outputs)
+    assert not model._outputs[[model.vocabulary_.index["new"], model.vocabulary_.index["newer"]]].any()
+    assert 0 < np.abs(model.vectors_["new"]).max() <= 1 / 16
+    assert model.history_[:2] == history
+    assert [(e["epoch"], e["words"]) for e in model.history_[2:]] == [(3, 4 * len(more)), (4, 4 * len(more))]
+    assert seen[0].model is model
+    # Then it learns, and a fit after it begins from nothing.
+    model.set_params(learning_rate=0.1, min_count=1).partial_fit(more, progress=False)
+    assert np.abs(model.vectors_["new"] - before[frequent]).max() > 0.01
+    assert model.vectors_.counts[0] == 2 * 2 * len(more) + before.counts[-1]
+    model.set_params(learning_rate=None).fit(TEXT, progress=False)
+    assert bits(model) == bits(trained(window=3))
+
+
+def test_partial_fit_learns_from_other_noise_each_time():
+    """The draws go on: a second pass over the same text is not the first one again."""
+    model = trained(subsample=0.05, epochs=1)
+    events = [[], []]
+    for seen in events:
+        model.partial_fit(TEXT, progress=False, callbacks=seen.append)
+    assert events[0][-1].words != events[1][-1].words
+
+
+def test_partial_fit_of_a_given_vocabulary():
+    words = sorted({word for sentence in TEXT for word in sentence})
+    model = trained(vocabulary=words)
+    model.partial_fit([[*words, "new"]] * 9, progress=False)
+    assert sorted(model.vectors_.index_to_key) == words
+
+
+@pytest.mark.parametrize(
+    ("message", "options", "text"),
+    [
+        ("vector_size: expected 8, as before, got 9", {"vector_size": 9}, TEXT),
+        ("corpus: expected two different words of the vocabulary at least, got 0", {}, [["?"]]),
+        ("corpus: .*generator", {}, (sentence for sentence in TEXT)),
+        ("epochs: expected at least 1, got 0", {"epochs": 0}, TEXT),
+    ],
+)
+def test_bad_partial_fit_changes_nothing(message, options, text):
+    model = trained()
+    before = bits(model)
+    with pytest.raises(ArgumentError, match=message):
+        model.set_params(**{"min_count": 2, **options}).partial_fit(text, progress=False)
+    assert bits(model) == before
+
+
+class Turns:
+    """Another text at each pass; the last one again and again."""
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+
+    def __iter__(self):
+        return iter(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0])
+
+
+class Spent:
+    """An iterable that hides an iterator."""
+
+    def __init__(self):
+        self.iterator = iter(TEXT)
+
+    def __iter__(self):
+        return self.iterator
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "epochs"),
+    [
+        ("corpus: .*got generator, which can be read once only", lambda: (s for s in TEXT), 1),
+        ("corpus: .*got list_iterator, which can be read once", lambda: iter(TEXT), 1),
+        ("same text in every pass", Spent, 1),
+        ("same text in every pass", lambda: Turns(TEXT, []), 1),
+        ("same text in every pass", lambda: Turns(TEXT, TEXT[1:]), 1),
+        ("same text in every pass", lambda: Turns(TEXT, TEXT, TEXT[::-1]), 2),
+        ("same text in every pass", lambda: Turns(TEXT, TEXT, TEXT, TEXT + TEXT), 3),
+        (r"corpus\[0\]: .*lists of words, not strings", lambda: ["a text", "of strings"], 1),
+        (r"corpus\[1\]: .*got the string 'letters'", lambda: [["a", "b"], "letters"], 1),
+        (r"corpus\[1\]\[0\]: expected a string, got 1", lambda: [["a", "b"], [1]], 1),
+        ("corpus: .*got NoneType", lambda: None, 1),
+        ("corpus: .*got 'absent.txt', which does not exist", lambda: "absent.txt", 1),
+        ("corpus: expected at least one word, got none", lambda: [[], []], 1),
+        ("corpus: expected two different words .* got 1", lambda: [["a"] * 9], 1),
+        ("corpus: expected a sentence with two words .* got none", lambda: [["a"], ["b"]] * 9, 1),
+    ],
+)
+def test_bad_text(message, text, epochs):
+    model = Word2Vec(8, min_count=1, subsample=0, epochs=epochs)
+    with pytest.raises(ArgumentError, match=message):
+        model.fit(text(), progress=False)
+    assert not hasattr(model, "vectors_")
+
+
+def test_a_text_that_is_left_out_altogether():
+    with pytest.raises(ArgumentError, match="that subsample does not leave out, got none"):
+        trained([["a", "b"]] * 3, subsample=1e-12)
+
+
+def test_rare_words():
+    with pytest.raises(ArgumentError, match=r"min_count: expected at most \d+, .* got 1000"):
+        trained(min_count=1000)
+
+
+NUMBERS = [
+    ("vector_size", (0, 1.5, "8", True)), ("window", (0, 2.0, None)), ("min_count", (-1, 1.5)),
+    ("max_vocabulary", (0, 1, False, "")), ("num_sampled", (0, 2**13, 1.5)),
+    ("distortion", ("x", np.nan, 1e4)), ("subsample", (-1e-4, np.nan, None)),
+    ("learning_rate", (-0.1, np.nan, 1e30)), ("min_learning_rate", (-0.1, None)),
+    ("epochs", (0, 1.5)), ("batch_size", (0, 15, 1.5)), ("num_threads", (0, 1.5, 10**6)),
+    ("seed", (-1, 2**63, None)), ("subtract_log_q", (1, "yes")),
+    ("architecture", ("glove", None)), ("loss", ("mse", 1)), ("sampler", ("all", None)),
+    ("schedule", ("cosine",)),
+    ("vocabulary", ("abc", 5, [], [1, 2], ["a", "a"], (w for w in "abc"))),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in NUMBERS for value in values])
+def test_bad_parameter(name, value):
+    """The text would fail as well, but is not looked at."""
+    model = Word2Vec().set_params(**{name: value})
+    with pytest.raises(ArgumentError, match=rf"^{name}\b"):
+        model.fit(iter([]), progress=False)
+    with pytest.raises(ArgumentError, match=rf"^{name}\b"):
+        model.partial_fit(iter([]), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("progress: expected True, False or \"auto\", got 'yes'", {"progress": "yes"}),
+        ("callbacks: .*got None", {"callbacks": None}),
+        (r"callbacks\[1\]: .*got 5", {"callbacks": [print, 5]}),
+        ("checkpoint_minutes: ", {"checkpoint_minutes": -1}),
+        ("checkpoint_words: ", {"checkpoint_words": 0}),
+        ("checkpoint: .*got 5", {"checkpoint": 5}),
+        ("resume: expected a folder as checkpoint=, got none", {"resume": True}),
+        ("resume: expected True or False, got 1", {"resume": 1}),
+        ("column: .*got 'text'", {"column": "text"}),
+        ("validation: .*got 'absent.txt', which", {"validation": "absent.txt"}),
+        ("validation: .*got int", {"validation": 5}),
+        ("validation: .*got none", {"validation": [["?", "!"]]}),
+        ("validation: .*got none", {"validation": [["0_1"], ["0_2"]]}),
+    ],
+)
+def test_bad_arguments_of_fit(message, arguments):
+    model = Word2Vec(8, min_count=1, subsample=0)
+    with pytest.raises(ArgumentError, match=message):
+        model.fit(TEXT, **{"progress": False, **arguments})
+    assert not hasattr(model, "vectors_")
+
+
+def test_unicode(tmp_path):
+    sentence = ["Ähre", "日本", "🌍", "e\u0301", "نص"]
+    path = tmp_path / "text.txt"
+    path.write_text(f"{' '.join(sentence)}\r\n" * 5, encoding="utf-8", newline="")
+    assert sorted(trained(path).vectors_.index_to_key) == sorted(sentence)
