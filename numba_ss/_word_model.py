@@ -172,8 +172,7 @@ class WordModel:
 
     def copy_targets(self, stream: NDArray[np.int64], first: int) -> None:
         """Prepare the batch that starts at stream[first]."""
-        following = min(first + self.batch_size, len(stream))
-        skipgram.apply_windows(1, self._model, self._work, stream, first, first, following)
+        self._apply(stream, first, first)
 
     def learn(
         self, stream: NDArray[np.int64], first: int, last: int, position: int, rate: float
@@ -182,17 +181,19 @@ class WordModel:
 
         `position` is that of stream[0] in its epoch.
         """
-        threads = get_num_threads()
-        strata = len(self._work.losses)
-        following = min(last + self.batch_size, len(stream))
         skipgram.learn_windows(
-            min(threads, strata), self._model, self._work, stream, first, last, position,
-            np.float32(rate),
+            min(get_num_threads(), len(self._work.losses)), self._model, self._work, stream, first,
+            last, position, np.float32(rate),
         )
-        # A cache line is two vectors at most: fewer columns a thread would share lines.
+        self._apply(stream, first, last)
+
+    def _apply(self, stream: NDArray[np.int64], first: int, last: int) -> None:
+        """Change the rows of the batch stream[first:last], and prepare the next one."""
+        # With fewer columns a thread, threads would share cache lines.
         most = max(1, self._model.inputs.shape[1] // 16)
         skipgram.apply_windows(
-            min(threads, most), self._model, self._work, stream, first, last, following
+            min(get_num_threads(), most), self._model, self._work, stream, first, last,
+            min(last + self.batch_size, len(stream)),
         )
 
 

@@ -311,8 +311,8 @@ class TrainingRun:
             entry["validation_loss"] = held_out_loss(self.model, self.held_out)
         state.history.append(entry)
         state.epoch, state.position, state.read, state.seconds = state.epoch + 1, 0, [0, 0], 0.0
-        text = ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in entry.items())
-        log.info("%s", text)
+        if "validation_loss" in entry:
+            log.info("epoch %d: validation loss %.4g", state.epoch, entry["validation_loss"])
         self._tell("epoch")
 
     def _tell(self, kind: str) -> None:

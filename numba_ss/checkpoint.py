@@ -166,7 +166,7 @@ class CheckpointFolder:
         path = self.path / f"checkpoint-{self._newest}.npz"
         try:
             with whole_file(path) as file:
-                _write(file, arrays, state)
+                write_state(file, arrays, state)
         except OSError as error:
             kept = ", ".join(path.name for path in self._paths()) or "none"
             text = f"{path.name} could not be written to {self.path}; kept: {kept}"
@@ -191,7 +191,7 @@ class CheckpointFolder:
         for path in reversed(self._paths()):
             with path.open("rb") as file:
                 try:
-                    return Checkpoint(*_read(file), path)
+                    return Checkpoint(*read_state(file), path)
                 except MemoryError:
                     raise
                 except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
@@ -247,7 +247,10 @@ def _check_state(state: Any) -> None:
         _checks.fail("state", "what JSON holds exactly", f"{state}, which reads back as {text}")
 
 
-def _write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> None:
+def write_state(
+    file: BinaryIO, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
+) -> None:
+    """Write arrays and a JSON state as a zip of .npy files."""
     # No checksum guards the zip's own list of members, hence the names.
     content = {"arrays": list(arrays), "state": dict(state)}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -257,7 +260,8 @@ def _write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], state: Mapping[st
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _read(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
+def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
+    """Return what `write_state` wrote; a damaged file raises any error of zipfile or NumPy."""
     with zipfile.ZipFile(file) as archive:
         # All bytes are proved sound before one of them is taken for a shape or a type.
         damaged = archive.testzip()

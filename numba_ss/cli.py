@@ -9,7 +9,7 @@ import sys
 
 # Nothing here imports numpy or numba: --help answers at once.
 
-_RATES = "0.025 for skip-gram, 0.05 for cbow"
+_RATES = "0.025 for skip-gram, 0.15 for cbow"
 
 
 def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

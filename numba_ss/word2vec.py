@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._estimator import Estimator
+from numba_ss._files import PathLike, whole_file
 from numba_ss._word_model import LOSSES, SAMPLERS, WordModel
 from numba_ss._word_training import (
     RunState,
@@ -21,7 +22,7 @@ from numba_ss._word_training import (
     check_callbacks,
     held_out_stream,
 )
-from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.checkpoint import CheckpointFolder, read_state, write_state
 from numba_ss.corpus import Corpus, open_corpus
 from numba_ss.kernels.threads import use_threads
 from numba_ss.progress import Progress
@@ -34,7 +35,7 @@ log = logging.getLogger("numba_ss")
 
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
-_LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.05}
+_LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.15}
 # Parameters that change how a run is done, but not what it gives.
 _FREE = ("num_threads",)
 # What a fit leaves behind.
@@ -88,7 +89,8 @@ class Word2Vec(Estimator):
         Words of a larger share f of the text stay with probability
         sqrt(subsample / f) + subsample / f. 0 keeps all.
     learning_rate : float, optional
-        At the start; by default 0.025 for skip-gram and 0.05 for CBOW.
+        At the start; by default 0.025 for skip-gram and 0.15 for CBOW,
+        whose inputs share one gradient.
     min_learning_rate : float, default=0.0001
         At the end.
     schedule : {"linear", "constant"}, default="linear"
@@ -278,6 +280,63 @@ class Word2Vec(Estimator):
                 first_epoch=len(self.history_), present=present,
             )
         return self
+
+    def save(self, path: PathLike) -> None:
+        """Write the whole model, with which `partial_fit` can go on, to one file.
+
+        Vectors alone, in many formats, are written by ``vectors_.save``.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; it is written whole or not at all.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing has been learned yet.
+        """
+        if not hasattr(self, "vectors_"):
+            _checks.fail("model", "one that has learned, by fit", "none yet")
+        params = self.get_params()
+        if params["vocabulary"] is not None:
+            params["vocabulary"] = list(self.vocabulary_.words)
+        arrays: dict[str, NDArray[Any]] = {
+            "inputs": self.vectors_.vectors, "outputs": self._outputs,
+            "counts": self.vocabulary_.counts, **pack_words(self.vocabulary_.words),
+        }
+        with whole_file(path) as file:
+            write_state(file, arrays, {"params": params, "history": self.history_})
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Return a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Raises
+        ------
+        ArgumentError
+            If the file is damaged or of another kind.
+        """
+        with open(path, "rb") as file:
+            try:
+                arrays, state = read_state(file)
+                words = unpack_words(path, arrays["words"], arrays["offsets"])
+                model = cls(**state["params"])
+                model.vocabulary_ = Vocabulary(words, arrays["counts"])
+                model.vectors_ = WordVectors(words, arrays["inputs"], arrays["counts"])
+                model._outputs, model.history_ = arrays["outputs"], state["history"]
+            except MemoryError:
+                raise
+            except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
+                _checks.fail(str(path), "a model that Word2Vec.save wrote", repr(error))
+        if model._outputs.shape != model.vectors_.vectors.shape:
+            _checks.fail(str(path), "two tables of one shape", model._outputs.shape)
+        return model
 
     def _open(self, corpus: Any, column: str | None) -> Corpus:
         return open_corpus(corpus, passes=1 + self.epochs, column=column)

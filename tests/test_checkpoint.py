@@ -183,7 +183,7 @@ def test_failing_write(tmp_path, monkeypatch, error):
         file.write(b"half")
         raise error
 
-    monkeypatch.setattr(checkpoint, "_write", write_half)
+    monkeypatch.setattr(checkpoint, "write_state", write_half)
     with pytest.raises(type(error)) as caught:
         folder.save({}, {})
     assert getattr(caught.value, "errno", None) == getattr(error, "errno", None)

@@ -9,7 +9,15 @@ import time
 
 import pytest
 from conftest import JIT
-from test_word2vec import ARCHITECTURES, LOSSES, SAMPLERS, topic_text, trained
+from test_word2vec import (
+    ARCHITECTURES,
+    LOSSES,
+    SAMPLERS,
+    as_flags,
+    environment,
+    topic_text,
+    trained,
+)
 
 from numba_ss import ArgumentError, Word2Vec, WordVectors, cli, commands
 from numba_ss.word2vec import SCHEDULES
@@ -19,7 +27,7 @@ OPTIONS = {
     "vector_size": 12, "min_count": 1, "subsample": 0, "epochs": 2, "batch_size": 16, "window": 2,
     "num_threads": 1,
 }
-FLAGS = [part for name, value in OPTIONS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+FLAGS = as_flags(OPTIONS)
 
 
 def start(*arguments, **options):
@@ -30,7 +38,8 @@ def start(*arguments, **options):
 
     return subprocess.Popen(
         [sys.executable, "-m", "numba_ss", *map(str, arguments)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, preexec_fn=heed_interrupts if os.name == "posix" else None, **options,
+        stderr=subprocess.PIPE, preexec_fn=heed_interrupts if os.name == "posix" else None,
+        env=environment(), **options,
     )
 
 
@@ -169,7 +178,8 @@ def test_from_text_to_neighbours(text, tmp_path):
         [word, f"{cosine:.2f}"] for word, cosine in want.most_similar("0_1", topn=6)
     ]
     assert any("8 different" in line for line in err)
-    assert [line.split(",")[0] for line in err if "words per second" in line] == ["epoch 1", "epoch 2"]
+    for epoch in ("epoch 1/2", "epoch 2/2"):
+        assert any(line.startswith(f"{epoch}: 100%") for line in err)
     assert err[-1] == "8 vectors of length 12 saved to v.txt"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt", "v.txt"]
 
@@ -187,9 +197,8 @@ def test_a_reader_who_has_seen_enough(tmp_path):
 def test_ctrl_c_and_resume(tmp_path, text):
     """Sent when the first checkpoint is there, of two hundred."""
     options = {**OPTIONS, "epochs": 200 if JIT else 12}
-    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     folder, output = tmp_path / "folder", tmp_path / "got.npz"
-    command = ["word2vec", text, "-o", output, *flags, "--quiet", "--checkpoint", folder]
+    command = ["word2vec", text, "-o", output, *as_flags(options), "--quiet", "--checkpoint", folder]
     command += ["--checkpoint-words", "600" if JIT else "1"]
     process = start(*command)
     while process.poll() is None and not list(folder.glob("checkpoint-*.npz")):

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import os
 from collections import Counter
 from itertools import product
 
@@ -55,6 +56,17 @@ def share_of_own_topic(vectors):
         for near, _ in vectors.most_similar(word, topn=topics.count(topic) - 1)
     ]
     return np.mean(own)
+
+
+def as_flags(options):
+    """Return options as the command line takes them."""
+    named = {f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
+    return [part for item in named.items() for part in item]
+
+
+def environment():
+    """Return that of a process whose warnings, if its kernels are compiled, count."""
+    return {**os.environ, "PYTHONWARNINGS": "default" if JIT else "ignore"}
 
 
 OPTIONS = list(product(ARCHITECTURES, LOSSES, SAMPLERS, (True, False)))
@@ -497,3 +509,31 @@ def test_unicode(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(f"{' '.join(sentence)}\r\n" * 5, encoding="utf-8", newline="")
     assert sorted(trained(path).vectors_.index_to_key) == sorted(sentence)
+
+
+def test_a_saved_model_learns_on_as_if_it_had_stayed(tmp_path):
+    text, more = [["a", "b", "c", "d"]] * 30, [["a", "b", "x", "y"]] * 30
+    options = dict(vector_size=8, min_count=2, subsample=0, epochs=2)
+    model = Word2Vec(**options).fit(text, progress=False)
+    model.save(tmp_path / "model.npz")
+    loaded = Word2Vec.load(tmp_path / "model.npz")
+    assert loaded.get_params() == model.get_params()
+    assert loaded.history_ == model.history_
+    model.partial_fit(more, progress=False)
+    loaded.partial_fit(more, progress=False)
+    assert loaded.vocabulary_.words == model.vocabulary_.words
+    np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
+
+
+def test_save_and_load_refuse_what_is_no_model(tmp_path):
+    with pytest.raises(ArgumentError, match="model: expected one that has learned"):
+        Word2Vec().save(tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+    Word2Vec(4, min_count=1, subsample=0, epochs=1).fit([["a", "b"]] * 9, progress=False).save(
+        tmp_path / "model.npz"
+    )
+    data = (tmp_path / "model.npz").read_bytes()
+    for cut in (0, 10, len(data) // 2, len(data) - 3):
+        (tmp_path / "cut.npz").write_bytes(data[:cut])
+        with pytest.raises(ArgumentError, match=r"cut.npz: expected a model that"):
+            Word2Vec.load(tmp_path / "cut.npz")

@@ -6,14 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import JIT
-from test_word2vec import ARCHITECTURES, HELD_OUT, bits, topic_text, trained
+from conftest import JIT, needs_jit
+from test_word2vec import ARCHITECTURES, HELD_OUT, as_flags, bits, environment, topic_text, trained
 
 from numba_ss import (
     ArgumentError,
@@ -69,7 +69,8 @@ def whole():
     """What runs give that nobody interrupts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_word_training, "_REPORT", 2)
-        return {architecture: bits(run(architecture=architecture)) for architecture in ARCHITECTURES}
+        with np.errstate(all="ignore"):
+            return {name: bits(run(architecture=name)) for name in ARCHITECTURES}
 
 
 def stopped(folder, kind="step", number=2, **options):
@@ -206,11 +207,8 @@ def test_who_ignores_ctrl_c_goes_on(whole):
 
 def test_in_another_thread(whole):
     """Where signals cannot be caught."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(bits(run())))
-    thread.start()
-    thread.join()
-    assert found == [whole["skipgram"]]
+    with ThreadPoolExecutor(1, initializer=np.seterr, initargs=(None if JIT else "ignore",)) as pool:
+        assert pool.submit(lambda: bits(run())).result() == whole["skipgram"]
 
 
 OTHERS = {
@@ -387,6 +385,7 @@ def test_the_bar_goes_on_where_it_was(tmp_path, monkeypatch):
     assert 0 < bars[0].done < bars[1].done == bars[2].done == WORDS
 
 
+@needs_jit
 def test_held_out_targets_are_spread_over_the_text(monkeypatch):
     """Of a long text only some are taken: the mean over them is close to that over all."""
     model = trained(learning_rate=0.1, fit={"validation": HELD_OUT})
@@ -427,15 +426,16 @@ def test_killed_at_random_moments(tmp_path, monkeypatch):
     options |= {"batch_size": 64, "window": 3, "num_threads": 1}
     trained(text, **options).vectors_.save(tmp_path / "want.npz")
     folder, output = tmp_path / "folder", tmp_path / "got.npz"
-    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [
-        sys.executable, "-m", "numba_ss", "word2vec", str(text), "-o", str(output), *flags, "--quiet",
-        "--checkpoint", str(folder), "--checkpoint-words", "2000" if JIT else "1", "--resume",
+        sys.executable, "-m", "numba_ss", "word2vec", str(text), "-o", str(output), *as_flags(options),
+        "--quiet", "--checkpoint", str(folder), "--checkpoint-words", "2000" if JIT else "1", "--resume",
     ]
     killed = 0
     while not output.exists():
         newest = CheckpointFolder(folder)._last_number()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
+        )
         if killed < 3:
             wait_for_checkpoint(process, folder, newest)
             time.sleep(rng.uniform(0, 0.05))

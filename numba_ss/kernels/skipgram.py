@@ -170,7 +170,8 @@ def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, positi
 
 
 # Functions that are called for each window take what they need and no more: to hand over
-# `model` and `work` costs two hundred numbers, and a reference count for each array.
+# `model` and `work` costs two hundred numbers, and a reference count for each array. That
+# made a fifth of the time.
 
 
 @kernel
@@ -208,122 +209,108 @@ def _mask(scores, row, num_lanes, padded, noise_words, w, corrections, target, a
 
 
 @kernel
-def _score_group(model, work, c, stream, begin, first, last, row):
-    """Compute the scores of the windows first .. last - 1; return the number of lanes."""
+def _add_mean_grad(
+    outputs, out_rows, num_outputs, scores, row, grad, origin, shares, size, grad_inputs, context
+):
+    """Add the gradient of a CBOW window's mean to its context, 1 / size of it to each word."""
+    stride = outputs.shape[1]
+    for d in range(stride):
+        grad[d] = float32(0)
+    add_products(
+        pointer(grad, 0), origin, 1, scores, 1, row, pointer(outputs, 0), out_rows, num_outputs, 0,
+        stride // LANES,
+    )
+    add_products(
+        grad_inputs, context, size, pointer(shares, size), 0, 0, pointer(grad, 0), origin, 1, 0,
+        stride // LANES,
+    )
+
+
+@kernel
+def _learn_groups(model, work, c, stream, begin, end, rate):
+    """Learn from the windows around stream[begin:end], all but targets and inputs.
+
+    One long function, so that arrays are looked up once a chunk, not once a window.
+    """
     inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
-    cbow, num_outputs = model.cbow, model.num_sampled + 1
-    sizes, dropped, in_rows, out_rows = work.sizes[c], work.dropped[c], work.in_rows, work.out_rows
-    hidden, hidden_rows, shares = work.hidden[c], work.hidden_rows, work.shares
-    scores, noise_words = work.scores[c], work.noise_words[c]
-    num_windows, width = in_rows.shape[1], in_rows.shape[2]
-    vectors = inputs.shape[1] // LANES
+    cbow, logistic, num_outputs = model.cbow, model.logistic, model.num_sampled + 1
+    sizes, dropped, noise_words = work.sizes[c], work.dropped[c], work.noise_words[c]
+    in_rows, grad_rows, out_rows = work.in_rows[c], work.grad_rows[c], work.out_rows[c]
+    scores, scratch, target_grads = work.scores[c], work.scratch[c], work.target_grads[c]
+    hidden, hidden_rows, grad_hidden = work.hidden[c], work.hidden_rows, work.grad_hidden[c]
+    grad_inputs, shares = work.grad_inputs[c], work.shares
+    width, stride = in_rows.shape[1], inputs.shape[1]
+    vectors, row = stride // LANES, scores.shape[0] // num_outputs
+    absent, num_windows = inputs.shape[0] - 1, end - begin
+    table, targets, means = pointer(inputs, 0), pointer(outputs, 0), pointer(hidden, 0)
     origin = pointer(hidden_rows, 0)
-    table, targets = pointer(inputs, 0), pointer(outputs, 0)
-    lane, pairs = 0, 0
-    for w in range(first, last):
-        ahead = w + _AHEAD
-        if ahead < num_windows:
-            for j in range(1, num_outputs):
-                prefetch(targets, out_rows[c, ahead, j], vectors)
-            place = begin + ahead + model.window
-            if place < stream.shape[0]:
-                prefetch(table, stream[place] * inputs.shape[1], vectors)
-        size = sizes[w]
-        num_lanes = min(size, 1) if cbow else size
-        padded = (num_lanes + 1) // 2 * 2
-        source, rows = table, pointer(in_rows, (c * num_windows + w) * width)
-        if cbow and size > 0:
-            _take_mean(inputs, rows, size, shares, origin, hidden, w)
-            source, rows = pointer(hidden, 0), pointer(hidden_rows, 2 * w)
-        multiply_rows(
-            source, rows, padded, targets, pointer(out_rows, (c * num_windows + w) * num_outputs),
-            num_outputs, pointer(scores, lane), row, vectors,
-        )
-        if dropped[w] > 0 or padded > num_lanes or corrections.shape[0] > 0:
-            _mask(
-                scores[lane:], row, num_lanes, padded, noise_words, w, corrections,
-                stream[begin + w], inputs.shape[0] - 1,
+    total, pairs = 0.0, 0
+    for first in range(0, num_windows, GROUP):
+        last = min(first + GROUP, num_windows)
+        lane = 0
+        for w in range(first, last):
+            ahead = w + _AHEAD
+            if ahead < num_windows:
+                for j in range(1, num_outputs):
+                    prefetch(targets, out_rows[ahead, j], vectors)
+                place = begin + ahead + model.window
+                if place < stream.shape[0]:
+                    prefetch(table, stream[place] * stride, vectors)
+            size = sizes[w]
+            num_lanes = min(size, 1) if cbow else size
+            padded = (num_lanes + 1) // 2 * 2
+            source, rows = table, pointer(in_rows, w * width)
+            if cbow and size > 0:
+                _take_mean(inputs, rows, size, shares, origin, hidden, w)
+                source, rows = means, pointer(hidden_rows, 2 * w)
+            multiply_rows(
+                source, rows, padded, targets, pointer(out_rows, w * num_outputs), num_outputs,
+                pointer(scores, lane), row, vectors,
             )
-        pairs += num_lanes
-        lane += padded
+            if dropped[w] > 0 or padded > num_lanes or corrections.shape[0] > 0:
+                _mask(
+                    scores[lane:], row, num_lanes, padded, noise_words, w, corrections,
+                    stream[begin + w], absent,
+                )
+            pairs += num_lanes
+            lane += padded
+        if logistic:
+            total += _logistic(scores, lane, num_outputs, row, rate, scratch)
+        else:
+            total += _softmax(scores, lane, num_outputs, row, rate, scratch)
+
+        lane = 0
+        for w in range(first, last):
+            size = sizes[w]
+            num_lanes = min(size, 1) if cbow else size
+            for i in range(num_lanes):
+                target_grads[w, i] = scores[lane + i]
+            at, own = pointer(scores, lane), pointer(out_rows, w * num_outputs)
+            context, sums = pointer(grad_rows, w * width), pointer(grad_inputs, 0)
+            if not cbow:
+                add_products(
+                    sums, context, size, at, 1, row, targets, own, num_outputs, 0, vectors
+                )
+            elif size > 0:
+                _add_mean_grad(
+                    outputs, own, num_outputs, at, row, grad_hidden, origin, shares, size, sums,
+                    context,
+                )
+            lane += (num_lanes + 1) // 2 * 2
+
+        lane = 0
+        for w in range(first, last):
+            num_lanes = min(sizes[w], 1) if cbow else sizes[w]
+            source, rows = table, pointer(in_rows, w * width)
+            if cbow:
+                source, rows = means, pointer(hidden_rows, 2 * w)
+            add_products(
+                targets, pointer(out_rows, w * num_outputs + 1), num_outputs - 1,
+                pointer(scores, row + lane), row, 1, source, rows, num_lanes, 0, vectors,
+            )
+            lane += (num_lanes + 1) // 2 * 2
+    work.losses[c] += total
     work.pairs[c] += pairs
-    return lane
-
-
-@kernel
-def _learn_inputs(model, work, c, first, last, row):
-    """Add to the gradients of the inputs, and keep those of the scores of the targets."""
-    outputs, cbow, num_outputs = model.outputs, model.cbow, model.num_sampled + 1
-    sizes, grad_rows, out_rows = work.sizes[c], work.grad_rows, work.out_rows
-    scores, target_grads, shares = work.scores[c], work.target_grads[c], work.shares
-    grad_inputs, grad_hidden = work.grad_inputs[c], work.grad_hidden[c]
-    num_windows, width = grad_rows.shape[1], grad_rows.shape[2]
-    vectors = outputs.shape[1] // LANES
-    origin = pointer(work.hidden_rows, 0)
-    lane = 0
-    for w in range(first, last):
-        size = sizes[w]
-        num_lanes = min(size, 1) if cbow else size
-        for i in range(num_lanes):
-            target_grads[w, i] = scores[lane + i]
-        at = pointer(scores, lane)
-        targets = pointer(out_rows, (c * num_windows + w) * num_outputs)
-        context = pointer(grad_rows, (c * num_windows + w) * width)
-        if not cbow:
-            add_products(
-                pointer(grad_inputs, 0), context, size, at, 1, row, pointer(outputs, 0), targets,
-                num_outputs, 0, vectors,
-            )
-        elif size > 0:  # the mean's gradient, then a share of it to each word
-            for d in range(grad_hidden.shape[0]):
-                grad_hidden[d] = float32(0)
-            add_products(
-                pointer(grad_hidden, 0), origin, 1, at, 1, row, pointer(outputs, 0), targets,
-                num_outputs, 0, vectors,
-            )
-            add_products(
-                pointer(grad_inputs, 0), context, size, pointer(shares, size), 0, 0,
-                pointer(grad_hidden, 0), origin, 1, 0, vectors,
-            )
-        lane += (num_lanes + 1) // 2 * 2
-
-
-@kernel
-def _learn_noise(model, work, c, first, last, row):
-    """Change the rows of the noise words."""
-    inputs, outputs = model.inputs, model.outputs
-    cbow, num_outputs = model.cbow, model.num_sampled + 1
-    sizes, in_rows, out_rows = work.sizes[c], work.in_rows, work.out_rows
-    hidden, hidden_rows, scores = work.hidden[c], work.hidden_rows, work.scores[c]
-    num_windows, width = in_rows.shape[1], in_rows.shape[2]
-    vectors = inputs.shape[1] // LANES
-    lane = 0
-    for w in range(first, last):
-        num_lanes = min(sizes[w], 1) if cbow else sizes[w]
-        source, rows = pointer(inputs, 0), pointer(in_rows, (c * num_windows + w) * width)
-        if cbow:
-            source, rows = pointer(hidden, 0), pointer(hidden_rows, 2 * w)
-        add_products(
-            pointer(outputs, 0), pointer(out_rows, (c * num_windows + w) * num_outputs + 1),
-            num_outputs - 1, pointer(scores, row + lane), row, 1, source, rows, num_lanes, 0,
-            vectors,
-        )
-        lane += (num_lanes + 1) // 2 * 2
-
-
-@kernel
-def _learn_group(model, work, c, stream, begin, first, last, rate):
-    """Learn from the windows first .. last - 1 of chunk `c`, all but targets and inputs."""
-    num_outputs = model.num_sampled + 1
-    row = work.scores.shape[1] // num_outputs
-    num_lanes = _score_group(model, work, c, stream, begin, first, last, row)
-    if model.logistic:
-        loss = _logistic(work.scores[c], num_lanes, num_outputs, row, rate, work.scratch[c])
-    else:
-        loss = _softmax(work.scores[c], num_lanes, num_outputs, row, rate, work.scratch[c])
-    work.losses[c] += loss
-    _learn_inputs(model, work, c, first, last, row)
-    _learn_noise(model, work, c, first, last, row)
 
 
 @kernel
@@ -343,9 +330,7 @@ def _learn_chunk(model, work, c, stream, first, last, position, rate):
     copies = model.inputs.shape[0] + begin - first
     _draw(model, work, c, stream, begin, end, low, high, stratum, copies, position)
     work.grad_inputs[c, : (high - low) * model.inputs.shape[1]] = float32(0)
-    for start in range(0, end - begin, GROUP):
-        stop = min(start + GROUP, end - begin)
-        _learn_group(model, work, c, stream, begin, start, stop, rate)
+    _learn_groups(model, work, c, stream, begin, end, rate)
 
 
 @parallel_kernel
