@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from numba_ss.kernels import sampling, skipgram, windows
 from numba_ss.kernels.threads import get_num_threads
-from numba_ss.kernels.tile import LANES
 
 Floats = NDArray[np.float32]
 
@@ -23,6 +22,7 @@ SAMPLERS = ("unigram", "log_uniform", "uniform")
 _MOST_STRATA = 16
 _WORDS_A_STRATUM = 64
 _LARGEST_BATCH = 4096
+_LINE = 64  # bytes of a cache line
 # How often the most frequent word may be a target of one batch. Its gradients are all
 # taken at the same place and then summed: with hundreds the sum would overshoot.
 _MOST_REPEATED = 32
@@ -64,13 +64,21 @@ def keep_probabilities(counts: NDArray[np.int64], subsample: float) -> NDArray[n
     return np.asarray(np.minimum(1.0, np.sqrt(ratio) + ratio))
 
 
-def widen(table: Floats, num_rows: int) -> Floats:
-    """Return `table` with rows of whole vectors, followed by rows of zeros."""
-    stride = -(-table.shape[1] // LANES) * LANES
+def aligned_zeros(*shape: int) -> Floats:
+    """Return zeros that start at a cache line: else every other vector would lie in two."""
+    size = 4 * int(np.prod(shape))
+    raw = np.empty(size + _LINE, np.uint8)
     # Not np.zeros: pages that are touched in order come as large ones, which a table
     # read at random needs.
-    wide = np.empty((num_rows, stride), np.float32)
-    wide[:] = 0
+    raw[:] = 0
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + size].view(np.float32).reshape(shape)
+
+
+def widen(table: Floats, num_rows: int) -> Floats:
+    """Return `table` with rows of whole cache lines, followed by rows of zeros."""
+    stride = -(-table.shape[1] // skipgram.COLUMNS) * skipgram.COLUMNS
+    wide = aligned_zeros(num_rows, stride)
     wide[: len(table), : table.shape[1]] = table
     return wide
 
@@ -189,8 +197,7 @@ class WordModel:
 
     def _apply(self, stream: NDArray[np.int64], first: int, last: int) -> None:
         """Change the rows of the batch stream[first:last], and prepare the next one."""
-        # With fewer columns a thread, threads would share cache lines.
-        most = max(1, self._model.inputs.shape[1] // 16)
+        most = self._model.inputs.shape[1] // skipgram.COLUMNS
         skipgram.apply_windows(
             min(get_num_threads(), most), self._model, self._work, stream, first, last,
             min(last + self.batch_size, len(stream)),
@@ -225,7 +232,7 @@ def _scratch(model: skipgram.Model) -> skipgram.Work:
         return np.zeros((strata, *shape), np.int64)
 
     def floats(*shape: int) -> Floats:
-        return np.zeros((strata, *shape), np.float32)
+        return aligned_zeros(strata, *shape)
 
     return skipgram.Work(
         in_rows=integers(size, around + 1), grad_rows=integers(size, around + 1),

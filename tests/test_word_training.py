@@ -110,8 +110,8 @@ def test_events(tmp_path):
             assert event.loss == model.history_[finished - 1]["loss"]
             assert event.learning_rate == model.history_[finished - 1]["learning_rate"]
         # The vectors are those of the last event "epoch" or "end".
-        if event.kind not in ("epoch", "end"):
-            assert vectors[i] is (vectors[i - 1] if i else None)
+        is_new = vectors[i] is not (vectors[i - 1] if i else None)
+        assert is_new == (event.kind in ("epoch", "end"))
     assert finished == 3
     assert seen[-1].loss == seen[-2].loss == model.history_[-1]["loss"]
     assert 0.1 * WORDS < seen[-1].words / 3 <= WORDS

@@ -25,6 +25,7 @@ from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES
 from numba_ss.kernels.windows import draw_noise, drop_hits, find_windows
 
+COLUMNS = 16  # a cache line; threads that shared one would take it from each other
 GROUP = 8  # windows whose scores are computed before their noise words change
 _AHEAD = 2  # windows whose rows are asked for before they are used
 _FAR_AHEAD = 4  # likewise where a window uses one row
@@ -37,7 +38,7 @@ class Model(NamedTuple):
     """What is learned, and how.
 
     `inputs` (num_words + 1, stride) and `outputs` (num_words + 1 + batch_size, stride)
-    have rows of whole vectors; row num_words is that of the separator and stays zero.
+    have rows of whole cache lines; row num_words is that of the separator and stays zero.
     `corrections` are log expected counts, or empty.
     """
 
@@ -412,8 +413,8 @@ def apply_windows(num_chunks, model, work, stream, first, last, following):
     Then copy the rows of the targets of the batch stream[last:following].
     """
     for t in prange(num_chunks):
-        vectors = model.inputs.shape[1] // LANES
-        start = t * vectors // num_chunks
-        count = (t + 1) * vectors // num_chunks - start
-        _apply_columns(model, work, stream, first, last, start * LANES, count)
-        _copy_columns(model, stream, last, following, start * LANES, count)
+        lines = model.inputs.shape[1] // COLUMNS
+        column = t * lines // num_chunks * COLUMNS
+        vectors = ((t + 1) * lines // num_chunks * COLUMNS - column) // LANES
+        _apply_columns(model, work, stream, first, last, column, vectors)
+        _copy_columns(model, stream, last, following, column, vectors)
