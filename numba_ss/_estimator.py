@@ -1,4 +1,4 @@
-"""Parameters the way scikit-learn keeps them, without depending on it."""
+"""What scikit-learn asks of an estimator, without depending on it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,27 @@ import inspect
 import reprlib
 from typing import Any, Self
 
+import numpy as np
+
 from numba_ss import _checks
+
+_EXACT = 2**53  # from here on a float may stand for several integers
+
+
+class NotFittedError(_checks.ArgumentError, AttributeError):
+    """A model that has not learned is asked for what it learned.
+
+    Scikit-learn's error of this name is a ValueError and an AttributeError as well.
+    """
 
 
 class Estimator:
-    """Parameters are the keywords of ``__init__``, kept as attributes and not touched."""
+    """Parameters are the keywords of ``__init__``, kept as attributes and not touched.
+
+    `_takes` says what `fit` takes, by the names of scikit-learn's ``InputTags``.
+    """
+
+    _takes: tuple[str, ...] = ()
 
     @classmethod
     def _names(cls) -> list[str]:
@@ -50,3 +66,49 @@ class Estimator:
             if repr(value) != repr(defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __sklearn_tags__(self) -> Any:
+        # Only scikit-learn calls this, so it is there.
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None, target_tags=TargetTags(required=False),
+            input_tags=InputTags(**{"two_d_array": False} | dict.fromkeys(self._takes, True)),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "history_")
+
+    def _require_fit(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError("model: expected one that has learned, by fit, got none yet")
+
+
+def integer_events(name: str, source: Any) -> Any:
+    """Return an array of events, (n, 2) or (n, 3), as integers; what is no array as it is.
+
+    Steps of a pipeline hand on floats where they were given integers, so floats that are
+    whole numbers are taken for integers, and no others. Messages have the words that
+    scikit-learn's checks look for.
+    """
+    if not isinstance(source, np.ndarray):
+        return source
+    _checks.shaped(name, source, (None, None), "n, 2 or 3")
+    rows, columns = source.shape
+    if columns not in (2, 3):
+        few = " while a minimum of 2 is required." if columns < 2 else ""
+        _checks.fail(
+            name, "shape (n, 2), users and items, or (n, 3), with timestamps",
+            f"{rows} sample(s) of {columns} feature(s) (shape=({rows}, {columns})){few}",
+        )
+    if source.dtype.kind != "f":
+        return source
+    # Also true of NaN and infinity.
+    bad = np.argwhere(~((np.abs(source) < _EXACT) & (np.trunc(source) == source)))
+    if len(bad):
+        row, column = bad[0]
+        _checks.fail(
+            name, "integers, or floats that are whole numbers below 2**53 and not NaN",
+            f"{source[row, column]} at {name}[{row}, {column}]",
+        )
+    return source.astype(np.int64)

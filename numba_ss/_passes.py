@@ -7,6 +7,7 @@ number of threads.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,9 +41,13 @@ class Workspace:
         self._key: object = None
         self._batch: BatchBuffers | None = None
 
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        """Leave the buffers behind when it is copied or sent to another process."""
+        return Workspace, ()
+
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array whose content is undefined, but finite where untouched."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
             buffer = self._buffers[name] = np.zeros(size, dtype)

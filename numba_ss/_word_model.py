@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss._memory import aligned_zeros, widen
 from numba_ss.kernels import sampling, skipgram, windows
 from numba_ss.kernels.threads import get_num_threads
 
@@ -22,7 +23,6 @@ SAMPLERS = ("unigram", "log_uniform", "uniform")
 _MOST_STRATA = 16
 _WORDS_A_STRATUM = 64
 _LARGEST_BATCH = 4096
-_LINE = 64  # bytes of a cache line
 # How often the most frequent word may be a target of one batch. Its gradients are all
 # taken at the same place and then summed: with hundreds the sum would overshoot.
 _MOST_REPEATED = 32
@@ -62,25 +62,6 @@ def keep_probabilities(counts: NDArray[np.int64], subsample: float) -> NDArray[n
         return np.ones(len(counts))
     ratio = subsample * counts.sum() / np.maximum(counts, 1)
     return np.asarray(np.minimum(1.0, np.sqrt(ratio) + ratio))
-
-
-def aligned_zeros(*shape: int) -> Floats:
-    """Return zeros that start at a cache line: else every other vector would lie in two."""
-    size = 4 * int(np.prod(shape))
-    raw = np.empty(size + _LINE, np.uint8)
-    # Not np.zeros: pages that are touched in order come as large ones, which a table
-    # read at random needs.
-    raw[:] = 0
-    start = -raw.ctypes.data % _LINE
-    return raw[start : start + size].view(np.float32).reshape(shape)
-
-
-def widen(table: Floats, num_rows: int) -> Floats:
-    """Return `table` with rows of whole cache lines, followed by rows of zeros."""
-    stride = -(-table.shape[1] // skipgram.COLUMNS) * skipgram.COLUMNS
-    wide = aligned_zeros(num_rows, stride)
-    wide[: len(table), : table.shape[1]] = table
-    return wide
 
 
 class WordModel:

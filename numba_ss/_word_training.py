@@ -7,20 +7,17 @@ a resumed run reads the text up to where it stopped and goes on with the same bi
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._training import TrainingDivergedError, deferred_interrupt
 from numba_ss._word_model import WordModel
 from numba_ss.checkpoint import CheckpointFolder
 from numba_ss.corpus import Corpus
@@ -38,38 +35,6 @@ _PAIR = "a sentence with two words of the vocabulary that subsample does not lea
 _HELD_OUT = 2**32 - 1  # the "epoch" whose random numbers thin the held-out text
 
 
-class TrainingEvent(NamedTuple):
-    """What callbacks are told.
-
-    Attributes
-    ----------
-    kind : {"begin", "step", "epoch", "checkpoint", "end"}
-        What happened. Steps come every few batches.
-    epoch : int
-        Epochs that are finished.
-    words : int
-        Words learned from so far, in all epochs.
-    loss : float
-        Mean loss of the present epoch so far, of a finished one as a whole; NaN before the
-        first step.
-    learning_rate : float
-        Step size.
-    model : Word2Vec
-        The estimator; its `vectors_` are those of the last event "epoch" or "end".
-    """
-
-    kind: str
-    epoch: int
-    words: int
-    loss: float
-    learning_rate: float
-    model: Any
-
-
-class TrainingDivergedError(FloatingPointError):
-    """The loss became NaN, infinite or absurd; no checkpoint was written of that."""
-
-
 @dataclass
 class RunState:
     """How far a run is.
@@ -85,33 +50,6 @@ class RunState:
     read: list[int] = field(default_factory=lambda: [0, 0])
     whole: list[int] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C instead of raising; yield a function that tells of it.
-
-    A second one raises at once. Only the main thread can catch signals, and a process that
-    ignores Ctrl-C, such as one in the background of a script, goes on to do so.
-    """
-    asked = False
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        yield lambda: False
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        log.warning("interrupted: finishing the step; once more to stop at once")
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class TrainingRun:
@@ -365,14 +303,3 @@ def _context(
     before = before[ends[-1] + 1 :] if ends.size else before
     ends = np.flatnonzero(after == separator)
     return np.concatenate([before, after[: ends[0]] if ends.size else after])
-
-
-def check_callbacks(callbacks: Any) -> Sequence[Callable[[TrainingEvent], object]]:
-    """Return callbacks as a list of callables."""
-    if not callable(callbacks) and not isinstance(callbacks, Iterable):
-        _checks.fail("callbacks", "a function of one event, or a list of them", repr(callbacks))
-    listed = [callbacks] if callable(callbacks) else list(callbacks)
-    for i, callback in enumerate(listed):
-        if not callable(callback):
-            _checks.fail(f"callbacks[{i}]", "a function of one event", repr(callback))
-    return listed

@@ -1,4 +1,7 @@
-"""The command line: what can be asked for. What is done stands in `commands`."""
+"""The command line: what can be asked for.
+
+What is done stands in `commands` and `retrieve_commands`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import argparse
 import logging
 import os
 import sys
+
+from numba_ss.retrieve_cli import add_retrieve
 
 # Nothing here imports numpy or numba: --help answers at once.
 
@@ -42,10 +47,14 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     ):
         files.add_argument(flag, type=kind, default=default, metavar="N", help=text)
     model = parser.add_argument_group("model")
-    model.add_argument("--architecture", choices=["skipgram", "cbow"], default="skipgram")
+    model.add_argument(
+        "--architecture", choices=["skipgram", "cbow"], default="skipgram",
+        help="predict the words around a word, or a word from those around it",
+    )
     model.add_argument(
         "--loss", default="sampled_softmax",
         choices=["sampled_softmax", "negative_sampling", "sampled_logistic", "nce"],
+        help="how true words are told from noise",
     )
     model.add_argument(
         "--sampler", choices=["unigram", "log_uniform", "uniform"], default="unigram",
@@ -55,7 +64,10 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--subtract-log-q", action=argparse.BooleanOptionalAction, default=None,
         help="correct scores for how often a word is drawn; None: as the loss does",
     )
-    model.add_argument("--schedule", choices=["linear", "constant"], default="linear")
+    model.add_argument(
+        "--schedule", choices=["linear", "constant"], default="linear",
+        help="how the learning rate falls",
+    )
     for flag, kind, default, text in (
         ("--vector-size", int, 100, "length of a vector"),
         ("--window", int, 5, "words to either side"),
@@ -114,17 +126,18 @@ def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="numba-ss", description="Word vectors by sampled softmax, on CPUs."
+        prog="numba-ss", description="Word vectors and item retrieval by sampled softmax, on CPUs."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_word2vec(commands)
     _add_queries(commands)
     _add_files(commands)
+    add_retrieve(commands)
     return parser
 
 
 def _after_interrupt(args: argparse.Namespace) -> str:
-    if args.command != "word2vec":
+    if not hasattr(args, "checkpoint"):
         return "interrupted"
     if args.checkpoint is None:
         return "interrupted; nothing was saved (--checkpoint DIR would have)"
@@ -135,6 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    name = " ".join(["numba-ss", args.command, *filter(None, [getattr(args, "action", None)])])
     quiet = getattr(args, "quiet", False)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s")
     # Threads that wait for each other spin for a fraction of a millisecond, then sleep. By
@@ -142,15 +156,20 @@ def main(argv: list[str] | None = None) -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
-        from numba_ss import commands
+        if args.command == "retrieve":
+            from numba_ss import retrieve_commands
 
-        commands.run(args)
+            retrieve_commands.run(args)
+        else:
+            from numba_ss import commands
+
+            commands.run(args)
     except KeyboardInterrupt:
         logging.getLogger("numba_ss").warning("%s", _after_interrupt(args))
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
     except MemoryError as error:
-        parser.exit(2, f"numba-ss {args.command}: not enough memory: {error}\n")
+        parser.exit(2, f"{name}: not enough memory: {error}\n")
     except (OSError, ValueError, KeyError, ImportError, FloatingPointError) as error:
-        parser.exit(2, f"numba-ss {args.command}: {error}\n")
+        parser.exit(2, f"{name}: {error}\n")

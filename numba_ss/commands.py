@@ -1,18 +1,16 @@
-"""What the commands of the command line do."""
+"""What the commands about words do."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss._files import whole_file
+from numba_ss._console import require_writable, say, write_history
 from numba_ss.plots import plot_loss, plot_words
 from numba_ss.sample import sample_path
 from numba_ss.vector_files import extra, format_of
@@ -33,14 +31,6 @@ _PARAMETERS = (
 ).split()
 
 
-def _say(lines: Iterable[str]) -> None:
-    """Write results where a pipe can take them, and a console that lacks their letters."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        sys.stdout.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
-
-
 def _neighbours(vectors: WordVectors, words: list[str], topn: int) -> Iterable[str]:
     for word, near in zip(words, vectors.most_similar_many(words, topn=topn), strict=True):
         yield f"{word}: " + ", ".join(f"{other} {cosine:.2f}" for other, cosine in near)
@@ -53,23 +43,14 @@ def _some_words(vectors: WordVectors) -> list[str]:
     return [vectors.index_to_key[rank] for rank in ranks]
 
 
-def _require_writable(flag: str, path: Path) -> None:
-    if not path.parent.is_dir():
-        _checks.fail(flag, "a file in a folder that exists", path)
-    if path.is_dir():
-        _checks.fail(flag, "a file", f"the folder {path}")
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
-
-
 def _check_files(args: Namespace) -> None:
     """Let what would fail after hours of work fail now."""
     kind = format_of(args.output, None, False)
     if kind in _EXTRAS:
         extra(_EXTRAS[kind])
-    _require_writable("--output", Path(args.output))
+    require_writable("--output", args.output)
     if args.history is not None:
-        _require_writable("--history", Path(args.history))
+        require_writable("--history", args.history)
     for word in () if args.corpus else args.words or ():
         if Path(word).is_file():
             _checks.fail("--words", "words, after the files", f"the file {word}, and no corpus")
@@ -106,15 +87,14 @@ def word2vec(args: Namespace) -> None:
     vectors.save(output)
     log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, output)
     if args.history:
-        with whole_file(args.history) as file:
-            file.write(json.dumps(model.history_, indent=1).encode())
+        write_history(args.history, model.history_)
     wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in vectors]
     shown = [word for word in wanted or _some_words(vectors) if word in vectors]
     for word in args.words or []:
         if word not in vectors:
             log.warning("%s: not in the vocabulary", word)
     if shown and len(vectors) > 1:
-        _say(_neighbours(vectors, shown, min(6, len(vectors) - 1)))
+        say(_neighbours(vectors, shown, min(6, len(vectors) - 1)))
 
 
 def neighbors(args: Namespace) -> None:
@@ -122,16 +102,16 @@ def neighbors(args: Namespace) -> None:
     vectors = WordVectors.load(args.vectors, mmap=str(args.vectors).endswith(".npz"))
     if args.sum or args.negative:
         near = vectors.most_similar(args.words, args.negative, topn=args.topn)
-        _say(f"{word}\t{cosine:.4f}" for word, cosine in near)
+        say(f"{word}\t{cosine:.4f}" for word, cosine in near)
     else:
-        _say(_neighbours(vectors, args.words, args.topn))
+        say(_neighbours(vectors, args.words, args.topn))
 
 
 def analogy(args: Namespace) -> None:
     """Say what is to C as B is to A."""
     vectors = WordVectors.load(args.vectors, mmap=str(args.vectors).endswith(".npz"))
     found = vectors.analogy(args.a, args.b, args.c, topn=args.topn)
-    _say(f"{word}\t{cosine:.4f}" for word, cosine in found)
+    say(f"{word}\t{cosine:.4f}" for word, cosine in found)
 
 
 def evaluate(args: Namespace) -> None:
@@ -154,7 +134,7 @@ def evaluate(args: Namespace) -> None:
                 f"  {Path(file).stem} Spearman {found.rho:.3f} on {found.num_used} pairs "
                 f"({found.oov_ratio:.1%} have unknown words)"
             )
-        _say(lines)
+        say(lines)
 
 
 def convert(args: Namespace) -> None:

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._arrow import ArrowStream, ParquetFiles, is_text, listed
 from numba_ss._text_files import (
     BlockReader,
     Pieces,
     TextFiles,
-    UnchangedFile,
     extra,
     find_files,
     read_ahead,
@@ -340,106 +340,41 @@ class PackedCorpus(Corpus):
             yield _tidy(np.insert(ids, ends[first:last] - start, END_OF_SENTENCE))
 
 
-def _is_text(kind: Any) -> bool:
-    types = extra("pyarrow", "reading tables").types
-    if types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    is_view = getattr(types, "is_string_view", lambda kind: False)
-    return bool(types.is_string(kind) or types.is_large_string(kind) or is_view(kind))
-
-
 def _is_words(kind: Any) -> bool:
     types = extra("pyarrow", "reading tables").types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    return bool(is_list and _is_text(kind.value_type))
+    return bool(is_list and is_text(kind.value_type))
 
 
 def _choose(schema: Any, column: str | None) -> int:
     """Return the position of the column that holds the text."""
-    suitable = [i for i, kind in enumerate(schema.types) if _is_text(kind) or _is_words(kind)]
+    suitable = [i for i, kind in enumerate(schema.types) if is_text(kind) or _is_words(kind)]
     chosen = suitable if column is None else [i for i in suitable if schema[i].name == column]
     if len(chosen) != 1:
         expected = "a name, to choose one column of" if column is None else "a column of"
-        listed = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        _checks.fail("column", f"{expected} strings or lists of strings", f"{column!r}: {listed}")
+        got = f"{column!r}: {listed(schema)}"
+        _checks.fail("column", f"{expected} strings or lists of strings", got)
     return chosen[0]
 
 
-def _rows(num_rows: int, num_bytes: int) -> int:
-    """Return how many of these rows make a part."""
-    return max(1, _PART * num_rows // max(num_bytes, 1))
+class _Column:
+    """One column of a table, in parts."""
 
-
-class _ArrowStream:
-    """One column of whatever exports an Arrow stream, in parts."""
-
-    def __init__(self, table: Any, column: str | None) -> None:
+    def __init__(self, table: ArrowStream | ParquetFiles, column: str | None) -> None:
+        self._position = _choose(table.schema, column)
         self._table = table
-        self._opened: Any = self._open()
-        self._column = _choose(self._opened.schema, column)
-        self.type = self._opened.schema[self._column].type
-
-    def _open(self) -> Any:
-        arrow = extra("pyarrow", "reading tables")
-        try:
-            return arrow.RecordBatchReader.from_stream(self._table)
-        except arrow.ArrowInvalid:  # a single column
-            return arrow.table({"": arrow.chunked_array(self._table)}).to_reader()
-
-    def total(self) -> int | None:
-        return None
+        self.type = table.schema.types[self._position]
+        self.total = table.total
 
     def arrays(self) -> Iterator[Any]:
-        opened, self._opened = self._opened or self._open(), None
-        for batch in opened:
-            array = batch.column(self._column)
-            rows = _rows(len(array), array.nbytes)
-            for start in range(0, len(array), rows):
-                yield array.slice(start, rows)
-
-
-class _ParquetFiles:
-    """The same of Parquet files."""
-
-    def __init__(self, paths: Sequence[Path], column: str | None) -> None:
-        self._files = [UnchangedFile(path) for path in paths]
-        with self._open(paths[0]) as opened:
-            schema = opened.schema_arrow
-        self._field = schema[_choose(schema, column)]
-        self.type = self._field.type
-
-    def _open(self, path: Path) -> Any:
-        arrow = extra("pyarrow", "reading Parquet files")
-        try:
-            return extra("pyarrow.parquet", "reading Parquet files").ParquetFile(path)
-        except arrow.ArrowException as error:
-            _checks.fail(str(path), "a Parquet file", f"another one ({error})")
-
-    def total(self) -> int | None:
-        num_rows = 0
-        for file in self._files:
-            with self._open(file.path) as opened:
-                num_rows += opened.metadata.num_rows
-        return num_rows
-
-    def arrays(self) -> Iterator[Any]:
-        for file in self._files:
-            file.check()
-            with self._open(file.path) as opened:
-                if self._field not in list(opened.schema_arrow):
-                    got = f"no column {self._field.name} ({self._field.type})"
-                    _checks.fail(str(file.path), "the columns of the other files", got)
-                groups = [opened.metadata.row_group(i) for i in range(opened.num_row_groups)]
-                num_bytes = sum(group.total_byte_size for group in groups)
-                rows = _rows(opened.metadata.num_rows, num_bytes)
-                for batch in opened.iter_batches(rows, columns=[self._field.name]):
-                    yield batch.column(0)
+        for batch in self._table.batches([self._position], _PART):
+            yield batch.column(0)
 
 
 class ListsCorpus(Corpus):
     """A column of lists of words."""
 
-    def __init__(self, name: str, source: _ArrowStream | _ParquetFiles) -> None:
+    def __init__(self, name: str, source: _Column) -> None:
         self.name = name
         self._source = source
 
@@ -475,7 +410,7 @@ class ListsCorpus(Corpus):
             yield _tidy(np.insert(ids[codes], ends, END_OF_SENTENCE))
 
 
-def _lines(source: _ArrowStream | _ParquetFiles) -> Pieces:
+def _lines(source: _Column) -> Pieces:
     """Yield rows of strings as lines, in each of which a newline is a space."""
     arrow, compute = extra("pyarrow", "reading tables"), extra("pyarrow.compute", "")
     rows = 0
@@ -486,7 +421,7 @@ def _lines(source: _ArrowStream | _ParquetFiles) -> Pieces:
         yield b"\n".join([*(line or b"" for line in lines), b""]), rows
 
 
-def _open_table(name: str, source: _ArrowStream | _ParquetFiles) -> Corpus:
+def _open_table(name: str, source: _Column) -> Corpus:
     if _is_words(source.type):
         return ListsCorpus(name, source)
     return TextCorpus(name, lambda: _lines(source), source.total)
@@ -498,7 +433,7 @@ def _open_files(name: str, paths: list[Path], column: str | None) -> Corpus:
         other = next(path for path in paths if path not in parquet)
         _checks.fail("corpus", "Parquet files or text files", f"both: {parquet[0]}, {other}")
     if parquet:
-        return _open_table(name, _ParquetFiles(parquet, column))
+        return _open_table(name, _Column(ParquetFiles(parquet), column))
     if column is not None:
         _checks.fail("column", "None for text files", repr(column))
     files = TextFiles(paths)
@@ -587,7 +522,7 @@ def open_corpus(corpus: Any, *, passes: int = 2, column: str | None = None) -> C
     if passes > 1 and isinstance(corpus, Iterator):
         _refuse(corpus)
     if hasattr(corpus, "__arrow_c_stream__"):
-        return _open_table("corpus", _ArrowStream(corpus, column))
+        return _open_table("corpus", _Column(ArrowStream(corpus), column))
     if column is not None:
         _checks.fail("column", f"None for a {type(corpus).__name__}", repr(column))
     if _is_packed(corpus):

@@ -1,4 +1,4 @@
-"""A trainable output layer: weights, biases, sampler, loss and SGD in one object."""
+"""A trainable output layer: weights, biases, sampler, loss and updater in one object."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
+from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels import scatter
@@ -18,12 +19,11 @@ from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
     CandidateSampler,
-    InBatchSampler,
     LearnedUnigramSampler,
     LogUniformSampler,
     UniformSampler,
 )
-from numba_ss.sgd import check_threads
+from numba_ss.sgd import Adagrad, check_threads
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -34,6 +34,7 @@ SAMPLERS: dict[str, type[CandidateSampler]] = {
     "in_batch": InBatchSampler,
     "learned_unigram": LearnedUnigramSampler,
     "log_uniform": LogUniformSampler,
+    "mixed": MixedSampler,
     "uniform": UniformSampler,
 }
 # Of each loss: is it logistic, are hits removed, is log Q subtracted; None: as asked for.
@@ -50,11 +51,10 @@ _NO_TABLE = np.empty((0, 0), np.float32)
 
 
 class SampledSoftmax:
-    r"""The output layer of somebody's model, trained by sampled softmax and plain SGD.
+    r"""The output layer of somebody's model, trained by sampled softmax.
 
-    A step draws candidates, computes losses and gradients, and subtracts the gradients
-    from the rows that the batch touched, in place. It costs the same for any number of
-    classes.
+    A step draws candidates, computes losses and gradients, and updates the rows that the
+    batch touched, in place. It costs the same for any number of classes.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class SampledSoftmax:
         "sampled_logistic", "negative_sampling", "softmax", "logistic".
     sampler : str or CandidateSampler, default="log_uniform"
         "log_uniform" (ids in the order of falling frequency), "uniform",
-        "learned_unigram", "in_batch", "all", or a sampler of one's own over
+        "learned_unigram", "in_batch", "mixed", "all", or a sampler of one's own over
         `num_classes` classes.
     num_true : int, default=1
         Labels of an example.
@@ -80,12 +80,17 @@ class SampledSoftmax:
         the sampled loss aim at the full one. "negative_sampling" never does.
     learning_rate : float or callable, default=0.1
         Step size, or a schedule: called with the number of steps so far.
+    optimizer : {"sgd", "adagrad"}, default="sgd"
+        "sgd" subtracts the learning rate times the gradient. "adagrad" divides the rate by
+        the root of what the row has seen: the sum, over all steps, of the mean squared
+        gradient of the row, or the squared one of a bias; see `update_rows`. Gradients of
+        a row that the batch uses several times are added up first.
     reduction : {"mean", "sum", "none"}, default="mean"
         What a step returns, and of what it takes the gradient; "none" returns the loss
         of each example and takes the gradient of their sum.
     update : {"exact"}, default="exact"
-        The result of a step is, bit for bit, that of subtracting the gradients one by
-        one: labels row-major, then candidates.
+        The result of a step is, bit for bit, that of taking the gradients one by one:
+        labels row-major, then candidates.
     seed : int or None, default=0
         Of the sampler, and of the initial weights.
     num_threads : int, optional
@@ -133,6 +138,7 @@ class SampledSoftmax:
         remove_accidental_hits: bool = True,
         subtract_log_q: bool = True,
         learning_rate: LearningRate = 0.1,
+        optimizer: str = "sgd",
         reduction: str = "mean",
         update: str = "exact",
         seed: int | None = 0,
@@ -152,6 +158,7 @@ class SampledSoftmax:
         self.learning_rate = learning_rate
         if not callable(learning_rate):
             _checks.number("learning_rate", learning_rate, positive=True)
+        self.optimizer = _checks.choice("optimizer", optimizer, ("sgd", "adagrad"))
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
         _checks.choice("update", update, ("exact",))
         seed = _checks.optional_integer("seed", seed)
@@ -167,6 +174,8 @@ class SampledSoftmax:
         if biases is None:
             biases = np.zeros(self.num_classes, np.float32)
         self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
+        adaptive = optimizer == "adagrad"
+        self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
         self.num_steps = 0
         self._workspace = _passes.Workspace()
         self._grad_loss = np.empty(0, np.float32)
@@ -249,7 +258,9 @@ class SampledSoftmax:
         Parameters
         ----------
         table : ndarray of float32, shape (num_rows, dim)
-            Input embeddings, updated in place. It may be `weights` itself.
+            Input embeddings, updated in place. It may be `weights` itself. What "adagrad"
+            keeps of its rows is lost when another table, or one of another length, is
+            trained; of a state that was loaded, it belongs to the next table as long.
         ids : array of integers, shape (batch_size,)
             Rows of `table`; they may repeat.
         labels, learning_rate
@@ -279,6 +290,10 @@ class SampledSoftmax:
             table.ctypes.data != self.weights.ctypes.data
         ):
             _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
+        if self._adagrad is not None and len(table) > self.num_classes and (
+            table.ctypes.data == self.weights.ctypes.data
+        ):
+            _checks.fail("table", "the layer's weights or memory of its own", "more than them")
         return table
 
     def _train(
@@ -317,12 +332,17 @@ class SampledSoftmax:
             reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
             self._explain(result.loss, table, ids, reached, update_table)
         accept()
-        scatter.scatter_step(
-            columns.private, result.coefficients, result.x, columns.shared, result.grad_rows,
-            result.grad_offsets, ids, result.grad_inputs, step,
-            threads_for_update(result.x.size + result.rows.size), self.weights, self.biases,
-            table if update_table else _NO_TABLE,
-        )
+        if self._adagrad is not None:
+            self._adagrad.step_touched(
+                columns, result, table if update_table else None, ids, step
+            )
+        else:
+            scatter.scatter_step(
+                columns.private, result.coefficients, result.x, columns.shared,
+                result.grad_rows, result.grad_offsets, ids, result.grad_inputs, step,
+                threads_for_update(result.x.size + result.rows.size), self.weights,
+                self.biases, table if update_table else _NO_TABLE,
+            )
         if update_table:
             return result.loss, None
         return result.loss, result.grad_inputs[: len(ids), : self.dim].copy()
@@ -348,10 +368,16 @@ class SampledSoftmax:
         if not math.isfinite(np.add.reduce(loss, dtype=np.float64)):
             self._explain(loss, table, ids, None, update_table)
         grad_inputs = np.empty_like(inputs)
-        for block in dense_pass(
+        blocks = dense_pass(
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
             grad_loss, self._logistic, grad_inputs,
-        ):
+        )
+        if self._adagrad is not None:
+            self._adagrad.step_all(
+                blocks, table if update_table else None, ids, grad_inputs, step
+            )
+            return loss, grad_inputs
+        for block in blocks:
             count = block.classes.stop - block.classes.start
             self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
             self.biases[block.classes] -= step * block.grad_offsets[:count]
@@ -386,12 +412,16 @@ class SampledSoftmax:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
-        return {
+        state = {
             "weights": self.weights.copy(),
             "biases": self.biases.copy(),
+            "optimizer": self.optimizer,
             "num_steps": self.num_steps,
             "sampler": self.sampler.state_dict(),
         }
+        if self._adagrad is not None:
+            state["squares"] = self._adagrad.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the layer stood whose state this is; the arrays stay the same."""
@@ -403,8 +433,15 @@ class SampledSoftmax:
                     f"float32 numbers of shape {want.shape}",
                     f"{array.dtype} of shape {array.shape}",
                 )
+        optimizer = state.get("optimizer", "sgd")
+        if optimizer != self.optimizer:
+            _checks.fail("state_dict['optimizer']", repr(self.optimizer), repr(optimizer))
+        if self._adagrad is not None:
+            self._adagrad.check_state(state.get("squares"))
         steps = _checks.integer("state_dict['num_steps']", state.get("num_steps"), 0)
         self.sampler.load_state_dict(state.get("sampler", {}))
         self.weights[:] = state["weights"]
         self.biases[:] = state["biases"]
         self.num_steps = steps
+        if self._adagrad is not None:
+            self._adagrad.load_state_dict(state["squares"])

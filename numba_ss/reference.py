@@ -36,6 +36,12 @@ def log1p(x: Array) -> Array:
     return np.log1p(np.asarray(x, float))
 
 
+def inverse_root(x: Array) -> Array:
+    """Return 1 / sqrt(x), and 0 where x is not positive."""
+    x = np.asarray(x, float)
+    return np.where(x > 0, 1 / np.sqrt(np.where(x > 0, x, 1)), 0.0)
+
+
 def dot(x: Array, y: Array) -> float:
     """Return the inner product."""
     return float(np.sum(np.asarray(x, float) * y))
@@ -481,6 +487,129 @@ def learn_windows(
 def apply_windows(table: Array, changes: Array) -> Array:
     """Return the table with the changes of a batch."""
     return np.asarray(table, float) + changes
+
+
+# Retrieval. A network is a list of (weights, biases), one of each layer.
+
+
+def fill_histories(
+    events: Array, begins: Array, positions: Array, ends: Array, unordered: bool, key: int,
+    length: int, absent: int,
+) -> list[list[int]]:
+    """Return the history of each example; an empty one is [absent]."""
+    histories = []
+    for begin, position, end in zip(begins, positions, ends, strict=True):
+        history = list(events[begin:position])
+        if unordered:
+            history += list(events[position + 1 : end])
+            place = (hash64(key, int(position)) >> 32) * len(history) >> 32
+            history = (history[place:] + history[:place])[:length]
+        histories.append([int(item) for item in history[-length:]] or [absent])
+    return histories
+
+
+def number_rows(ids: Array) -> tuple[Array, Array]:
+    """Return the place of each id among the distinct ones, and those as they come."""
+    places: dict[int, int] = {}
+    slots = [places.setdefault(int(row), len(places)) for row in ids]
+    return np.array(slots, int), np.array(list(places), int)
+
+
+def adagrad_rows(
+    rows: Array, grads: Array, rate: float, decay: float, table: Array, squares: Array
+) -> tuple[Array, Array]:
+    """Return the changed table and sums of mean squares; no `squares`, no adaptation."""
+    table, squares = np.array(table, float), np.array(squares, float)
+    for row, grad in zip(rows, grads, strict=True):
+        slope, step = grad + decay * table[row], rate
+        if len(squares):
+            squares[row] += np.mean(slope**2)
+            step = rate * inverse_root(squares[row])
+        table[row] -= step * slope
+    return table, squares
+
+
+def gather_items(
+    items: Array, features: Array, codes: Array, rows: Array, num_scored: int, normalize: bool
+) -> tuple[Array, Array, Array]:
+    """Return the items' vectors; of the first, those of unit length, and 1 / length."""
+    out = np.array([items[row] + features[codes[row]].sum(axis=0) for row in rows], float)
+    scored = out[:num_scored]
+    inverse = inverse_root(np.sum(scored**2, axis=1)) if normalize else np.ones(num_scored)
+    return out, inverse[:, None] * scored, inverse
+
+
+def backward_items(
+    unit: Array, inverse: Array, normalize: bool, histories: list[Any], mean_grads: Array,
+    grads: Array,
+) -> Array:
+    """Return the gradients of vectors, from those of unit vectors and of means."""
+    grads = np.array(grads, float)
+    if normalize:
+        for r, u in enumerate(unit):
+            grads[r] = inverse[r] * (np.eye(len(u)) - np.outer(u, u)) @ grads[r]
+    for history, grad in zip(histories, mean_grads, strict=True):
+        for slot in history:
+            grads[slot] += grad / len(history)
+    return grads
+
+
+def feature_grads(
+    user_slots: Array, part_grads: Array, item_slots: Array, item_grads: Array, num_rows: int
+) -> Array:
+    """Return sums over users, part_grads (batch_size, any, dim), and over items."""
+    grads = np.zeros((num_rows, item_grads.shape[1]))
+    np.add.at(grads, user_slots, part_grads)
+    for slots, grad in zip(item_slots, item_grads, strict=True):
+        np.add.at(grads, slots, grad)
+    return grads
+
+
+def forward_tower(
+    vectors: Array, histories: list[Any], features: Array, user_rows: Array, network: list[Any],
+    scale: float, normalize: bool,
+) -> tuple[list[Array], Array, Array]:
+    """Return the inputs of all layers and the output, the users' vectors, and 1 / length."""
+    parts = np.array([
+        [np.mean(vectors[history], axis=0, dtype=float), *features[rows]]
+        for history, rows in zip(histories, user_rows, strict=True)
+    ])
+    values = [parts.reshape(len(parts), -1) if network else parts.sum(axis=1)]
+    for layer, (weights, biases) in enumerate(network, 1):
+        z = values[-1] @ weights + biases
+        values.append(np.maximum(z, 0) if layer < len(network) else z)
+    squares = np.sum(values[-1] ** 2, axis=1)
+    inverse = inverse_root(squares) if normalize else np.ones(len(parts))
+    return values, scale * inverse[:, None] * values[-1], inverse
+
+
+def backward_tower(
+    x: Array, grad_x: Array, inverse: Array, scale: float, normalize: bool, network: list[Any],
+    values: list[Array],
+) -> list[Array]:
+    """Return the gradients of what `forward_tower` returns first."""
+    unit = x / scale
+    along = np.sum(grad_x * unit, axis=1, keepdims=True) if normalize else 0.0
+    grads = [scale * inverse[:, None] * (grad_x - along * unit)]
+    for layer in reversed(range(len(network))):
+        grad = grads[0] @ np.transpose(network[layer][0])
+        grads.insert(0, grad * (values[layer] > 0) if layer else grad)
+    return grads
+
+
+def update_tower(
+    values: list[Array], grads: list[Array], rate: float, network: list[Any], squares: list[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Return the changed network and sums of squares; no `squares`, no adaptation."""
+    changed, sums = [], []
+    for layer, arrays in enumerate(network):
+        slopes = values[layer].T @ grads[layer + 1], grads[layer + 1].sum(axis=0)
+        steps = [rate, rate]
+        if squares:
+            sums.append([old + g**2 for old, g in zip(squares[layer], slopes, strict=True)])
+            steps = [rate * inverse_root(total) for total in sums[layer]]
+        changed.append([a - s * g for a, s, g in zip(arrays, steps, slopes, strict=True)])
+    return changed, sums
 
 
 # Text

@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -27,14 +27,16 @@ from numba_ss._files import PathLike, whole_file
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
 Place = Callable[[int], str]
+Names = Callable[[Collection[str]], list[str]]  # which arrays to read, of those that are there
 
 # Bytes read at a time, and rows looked at a time.
 _CHUNK, _ROWS = 2**20, 2**14
 # DEFLATE never makes less than a byte out of this many.
 _DEFLATE = 1032
 # The types of the arrays in .npz and .safetensors files.
-_TYPES = {"vectors": "<f4", "words": "|u1", "offsets": "<i8", "counts": "<i8"}
+_TYPES = {"vectors": "<f4", "words": "|u1", "offsets": "<i8", "counts": "<i8", "ids": "<i8"}
 _METADATA = {"format": "numba_ss word vectors", "version": "1"}
 
 
@@ -131,7 +133,7 @@ def _decode(path: PathLike, unit: str, position: int, raw: bytes) -> str:
         _fail(path, f"{unit} {position}", "a word in UTF-8", f"{raw[:40]!r} ({error.reason})")
 
 
-def pack_words(words: list[str]) -> dict[str, NDArray[Any]]:
+def pack_words(words: list[str]) -> Arrays:
     """Return arrays for any words: one piece of UTF-8, and offsets into it."""
     encoded = _encode(words)
     return {
@@ -148,27 +150,35 @@ def unpack_words(path: PathLike, data: NDArray[Any], offsets: NDArray[Any]) -> l
     return [_decode(path, "words, byte", i, raw[i:j]) for i, j in pairwise(ends)]
 
 
-def _pack(stored: Stored) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {"vectors": stored.vectors, **pack_words(stored.words)}
+def _pack(stored: Stored) -> Arrays:
+    arrays = {"vectors": stored.vectors, **pack_words(stored.words)}
     if stored.counts is not None:
         arrays["counts"] = stored.counts
     return arrays
 
 
-def _unpack(path: PathLike, arrays: dict[str, NDArray[Any]]) -> Stored:
+def _names(present: Collection[str]) -> list[str]:
+    """Return the arrays of word vectors, absent ones included, for which reading fails."""
+    return ["vectors", "words", "offsets", *({"counts"} & set(present))]
+
+
+def _unpack(path: PathLike, arrays: Arrays) -> Stored:
+    words = unpack_words(path, arrays["words"], arrays["offsets"])
+    return _sound(path, Stored(words, arrays["vectors"], arrays.get("counts")))
+
+
+def _check_types(path: PathLike, arrays: Arrays) -> None:
     for name, array in arrays.items():
         ndim = 2 if name == "vectors" else 1
         if array.dtype != _TYPES[name] or array.ndim != ndim:
             got = f"{array.dtype} of shape {array.shape}"
             _fail(path, name, f"{np.dtype(_TYPES[name])} of {ndim} dimensions", got)
-    words = unpack_words(path, arrays["words"], arrays["offsets"])
-    return _sound(path, Stored(words, arrays["vectors"], arrays.get("counts")))
 
 
-def write_npz(path: PathLike, stored: Stored) -> None:
+def write_archive(path: PathLike, arrays: Arrays) -> None:
     """Write arrays that `numpy.load` reads, uncompressed, each at a multiple of 64 bytes."""
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in _pack(stored).items():
+        for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")
             # A field that no reader knows fills the header up: 30 bytes and the name, 20 for
             # the 64-bit sizes, 4 for the field's own head.
@@ -179,20 +189,29 @@ def write_npz(path: PathLike, stored: Stored) -> None:
                 np.lib.format.write_array(out, array, allow_pickle=False)
 
 
-def read_npz(path: PathLike, *, mmap: bool = False) -> Stored:
-    """Read what `write_npz` wrote; with `mmap`, leave the vectors on the disk."""
-    with _opened(path, "an .npz file of word vectors") as file, zipfile.ZipFile(file) as archive:
+def read_archive(path: PathLike, names: Names, *, mmap: bool = False) -> Arrays:
+    """Read what `write_archive` wrote; with `mmap`, leave the vectors on the disk."""
+    with _opened(path, "an .npz file of vectors") as file, zipfile.ZipFile(file) as archive:
         file.seek(-22, os.SEEK_END)
         if file.read(4) != b"PK\5\6":
             _fail(path, "the last 22 bytes", "the end of the archive", "something else")
-        present = set(archive.namelist())
-        names = [name for name in _TYPES if name != "counts" or "counts.npy" in present]
         arrays = {
             name: _mapped(path, file, archive) if mmap and name == "vectors"
             else _member(archive, name)
-            for name in names
+            for name in names([name.removesuffix(".npy") for name in archive.namelist()])
         }
-        return _unpack(path, arrays)
+        _check_types(path, arrays)
+        return arrays
+
+
+def write_npz(path: PathLike, stored: Stored) -> None:
+    """Write the arrays of `write_archive`."""
+    write_archive(path, _pack(stored))
+
+
+def read_npz(path: PathLike, *, mmap: bool = False) -> Stored:
+    """Read what `write_npz` wrote; with `mmap`, leave the vectors on the disk."""
+    return _unpack(path, read_archive(path, _names, mmap=mmap))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -226,64 +245,93 @@ def _array_header(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...
     return shape, file.tell()
 
 
-def write_safetensors(path: PathLike, stored: Stored) -> None:
-    """Write the arrays of `write_npz` as tensors."""
+def write_tensors(path: PathLike, arrays: Arrays) -> None:
+    """Write arrays as tensors."""
     save_file = extra("safetensors.numpy").save_file
     with whole_file(path) as file:
-        save_file(_pack(stored), file.name, metadata=_METADATA)
+        save_file(arrays, file.name, metadata=_METADATA)
 
 
-def read_safetensors(path: PathLike) -> Stored:
-    """Read what `write_safetensors` wrote."""
+def read_tensors(path: PathLike, names: Names) -> Arrays:
+    """Read what `write_tensors` wrote."""
     safe_open = extra("safetensors").safe_open
     with (
-        _opened(path, "a safetensors file of word vectors"),
+        _opened(path, "a safetensors file of vectors"),
         safe_open(path, framework="np") as file,
     ):
         if file.metadata() != _METADATA:
             _fail(path, "metadata", f"{_METADATA}", file.metadata())
-        present = set(file.keys())
-        names = [name for name in _TYPES if name != "counts" or name in present]
-        return _unpack(path, {name: file.get_tensor(name) for name in names})
+        arrays = {name: file.get_tensor(name) for name in names(file.keys())}
+        _check_types(path, arrays)
+        return arrays
 
 
-def write_parquet(path: PathLike, stored: Stored) -> None:
-    """Write columns id (string), count (int64, if any), vector (fixed-size list of float)."""
+def write_safetensors(path: PathLike, stored: Stored) -> None:
+    """Write the arrays of `write_npz` as tensors."""
+    write_tensors(path, _pack(stored))
+
+
+def read_safetensors(path: PathLike) -> Stored:
+    """Read what `write_safetensors` wrote."""
+    return _unpack(path, read_tensors(path, _names))
+
+
+def write_table(
+    path: PathLike, ids: list[str] | Integers, vectors: Floats, counts: Integers | None = None
+) -> None:
+    """Write columns id, count (int64, if any), vector (fixed-size list of float)."""
     arrow, parquet = extra("pyarrow"), extra("pyarrow.parquet")
-    _encode(stored.words)
-    columns = {"id": arrow.array(stored.words, arrow.string())}
-    if stored.counts is not None:
-        columns["count"] = arrow.array(stored.counts)
-    numbers = arrow.array(stored.vectors.reshape(-1))
-    dim = stored.vectors.shape[1]
-    columns["vector"] = arrow.FixedSizeListArray.from_arrays(numbers, dim)
+    columns = {"id": arrow.array(ids, arrow.string() if isinstance(ids, list) else arrow.int64())}
+    if counts is not None:
+        columns["count"] = arrow.array(counts)
+    numbers = arrow.array(vectors.reshape(-1))
+    columns["vector"] = arrow.FixedSizeListArray.from_arrays(numbers, vectors.shape[1])
     with whole_file(path) as file:
-        # All words differ, and nearly all numbers: there is nothing to make smaller.
+        # All ids differ, and nearly all numbers: there is nothing to make smaller.
         parquet.write_table(
             arrow.table(columns), file, compression="none", use_dictionary=False,
             write_page_checksum=True,
         )
 
 
-def read_parquet(path: PathLike) -> Stored:
-    """Read what `write_parquet` wrote."""
+def read_table(
+    path: PathLike, id_types: Sequence[str]
+) -> tuple[list[str] | Integers, Floats, Integers | None]:
+    """Read what `write_table` wrote, with ids of one of these types."""
     arrow, parquet = extra("pyarrow"), extra("pyarrow.parquet")
-    with _opened(path, "a Parquet file of word vectors") as file:
+    with _opened(path, "a Parquet file of vectors") as file:
         table = parquet.read_table(file, page_checksum_verification=True)
         types = {field.name: field.type for field in table.schema}
         dim = getattr(types.get("vector"), "list_size", 0)
-        wanted = {"id": arrow.string(), "vector": arrow.list_(arrow.float32(), dim)}
+        wanted = {"id": types.get("id"), "vector": arrow.list_(arrow.float32(), dim)}
         if "count" in types:
             wanted["count"] = arrow.int64()
-        if types != wanted or dim < 1:
-            expected = "id: string, count: int64 (or none), vector: fixed_size_list<float>"
+        if types != wanted or dim < 1 or str(types["id"]) not in id_types:
+            expected = (
+                f"id: {' or '.join(id_types)}, count: int64 (or none), "
+                "vector: fixed_size_list<float>"
+            )
             _fail(path, "columns", expected, ", ".join(f"{k}: {v}" for k, v in types.items()))
         if any(column.null_count for column in table.columns):
             _fail(path, "columns", "no nulls", "some")
         chunks = [chunk.flatten().to_numpy() for chunk in table["vector"].chunks]
         vectors = np.concatenate(chunks).reshape(-1, dim)
         counts = table["count"].to_numpy() if "count" in types else None
-        return _sound(path, Stored(table["id"].to_pylist(), vectors, counts))
+        column = table["id"]
+        ids = column.to_numpy() if types["id"] == arrow.int64() else column.to_pylist()
+        return ids, vectors, counts
+
+
+def write_parquet(path: PathLike, stored: Stored) -> None:
+    """Write columns id (string), count (int64, if any), vector (fixed-size list of float)."""
+    _encode(stored.words)
+    write_table(path, *stored)
+
+
+def read_parquet(path: PathLike) -> Stored:
+    """Read what `write_parquet` wrote."""
+    words, vectors, counts = read_table(path, ["string"])
+    return _sound(path, Stored(cast(list[str], words), vectors, counts))
 
 
 def write_bin(path: PathLike, stored: Stored) -> None:

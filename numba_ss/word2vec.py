@@ -14,14 +14,9 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._estimator import Estimator
 from numba_ss._files import PathLike, whole_file
+from numba_ss._training import TrainingEvent, check_callbacks
 from numba_ss._word_model import LOSSES, SAMPLERS, WordModel
-from numba_ss._word_training import (
-    RunState,
-    TrainingEvent,
-    TrainingRun,
-    check_callbacks,
-    held_out_stream,
-)
+from numba_ss._word_training import RunState, TrainingRun, held_out_stream
 from numba_ss.checkpoint import CheckpointFolder, read_state, write_state
 from numba_ss.corpus import Corpus, open_corpus
 from numba_ss.kernels.threads import use_threads
@@ -137,6 +132,8 @@ class Word2Vec(Estimator):
     ((8,), 3)
     """
 
+    _takes = ("string",)
+
     vectors_: WordVectors
     vocabulary_: Vocabulary
     history_: list[dict[str, Any]]
@@ -172,7 +169,7 @@ class Word2Vec(Estimator):
         self.seed = seed
 
     def fit(
-        self, corpus: Any, *, validation: Any = None, column: str | None = None,
+        self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: bool | str = "auto", checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 10.0, checkpoint_words: int | None = None,
@@ -184,6 +181,8 @@ class Word2Vec(Estimator):
         ----------
         corpus
             What `open_corpus` takes: files, lists of words, tables, packed ids.
+        y : optional
+            Not used; for the sake of scikit-learn's pipelines.
         validation : optional
             A held-out text of the same forms; its full softmax loss is taken after each
             epoch, over the windows of a thousand of its first million words.
@@ -235,7 +234,7 @@ class Word2Vec(Estimator):
         return self
 
     def partial_fit(
-        self, corpus: Any, *, column: str | None = None,
+        self, corpus: Any, y: Any = None, *, column: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: bool | str = "auto",
     ) -> Self:
@@ -246,7 +245,7 @@ class Word2Vec(Estimator):
 
         Parameters
         ----------
-        corpus, column, callbacks, progress
+        corpus, y, column, callbacks, progress
             As in `fit`.
 
         Returns
@@ -296,9 +295,11 @@ class Word2Vec(Estimator):
         ArgumentError
             If nothing has been learned yet.
         """
-        if not hasattr(self, "vectors_"):
-            _checks.fail("model", "one that has learned, by fit", "none yet")
-        params = self.get_params()
+        self._require_fit()
+        params = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in self.get_params().items()
+        }
         if params["vocabulary"] is not None:
             params["vocabulary"] = list(self.vocabulary_.words)
         arrays: dict[str, NDArray[Any]] = {
@@ -544,11 +545,11 @@ class _Session:
         if validation is not None:
             held_out = held_out_stream(validation, vocabulary, model)
 
-        def tell(kind: str, epoch: int, words: int, loss: float, rate: float) -> None:
+        def tell(kind: str, epoch: int, examples: int, loss: float, rate: float) -> None:
             if self.callbacks:
                 if kind in ("epoch", "end"):
                     self._hand_over(vocabulary, model, state)
-                event = TrainingEvent(kind, epoch, words, loss, rate, self.estimator)
+                event = TrainingEvent(kind, epoch, examples, loss, rate, self.estimator)
                 for callback in self.callbacks:
                     callback(event)
 

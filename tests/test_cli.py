@@ -19,10 +19,13 @@ from test_word2vec import (
     trained,
 )
 
-from numba_ss import ArgumentError, Word2Vec, WordVectors, cli, commands
+from numba_ss import ArgumentError, Word2Vec, WordVectors, cli, commands, retrieve_commands
 from numba_ss.word2vec import SCHEDULES
 
-COMMANDS = ("word2vec", "neighbors", "analogy", "evaluate", "convert", "plot")
+COMMANDS = (
+    "word2vec", "neighbors", "analogy", "evaluate", "convert", "plot", "retrieve",
+    "retrieve train", "retrieve recommend", "retrieve evaluate", "retrieve export",
+)
 OPTIONS = {
     "vector_size": 12, "min_count": 1, "subsample": 0, "epochs": 2, "batch_size": 16, "window": 2,
     "num_threads": 1,
@@ -55,7 +58,7 @@ import sys
 from numba_ss import cli
 for command in sys.argv[1:]:
     try:
-        cli.main([command, "--help"] if command else ["--help"])
+        cli.main([*command.split(), "--help"])
     except SystemExit as end:
         assert end.code == 0
 assert not {"numpy", "numba", "matplotlib"} & set(sys.modules)
@@ -66,9 +69,28 @@ def test_help_imports_neither_numpy_nor_numba():
     done = subprocess.run(
         [sys.executable, "-c", HELP, "", *COMMANDS], capture_output=True, text=True, check=True
     )
-    for part in ("Word vectors by sampled softmax", *COMMANDS, "--subtract-log-q", "--restrict-vocabulary"):
+    parts = ("Word vectors and item retrieval by sampled softmax", "--restrict-vocabulary")
+    for part in (*parts, *COMMANDS, "--subtract-log-q", "--include-seen", "--timestamp-column"):
         assert part in done.stdout
     assert done.stderr == ""
+
+
+def described(parser):
+    """Yield whatever a parser and those within it take, and what is said about it."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            assert {choice.dest for choice in action._choices_actions} == set(action.choices)
+            yield from ((choice.dest, choice.help) for choice in action._choices_actions)
+            for inner in action.choices.values():
+                yield from described(inner)
+        else:
+            yield action.dest, action.help
+
+
+def test_everything_is_described():
+    found = dict(described(cli.build_parser()))
+    assert {"architecture", "retrieve", "export", "what", "timestamp", "logs"} <= set(found)
+    assert [name for name, text in described(cli.build_parser()) if not text] == []
 
 
 def test_defaults_and_choices_are_those_of_the_library():
@@ -131,10 +153,14 @@ def test_errors_of_the_library(error, message, capsys, monkeypatch):
         raise error
 
     monkeypatch.setattr(commands, "run", fail)
-    with pytest.raises(SystemExit) as end:
-        cli.main(["convert", "a.npz", "b.npz"])
-    assert end.value.code == 2
-    assert capsys.readouterr().err == f"numba-ss convert: {message}\n"
+    monkeypatch.setattr(retrieve_commands, "run", fail)
+    for name, arguments in (
+        ("convert", ["a.npz", "b.npz"]), ("retrieve export", ["model", "-o", "v.npz"]),
+    ):
+        with pytest.raises(SystemExit) as end:
+            cli.main([*name.split(), *arguments])
+        assert end.value.code == 2
+        assert capsys.readouterr().err == f"numba-ss {name}: {message}\n"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +172,15 @@ def test_errors_of_the_library(error, message, capsys, monkeypatch):
             ["word2vec", "--checkpoint", "folder"],
             "interrupted; the same command with --resume goes on from the checkpoint",
         ),
+        (["retrieve", "recommend", "model"], "interrupted"),
+        (
+            ["retrieve", "train", "log.csv", "-o", "model"],
+            "interrupted; nothing was saved (--checkpoint DIR would have)",
+        ),
+        (
+            ["retrieve", "train", "log.csv", "-o", "model", "--checkpoint", "folder"],
+            "interrupted; the same command with --resume goes on from the checkpoint",
+        ),
     ],
 )
 def test_interrupts(arguments, message, caplog, monkeypatch):
@@ -153,6 +188,7 @@ def test_interrupts(arguments, message, caplog, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "run", interrupt)
+    monkeypatch.setattr(retrieve_commands, "run", interrupt)
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
     assert end.value.code == 130

@@ -3,10 +3,10 @@
 import numba
 import numpy as np
 import pytest
-from conftest import JIT
+from conftest import JIT, densify
 
 import numba_ss
-from numba_ss import ArgumentError, SampledSoftmax, reference
+from numba_ss import ArgumentError, SampledSoftmax, reference, sgd
 
 CLASSES, DIM, SAMPLED, BATCH = (300, 12, 40, 150) if JIT else (60, 5, 12, 10)
 LOSSES = ["sampled_softmax", "nce", "sampled_logistic", "negative_sampling"]
@@ -82,9 +82,157 @@ def test_full_losses_train_by_the_full_gradient(loss, rng):
     np.testing.assert_array_equal(twin.weights, layer.weights)
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "nce", "softmax"])
-@pytest.mark.parametrize("sampler", ["log_uniform", "learned_unigram", "in_batch"])
-def test_bits_do_not_depend_on_threads(loss, sampler):
+def adagrad(values, squares, grads, rate):
+    """Take a dense step in float64; a row that has seen nothing takes none."""
+    squares = squares + (grads.reshape(len(grads), -1) ** 2).mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.where(squares > 0, rate / np.sqrt(squares), 0)
+    return values - (step * grads.T).T, squares
+
+
+def gradients(loss, weights, biases, labels, inputs, sampler):
+    """Return the summed loss's gradients, dense, of the functional form in float64."""
+    if loss in ("softmax", "logistic"):
+        name = {"softmax": "softmax", "logistic": "sigmoid"}[loss]
+        ref = getattr(numba_ss, f"{name}_loss_and_grad")(weights, biases, labels, inputs)
+    else:
+        values = sampler._sample(labels, SAMPLED, True)
+        ref = getattr(numba_ss, f"{loss}_loss_and_grad")(
+            weights, biases, labels, inputs, SAMPLED, CLASSES, labels.shape[1], values
+        )
+    dense = (densify(ref.rows, grad, CLASSES) for grad in (ref.grad_weights, ref.grad_biases))
+    return ref.loss.sum(), *dense, ref.grad_inputs
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
+@pytest.mark.parametrize("inputs", ["given", "table", "tied"])
+def test_adagrad_is_that_of_the_summed_gradients(loss, inputs, rng):
+    """Against float64: labels repeat, are absent, and are candidates and inputs too."""
+    full = loss in ("softmax", "logistic")
+    layer = make(loss=loss, reduction="sum", num_true=2, optimizer="adagrad")
+    if full:
+        layer = SampledSoftmax(
+            CLASSES, DIM, None, loss=loss, reduction="sum", num_true=2, learning_rate=0.3,
+            optimizer="adagrad", weights=layer.weights,
+        )
+    sampler = numba_ss.LogUniformSampler(CLASSES, seed=0)
+    table = layer.weights if inputs == "tied" else rng.standard_normal((50, DIM)).astype(np.float32)
+    want = [a.astype(float) for a in (layer.weights, layer.biases, table)]
+    squares = [np.zeros(len(a)) for a in want]
+    for _ in range(3):
+        _, labels = batch(rng, 2)
+        labels[::3, 1] = -1
+        ids = rng.integers(0, 50, BATCH)
+        *grads, grad_inputs = gradients(loss, *want[:2], labels, want[2][ids], sampler)
+        grads.append(densify(ids, grad_inputs, len(table)))
+        if inputs == "given":
+            got, grad = layer.step(table[ids], labels)
+            np.testing.assert_allclose(grad, grad_inputs, atol=1e-3)
+            grads[-1][:] = 0
+        else:
+            got = layer.step_rows(table, ids, labels)
+        assert got == pytest.approx(grads.pop(0), rel=1e-4)
+        if inputs == "tied":
+            grads[0] += grads[2]
+        for i in range(3):
+            want[i], squares[i] = adagrad(want[i], squares[i], grads[i], 0.3)
+        if inputs == "tied":
+            want[2] = want[0]
+        for have, value in zip((layer.weights, layer.biases, table), want, strict=True):
+            np.testing.assert_allclose(have, value, atol=2e-3)
+    state = layer.state_dict()["squares"]
+    np.testing.assert_allclose(state["weights"], squares[0], rtol=2e-3)
+    np.testing.assert_allclose(state["biases"], squares[1], rtol=2e-3)
+    if inputs == "table":
+        np.testing.assert_allclose(state["table"], squares[2], rtol=2e-3)
+
+
+def test_adagrad_changes_what_a_batch_touches_alone(rng):
+    layer = SampledSoftmax(CLASSES, DIM, None, sampler="in_batch", optimizer="adagrad")
+    before, table = layer.weights.copy(), np.ones((9, DIM), np.float32)
+    layer.step_rows(table, [2, 5, 2], [[3], [7], [7]])
+    touched = np.flatnonzero((layer.weights != before).any(axis=1))
+    assert touched.tolist() == [3, 7]
+    assert np.flatnonzero((table != 1).any(axis=1)).tolist() == [2, 5]
+    state = layer.state_dict()["squares"]
+    assert [np.flatnonzero(state[k]).tolist() for k in ("weights", "biases", "table")] == [
+        [3, 7], [3, 7], [2, 5],
+    ]
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
+    results = []
+    for chunks in (1, 2, 5):
+        monkeypatch.setattr(sgd, "threads_for_update", lambda numbers, n=chunks: n)
+        rng = np.random.default_rng(3)
+        number = None if loss == "softmax" else SAMPLED
+        layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad")
+        table = layer.weights if tied else rng.standard_normal((50, DIM)).astype(np.float32)
+        for _ in range(2):
+            layer.step_rows(table, rng.integers(0, 50, BATCH), batch(rng)[1])
+        results.append((layer.weights, layer.biases, table, *layer.state_dict()["squares"].values()))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_adagrad_knows_a_table_by_its_memory(rng):
+    """A new view of it is the same table; another table starts anew."""
+    ids, labels = [1, 2, 2], [[3], [4], [5]]
+    layer, table = make(optimizer="adagrad"), rng.standard_normal((9, DIM)).astype(np.float32)
+    seen = []
+    for view in (table, table[:], table, table.copy(), table[:5]):
+        layer.step_rows(view, ids, labels)
+        seen.append(layer.state_dict()["squares"]["table"])
+    assert [len(squares) for squares in seen] == [9, 9, 9, 9, 5]
+    assert seen[0][2] < seen[1][2] < seen[2][2]
+    assert seen[3][2] < seen[2][2]
+    layer.step_rows(layer.weights, ids, labels)
+    np.testing.assert_array_equal(layer.state_dict()["squares"]["table"], seen[4])
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_adagrad_resumes_exactly(loss, tied, rng):
+    number = None if loss == "softmax" else SAMPLED
+    layer, other = (
+        SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad", seed=seed)
+        for seed in (1, 2)
+    )
+    table = layer.weights if tied else rng.standard_normal((50, DIM)).astype(np.float32)
+    batches = [(rng.integers(0, 50, BATCH), batch(rng)[1]) for _ in range(4)]
+    for ids, labels in batches[:2]:
+        layer.step_rows(table, ids, labels)
+    other.step_rows(np.ones((7, DIM), np.float32), [1], [[1]])  # of no weight afterwards
+    other.load_state_dict(layer.state_dict())
+    copy = other.weights if tied else table.copy()
+    for ids, labels in batches[2:]:
+        assert layer.step_rows(table, ids, labels) == other.step_rows(copy, ids, labels)
+    np.testing.assert_array_equal(table, copy)
+    np.testing.assert_array_equal(layer.weights, other.weights)
+    np.testing.assert_array_equal(layer.biases, other.biases)
+
+
+def test_adagrad_of_changing_batches(rng):
+    layer, table = make(num_true=3, optimizer="adagrad"), np.ones((5, DIM), np.float32)
+    for size in (1, 70, 3, 0, 129):
+        inputs, labels = batch(rng, 3, size)
+        labels[::2, 1] = -1
+        assert np.isfinite(layer.step(inputs, labels)[0])
+        assert np.isfinite(layer.step_rows(table, np.zeros(size, int), labels))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize(
+    ("loss", "sampler"),
+    [
+        *[(loss, s) for loss in ("sampled_softmax", "nce") for s in ("log_uniform", "learned_unigram", "in_batch", "mixed")],
+        ("softmax", "log_uniform"),
+    ],
+)
+def test_bits_do_not_depend_on_threads(loss, sampler, optimizer):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("needs two threads")
     results = []
@@ -93,7 +241,8 @@ def test_bits_do_not_depend_on_threads(loss, sampler):
         num_sampled = None if sampler == "in_batch" or loss == "softmax" else SAMPLED
         table = rng.standard_normal((400, 40)).astype(np.float32)
         layer = SampledSoftmax(
-            CLASSES, 40, num_sampled, sampler=sampler, loss=loss, num_threads=num_threads
+            CLASSES, 40, num_sampled, sampler=sampler, loss=loss, optimizer=optimizer,
+            num_threads=num_threads,
         )
         for _ in range(3 if JIT else 1):
             ids = rng.integers(0, 400, 500 if JIT else 70)
@@ -105,22 +254,26 @@ def test_bits_do_not_depend_on_threads(loss, sampler):
 
 
 @pytest.mark.parametrize(
-    ("loss", "sampler"),
+    ("loss", "sampler", "optimizer"),
     [
-        *[(loss, s) for loss in ("sampled_softmax", "nce", "negative_sampling") for s in ("log_uniform", "uniform")],
-        ("softmax", "log_uniform"),
-        ("sampled_softmax", "in_batch"),
-        ("sampled_softmax", "learned_unigram"),
+        *[(loss, s, "sgd") for loss in ("sampled_softmax", "nce", "negative_sampling") for s in ("log_uniform", "uniform")],
+        ("softmax", "log_uniform", "sgd"),
+        ("sampled_softmax", "in_batch", "sgd"),
+        ("sampled_softmax", "learned_unigram", "sgd"),
+        ("sampled_softmax", "mixed", "sgd"),
+        ("sampled_softmax", "mixed", "adagrad"),
+        ("nce", "log_uniform", "adagrad"),
     ],
 )
-def test_learns_a_planted_answer(loss, sampler):
+def test_learns_a_planted_answer(loss, sampler, optimizer):
     """Input k belongs to class 3 k: after training it comes first for nearly all."""
     rng = np.random.default_rng(1)
     num_inputs = 60 if JIT else 8
     num_sampled = None if sampler == "in_batch" or loss == "softmax" else 20
     layer = SampledSoftmax(
         3 * num_inputs, 16, num_sampled, loss=loss, sampler=sampler, reduction="sum",
-        learning_rate=0.2 if "softmax" in loss else 0.05,
+        learning_rate=0.2 if "softmax" in loss or optimizer == "adagrad" else 0.05,
+        optimizer=optimizer,
     )
     table = rng.standard_normal((num_inputs, 16)).astype(np.float32)
     before = layer.evaluate(table, 3 * np.arange(num_inputs)[:, None])
@@ -215,24 +368,29 @@ def _spoil(name):
 
 
 @pytest.mark.parametrize("name", ["weights", "biases", "table", "labels", "ids"])
-@pytest.mark.parametrize("sampler", ["log_uniform", "learned_unigram", "in_batch"])
+@pytest.mark.parametrize("sampler", ["log_uniform", "learned_unigram", "in_batch", "mixed"])
 @pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
-def test_a_failed_step_changes_nothing(name, sampler, loss, rng):
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_a_failed_step_changes_nothing(name, sampler, loss, optimizer, rng):
     num_sampled = None if sampler == "in_batch" or loss == "softmax" else SAMPLED
-    layer = SampledSoftmax(CLASSES, DIM, num_sampled, sampler=sampler, loss=loss)
+    layer = SampledSoftmax(
+        CLASSES, DIM, num_sampled, sampler=sampler, loss=loss, optimizer=optimizer
+    )
     table = rng.standard_normal((50, DIM)).astype(np.float32)
     ids, (_, labels) = rng.integers(0, 50, BATCH), batch(rng)
     layer.step_rows(table, ids, labels)
     _spoil(name)(layer, table, ids, labels)
     state, before = layer.state_dict(), table.copy()
-    with pytest.raises(ArgumentError, match=f"^{name}: "):
-        layer.step_rows(table, ids, labels)
-    np.testing.assert_array_equal(table, before)
+    for same in (table, table.copy()):
+        with pytest.raises(ArgumentError, match=f"^{name}: "):
+            layer.step_rows(same, ids, labels)
+        np.testing.assert_array_equal(same, before)
     after = layer.state_dict()
     for key in ("weights", "biases", "num_steps"):
         np.testing.assert_array_equal(after[key], state[key])
-    for key, value in state["sampler"].items():
-        np.testing.assert_array_equal(after["sampler"][key], value)
+    for part in ("sampler", "squares"):
+        for key, value in state.get(part, {}).items():
+            np.testing.assert_array_equal(after[part][key], value)
 
 
 def test_labels_that_are_never_drawn_have_no_correction(rng):
@@ -271,6 +429,9 @@ F32 = np.float32
         ("num_sampled", {"num_sampled": None}),
         ("num_sampled: .*softmax_loss", {"num_sampled": CLASSES + 1}),
         ("num_sampled", {"sampler": "in_batch"}),
+        ("num_sampled", {"sampler": "mixed", "num_sampled": None}),
+        ("num_sampled: .*softmax_loss", {"sampler": "mixed", "num_sampled": CLASSES + 1}),
+        ("optimizer: expected one of 'sgd', 'adagrad'", {"optimizer": "adam"}),
         ("dim", {"dim": 0}),
     ],
 )
@@ -307,6 +468,20 @@ def test_bad_tables(rng):
         layer.step_rows(table, [0, 1], [[1], [2]])
 
 
+def test_a_table_that_is_more_than_the_weights():
+    both = np.zeros((CLASSES + 5, DIM), np.float32)
+    for optimizer in ("adagrad", "sgd"):
+        layer = SampledSoftmax(
+            CLASSES, DIM, SAMPLED, weights=both[:CLASSES], optimizer=optimizer
+        )
+        if optimizer == "sgd":
+            layer.step_rows(both, [CLASSES + 1], [[1]])
+            continue
+        with pytest.raises(ArgumentError, match=r"table: .*more than them"):
+            layer.step_rows(both, [CLASSES + 1], [[1]])
+        layer.step_rows(both[:9], [8], [[1]])
+
+
 @pytest.mark.parametrize("change", [{"weights": np.zeros((2, 2))}, {"num_steps": -1}, {"sampler": {}}])
 def test_bad_state(change):
     layer = make()
@@ -314,3 +489,39 @@ def test_bad_state(change):
     with pytest.raises(ArgumentError, match="state_dict"):
         layer.load_state_dict(layer.state_dict() | change)
     np.testing.assert_array_equal(layer.weights, before)
+
+
+def _squares(**change):
+    sound = {"weights": np.zeros(CLASSES, F32), "biases": np.zeros(CLASSES, F32), "table": np.ones(9, F32)}
+    return {"squares": sound | change}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd"},
+        {"squares": None},
+        _squares(weights=np.zeros(CLASSES)),
+        _squares(biases=np.zeros(3, F32)),
+        _squares(table=np.full(3, np.nan, F32)),
+        _squares(table=np.full(3, -1, F32)),
+        _squares(table=None),
+        {"num_steps": -1},
+    ],
+)
+def test_bad_state_of_adagrad(change):
+    layer = make(optimizer="adagrad")
+    layer.step_rows(np.ones((5, DIM), F32), [0, 1], [[1], [2]])
+    before = layer.state_dict()
+    with pytest.raises(ArgumentError, match="state_dict"):
+        layer.load_state_dict(before | change)
+    for key, value in before["squares"].items():
+        np.testing.assert_array_equal(layer.state_dict()["squares"][key], value)
+
+
+def test_a_state_is_for_the_same_optimizer():
+    with pytest.raises(ArgumentError, match=r"state_dict\['optimizer'\]: expected 'sgd', got 'adagrad'"):
+        make().load_state_dict(make(optimizer="adagrad").state_dict())
+    state = make().state_dict()
+    del state["optimizer"]  # as it was before there were two
+    make().load_state_dict(state)

@@ -285,7 +285,7 @@ def test_schedule(schedule):
     seen = []
     trained(
         schedule=schedule, learning_rate=0.04, min_learning_rate=0.01, epochs=2,
-        fit={"callbacks": lambda event: seen.append((event.kind, event.words, event.learning_rate))},
+        fit={"callbacks": lambda event: seen.append((event.kind, event.examples, event.learning_rate))},
     )
     total = 2 * sum(map(len, TEXT))
     for kind, words, rate in seen:
@@ -326,8 +326,8 @@ def test_subsample_leaves_out_frequent_words(subsample, rng):
     end = seen[-1]
     mean = end.epoch * np.sum(sizes * keep)
     deviation = np.sqrt(end.epoch * np.sum(sizes * keep * (1 - keep)))
-    assert abs(end.words - mean) <= 4 * deviation
-    per_epoch = np.diff([0, *[event.words for event in seen if event.kind == "epoch"]])
+    assert abs(end.examples - mean) <= 4 * deviation
+    per_epoch = np.diff([0, *[event.examples for event in seen if event.kind == "epoch"]])
     assert (len(set(per_epoch)) > 1) == (subsample > 0)
 
 
@@ -377,7 +377,7 @@ def test_partial_fit_learns_from_other_noise_each_time():
     assert len({entry["loss"] for entry in model.history_}) == 6
     model, words = trained(subsample=0.05, epochs=1), []
     for _ in range(4):
-        model.partial_fit(TEXT, progress=False, callbacks=lambda event: words.append(event.words))
+        model.partial_fit(TEXT, progress=False, callbacks=lambda event: words.append(event.examples))
     assert len({words[i] for i, later in enumerate(words[1:]) if later == 0} | {words[-1]}) > 1
 
 
@@ -528,6 +528,15 @@ def test_a_saved_model_learns_on_as_if_it_had_stayed(tmp_path):
     model.partial_fit(more, progress=False)
     loaded.partial_fit(more, progress=False)
     assert loaded.vocabulary_.words == model.vocabulary_.words
+    np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
+
+
+def test_parameters_of_numpy_s_types_are_saved(tmp_path):
+    numbers = {"vector_size": np.int64(4), "learning_rate": np.float32(0.05), "seed": np.uint8(3)}
+    model = Word2Vec(**numbers, subtract_log_q=np.bool_(True), min_count=1, subsample=0, epochs=1)
+    model.fit([["a", "b"]] * 9, progress=False).save(tmp_path / "model.npz")
+    loaded = Word2Vec.load(tmp_path / "model.npz")
+    assert loaded.get_params() == model.get_params()
     np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
 
 

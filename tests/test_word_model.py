@@ -5,8 +5,7 @@ import pytest
 from test_skipgram import make_model, make_stream
 
 from numba_ss import _word_model
-from numba_ss._word_model import keep_probabilities, noise_weights, widen
-from numba_ss.kernels.tile import LANES
+from numba_ss._word_model import keep_probabilities, noise_weights
 
 
 def test_keep_probabilities():
@@ -50,13 +49,6 @@ def test_the_batch_shrinks_with_the_vocabulary(rng):
     assert sizes == sorted(sizes)
     assert sizes[0] == 32
     assert sizes[2] == _word_model._LARGEST_BATCH
-
-
-def test_widen():
-    wide = widen(np.ones((3, LANES + 1), np.float32), 5)
-    assert wide.shape == (5, -(-(LANES + 1) // 16) * 16)
-    assert wide.ctypes.data % 64 == 0
-    assert wide.sum() == 3 * (LANES + 1)
 
 
 def test_cutting_the_stream_changes_nothing(rng):

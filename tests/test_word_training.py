@@ -102,7 +102,7 @@ def test_events(tmp_path):
     for i, event in enumerate(seen):
         finished += event.kind == "epoch"
         assert event.epoch == finished
-        assert event.words >= seen[i - 1].words if i else event.words == 0
+        assert event.examples >= seen[i - 1].examples if i else event.examples == 0
         assert np.isnan(event.loss) == (event.kind == "begin")
         assert 0 < event.learning_rate <= 0.05
         if event.kind == "epoch":
@@ -114,7 +114,7 @@ def test_events(tmp_path):
         assert is_new == (event.kind in ("epoch", "end"))
     assert finished == 3
     assert seen[-1].loss == seen[-2].loss == model.history_[-1]["loss"]
-    assert 0.1 * WORDS < seen[-1].words / 3 <= WORDS
+    assert 0.1 * WORDS < seen[-1].examples / 3 <= WORDS
     np.testing.assert_array_equal(vectors[-1].vectors, model.vectors_.vectors)
 
 
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_the_step_and_saves(whole, tmp_path, caplog):
     assert [event.kind for event in seen].count("step") == 3
     assert seen[-1].kind == "checkpoint"
     arrays, state, _ = CheckpointFolder(tmp_path).load()
-    assert state["run"]["words"] == seen[-1].words
+    assert state["run"]["words"] == seen[-1].examples
     np.testing.assert_array_equal(arrays["inputs"], seen[-1].model.vectors_.vectors)
     assert bits(run(folder=tmp_path, resume=True)) == whole["skipgram"]
 
@@ -305,8 +305,8 @@ def test_how_often_checkpoints_come(tmp_path, minutes, words):
     seen = []
     fit = {"checkpoint": tmp_path, "checkpoint_minutes": minutes, "checkpoint_words": words}
     trained(TEXT, fit={**fit, "callbacks": seen.append})
-    steps = [event.words for event in seen if event.kind == "step"]
-    saved = [event.words for event in seen if event.kind == "checkpoint"]
+    steps = [event.examples for event in seen if event.kind == "step"]
+    saved = [event.examples for event in seen if event.kind == "checkpoint"]
     last = saved.pop()
     assert last == 2 * WORDS
     if words == 70:
@@ -331,7 +331,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
         assert part in str(caught.value)
     assert not hasattr(seen[0].model, "vectors_")
     arrays, state, _ = CheckpointFolder(tmp_path).load()
-    assert 0 < state["run"]["words"] <= seen[-1].words
+    assert 0 < state["run"]["words"] <= seen[-1].examples
     assert np.isfinite(arrays["inputs"]).all()
     assert np.isfinite(arrays["outputs"]).all()
     model.set_params(learning_rate=1e4)

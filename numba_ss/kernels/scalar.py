@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy import float32, float64, int32
 
-from numba_ss.kernels._jit import by_precision, kernel, ordered_kernel
+from numba_ss.kernels._jit import by_precision, exact_kernel, kernel, ordered_kernel
 
 _LOG2_E = float32(1.4426950408889634)
 # ln 2 in two parts: the product of the first with a small integer is exact.
@@ -65,6 +65,14 @@ exp.__doc__ = "Return e**x for x <= 0; float32 gives 0 below -87."
 
 log1p = by_precision(_log1p_single, _log1p_double)
 log1p.__doc__ = "Return log(1 + x) for x in [0, 1]."
+
+
+# Exact: else a loop over numbers would take an estimate for whole vectors of them, and the
+# result would depend on where the loop begins.
+@exact_kernel
+def inverse_root(x):
+    """Return 1 / sqrt(x), and 0 for 0."""
+    return float32(1) / float32(math.sqrt(x)) if x > float32(0) else float32(0)
 
 
 @kernel

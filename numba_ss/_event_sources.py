@@ -1,0 +1,279 @@
+"""Where events come from: tables, Parquet and CSV files, arrays, sparse matrices, in batches."""
+
+from __future__ import annotations
+
+import glob
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss._arrow import ArrowStream, ParquetFiles
+from numba_ss._columns import as_array
+from numba_ss._text_files import extra, find_files
+
+_ROWS = 2**19  # of a batch, or more
+_PART = 2**23  # bytes of a table, taken at a time
+_PACKED = (".gz", ".bz2", ".zst")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+class Columns(NamedTuple):
+    """The names of the columns of a log, and what they are for."""
+
+    user: str
+    item: str
+    time: str | None
+    user_features: tuple[str, ...] = ()
+    item_features: tuple[str, ...] = ()
+    strings: frozenset[str] = frozenset()  # those that are known to hold strings
+
+    def keys(self) -> list[str]:
+        """Return the columns of strings or integers."""
+        return list(dict.fromkeys([self.user, self.item, *self.user_features, *self.item_features]))
+
+    def all(self) -> list[str]:
+        """Return all columns, each once."""
+        return self.keys() if self.time is None else list(dict.fromkeys([*self.keys(), self.time]))
+
+
+class Batch(NamedTuple):
+    """Some rows of a table."""
+
+    row: int
+    columns: dict[str, Any]  # ndarrays, or chunked arrays of Arrow's
+
+
+class EventTable(ABC):
+    """A table, the rows of which are events.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    types : list of (str, object)
+        The columns there are, and what they hold.
+    columns : Columns
+        The ones to be read.
+    """
+
+    def __init__(self, name: str, types: list[tuple[str, object]], columns: Columns) -> None:
+        self.name = name
+        self.columns = columns
+        names = [column for column, _ in types]
+        for column in columns.all():
+            if names.count(column) != 1:
+                listed = ", ".join(f"{name!r} ({kind})" for name, kind in types)
+                got = f"{'none' if column not in names else 'several'} among {listed}"
+                _checks.fail(name, f"a column {column!r}", got)
+
+    @abstractmethod
+    def total(self) -> int | None:
+        """Return the number of rows, if it is known before they are read."""
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """Yield all rows, in order."""
+
+
+class _Arrays(EventTable):
+    def __init__(self, name: str, arrays: Mapping[str, Any], columns: Columns) -> None:
+        types = [(key, getattr(array, "dtype", type(array))) for key, array in arrays.items()]
+        super().__init__(name, types, columns)
+        self._arrays = {
+            column: as_array(f"{name}, column {column!r}", arrays[column])
+            for column in columns.all()
+        }
+        first = self._arrays[columns.user]
+        for column, array in self._arrays.items():
+            if len(array) != len(first):
+                expected = f"{len(first)} values, as in {columns.user!r}"
+                _checks.fail(f"{name}, column {column!r}", expected, len(array))
+
+    def total(self) -> int:
+        return len(self._arrays[self.columns.user])
+
+    def batches(self) -> Iterator[Batch]:
+        for row in range(0, self.total(), _ROWS):
+            rows = slice(row, row + _ROWS)
+            yield Batch(row, {name: array[rows] for name, array in self._arrays.items()})
+
+
+@contextmanager
+def _sound(name: str, expected: str) -> Iterator[None]:
+    """Say of Arrow's errors that they are the table's fault."""
+    arrow = extra("pyarrow", "reading tables")
+    try:
+        yield
+    except (arrow.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's, not Arrow's of a file
+            raise
+        _checks.fail(name, expected, f"another one ({error})")
+
+
+class _Table(EventTable):
+    """What comes in record batches of Arrow's."""
+
+    expected = "a table that Arrow can hold"
+
+    def batches(self) -> Iterator[Batch]:
+        arrow = extra("pyarrow", "reading tables")
+        waiting: list[Any] = []
+        row = rows = 0
+        for batch in chain(self._checked(), [None]):
+            if batch is not None:
+                waiting.append(batch)
+                rows += len(batch)
+            if rows >= _ROWS or (rows and batch is None):
+                table = arrow.Table.from_batches(waiting)
+                yield Batch(row, {name: table.column(name) for name in self.columns.all()})
+                row, rows, waiting = row + rows, 0, []
+
+    def _checked(self) -> Iterator[Any]:
+        with _sound(self.name, self.expected):
+            yield from self._record_batches()
+
+    @abstractmethod
+    def _record_batches(self) -> Iterator[Any]: ...
+
+
+def _types(schema: Any) -> list[tuple[str, object]]:
+    return [(field.name, field.type) for field in schema]
+
+
+class _Stream(_Table):
+    def __init__(self, name: str, opened: ArrowStream | ParquetFiles, columns: Columns) -> None:
+        super().__init__(name, _types(opened.schema), columns)
+        self._opened = opened
+
+    def total(self) -> int | None:
+        return self._opened.total()
+
+    def _record_batches(self) -> Iterator[Any]:
+        positions = [self._opened.schema.get_field_index(name) for name in self.columns.all()]
+        return self._opened.batches(positions, _PART)
+
+
+def _suffix(path: Path) -> str:
+    """Return what the name ends with, .gz and such aside."""
+    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix.lower()
+
+
+class _Csv(_Table):
+    """A file with a header; keys are integers if its first block has such only, or strings.
+
+    Those that are known to be strings stay so.
+
+    An empty cell is null; an empty string stands in quotes.
+    """
+
+    expected = "a CSV file, its columns throughout as in the first rows"
+
+    def __init__(self, path: Path, columns: Columns) -> None:
+        self._path = path
+        with self._open({}) as reader:
+            schema = reader.schema
+        super().__init__(str(path), _types(schema), columns)
+        arrow = extra("pyarrow", "reading CSV files")
+        whole = {name for name, kind in _types(schema) if arrow.types.is_integer(kind)}
+        whole -= columns.strings
+        self._types = {
+            name: arrow.int64() if name in whole else arrow.string() for name in columns.keys()
+        }
+
+    def total(self) -> None:
+        return None
+
+    def _open(self, types: dict[str, Any], columns: Columns | None = None) -> Any:
+        csv = extra("pyarrow.csv", "reading CSV files")
+        options = csv.ConvertOptions(
+            column_types=types, include_columns=columns.all() if columns else [], null_values=[""],
+            strings_can_be_null=True, quoted_strings_can_be_null=False,
+        )
+        parse = csv.ParseOptions(delimiter=_SEPARATORS[_suffix(self._path)])
+        with _sound(str(self._path), self.expected):
+            return csv.open_csv(self._path, parse_options=parse, convert_options=options)
+
+    def _record_batches(self) -> Iterator[Any]:
+        with self._open(self._types, self.columns) as reader:
+            yield from reader
+
+
+def _open_file(path: Path, columns: Columns) -> EventTable:
+    if path.suffix.lower() == ".parquet":
+        return _Stream(str(path), ParquetFiles([path]), columns)
+    if _suffix(path) in _SEPARATORS:
+        return _Csv(path, columns)
+    expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .zst"
+    _checks.fail(str(path), expected, repr(path.name))
+
+
+def _find(name: str, path: Any) -> list[Path]:
+    text = os.fspath(path)
+    if not (os.path.exists(text) or glob.glob(text, recursive=True)):
+        _checks.fail(name, "a file, a folder or a pattern that matches files", repr(text))
+    return find_files(name, text)
+
+
+def _open_stream(source: Any, columns: Columns) -> EventTable:
+    with _sound("source", _Table.expected):
+        return _Stream("source", ArrowStream(source), columns)
+
+
+def _open_matrix(source: Any, columns: Columns) -> EventTable:
+    """Take the stored entries of a sparse matrix, without zeros, for events."""
+    matrix = source.tocoo()
+    _checks.shaped("source", matrix, (None, None), "num_users, num_items")
+    rows, items, data = matrix.row, matrix.col, matrix.data
+    if data.dtype.kind not in "biuf":
+        _checks.fail("source", "a matrix of real numbers", data.dtype)
+    bad = np.flatnonzero(~(np.isfinite(data) & (data >= 0)))
+    if bad.size:
+        i = int(bad[0])
+        _checks.fail(f"source[{rows[i]}, {items[i]}]", "a finite number >= 0", data[i])
+    stored = data != 0
+    return _Arrays("source", {columns.user: rows[stored], columns.item: items[stored]}, columns)
+
+
+def _open_array(source: NDArray[Any], columns: Columns) -> EventTable:
+    if source.ndim != 2 or source.shape[1] not in (2, 3) or source.dtype.kind not in "iu":
+        expected = "integers of shape (n, 2), users and items, or (n, 3), with timestamps"
+        _checks.fail("source", expected, f"{source.dtype} of shape {source.shape}")
+    arrays = {columns.user: source[:, 0], columns.item: source[:, 1]}
+    if columns.time is not None:
+        arrays[columns.time] = source[:, 2]
+    return _Arrays("source", arrays, columns)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
+
+
+def open_events(source: Any, columns: Columns) -> list[EventTable]:
+    """Return the tables that `read_interactions` reads one after the other."""
+    if _is_path(source):
+        return [_open_file(path, columns) for path in _find("source", source)]
+    if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
+        found = [_find(f"source[{i}]", path) for i, path in enumerate(source)]
+        return [_open_file(path, columns) for path in chain.from_iterable(found)]
+    if hasattr(source, "__arrow_c_stream__"):
+        return [_open_stream(source, columns)]
+    if hasattr(source, "tocoo"):  # before mappings, for a matrix may be one
+        return [_open_matrix(source, columns._replace(time=None))]
+    if isinstance(source, Mapping):
+        return [_Arrays("source", source, columns)]
+    if isinstance(source, np.ndarray):
+        has_time = source.ndim == 2 and source.shape[1] != 2
+        return [_open_array(source, columns if has_time else columns._replace(time=None))]
+    _checks.fail(
+        "source",
+        "a table, a path, paths, a dict of columns, an array of pairs or a sparse matrix",
+        type(source).__name__,
+    )

@@ -1,0 +1,210 @@
+"""An interaction log as a retrieval model sees it: rows of features, held-out events, growth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss._event_log import Feature
+from numba_ss._retrieval_model import Events, Integers, RetrievalModel
+from numba_ss.interactions import Interactions
+from numba_ss.keys import Keys
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Where the rows of each feature begin in a model's table: `user` ones, then `item` ones.
+
+    The first row of a feature is that of unknown values. `by_id` says that the first user
+    feature is the user itself.
+    """
+
+    by_id: bool
+    user: tuple[int, ...]
+    item: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, log: Interactions, by_id: bool) -> FeatureRows:
+        """Lay out the features of a log."""
+        sizes = [log.num_users + 1] * by_id
+        sizes += [len(f.keys) + 1 for f in log.user_features.values()]
+        num_user = len(sizes)
+        sizes += [len(f.keys) + 1 for f in log.item_features.values()]
+        starts = [int(n) for n in np.cumsum([0, *sizes])[:-1]]
+        return cls(by_id, tuple(starts[:num_user]), tuple(starts[num_user:]), tuple(sizes))
+
+    @property
+    def total(self) -> int:
+        """Rows of all features."""
+        return sum(self.sizes)
+
+    def of_users(self, log: Interactions, users: Integers) -> Integers:
+        """Return the rows of users, (users, features); -1 is a user that nothing is known of."""
+        columns: list[NDArray[Any]] = [users + 1] if self.by_id else []
+        columns += [_codes(feature, users) for feature in log.user_features.values()]
+        return _stacked(columns, self.user, len(users))
+
+    def of_items(self, log: Interactions) -> Integers:
+        """Return the rows of all items, and of the empty history."""
+        items = np.append(np.arange(log.num_items), -1)
+        columns = [_codes(feature, items) for feature in log.item_features.values()]
+        return _stacked(columns, self.item, len(items))
+
+
+def _codes(feature: Feature, which: Integers) -> NDArray[Any]:
+    return np.where(which < 0, 0, np.append(feature.codes, np.int32(0))[which])
+
+
+def _stacked(columns: list[NDArray[Any]], starts: tuple[int, ...], length: int) -> Integers:
+    out = np.empty((length, len(columns)), np.int64)
+    for f, (column, start) in enumerate(zip(columns, starts, strict=True)):
+        out[:, f] = column + start
+    return out
+
+
+def training_events(log: Interactions, rows: FeatureRows, held_out: NDArray[np.bool_]) -> Events:
+    """Return a log's events, less the last one of the users that are `held_out`."""
+    return Events(
+        log.items, log.offsets[:-1], log.offsets[1:] - held_out,
+        rows.of_users(log, np.arange(log.num_users)), rows.of_items(log),
+    )
+
+
+def choose_held_out(
+    log: Interactions, share: float | None, seed: int, chosen: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Draw the users whose last event is held out.
+
+    They have had other items before, and not this one, and the event is one of the `chosen`.
+    """
+    held_out = np.zeros(log.num_users, bool)
+    if share is not None:
+        sizes = np.diff(log.offsets)
+        users = np.repeat(np.arange(log.num_users), sizes)
+        last = log.offsets[1:] - 1
+        is_last_item = log.items == log.items[last[users]]
+        able = (np.bincount(users[is_last_item], minlength=log.num_users) == 1) & (sizes >= 2)
+        if chosen is not None:
+            able &= chosen[last]
+        candidates = np.flatnonzero(able)
+        count = round(share * len(candidates))
+        if not count:
+            expected = "a share that holds a user whose last item is a new one after others"
+            _checks.fail("validation", expected, f"{share} of {len(candidates)} such users")
+        held_out[np.random.default_rng([seed, 2]).choice(candidates, count, replace=False)] = True
+    return held_out
+
+
+def positions_of(
+    log: Interactions, held_out: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None
+) -> Integers:
+    """Return the events to learn from: of all, or of the `chosen` ones, those not held out."""
+    learned = np.ones(log.num_events, bool) if chosen is None else chosen.copy()
+    learned[log.offsets[1:][held_out] - 1] = False
+    return np.flatnonzero(learned)
+
+
+def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
+    """Return both logs as one, of the keys of the second, and which events are new.
+
+    The keys of the second begin with those of the first. A user's events are ordered by
+    time, the first log's before the second's of the same time.
+    """
+    for name in ("user_keys", "item_keys"):
+        require_growth("interactions", name, getattr(log, name), getattr(more, name))
+    for kind in ("user_features", "item_features"):
+        for name, feature in getattr(log, kind).items():
+            later = getattr(more, kind)[name]
+            require_growth("interactions", f"{kind} {name!r}", feature.keys, later.keys)
+    if (log.timestamps is None) != (more.timestamps is None):
+        _checks.fail("timestamp", "times in both logs or in none", "times in one of them")
+    lengths = np.diff(log.offsets), np.diff(more.offsets)
+    users = np.concatenate([np.repeat(np.arange(len(n)), n) for n in lengths])
+    is_new = np.repeat([False, True], [log.num_events, more.num_events])
+    if log.timestamps is None or more.timestamps is None:
+        stamps, order = None, np.argsort(users, kind="stable")
+    else:
+        stamps = np.concatenate([log.timestamps, more.timestamps])
+        order = np.lexsort((stamps, users))
+        stamps = stamps[order]
+    counts = np.bincount(users, minlength=more.num_users)
+    items = np.concatenate([log.items, more.items])[order]
+    offsets = np.append(0, np.cumsum(counts))
+    whole = Interactions(
+        more.user_keys, more.item_keys, offsets, items, stamps, more.user_features,
+        more.item_features,
+    )
+    return whole, is_new[order]
+
+
+def require_growth(argument: str, name: str, old: Keys, new: Keys) -> None:
+    """Require that the keys of another log begin with the old ones."""
+    first = np.arange(len(old))
+    if new is not old and not (
+        len(new) >= len(old) and np.array_equal(old.take(first), new.take(first))
+    ):
+        expected = "a log that was read with known=model.log_, or split off the same log"
+        _checks.fail(argument, expected, f"one with other {name}")
+
+
+def take_over(
+    model: RetrievalModel, rows: FeatureRows, old: RetrievalModel, old_rows: FeatureRows
+) -> None:
+    """Copy what a smaller model has learned; what is new stays as it is."""
+    known, num_items = old.arrays(), old.num_items
+    for name, array in model.arrays().items():
+        if name.startswith("dense"):
+            array[:] = known[name]
+        elif name.startswith("item"):
+            array[:num_items] = known[name][:num_items]
+            array[-1:] = known[name][-1:]
+        elif len(array):
+            pairs = zip(
+                rows.user + rows.item, old_rows.user + old_rows.item, old_rows.sizes, strict=True
+            )
+            for start, old_start, size in pairs:
+                array[start : start + size] = known[name][old_start : old_start + size]
+    model.tower.transpose()
+
+
+def pack_log(log: Interactions) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return a log as arrays, and what tells how to put them together again."""
+    arrays: dict[str, NDArray[Any]] = {"log_offsets": log.offsets, "log_items": log.items}
+    if log.timestamps is not None:
+        arrays["log_timestamps"] = log.timestamps
+    keys = {"user_keys": log.user_keys, "item_keys": log.item_keys}
+    layout: dict[str, Any] = {}
+    for kind in ("user_features", "item_features"):
+        features: dict[str, Feature] = getattr(log, kind)
+        layout[kind] = list(features)
+        for f, feature in enumerate(features.values()):
+            arrays[f"{kind}_{f}_codes"] = feature.codes
+            keys[f"{kind}_{f}_keys"] = feature.keys
+    for name, values in keys.items():
+        arrays |= {f"{name}_{part}": array for part, array in values.to_arrays().items()}
+    return arrays, layout
+
+
+def unpack_log(name: str, arrays: dict[str, NDArray[Any]], layout: dict[str, Any]) -> Interactions:
+    """Return the log that `pack_log` packed."""
+
+    def keys(prefix: str) -> Keys:
+        parts = ("integers", "words", "offsets")
+        found = {part: arrays[f"{prefix}_{part}"] for part in parts if f"{prefix}_{part}" in arrays}
+        return Keys.from_arrays(found, name)
+
+    def features(kind: str) -> dict[str, Feature]:
+        return {
+            column: Feature(arrays[f"{kind}_{f}_codes"], keys(f"{kind}_{f}_keys"))
+            for f, column in enumerate(layout[kind])
+        }
+
+    return Interactions(
+        keys("user_keys"), keys("item_keys"), arrays["log_offsets"], arrays["log_items"],
+        arrays.get("log_timestamps"), features("user_features"), features("item_features"),
+    )

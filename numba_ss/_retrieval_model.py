@@ -1,0 +1,296 @@
+"""The tables and the network of a retrieval model, and a step of learning.
+
+What `YouTubeDNN` trains: it knows codes and rows, no keys and no files.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _passes
+from numba_ss._memory import widen
+from numba_ss._tower import Tower
+from numba_ss.kernels import adagrad, histories, items, scatter, tower
+from numba_ss.kernels.threads import threads_for
+from numba_ss.losses import make_columns
+from numba_ss.samplers import CandidateSampler, SampledCandidates
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+_NOTHING = np.empty(0, np.float32)
+_NO_TABLE = np.empty((0, 0), np.float32)
+# Users of one pass when vectors are computed, and items of one.
+_USERS, _ITEMS = 1024, 65536
+# Multiplications that take as long as moving a number that lies somewhere in a table.
+_MOVED = 4
+
+
+class Options(NamedTuple):
+    """What a model is and how it learns; see `YouTubeDNN`.
+
+    `unordered` says that the events of a user have no order, `num_features` how many rows of
+    features a user has.
+    """
+
+    dim: int
+    hidden_units: tuple[int, ...]
+    history_length: int
+    unordered: bool
+    num_features: int
+    num_sampled: int | None
+    subtract_log_q: bool
+    normalize: bool
+    temperature: float
+    adaptive: bool
+    l2: float
+    seed: int
+
+
+class Events(NamedTuple):
+    """Events grouped by user, and the rows of features.
+
+    The items of user u are items[offsets[u]:ends[u]]; what stands from there to the next
+    offset is held out. `user_rows` (num_users, any) and `item_rows` (num_items + 1, any) are
+    rows of features; the last line of the latter belongs to the empty history.
+    """
+
+    items: NDArray[np.int32]
+    offsets: Integers
+    ends: Integers
+    user_rows: Integers
+    item_rows: Integers
+
+
+class _Batch(NamedTuple):
+    """What a pass forward leaves behind for the pass back; see the kernels."""
+
+    offsets: Integers
+    first: Integers
+    history: Integers
+    places: Integers
+    rows: Integers
+    unit: Floats
+    lengths: Floats
+    activations: Floats
+    x: Floats
+    inverse: Floats
+    user_rows: Integers
+    operations: int
+
+
+class RetrievalModel:
+    """Rows of items and features, and a network of users, that learn from batches of events.
+
+    The row after the last item stands for an empty history.
+    """
+
+    def __init__(
+        self, num_items: int, num_feature_rows: int, options: Options, sampler: CandidateSampler
+    ) -> None:
+        self.num_items, self.options, self.sampler = num_items, options, sampler
+        rng = np.random.default_rng([options.seed, num_items, num_feature_rows])
+        self.items = _random_rows(rng, num_items + 1, options.dim)
+        self.features = _random_rows(rng, num_feature_rows, options.dim)
+        self.item_squares = np.zeros((num_items + 1) * options.adaptive, np.float32)
+        self.feature_squares = np.zeros(num_feature_rows * options.adaptive, np.float32)
+        self.tower = Tower(
+            options.dim, options.hidden_units, options.num_features, options.adaptive, rng
+        )
+        self._scale = np.float32(1 / options.temperature)
+        self._shares = _inverses(1)
+        self._workspace, self._scratch = _passes.Workspace(), _passes.Workspace()
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return all that is learned, and what the updater remembers; not copies."""
+        dim = self.options.dim
+        return {
+            "items": self.items[:, :dim], "item_squares": self.item_squares,
+            "features": self.features[:, :dim], "feature_squares": self.feature_squares,
+            "dense": self.tower.dense, "dense_squares": self.tower.squares,
+        }
+
+    def load(self, arrays: dict[str, Floats]) -> None:
+        """Take over what `arrays` returned."""
+        for name, array in self.arrays().items():
+            array[:] = arrays[name]
+        self.tower.transpose()
+
+    def _forward(
+        self, events: Events, users: Integers, positions: Integers, unordered: bool,
+        key: np.uint64, length: int, first: Integers,
+    ) -> _Batch:
+        """Compute users' vectors, and gather the items `first` and of histories, each once."""
+        batch_size, width, o = len(users), self.items.shape[1], self.options
+        begins, ends = events.offsets[users], events.ends[users]
+        array, skip = self._scratch.array, len(first)
+        most = skip + int(np.clip(ends - begins, 1, length).sum())
+        ids = array("ids", (most,), np.int64)
+        offsets = array("offsets", (batch_size + 1,), np.int64)
+        ids[:skip] = first
+        num_ids = skip + histories.fill_histories(
+            events.items, begins, positions, ends, unordered, key, length, self.num_items,
+            offsets, ids[skip:],
+        )
+        slots, rows = array("slots", (num_ids,), np.int64), array("rows", (num_ids,), np.int64)
+        num_scored, num_rows = histories.number_rows(
+            ids[:num_ids], skip, self._hashes(num_ids), slots, rows
+        )
+        rows, history = rows[:num_rows], slots[skip:]
+        vectors = array("vectors", (num_rows, width), np.float32)
+        unit = array("unit", (num_scored, width), np.float32)
+        lengths = array("lengths", (num_scored,), np.float32)
+        items.gather_items(
+            self.items, self.features, events.item_rows, rows, num_scored, o.normalize,
+            threads_for(_MOVED * vectors.size), vectors, unit, lengths,
+        )
+        size = self.tower.place(-(-batch_size // tower.EXAMPLES) * tower.EXAMPLES)
+        activations = array("activations", (size,), np.float32)
+        x = array("x", (batch_size, width), np.float32)
+        inverse = array("inverse", (batch_size,), np.float32)
+        places = array("places", history.shape, np.int64)
+        np.multiply(history, width, out=places)
+        user_rows = events.user_rows[users]
+        operations = batch_size * len(self.tower.dense) + _MOVED * width * num_ids
+        longest = int(np.diff(offsets).max())
+        if len(self._shares) <= longest:
+            self._shares = _inverses(2 * longest)
+        tower.forward_tower(
+            vectors, places, offsets, self._shares, self.features, user_rows, self.tower.step,
+            self.tower.layers, self.tower.dense, self._scale, o.normalize,
+            threads_for(operations), activations, x, inverse,
+        )
+        return _Batch(
+            offsets, slots[:skip], history, places, rows, unit, lengths, activations, x, inverse,
+            user_rows, operations,
+        )
+
+    def _hashes(self, count: int) -> NDArray[np.int32]:
+        return self._scratch.array("hashes", (1 << (2 * count).bit_length(),), np.int32)
+
+    def learn(
+        self, events: Events, users: Integers, positions: Integers, rate: float, key: np.uint64
+    ) -> float:
+        """Take a step on the events `positions` of `users`; return the sum of their losses.
+
+        `key` draws which of a user's unordered events are the history.
+        """
+        o, batch_size = self.options, len(users)
+        labels = events.items[positions].astype(np.int64)[:, None]
+        sampled, accept = self.sampler.propose(labels, o.num_sampled, True)
+        candidates = sampled.sampled_candidates
+        batch = self._forward(
+            events, users, positions, o.unordered, key, o.history_length,
+            np.concatenate([labels.reshape(-1), candidates]),
+        )
+        columns = make_columns(
+            batch.first[:batch_size, None],
+            SampledCandidates(batch.first[batch_size:], *sampled[1:]),
+            np.float32, True, o.subtract_log_q,
+        )
+        width, num_scored = self.items.shape[1], len(batch.unit)
+        upstream = self._scratch.array("upstream", (batch_size,), np.float32)
+        upstream[:] = 1 / batch_size
+        biases = self._scratch.array("biases", (num_scored,), np.float32)
+        biases[:] = 0
+        result = _passes.sampled_pass(
+            self._workspace, batch.x, np.arange(batch_size), batch.unit, biases, columns,
+            upstream, False, threads_for(columns.operations(width)),
+        )
+        loss = float(np.add.reduce(result.loss, dtype=np.float64))
+        if not math.isfinite(loss):
+            return loss
+        accept()
+        grads = self._scratch.array("grads", (len(batch.rows), width), np.float32)
+        grads[:] = 0
+        scatter.scatter_step(
+            columns.private, result.coefficients, batch.x, columns.shared, result.grad_rows,
+            result.grad_offsets, batch.first, result.grad_inputs, np.float32(-1), 1,
+            grads[:num_scored], biases, _NO_TABLE,
+        )
+        self._backward(events, batch, result.grad_inputs, grads, np.float32(rate))
+        return loss
+
+    def _backward(
+        self, events: Events, batch: _Batch, grad_x: Floats, grads: Floats, rate: np.float32
+    ) -> None:
+        """Bring the gradients of users' vectors and compared items down to all rows."""
+        o, t = self.options, self.tower
+        layers, width = t.layers, int(t.layers[0, 0])
+        threads, moving = threads_for(batch.operations), threads_for(_MOVED * grads.size)
+        tower_grads = self._scratch.array("tower_grads", batch.activations.shape, np.float32)
+        tower.backward_tower(
+            batch.x, grad_x, batch.inverse, self._scale, o.normalize, layers, t.transposed,
+            batch.activations, threads, tower_grads,
+        )
+        items.backward_items(
+            batch.unit, batch.lengths, len(batch.unit), o.normalize, batch.history, batch.places,
+            batch.offsets, self._shares, tower_grads, width, threads, grads,
+        )
+        decay, item_rows = np.float32(o.l2), events.item_rows[batch.rows]
+        if len(self.features):
+            ids = np.concatenate([batch.user_rows.reshape(-1), item_rows.reshape(-1)])
+            slots, rows = np.empty_like(ids), np.empty_like(ids)
+            _, count = histories.number_rows(ids, 0, self._hashes(len(ids)), slots, rows)
+            user_slots = slots[: batch.user_rows.size].reshape(batch.user_rows.shape)
+            item_slots = slots[batch.user_rows.size :].reshape(item_rows.shape)
+            feature_grads = self._scratch.array(
+                "feature_grads", (count, grads.shape[1]), np.float32
+            )
+            items.feature_grads(
+                user_slots, tower_grads, width, t.step, item_slots, grads, moving, feature_grads
+            )
+            adagrad.adagrad_rows(
+                rows[:count], feature_grads, rate, decay, o.dim, moving, self.features,
+                self.feature_squares,
+            )
+        adagrad.adagrad_rows(
+            batch.rows, grads, rate, decay, o.dim, moving, self.items, self.item_squares
+        )
+        tower.update_tower(
+            layers, len(batch.x), batch.activations, tower_grads, rate, threads, t.grads, t.dense,
+            t.transposed, t.squares,
+        )
+
+    def user_vectors(self, events: Events, length: int) -> Floats:
+        """Return each user's vector after all its events, or the last `length`."""
+        out = np.empty((len(events.ends), self.options.dim), np.float32)
+        none = np.empty(0, np.int64)
+        for start in range(0, len(out), _USERS):
+            users = np.arange(start, min(start + _USERS, len(out)))
+            batch = self._forward(
+                events, users, events.ends[users], False, np.uint64(0), length, none
+            )
+            out[users] = batch.x[:, : self.options.dim] / self._scale
+        return out
+
+    def item_vectors(self, item_rows: Integers) -> Floats:
+        """Return the vector of each item, of unit length where the model normalizes."""
+        out = np.empty((self.num_items, self.options.dim), np.float32)
+        width = self.items.shape[1]
+        for start in range(0, self.num_items, _ITEMS):
+            rows = np.arange(start, min(start + _ITEMS, self.num_items))
+            vectors, unit = np.empty((2, len(rows), width), np.float32)
+            items.gather_items(
+                self.items, self.features, item_rows, rows, len(rows), self.options.normalize,
+                threads_for(_MOVED * vectors.size), vectors, unit,
+                np.empty(len(rows), np.float32),
+            )
+            out[rows] = unit[:, : self.options.dim]
+        return out
+
+
+def _random_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Floats:
+    """Return rows of about unit length, padded."""
+    rows = rng.standard_normal((num_rows, dim), np.float32)
+    rows *= np.float32(dim**-0.5)
+    return widen(rows, num_rows)
+
+
+def _inverses(length: int) -> Floats:
+    """Return 1 / n for n up to `length`; the first is not used."""
+    return (1 / np.maximum(np.arange(length + 1), 1)).astype(np.float32)

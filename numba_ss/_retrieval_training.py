@@ -1,0 +1,182 @@
+"""One training run of a retrieval model: epochs over events, checkpoints, exact resume.
+
+The order of the events is a function of seed and epoch, and candidates come from the
+sampler's stream: a run goes on from `FitState`, the model's arrays and the sampler's state.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss._retrieval_model import Events, Integers, RetrievalModel
+from numba_ss._training import TrainingDivergedError, deferred_interrupt
+from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.progress import Progress
+
+log = logging.getLogger("numba_ss")
+
+Arrays = dict[str, NDArray[Any]]
+
+_REPORT = 32  # batches between two looks at bar and callbacks
+MONITORED = "NDCG@50"  # of the held-out events, for early stopping
+
+
+@dataclass
+class FitState:
+    """How far a run is: `position` events of this epoch are done, with the sum `loss`."""
+
+    epoch: int = 0
+    position: int = 0
+    examples: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    best: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class FitRun:
+    """Trains `model` on the events `positions` until `epochs` are done.
+
+    `judge` gives the figures of the held-out events after an epoch; training ends when they
+    have not become better for `patience` epochs, and the best arrays are put back. `save`
+    gives what a checkpoint holds besides the arrays of the model and the state.
+    """
+
+    def __init__(
+        self, model: RetrievalModel, events: Events, positions: Integers, *, epochs: int,
+        batch_size: int, rate: float, first_epoch: int, state: FitState, best: Arrays,
+        judge: Callable[[], dict[str, float]] | None, patience: int | None, show: bool | str,
+        tell: Callable[..., None], folder: CheckpointFolder | None,
+        header: Callable[[], tuple[Arrays, dict[str, Any]]], minutes: float,
+    ) -> None:
+        self.model, self.events, self.positions = model, events, positions
+        self.epochs, self.batch_size, self.rate = epochs, batch_size, rate
+        self.first_epoch, self.state, self.best = first_epoch, state, best
+        self.judge, self.patience = judge, patience
+        self.show, self.tell = show, tell
+        self.folder, self.header, self.minutes = folder, header, minutes
+        self._saved_at = time.monotonic()
+        self._loss = math.nan
+
+    @property
+    def _finished(self) -> bool:
+        state = self.state
+        waited = state.epoch - state.best_epoch
+        return state.epoch >= self.epochs or (
+            self.patience is not None and state.best_epoch > 0 and waited >= self.patience
+        )
+
+    def run(self) -> None:
+        """Train to the end, or raise KeyboardInterrupt after a step, with all saved."""
+        finished = self._finished
+        if not finished:
+            self._tell("begin")
+            with deferred_interrupt() as self._asked:
+                while not self._finished:
+                    self._epoch()
+            self._save()
+        if self.best:
+            self.model.load(self.best)
+        if not finished:
+            self._tell("end")
+            if self._asked():  # after the last step
+                raise KeyboardInterrupt
+
+    def _epoch(self) -> None:
+        state, size = self.state, self.batch_size
+        number = self.first_epoch + state.epoch
+        seed = [self.model.options.seed, 1, number]
+        order = np.random.default_rng(seed).permutation(len(self.positions))
+        key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+        self._began = time.monotonic() - state.seconds
+        description = f"epoch {state.epoch + 1}/{self.epochs}"
+        batches = 0
+        with Progress(
+            len(order), "events", description, self.show, initial=state.position
+        ) as bar:
+            while state.position < len(order):
+                positions = self.positions[order[state.position : state.position + size]]
+                users = np.searchsorted(self.events.offsets, positions, "right") - 1
+                loss = self.model.learn(self.events, users, positions, self.rate, key)
+                if not math.isfinite(loss):
+                    self._diverged("the loss is NaN or infinite")
+                state.loss += loss
+                state.position += len(positions)
+                state.examples += len(positions)
+                batches += 1
+                if batches % _REPORT == 0 or self._asked():
+                    self._report(bar)
+            self._report(bar)
+        self._finish_epoch()
+
+    def _report(self, bar: Progress) -> None:
+        self._loss = self.state.loss / max(self.state.position, 1)
+        bar.update(self.state.position - bar.done, loss=self._loss)
+        self._tell("step")
+        if self._asked():
+            self._save()
+            raise KeyboardInterrupt
+        if time.monotonic() - self._saved_at > 60 * self.minutes:
+            self._save()
+
+    def _finish_epoch(self) -> None:
+        state = self.state
+        self._check_arrays()
+        seconds = time.monotonic() - self._began
+        entry: dict[str, Any] = {
+            "epoch": len(state.history) + 1,
+            "loss": self._loss,
+            "learning_rate": self.rate,
+            "events": len(self.positions),
+            "seconds": round(seconds, 3),
+            "events_per_second": round(len(self.positions) / max(seconds, 1e-9)),
+        }
+        state.epoch, state.position, state.loss, state.seconds = state.epoch + 1, 0, 0.0, 0.0
+        if self.judge is not None:
+            entry |= {f"validation_{name}": value for name, value in self.judge().items()}
+            reached = entry[f"validation_{MONITORED}"]
+            log.info("epoch %d: %s of held-out events %.4f", state.epoch, MONITORED, reached)
+            if self.patience is not None and reached > state.best:
+                state.best, state.best_epoch = reached, state.epoch
+                self.best = {name: array.copy() for name, array in self.model.arrays().items()}
+        state.history.append(entry)
+        self._began = time.monotonic()
+        self._tell("epoch")
+
+    def _check_arrays(self) -> None:
+        if not all(np.isfinite(array).all() for array in self.model.arrays().values()):
+            self._diverged("a number of the model is NaN or infinite")
+
+    def _diverged(self, how: str) -> NoReturn:
+        kept = "no checkpoint was asked for"
+        if self.folder is not None:
+            kept = f"the last good checkpoint, if there is one, is in {self.folder.path}"
+        raise TrainingDivergedError(
+            f"training diverged in epoch {self.state.epoch + 1}: {how}; lower learning_rate; {kept}"
+        )
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        self._check_arrays()
+        self.state.seconds = time.monotonic() - self._began
+        arrays, options = self.header()
+        best = {f"best_{name}": array for name, array in self.best.items()}
+        path = self.folder.save(
+            {**self.model.arrays(), **best, **arrays}, {**options, "run": asdict(self.state)}
+        )
+        log.info("checkpoint: %s", path)
+        self._saved_at = time.monotonic()
+        self._tell("checkpoint")
+
+    def _tell(self, kind: str) -> None:
+        self.tell(kind, self.state.epoch, self.state.examples, self._loss, self.rate)

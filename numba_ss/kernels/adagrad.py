@@ -1,0 +1,47 @@
+"""Adagrad: each row, or each number, has a step size that falls as it learns.
+
+A row of an embedding table keeps one number, the sum of its mean squared gradients.
+Each row belongs to one chunk, and comes once.
+"""
+
+from numba import prange
+from numpy import float32
+
+from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels.scalar import inverse_root
+from numba_ss.kernels.tile import prefetch_row
+
+_AHEAD = 8  # rows that are asked for before they are changed
+
+
+@kernel
+def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
+    for u in range(start, stop):
+        if u + _AHEAD < stop:
+            prefetch_row(table, rows[u + _AHEAD])
+        row = rows[u]
+        step = rate
+        if squares.shape[0] > 0:
+            total = float32(0)
+            for d in range(dim):
+                grad = grads[u, d] + decay * table[row, d]
+                total += grad * grad
+            squares[row] += total / float32(dim)
+            step = rate * inverse_root(squares[row])
+        for d in range(dim):
+            table[row, d] -= step * (grads[u, d] + decay * table[row, d])
+
+
+@parallel_kernel
+def adagrad_rows(rows, grads, rate, decay, dim, num_chunks, table, squares):
+    """Update the distinct `rows` of a table by grads[u, :dim] + decay * row.
+
+    `squares` are their sums of mean squared gradients; where it is empty, all take the
+    step `rate`.
+    """
+    for chunk in prange(num_chunks):
+        size = rows.shape[0]
+        _update_rows(
+            chunk * size // num_chunks, (chunk + 1) * size // num_chunks, rows, grads, rate,
+            decay, dim, table, squares,
+        )

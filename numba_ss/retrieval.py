@@ -1,0 +1,921 @@
+"""Item retrieval in the manner of YouTubeDNN: from who took what to what they take next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss._columns import Place, as_array
+from numba_ss._estimator import Estimator, integer_events
+from numba_ss._files import PathLike, whole_file
+from numba_ss._retrieval_log import (
+    FeatureRows,
+    appended,
+    choose_held_out,
+    pack_log,
+    positions_of,
+    require_growth,
+    take_over,
+    training_events,
+    unpack_log,
+)
+from numba_ss._retrieval_model import Events, Integers, Options, RetrievalModel
+from numba_ss._retrieval_samplers import (
+    SAMPLERS,
+    continued,
+    draws,
+    make_sampler,
+    packed_state,
+    unpacked_state,
+)
+from numba_ss._retrieval_training import MONITORED, FitRun, FitState
+from numba_ss._training import TrainingEvent, check_callbacks
+from numba_ss.checkpoint import CheckpointFolder, read_state, write_state
+from numba_ss.evaluation import TopK, ranking_metrics, top_k
+from numba_ss.id_vectors import save_vectors
+from numba_ss.interactions import Interactions, column_names, read_interactions
+from numba_ss.kernels.threads import use_threads
+from numba_ss.keys import GrowingKeys, Keys
+from numba_ss.nearest import Index
+from numba_ss.sgd import check_threads
+
+log = logging.getLogger("numba_ss")
+
+OPTIMIZERS = {"adagrad": 0.1, "sgd": 10.0}  # with the learning rate that each takes
+# Parameters that change how a run is done, but not what it gives.
+_FREE = ("num_threads",)
+_LONGEST = 2**40  # more events than any user has
+_JUDGED = 50  # recommendations that are looked at for held-out events
+# What a fit leaves behind.
+_FITTED = ("log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_stream")
+# Parameters that say which numbers a model has.
+_SHAPE = (
+    "embedding_dim", "hidden_units", "optimizer", "user", "user_features", "item_features"
+)
+
+
+class Recommendations(NamedTuple):
+    """Items for users, best first, in the caller's own keys.
+
+    Attributes
+    ----------
+    users : ndarray, shape (n,)
+        Keys of users, or numbers 0, 1, ... where histories were given.
+    items : ndarray, shape (n, k)
+        Keys of items. Where there are no more items it is None, or -2**63 among integers.
+    scores : ndarray of float32, shape (n, k)
+        Inner products of the vectors, falling; -inf where there are no more items.
+    """
+
+    users: NDArray[Any]
+    items: NDArray[Any]
+    scores: NDArray[np.float32]
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return one row a recommendation: user, item, rank from 1 on, score.
+
+        Returns
+        -------
+        dict of ndarray
+            Which pyarrow, pandas and polars make a table of.
+        """
+        there = np.isfinite(self.scores)
+        rank = np.broadcast_to(np.arange(1, self.scores.shape[1] + 1), self.scores.shape)
+        return {
+            "user": np.repeat(self.users, there.sum(axis=1)), "item": self.items[there],
+            "rank": rank[there], "score": self.scores[there],
+        }
+
+
+class YouTubeDNN(Estimator):
+    r"""Users and items as vectors, such that what a user takes next is near the user.
+
+    A user is the output u of a ReLU network, whose inputs are the mean of the items of the
+    user's history and the vectors of categorical features; an item v is the sum of a row of
+    its own and those of its features. The same items stand in histories. Each event, an item
+    i that a user took, is told from `num_sampled` items N by
+
+    .. math:: -\log \frac{e^{s(i)}}{e^{s(i)} + \sum_{j \in N} e^{s(j)}}, \qquad
+       s(j) = \frac{1}{\tau} \frac{u^\top v_j}{\|u\| \|v_j\|} - [\log Q(j)],
+
+    with the temperature :math:`\tau` and Q(j), how often j is expected in N. A step costs the
+    same for any number of items. Every result is the same, bit for bit, for any number of
+    threads.
+
+    Parameters
+    ----------
+    embedding_dim : int, default=32
+        Length of a vector.
+    hidden_units : sequence of int, default=(64,)
+        Widths of the ReLU layers; a linear one to `embedding_dim` follows. Without any, a user
+        is the sum of the mean history and the features: plain matrix factorisation.
+    history_length : int, default=50
+        Events before an event that are its history, at most. The history of a user's first
+        event is a vector of its own. Where events have no time, all others of the user are.
+    num_sampled : int, default=255
+        Items that are drawn for a batch, at most half of all. With "inbatch" none are drawn.
+    sampler : {"frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed"}
+        "frequency", the default, draws by an item's events to the power of `distortion`;
+        "log_uniform" by its rank; "adaptive" by the events learned from so far; "inbatch"
+        takes the items of the batch, "mixed" those and `num_sampled` uniform ones.
+    distortion : float, default=1.0
+        Of the sampler "frequency".
+    subtract_log_q : bool, default=True
+        Whether scores are corrected for how often an item is drawn. Without it popular items
+        are held down.
+    normalize : bool, default=True
+        Whether vectors are brought to unit length before they are compared.
+    temperature : float, default=0.05
+        What inner products are divided by.
+    optimizer : {"adagrad", "sgd"}, default="adagrad"
+        Adagrad, one number a row of the tables, or plain gradient descent.
+    learning_rate : float, optional
+        By default 0.1 for "adagrad" and 10 for "sgd".
+    l2 : float, default=0.0
+        Decay of the rows that a batch touches: the loss has l2 / 2 times their squares.
+    batch_size : int, default=512
+        Events a step.
+    epochs : int, default=20
+        Passes over the events.
+    user, item, timestamp : str, default="user", "item", "timestamp"
+        Columns of the log; ``timestamp=None`` says that events have no time. See
+        `read_interactions`.
+    user_features, item_features : sequence of str, optional
+        Columns of categorical features. The column `user` itself may be among the first: then
+        each user has a vector of its own besides the history.
+    validation : float, optional
+        Share of the users whose last event is held out and asked for after each epoch, of
+        those to whom its item is new.
+    early_stopping : int, optional
+        Epochs without a better NDCG@50 of the held-out events after which training ends; the
+        model is then that of the best epoch.
+    num_threads : int, optional
+        Threads; by default Numba's setting.
+    seed : int, default=1
+        Of all that is drawn.
+
+    Attributes
+    ----------
+    log_ : Interactions
+        The events learned from, with all keys.
+    item_vectors_ : ndarray of float32, shape (num_items, embedding_dim)
+        Vectors of the items, in the order of ``log_.item_keys``; of unit length with
+        `normalize`.
+    history_ : list of dict
+        For each epoch its mean loss, learning rate, events, seconds, events a second, and
+        figures of the held-out events.
+
+    See Also
+    --------
+    read_interactions : what logs can be, and how they are read
+    SampledSoftmax : the same idea as a layer for other people's models
+
+    Notes
+    -----
+    P. Covington, J. Adams, E. Sargin, "Deep Neural Networks for YouTube Recommendations",
+    RecSys 2016, section 3. Log Q: X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for
+    Large Corpus Item Recommendations", RecSys 2019, section 4; its streaming estimate serves
+    `partial_fit` with "inbatch" and "mixed". Adagrad: J. Duchi et al., JMLR 12 (2011).
+
+    Examples
+    --------
+    >>> log = {"user": ["ann"] * 3 + ["bob"] * 3, "item": list("abcabd"),
+    ...        "timestamp": [1, 2, 3, 1, 2, 3]}
+    >>> model = YouTubeDNN(8, epochs=2).fit(log, progress=False)
+    >>> found = model.recommend(["ann"], k=2)
+    >>> found.users, found.items.shape, bool("a" in found.items)
+    (array(['ann'], dtype=object), (1, 2), False)
+    """
+
+    _takes = ("two_d_array", "sparse", "categorical")
+
+    log_: Interactions
+    item_vectors_: NDArray[np.float32]
+    history_: list[dict[str, Any]]
+    _model: RetrievalModel
+    _options: dict[str, Any]
+    _rows: FeatureRows
+    _stream: dict[str, Any]
+
+    def __init__(
+        self, embedding_dim: int = 32, *, hidden_units: Sequence[int] = (64,),
+        history_length: int = 50, num_sampled: int = 255, sampler: str = "frequency",
+        distortion: float = 1.0, subtract_log_q: bool = True, normalize: bool = True,
+        temperature: float = 0.05, optimizer: str = "adagrad",
+        learning_rate: float | None = None, l2: float = 0.0, batch_size: int = 512,
+        epochs: int = 20, user: str = "user", item: str = "item",
+        timestamp: str | None = "timestamp", user_features: Sequence[str] = (),
+        item_features: Sequence[str] = (), validation: float | None = None,
+        early_stopping: int | None = None, num_threads: int | None = None, seed: int = 1,
+    ) -> None:
+        self.embedding_dim = embedding_dim
+        self.hidden_units = hidden_units
+        self.history_length = history_length
+        self.num_sampled = num_sampled
+        self.sampler = sampler
+        self.distortion = distortion
+        self.subtract_log_q = subtract_log_q
+        self.normalize = normalize
+        self.temperature = temperature
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.l2 = l2
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.user = user
+        self.item = item
+        self.timestamp = timestamp
+        self.user_features = user_features
+        self.item_features = item_features
+        self.validation = validation
+        self.early_stopping = early_stopping
+        self.num_threads = num_threads
+        self.seed = seed
+
+    def fit(
+        self, interactions: Any, y: Any = None, *,
+        callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
+        progress: bool | str = "auto", checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_minutes: float = 10.0, resume: bool = False,
+    ) -> Self:
+        """Learn from a log of events.
+
+        Parameters
+        ----------
+        interactions
+            An `Interactions`, or what `read_interactions` takes: tables, Parquet and CSV
+            files, arrays, sparse matrices. An array may also be one of floats, as steps of a
+            pipeline hand them on, if all are whole numbers below 2**53.
+        y : optional
+            Not used; for the sake of scikit-learn's pipelines.
+        callbacks : callable or list of callables
+            Each is called with a `TrainingEvent`; what it raises ends the training.
+        progress : {"auto", True, False}
+            Whether a bar is shown; see `Progress`.
+        checkpoint : path, optional
+            A folder for checkpoints; it keeps the last two.
+        checkpoint_minutes : float
+            How often one is written; there is one at the end as well.
+        resume : bool, default=False
+            Go on from the newest checkpoint of the folder, if it has one, and end with the
+            bits of a run that was not interrupted.
+
+        Returns
+        -------
+        YouTubeDNN
+            Itself.
+
+        Raises
+        ------
+        ArgumentError
+            If a parameter or the log cannot be used; what was learned before stays.
+        TrainingDivergedError
+            If the loss becomes NaN or infinite.
+        KeyboardInterrupt
+            After Ctrl-C, when the step is finished and a checkpoint written; the model is as
+            far as it got.
+        """
+        options = self._checked()
+        session = _Session(self, options, callbacks, progress, checkpoint, checkpoint_minutes)
+        with use_threads(options["num_threads"]):
+            events = self._read(interactions, None, progress)
+            session.start(events, resume)
+            session.train()
+        return self
+
+    def partial_fit(
+        self, interactions: Any, y: Any = None, *,
+        callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
+        progress: bool | str = "auto",
+    ) -> Self:
+        """Learn on from further events; new users, items and values of features join.
+
+        Old events stay in the histories, but only new ones are learned from.
+
+        Parameters
+        ----------
+        interactions, y, callbacks, progress
+            As in `fit`; an `Interactions` is one that was read with ``known=model.log_``.
+
+        Returns
+        -------
+        YouTubeDNN
+            Itself.
+        """
+        if not hasattr(self, "log_"):
+            return self.fit(interactions, callbacks=callbacks, progress=progress)
+        options = self._checked()
+        for name in _SHAPE:
+            if options[name] != self._options[name]:
+                _checks.fail(name, f"{self._options[name]!r}, as before", repr(options[name]))
+        session = _Session(self, options, callbacks, progress, None, 1.0)
+        with use_threads(options["num_threads"]):
+            events = self._read(interactions, self.log_, progress)
+            session.go_on(events)
+            session.train()
+        return self
+
+    def user_vectors(
+        self, users: ArrayLike | None = None, *, histories: Sequence[ArrayLike] | None = None,
+        features: Mapping[str, ArrayLike] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the vectors of users, after all their events.
+
+        Parameters
+        ----------
+        users : array of keys, shape (n,), optional
+            Users; by default all, in the order of ``log_.user_keys``. One that is not known
+            has an empty history, and no known features.
+        histories : sequence of n sequences of keys, optional
+            Instead of `users`: items of anybody, in order of time. Unknown ones do not count.
+        features : dict of str to array of shape (n,), optional
+            With `histories`: values of `user_features`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, embedding_dim)
+            Of unit length with `normalize`.
+        """
+        return self._vectors(self._queries(users, histories, features)[1])
+
+    def recommend(
+        self, users: ArrayLike | None = None, k: int = 10, *,
+        histories: Sequence[ArrayLike] | None = None,
+        features: Mapping[str, ArrayLike] | None = None, exclude_seen: bool = True,
+        index: Index | None = None,
+    ) -> Recommendations:
+        """Return the items that users take next.
+
+        Parameters
+        ----------
+        users, histories, features : optional
+            See `user_vectors`.
+        k : int, default=10
+            Items for each.
+        exclude_seen : bool, default=True
+            Whether items of the user's events, or of the history given, are left out.
+        index : Index, optional
+            Where to search, such as a `FaissIndex` that `fill_index` filled. By default all
+            items are compared, which is exact.
+
+        Returns
+        -------
+        Recommendations
+        """
+        keys, events = self._queries(users, histories, features)
+        found = self._search(events, k, exclude_seen, index)
+        items = self.log_.item_keys.take(np.maximum(found.ids, 0))
+        items[found.ids < 0] = None if items.dtype == object else np.iinfo(np.int64).min
+        return Recommendations(keys, items, found.scores)
+
+    def fill_index(self, index: Index) -> Index:
+        """Add all items to an index, by code, and return it.
+
+        Parameters
+        ----------
+        index : Index
+            An empty one.
+        """
+        self._require_fit()
+        index.add(np.arange(len(self.item_vectors_)), self.item_vectors_)
+        return index
+
+    def evaluate(
+        self, test: Any, k: int | Sequence[int] = (10, 50), *, exclude_seen: bool = True,
+        index: Index | None = None,
+    ) -> dict[str, Any]:
+        """Judge recommendations by events that came later.
+
+        Parameters
+        ----------
+        test
+            The second part of `leave_one_out` or `split_by_time`, or any log, of which
+            columns of features are not needed.
+        k : int or sequence of int
+            Ranks to cut at.
+        exclude_seen : bool, default=True
+            Whether items that a user has had are neither recommended nor asked for.
+        index : Index, optional
+            See `recommend`.
+
+        Returns
+        -------
+        dict
+            What `ranking_metrics` gives, and as "protocol" what was asked for, in words.
+        """
+        self._require_fit()
+        test = self._read_test(test)
+        users = np.flatnonzero(np.diff(test.offsets))
+        events = self._events_of(np.where(users < self.log_.num_users, users, -1))
+        cuts = [_checks.integer("k", cut, 1) for cut in np.atleast_1d(np.asarray(k))]
+        found = self._search(events, max(cuts), exclude_seen, index)
+        owners = np.repeat(np.arange(len(users)), np.diff(test.offsets)[users])
+        asked = np.unique(np.stack([owners, test.items.astype(np.int64)], axis=1), axis=0)
+        if exclude_seen:
+            span = max(test.num_items, self.log_.num_items)
+            seen, offsets = _seen(events)
+            seen += np.repeat(np.arange(len(users)), np.diff(offsets)) * span
+            asked = asked[~np.isin(asked[:, 0] * span + asked[:, 1], seen)]
+        if not len(asked):
+            _checks.fail("test", "an event of an item that the user has not had", "none")
+        figures: dict[str, Any] = dict(
+            ranking_metrics(
+                found.ids, asked[:, 1], np.searchsorted(asked[:, 0], np.arange(len(users) + 1)),
+                cuts, num_items=self.log_.num_items,
+            )
+        )
+        removed = "left out" if exclude_seen else "not left out"
+        figures["protocol"] = (
+            f"all {self.log_.num_items} items ranked, seen items {removed}, "
+            f"{len(asked)} events of {figures['users']} users asked for"
+        )
+        return figures
+
+    def score(self, interactions: Any, y: Any = None) -> float:
+        """Return NDCG@50 of a further log, seen items left out; for scikit-learn's searches.
+
+        Parameters
+        ----------
+        interactions
+            As `test` in `evaluate`.
+        y : optional
+            Not used.
+        """
+        return float(self.evaluate(interactions, _JUDGED)[MONITORED])
+
+    def save(self, path: PathLike) -> None:
+        """Write the whole model, log and keys included, to one file.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; it is written whole or not at all.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing has been learned yet.
+        """
+        self._require_fit()
+        arrays, layout = pack_log(self.log_)
+        stream, sampler = packed_state(self._stream)
+        state = {
+            "params": {name: _plain(value) for name, value in self.get_params().items()},
+            "options": self._options, "history": self.history_, "log": layout, "sampler": sampler,
+        }
+        with whole_file(path) as file:
+            write_state(file, {**self._model.arrays(), **arrays, **stream}, state)
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Return a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Raises
+        ------
+        ArgumentError
+            If the file is damaged or of another kind.
+        """
+        with open(path, "rb") as file:
+            try:
+                arrays, state = read_state(file)
+                params: dict[str, Any] = {
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in state["params"].items()
+                }
+                model = cls(**params)
+                options = {**state["options"], "validation": None}  # nothing is held out now
+                session = _Session(model, options, (), False, None, 1.0)
+                session.prepare(unpack_log(str(path), arrays, state["log"]), None)
+                session.options = state["options"]
+                session.model.load(arrays)
+                session.stream = unpacked_state(arrays, state["sampler"])
+                session.state.history = state["history"]
+            except MemoryError:
+                raise
+            except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
+                _checks.fail(str(path), "a model that YouTubeDNN.save wrote", repr(error))
+        session.hand_over()
+        return model
+
+    def save_items(self, path: PathLike) -> None:
+        """Write the vectors of all items under their keys; `load_vectors` reads them.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, written whole or not at all: ``.npz``, ``.safetensors`` or ``.parquet``
+            (columns ``id`` and ``vector``).
+
+        Raises
+        ------
+        ArgumentError
+            If nothing has been learned yet, or the suffix is another one.
+        """
+        self._require_fit()
+        keys = self.log_.item_keys
+        save_vectors(path, keys.take(np.arange(len(keys))), self.item_vectors_)
+
+    def save_users(self, path: PathLike) -> None:
+        """Write the vectors of all users, after all their events, as `save_items` does.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        """
+        self._require_fit()
+        keys = self.log_.user_keys
+        save_vectors(path, keys.take(np.arange(len(keys))), self.user_vectors())
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of these events as an array: 2, or 3 with times; for scikit-learn."""
+        return 2 if self.log_.timestamps is None else 3
+
+    def _read(self, source: Any, known: Interactions | None, progress: bool | str) -> Interactions:
+        if isinstance(source, Interactions):
+            return self._check_columns(source)
+        return read_interactions(
+            integer_events("interactions", source), user=self.user, item=self.item,
+            timestamp=self.timestamp,
+            user_features=[name for name in self.user_features if name != self.user],
+            item_features=list(self.item_features), known=known, progress=progress,
+        )
+
+    def _check_columns(self, source: Interactions) -> Interactions:
+        """Return the log with the features that the model is to know, and no others."""
+        chosen: dict[str, Any] = {}
+        for kind in ("user_features", "item_features"):
+            there = getattr(source, kind)
+            wanted = [name for name in getattr(self, kind) if name != self.user]
+            for name in wanted:
+                if name not in there:
+                    _checks.fail(kind, f"features of the log: {', '.join(there) or 'none'}", name)
+            chosen[kind] = {name: there[name] for name in wanted}
+        return replace(source, **chosen)
+
+    def _read_test(self, source: Any) -> Interactions:
+        known = replace(self.log_, user_features={}, item_features={})
+        test = source if isinstance(source, Interactions) else read_interactions(
+            integer_events("test", source), user=self.user, item=self.item,
+            timestamp=self.timestamp, known=known, progress=False,
+        )  # fmt: skip
+        for name in ("user_keys", "item_keys"):
+            require_growth("test", name, getattr(self.log_, name), getattr(test, name))
+        return test
+
+    def _queries(
+        self, users: ArrayLike | None, histories: Sequence[ArrayLike] | None,
+        features: Mapping[str, ArrayLike] | None,
+    ) -> tuple[NDArray[Any], Events]:
+        """Return whom is asked about, and their events."""
+        self._require_fit()
+        if histories is None:
+            if features is not None:
+                _checks.fail("features", "None, where no histories are given", "some")
+            if users is None:
+                codes = np.arange(self.log_.num_users)
+                return self.log_.user_keys.take(codes), self._events_of(codes)
+            keys = as_array("users", users)
+            codes = _codes("users", self.log_.user_keys, keys)
+            kind = np.int64 if self.log_.user_keys.kind == "integer" else object
+            return keys.astype(kind), self._events_of(codes)
+        if users is not None:
+            _checks.fail("users, histories", "one of the two", "both")
+        if isinstance(histories, (str, bytes, Mapping)) or not isinstance(histories, Iterable):
+            _checks.fail("histories", "a list of lists of items", type(histories).__name__)
+        found = [self._item_codes(f"histories[{i}]", items) for i, items in enumerate(histories)]
+        offsets = np.cumsum([0, *map(len, found)])
+        items = np.concatenate([np.empty(0, np.int32), *found]).astype(np.int32)
+        rows = self._rows.of_users(self.log_, np.full(len(found), -1))
+        self._set_features(rows, features or {})
+        events = Events(items, offsets[:-1], offsets[1:], rows, self._item_rows)
+        return np.arange(len(found)), events
+
+    def _item_codes(self, name: str, items: ArrayLike) -> Integers:
+        if not np.size(items):
+            return np.empty(0, np.int64)
+        codes = _codes(name, self.log_.item_keys, items)
+        return codes[codes >= 0]
+
+    def _set_features(self, rows: Integers, features: Mapping[str, ArrayLike]) -> None:
+        """Put given values of user features in the place of unknown ones."""
+        names = list(self.log_.user_features)
+        for name, values in features.items():
+            if name not in names:
+                _checks.fail("features", f"names among {', '.join(names) or 'none'}", repr(name))
+            place, keys = Place(f"features[{name!r}]"), self.log_.user_features[name].keys
+            codes = GrowingKeys(keys).encode(as_array(place.name, values), place, feature=True)
+            codes[codes >= len(keys)] = -1
+            if len(codes) != len(rows):
+                _checks.fail(place.name, f"{len(rows)} values", len(codes))
+            column = names.index(name) + self._rows.by_id
+            rows[:, column] = self._rows.user[column] + 1 + codes
+
+    @property
+    def _item_rows(self) -> Integers:
+        return self._rows.of_items(self.log_)
+
+    def _events_of(self, codes: Integers) -> Events:
+        """Return all events of users; -1 is one that is not known, and has none."""
+        begins, known = self.log_.offsets, codes >= 0
+        starts = np.where(known, begins[codes], 0)
+        ends = np.where(known, begins[1:][codes], 0)
+        return Events(
+            self.log_.items, starts, ends, self._rows.of_users(self.log_, codes), self._item_rows
+        )
+
+    def _vectors(self, events: Events) -> NDArray[np.float32]:
+        o = self._model.options
+        with use_threads(check_threads(self.num_threads)):
+            return self._model.user_vectors(events, _LONGEST if o.unordered else o.history_length)
+
+    def _search(self, events: Events, k: int, exclude_seen: bool, index: Index | None) -> TopK:
+        k = _checks.integer("k", k, 1)
+        vectors = self._vectors(events)
+        exclude = None
+        if _checks.flag("exclude_seen", exclude_seen):
+            exclude = _seen(events)
+        if index is not None:
+            return index.search(vectors, k, exclude)
+        with use_threads(check_threads(self.num_threads)):
+            found = top_k(
+                self.item_vectors_, np.zeros(len(self.item_vectors_), np.float32), vectors,
+                min(k, len(self.item_vectors_)), exclude,
+            )
+        missing = ((0, 0), (0, k - found.ids.shape[1]))
+        return TopK(
+            np.pad(found.scores, missing, constant_values=-np.inf),
+            np.pad(found.ids, missing, constant_values=-1),
+        )
+
+    def _checked(self) -> dict[str, Any]:
+        """Return the parameters, checked and with their defaults, as JSON holds them."""
+        c = _checks
+        optimizer = c.choice("optimizer", self.optimizer, OPTIMIZERS)
+        rate = OPTIMIZERS[optimizer] if self.learning_rate is None else self.learning_rate
+        share = self.validation
+        if share is not None:
+            share = c.number("validation", share)
+            if not 0 < share <= 1:
+                c.fail("validation", "a share in (0, 1], or None", share)
+        patience = self.early_stopping
+        if patience is not None:
+            patience = c.integer("early_stopping", patience, 1)
+            if share is None:
+                c.fail("early_stopping", "None, without validation", patience)
+        names = {
+            kind: list(column_names(kind, getattr(self, kind)))
+            for kind in ("user_features", "item_features")
+        }
+        return {
+            "embedding_dim": c.integer("embedding_dim", self.embedding_dim, 1, 2**16),
+            "hidden_units": _check_units(self.hidden_units),
+            "history_length": c.integer("history_length", self.history_length, 1, _LONGEST),
+            "num_sampled": c.integer("num_sampled", self.num_sampled, 1),
+            "sampler": c.choice("sampler", self.sampler, SAMPLERS),
+            "distortion": _bounded("distortion", self.distortion, -10, 10),
+            "subtract_log_q": c.flag("subtract_log_q", self.subtract_log_q),
+            "normalize": c.flag("normalize", self.normalize),
+            "temperature": _bounded("temperature", self.temperature, 1e-6, 1e6),
+            "optimizer": optimizer,
+            "learning_rate": _bounded("learning_rate", rate, 0, 1e6),
+            "l2": _bounded("l2", self.l2, 0, 1e6),
+            "batch_size": c.integer("batch_size", self.batch_size, 1, 2**20),
+            "epochs": c.integer("epochs", self.epochs, 1),
+            "user": self.user,
+            "item": self.item,
+            "timestamp": self.timestamp,
+            "validation": share,
+            "early_stopping": patience,
+            "num_threads": check_threads(self.num_threads),
+            "seed": c.integer("seed", self.seed, 0, 2**31 - 1),
+            **names,
+        }
+
+
+def _seen(events: Events) -> tuple[Integers, Integers]:
+    """Return the items of users, one user's after the other's, and their offsets."""
+    sizes = events.ends - events.offsets
+    offsets = np.append(0, np.cumsum(sizes))
+    places = np.arange(offsets[-1]) + np.repeat(events.offsets - offsets[:-1], sizes)
+    return events.items[places].astype(np.int64), offsets
+
+
+def _codes(name: str, keys: Keys, values: ArrayLike) -> Integers:
+    try:
+        return keys.codes(values)
+    except _checks.ArgumentError as error:
+        raise _checks.ArgumentError(name + str(error).removeprefix("values")) from None
+
+
+def _bounded(name: str, value: Any, low: float, high: float) -> float:
+    """Return a number that leaves those of float32 some room."""
+    number = _checks.number(name, value)
+    if not low <= number <= high:
+        _checks.fail(name, f"a number in [{low:g}, {high:g}]", number)
+    return number
+
+
+def _check_units(value: Any) -> list[int]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        _checks.fail("hidden_units", "a sequence of widths", repr(value))
+    return [
+        _checks.integer(f"hidden_units[{i}]", units, 1, 2**16) for i, units in enumerate(value)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter without NumPy's types, which JSON does not hold."""
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class _Session:
+    """One call of `fit`: the estimator, its checked parameters, and who is told."""
+
+    def __init__(
+        self, estimator: YouTubeDNN, options: dict[str, Any], callbacks: Any, show: bool | str,
+        checkpoint: Any, minutes: float,
+    ) -> None:
+        self.estimator, self.options, self.show = estimator, options, show
+        if not isinstance(show, bool) and show != "auto":
+            _checks.fail("progress", 'True, False or "auto"', repr(show))
+        self.callbacks = check_callbacks(callbacks)
+        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
+        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
+            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
+        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+        self.state, self.first_epoch, self.checksum = FitState(), 0, 0
+        self.stream: dict[str, Any] = {}
+        self.best: dict[str, NDArray[Any]] = {}
+
+    def prepare(self, events: Interactions, chosen: NDArray[np.bool_] | None) -> None:
+        """Make a model for a log; learn from all events or the `chosen` ones."""
+        o = self.options
+        self.log = events
+        self.rows = FeatureRows.of(events, o["user"] in o["user_features"])
+        self.held_out = choose_held_out(events, o["validation"], o["seed"], chosen)
+        self.positions = positions_of(events, self.held_out, chosen)
+        if not len(self.positions):
+            _checks.fail("interactions", "an event to learn from", "none")
+        if events.num_items < 2:
+            _checks.fail("interactions", "two different items at least", events.num_items)
+        self.counts = np.bincount(
+            events.items[positions_of(events, self.held_out)], minlength=events.num_items
+        )
+        sampler = make_sampler(
+            o["sampler"], self.counts, distortion=o["distortion"], seed=o["seed"],
+            number=self.first_epoch,
+        )
+        self.model = RetrievalModel(
+            events.num_items, self.rows.total,
+            Options(
+                dim=o["embedding_dim"], hidden_units=tuple(o["hidden_units"]),
+                history_length=o["history_length"], unordered=events.timestamps is None,
+                num_features=len(self.rows.user),
+                num_sampled=draws(o["sampler"], o["num_sampled"], events.num_items),
+                subtract_log_q=o["subtract_log_q"], normalize=o["normalize"],
+                temperature=o["temperature"], adaptive=o["optimizer"] == "adagrad", l2=o["l2"],
+                seed=o["seed"],
+            ),
+            sampler,
+        )
+        # What is not known adds nothing.
+        self.model.features[[*self.rows.user, *self.rows.item]] = 0
+        self.events = training_events(events, self.rows, self.held_out)
+
+    def _kept_options(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.options.items() if name not in _FREE}
+        return kept | {"log": f"{self.log!r} with checksum {self.checksum:08x}"}
+
+    def start(self, events: Interactions, resume: bool) -> None:
+        """Begin at random, or where the newest checkpoint stands."""
+        resume = _checks.flag("resume", resume)
+        if resume and self.folder is None:
+            _checks.fail("resume", "a folder as checkpoint=", "none")
+        self.prepare(events, None)
+        if self.folder is not None:
+            for array in pack_log(events)[0].values():
+                self.checksum = zlib.crc32(array.data, self.checksum)
+        found = None if self.folder is None else self.folder.load()
+        if found is None or self.folder is None:
+            return
+        if not resume:
+            _checks.fail(
+                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
+            )
+        arrays, state, path = found
+        kept = state.get("options")
+        if not isinstance(kept, dict) or "embedding_dim" not in kept:
+            _checks.fail(str(path), "a checkpoint of YouTubeDNN", "another one")
+        for name, value in self._kept_options().items():
+            if kept.get(name) != value:
+                _checks.fail(name, f"{kept.get(name)!r}, as in {path}", repr(value))
+        self.model.load(arrays)
+        self.model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
+        self.state = FitState(**state["run"])
+        self.best = {
+            name.removeprefix("best_"): array
+            for name, array in arrays.items() if name.startswith("best_")
+        }
+        log.info("resuming from %s", path)
+
+    def go_on(self, more: Interactions) -> None:
+        """Begin with what was learned before, on further events."""
+        before = self.estimator
+        whole, is_new = appended(before.log_, more)
+        self.first_epoch = len(before.history_)
+        self.state.history = list(before.history_)
+        self.prepare(whole, is_new)
+        take_over(self.model, self.rows, before._model, before._rows)
+        self.model.sampler = continued(
+            self.model.sampler, self.options["sampler"], before._stream, before.log_.counts(),
+            self.options["batch_size"],
+        )
+
+    def _header(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays, sampler = packed_state(self.model.sampler.state_dict())
+        return arrays, {"options": self._kept_options(), "sampler": sampler}
+
+    def _judge(self) -> dict[str, float]:
+        """Ask for the held-out events, of items that the user has not had."""
+        users = np.flatnonzero(self.held_out)
+        events = self.events._replace(
+            offsets=self.events.offsets[users], ends=self.events.ends[users],
+            user_rows=self.events.user_rows[users],
+        )
+        o = self.options
+        length = _LONGEST if self.model.options.unordered else o["history_length"]
+        vectors = self.model.user_vectors(events, length)
+        items = self.model.item_vectors(events.item_rows)
+        exclude = [
+            self.log.items[start:end].astype(np.int64)
+            for start, end in zip(events.offsets, events.ends, strict=True)
+        ]
+        k = min(_JUDGED, len(items))
+        found = top_k(items, np.zeros(len(items), np.float32), vectors, k, exclude)
+        asked = self.log.items[events.ends].astype(np.int64)
+        figures = ranking_metrics(found.ids, asked, np.arange(len(users) + 1), k)
+        return {f"{name}@{_JUDGED}": figures[f"{name}@{k}"] for name in ("HR", "NDCG")}
+
+    def train(self) -> None:
+        """Train and hand the result to the estimator, also if it is interrupted."""
+        o = self.options
+        if self.folder is not None:
+            size = sum(array.nbytes for array in self.model.arrays().values())
+            room = 2 * size if o["early_stopping"] else size
+            self.folder.require((self.folder.keep + 1) * (room + 2**20))
+
+        def tell(kind: str, epoch: int, examples: int, loss: float, rate: float) -> None:
+            if self.callbacks:
+                if kind in ("epoch", "end"):
+                    self.hand_over()
+                event = TrainingEvent(kind, epoch, examples, loss, rate, self.estimator)
+                for callback in self.callbacks:
+                    callback(event)
+
+        run = FitRun(
+            self.model, self.events, self.positions, epochs=o["epochs"],
+            batch_size=o["batch_size"], rate=o["learning_rate"], first_epoch=self.first_epoch,
+            state=self.state, best=self.best,
+            judge=None if o["validation"] is None else self._judge, patience=o["early_stopping"],
+            show=self.show, tell=tell, folder=self.folder, header=self._header,
+            minutes=self.minutes,
+        )
+        fitted = vars(self.estimator)
+        before = {name: fitted[name] for name in _FITTED if name in fitted}
+        try:
+            run.run()
+        except KeyboardInterrupt:
+            self.hand_over()
+            raise
+        except BaseException:  # callbacks may have seen a model that was on its way
+            for name in _FITTED:
+                fitted.pop(name, None)
+            fitted.update(before)
+            raise
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the estimator what was learned, all at once."""
+        stream = self.stream or self.model.sampler.state_dict()
+        vars(self.estimator).update(
+            log_=self.log, history_=[dict(entry) for entry in self.state.history],
+            item_vectors_=self.model.item_vectors(self.rows.of_items(self.log)),
+            _model=self.model, _options=self.options, _rows=self.rows, _stream=stream,
+        )

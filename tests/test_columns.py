@@ -1,0 +1,157 @@
+"""_columns.py: columns of NumPy and of Arrow, of whatever type, become the same numbers."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from numba_ss import ArgumentError
+from numba_ss._columns import Place, as_array, factorize, times
+
+PLACE = Place("log, column 'c'", 40)
+DAYS = [dt.date(2020, 1, 2), dt.date(1969, 12, 30), dt.date(2020, 1, 2)]
+
+
+def plain(factors):
+    """Return the keys row by row, and check that they are numbered by first appearance."""
+    values = [v.item() if isinstance(v, np.generic) else v for v in factors.values]
+    positions = factors.positions.tolist()
+    seen = list(dict.fromkeys(p for p in positions if p >= 0))
+    assert seen == list(range(len(values)))
+    assert len(set(values)) == len(values)
+    return [None if p < 0 else values[p] for p in positions]
+
+
+KEYS = [[5, -3, 5, 2**63 - 1, -(2**63)], ["b", "", "ü", "b", "中\0"], [7], ["x"] * 5]
+
+
+@pytest.mark.parametrize("values", KEYS, ids=repr)
+@pytest.mark.parametrize("nulls", [False, True])
+def test_keys_of_every_form(values, nulls):
+    pa = pytest.importorskip("pyarrow")
+    values = [None, *values, None] if nulls else values
+    forms = [as_array("c", values), pa.chunked_array([values[:2], values[2:], []], pa.array(values).type)]
+    forms.append(pa.chunked_array([pa.array(values).dictionary_encode()]))
+    if any(isinstance(value, str) for value in values):
+        forms += [forms[1].cast(pa.large_string()), forms[1].cast(pa.string_view())]
+        codes = pa.array([i if v is not None else None for i, v in enumerate(values)], pa.int8())
+        repeated = pa.DictionaryArray.from_arrays(codes, pa.array(values))
+        forms.append(pa.chunked_array([repeated[:1], repeated[1:]]))
+        views = pa.DictionaryArray.from_arrays(codes.cast(pa.uint32()), repeated.dictionary.cast(pa.string_view()))
+        forms.append(pa.chunked_array([views]))
+    for form in forms:
+        assert plain(factorize(form, PLACE, feature=True)) == values
+        if nulls:
+            with pytest.raises(ArgumentError, match="log, column 'c', row 40: expected a string or an integer, got null"):
+                factorize(form, PLACE)
+        else:
+            assert plain(factorize(form, PLACE)) == values
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint32", "int64", "uint64"])
+def test_integers_of_every_width(kind):
+    pa = pytest.importorskip("pyarrow")
+    array = np.array([3, 100, 3], kind)
+    for form in (array, pa.chunked_array([array])):
+        factors = factorize(form, PLACE)
+        assert plain(factors) == [3, 100, 3]
+        assert factors.values.dtype == np.int64
+
+
+def test_bools_are_features():
+    pa = pytest.importorskip("pyarrow")
+    for form in (as_array("c", [True, None, False]), pa.chunked_array([[True, None, False]])):
+        assert plain(factorize(form, PLACE, feature=True)) == [1, None, 0]
+    for form in (np.array([True]), pa.chunked_array([[True]])):
+        assert plain(factorize(form, PLACE, feature=True)) == [1]
+        with pytest.raises(ArgumentError, match="column 'c': expected strings or integers, got bool"):
+            factorize(form, PLACE)
+
+
+def test_nothing_but_nulls_and_nothing():
+    pa = pytest.importorskip("pyarrow")
+    for form in (as_array("c", [None] * 2), pa.chunked_array([pa.nulls(2)]), pa.chunked_array([[None] * 2], pa.string())):
+        assert plain(factorize(form, PLACE, feature=True)) == [None, None]
+    for form in (as_array("c", []), pa.chunked_array([], pa.int64())):
+        assert plain(factorize(form, PLACE)) == []
+
+
+def test_what_arrow_holds_besides_keys():
+    pa = pytest.importorskip("pyarrow")
+    for values, got in [
+        ([1.0, 2.0], "double$"),
+        ([1.0, None], "double, and null in row 41$"),
+        ([1.0, 2.0, float("nan")], "double, and null in row 42$"),
+        ([[1]], "list<"), ([b"a"], "binary"), ([dt.date(2020, 1, 1)], "date32"), ([{"a": 1}], "struct"),
+    ]:
+        for feature in (False, True):
+            with pytest.raises(ArgumentError, match=f"log, column 'c': expected strings or integers, got {got}"):
+                factorize(pa.chunked_array([values]), PLACE, feature=feature)
+    large = pa.chunked_array([[1, None], [2**63]], pa.uint64())
+    with pytest.raises(ArgumentError, match=r"row 42: expected an integer below 2\*\*63, got 9223372036854775808"):
+        factorize(large, PLACE, feature=True)
+
+
+def test_times_of_every_form():
+    pa = pytest.importorskip("pyarrow")
+    integers, floats = [5, -3, 2**53 + 1], [0.5, -2.0, 7.0]
+    stamps = [dt.datetime(2020, 1, 2, 3), dt.datetime(1960, 1, 1), dt.datetime(2020, 1, 1)]
+    micro = np.array(stamps, "M8[us]").astype(np.int64).tolist()
+    cases = [
+        ([np.array(integers), as_array("c", integers), pa.chunked_array([integers])], "integers", integers),
+        ([np.array([1, 2], np.uint8), pa.chunked_array([[1, 2]], pa.uint64())], "integers", [1, 2]),
+        ([np.array(floats), as_array("c", floats), pa.chunked_array([floats])], "floats", floats),
+        ([np.array(floats, np.float32), pa.chunked_array([floats], pa.float32())], "floats", floats),
+        ([as_array("c", [1, 0.5])], "floats", [1.0, 0.5]),
+        ([np.array(stamps, "M8[us]")], "datetime64[us]", micro),
+        ([pa.chunked_array([stamps[:1], stamps[1:]])], "timestamp[us]", micro),
+        ([pa.chunked_array([stamps], pa.timestamp("us", "UTC"))], "timestamp[us, tz=UTC]", micro),
+        ([pa.chunked_array([stamps], pa.timestamp("s"))], "timestamp[s]", [m // 10**6 for m in micro]),
+        ([pa.chunked_array([DAYS])], "date32[day]", [18263, -2, 18263]),
+        ([pa.chunked_array([DAYS], pa.date64())], "date64[ms]", [d * 86400000 for d in (18263, -2, 18263)]),
+    ]
+    for forms, unit, want in cases:
+        for form in forms:
+            got_unit, got = times(form, PLACE)
+            assert got_unit == unit
+            assert got.dtype == (np.float64 if unit == "floats" else np.int64)
+            assert got.tolist() == want
+
+
+def test_what_is_no_time():
+    pa = pytest.importorskip("pyarrow")
+    for form, message in [
+        (as_array("c", [1, None]), "row 41: expected a time, got null"),
+        (as_array("c", [0.5, float("nan")]), "row 41: expected a time, got null"),
+        (np.array([0.5, np.nan]), "row 41: expected a finite time, got nan"),
+        (np.array([np.inf]), "row 40: expected a finite time, got inf"),
+        (np.array(["2020", "NaT"], "M8[s]"), "row 41: expected a time, got null"),
+        (np.array([2**63], np.uint64), r"row 40: expected an integer below 2\*\*63"),
+        (as_array("c", ["1"]), "column 'c': expected integers, floats or timestamps, got objects such as '1'"),
+        (as_array("c", [True]), "expected integers, floats or timestamps, got object"),
+        (np.array([1j]), "expected integers, floats or timestamps, got complex128"),
+        (pa.chunked_array([[1, None]]), "row 41: expected a time, got null"),
+        (pa.chunked_array([pa.nulls(1)]), "row 40: expected a time, got null"),
+        (pa.chunked_array([[0.5, float("nan")]]), "row 41: expected a finite time, got nan"),
+        (pa.chunked_array([DAYS, [None]]), "row 43: expected a time, got null"),
+        (pa.chunked_array([[2**63]], pa.uint64()), r"row 40: expected an integer below 2\*\*63"),
+        (pa.chunked_array([["a"]]), "expected integers, floats or timestamps, got string"),
+    ]:
+        with pytest.raises(ArgumentError, match=message):
+            times(form, PLACE)
+
+
+def test_arrays_of_other_libraries():
+    pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
+    for array in (pd.Series([1, None], dtype="Int64"), pl.Series([1, None]), pa.array([1, None])):
+        assert plain(factorize(as_array("c", array), PLACE, feature=True)) == [1, None]
+    for array in (pd.Series([1.5, 2], dtype="Float64"), pl.Series([1.5, 2.0]), pd.Series([1.5, 2])):
+        assert times(as_array("c", array), PLACE)[1].tolist() == [1.5, 2.0]
+    masked = np.ma.array([1, 2, 3], mask=[False, True, False])
+    assert plain(factorize(as_array("c", masked), PLACE, feature=True)) == [1, None, 3]
+    assert masked.tolist() == [1, None, 3]
+
+
+def test_place():
+    assert Place("values")(3) == "values[3]"
+    assert PLACE(3) == "log, column 'c', row 43"

@@ -1,0 +1,41 @@
+"""_console.py: results on any console, files that are tried out and left alone."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from numba_ss import ArgumentError
+from numba_ss._console import require_writable, say, write_history
+
+
+def test_a_console_that_lacks_letters(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1", newline=""))
+    say(iter(["Ähre", "日本"]))
+    assert written.getvalue().decode("latin-1") == "Ähre\n\\u65e5\\u672c\n"
+
+
+def test_writable(tmp_path):
+    (tmp_path / "older").write_text("mine")
+    for name in ("older", "new"):
+        require_writable("--output", tmp_path / name)
+        require_writable("--output", str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["older"]
+    assert (tmp_path / "older").read_text() == "mine"
+    with pytest.raises(ArgumentError, match="--history: expected a file, got the folder"):
+        require_writable("--history", tmp_path)
+    with pytest.raises(ArgumentError, match="--history: expected a file in a folder that exists"):
+        require_writable("--history", tmp_path / "absent" / "new")
+    with pytest.raises(ArgumentError, match="a file in a folder that exists"):
+        require_writable("--history", tmp_path / "older" / "new")
+
+
+def test_history(tmp_path):
+    history = [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 2.5}]
+    write_history(tmp_path / "h.json", history)
+    assert json.loads((tmp_path / "h.json").read_text()) == history
+    with pytest.raises(TypeError):
+        write_history(tmp_path / "h.json", [{"epoch": object()}])
+    assert json.loads((tmp_path / "h.json").read_text()) == history

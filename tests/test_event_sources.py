@@ -1,0 +1,176 @@
+"""_event_sources.py: which tables a source is, in what batches, and what is none."""
+
+import bz2
+import gzip
+
+import numpy as np
+import pytest
+
+from numba_ss import ArgumentError, _event_sources, _text_files
+from numba_ss._event_sources import Columns, open_events
+
+COLUMNS = Columns("user", "item", "time")
+ROWS = [(f"u{i % 3}", i, i / 2) for i in range(20)]
+HEADER = "user,item,time"
+
+
+def csv_of(rows, separator=","):
+    lines = [HEADER.split(","), *([str(value) for value in row] for row in rows)]
+    return "".join(separator.join(line) + "\n" for line in lines).encode()
+
+
+def read(tables, columns=COLUMNS):
+    """Return all rows, and check that batches say where they begin."""
+    rows = []
+    for table in tables:
+        row = 0
+        for batch in table.batches():
+            assert batch.row == row
+            values = [batch.columns[name] for name in columns.all()]
+            values = [v.to_pylist() if hasattr(v, "to_pylist") else v.tolist() for v in values]
+            rows += zip(*values, strict=True)
+            row += len(values[0])
+    return rows
+
+
+def test_columns():
+    columns = Columns("u", "i", "t", ("a", "b"), ("b", "i"))
+    assert columns.keys() == ["u", "i", "a", "b"]
+    assert columns.all() == ["u", "i", "a", "b", "t"]
+    assert columns._replace(time=None).all() == columns.keys()
+    assert columns._replace(time="b").all() == columns.keys()
+
+
+def test_small_batches_are_gathered_and_large_ones_cut(monkeypatch):
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table(dict(zip(COLUMNS.all(), zip(*ROWS, strict=True), strict=True)))
+    for rows, chunks, part, sizes in [
+        (6, 1, 2**20, [6, 6, 6, 2]), (6, 4, 2**20, [8, 8, 4]), (1, 20, 2**20, [20]),
+        (20, 3, 2**20, [20]), (2, 20, 1, [2] * 10),
+    ]:
+        monkeypatch.setattr(_event_sources, "_ROWS", rows)
+        monkeypatch.setattr(_event_sources, "_PART", part)
+        (opened,) = open_events(table.to_reader(max_chunksize=chunks), COLUMNS)
+        assert opened.total() is None
+        batches = list(opened.batches())
+        assert [len(batch.columns["user"]) for batch in batches] == sizes
+        assert read(open_events(table.to_reader(max_chunksize=chunks), COLUMNS)) == ROWS
+
+
+def test_arrays_are_cut(monkeypatch):
+    monkeypatch.setattr(_event_sources, "_ROWS", 6)
+    source = dict(zip(COLUMNS.all(), zip(*ROWS, strict=True), strict=True))
+    (opened,) = open_events(source | {"other": 3}, COLUMNS)
+    assert [len(batch.columns["item"]) for batch in opened.batches()] == [6, 6, 6, 2]
+    assert read([opened]) == ROWS
+    assert opened.total() == 20
+
+
+def test_csv_files(tmp_path):
+    pytest.importorskip("pyarrow")
+    data = csv_of(ROWS)
+    for name, content in {
+        "a.csv": data, "b.CSV": b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"),
+        "c.d.csv.gz": gzip.compress(data), "e.csv.bz2": bz2.compress(data),
+        "f.tsv": csv_of(ROWS, "\t"), "g.tsv.gz": gzip.compress(csv_of(ROWS, "\t")),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        (opened,) = open_events(tmp_path / name, COLUMNS)
+        assert read([opened]) == ROWS, name
+        assert opened.total() is None
+    assert read(open_events(str(tmp_path / "?.csv"), COLUMNS)) == ROWS
+
+
+def test_types_of_csv_columns(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "log.csv"
+    columns = COLUMNS._replace(user_features=("a", "b"), item_features=("c",))
+    path.write_text('a,user,b,item,time,c,d\n1.0,7,2020-01-01,x,2020-01-01,true,\n,-8,"",NA,2020-01-02,,\n')
+    (opened,) = open_events(path, columns)
+    types = {name: str(column.type) for name, column in next(opened.batches()).columns.items()}
+    assert types == {"user": "int64", "item": "string", "a": "string", "b": "string", "c": "string", "time": "date32[day]"}
+    rows = read(open_events(path, columns._replace(time=None)), columns._replace(time=None))
+    assert rows == [(7, "x", "1.0", "2020-01-01", "true"), (-8, "NA", None, "", None)]
+
+
+def test_csv_columns_that_change(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "log.csv"
+    many = [(i, i, i) for i in range(200_000)]
+    path.write_bytes(csv_of([*many, ("name", 0, 0)]))
+    with pytest.raises(ArgumentError, match=r"log.csv: expected a CSV file, its columns throughout .*name"):
+        read(open_events(path, COLUMNS))
+
+
+def test_damaged_files(tmp_path):
+    pytest.importorskip("pyarrow")
+    for name, data, message in [
+        ("a.csv", b"", "a.csv: expected a CSV file.* got another one .*mpty"),
+        ("b.csv", csv_of(ROWS) + b"u,1\n", r"b.csv: expected a CSV file.*Expected 3 columns"),
+        ("c.csv.gz", csv_of(ROWS), r"c.csv.gz: expected a CSV file"),
+        ("d.csv", HEADER.encode() + b"\n\xff,1,1\n", r"d.csv: expected a CSV file.*UTF8"),
+        ("e.parquet", b"PAR1", r"e.parquet: expected a Parquet file, got another one"),
+        ("f.csv", b"user,item\na,1\n", r"f.csv: expected a column 'time', got none among 'user' \(string\), 'item' \(int64\)"),
+        ("g.csv", b"user,item,time,user\na,1,1,b\n", r"g.csv: expected a column 'user', got several among"),
+        ("h.txt", csv_of(ROWS), r"h.txt: expected a name that ends with .parquet, .csv or .tsv.* got 'h.txt'"),
+        ("i", csv_of(ROWS), r"i: expected a name that ends with"),
+        ("j.gz", gzip.compress(csv_of(ROWS)), r"j.gz: expected a name that ends with"),
+    ]:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ArgumentError, match=message):
+            read(open_events(tmp_path / name, COLUMNS))
+
+
+def test_a_damaged_parquet_page(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "log.parquet"
+    numbers = np.arange(5000)
+    parquet.write_table(pa.table({name: numbers for name in COLUMNS.all()}), path)
+    data = bytearray(path.read_bytes())
+    data[4:400] = bytes(396)
+    path.write_bytes(data)
+    (opened,) = open_events(path, COLUMNS)
+    with pytest.raises(ArgumentError, match=r"log.parquet: expected a table that Arrow can hold, got"):
+        read([opened])
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        read([opened])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "source: expected a table, a path, .* a sparse matrix, got NoneType"),
+        ([], "source: expected a table, .* got list"),
+        ([("a", "b")], "got list"), (b"log.csv", "got bytes"), (3, "got int"),
+        ("no such file.csv", "source: expected a file, a folder or a pattern that matches files, got 'no"),
+        (["a.csv", "b.csv"], r"source\[0\]: expected a file, a folder or a pattern"),
+        (np.ones((3, 2)), r"source: expected integers of shape \(n, 2\), .* got float64 of shape \(3, 2\)"),
+        (np.ones((3, 4), int), r"got int64 of shape \(3, 4\)"), (np.ones(3, int), r"got int64 of shape \(3,\)"),
+        (np.ones((3, 2), bool), "got bool of shape"),
+        ({}, "source: expected a column 'user', got none among"),
+        ({"user": [1], "item": [2, 3], "time": [1]}, "column 'item': expected 1 values, as in 'user', got 2"),
+        ({"user": [1], "item": np.ones((1, 1), int), "time": [1]}, r"column 'item': expected shape \(n,\)"),
+        ({"user": [1], "item": "a", "time": [1]}, "column 'item': expected a list or an array, got 'a'"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_source(source, message):
+    with pytest.raises(ArgumentError, match=message):
+        open_events(source, COLUMNS)
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(ArgumentError, match="source: expected a folder with files"):
+        open_events(tmp_path, COLUMNS)
+
+
+def test_without_pyarrow(monkeypatch, tmp_path):
+    def missing(name):
+        raise ImportError(name)
+
+    (tmp_path / "log.csv").write_bytes(csv_of(ROWS))
+    monkeypatch.setattr(_text_files, "import_module", missing)
+    with pytest.raises(ImportError, match=r'CSV files needs pyarrow: pip install "numba-ss\[all\]"'):
+        open_events(tmp_path / "log.csv", COLUMNS)
+    assert len(read(open_events(np.ones((4, 3), int), COLUMNS))) == 4

@@ -1,0 +1,117 @@
+"""kernels/histories.py: what an example is told of its user, and each row once."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import JIT
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from numba_ss import reference
+from numba_ss.kernels import histories
+
+ABSENT = 99
+KEYS = 4000 if JIT else 300
+
+
+def fill(events, begins, positions, ends, unordered=False, key=0, length=4):
+    """Return the histories as lists; room is as for `RetrievalModel`, and not exceeded."""
+    begins, positions, ends = (np.asarray(a, np.int64) for a in (begins, positions, ends))
+    room = int(np.clip(ends - begins, 1, length).sum())
+    offsets, out = np.full(len(begins) + 1, -7), np.full(room + 5, -7)
+    count = histories.fill_histories(
+        np.asarray(events, np.int32), begins, positions, ends, unordered, np.uint64(key), length,
+        ABSENT, offsets, out,
+    )
+    assert offsets[0] == 0
+    assert offsets[-1] == count <= room
+    assert (out[count:] == -7).all()
+    return [out[i:j].tolist() for i, j in pairwise(offsets)]
+
+
+def test_the_events_before():
+    events = [5, 6, 6, 7, 5, 8, 9]
+    got = fill(events, [0, 0, 0, 0, 5, 5], [0, 1, 3, 5, 5, 7], [5, 5, 5, 5, 7, 7], length=4)
+    assert got == [[ABSENT], [5], [5, 6, 6], [6, 6, 7, 5], [ABSENT], [8, 9]]
+    assert fill(events, [0], [5], [5], length=1) == [[5]]
+
+
+def test_the_other_events():
+    for key in range(20):
+        assert fill([3, 4], [0, 0], [0, 1], [2, 2], True, key) == [[4], [3]]
+        assert fill([3, 4], [0, 1], [0, 1], [1, 2], True, key) == [[ABSENT], [ABSENT]]
+        # The same item in another place is another event.
+        assert fill([3, 3, 3], [0], [1], [3], True, key, length=5) == [[3, 3]]
+        (got,) = fill(range(10, 16), [1], [3], [5], True, key, length=9)
+        assert sorted(got) == [11, 12, 14]
+
+
+@given(
+    st.integers(0, 2**64 - 1), st.integers(0, 2**32), st.booleans(), st.integers(1, 12),
+    st.lists(st.integers(1, 9), min_size=1, max_size=20),
+)
+def test_fill_histories(key, seed, unordered, length, sizes):
+    rng = np.random.default_rng(seed)
+    stops = np.cumsum(sizes)
+    events = rng.integers(0, 6, stops[-1])
+    users = rng.integers(0, len(sizes), 30)
+    begins, ends = (stops - sizes)[users], stops[users]
+    positions = rng.integers(begins, ends)
+    ref = reference.fill_histories(
+        events, begins, positions, ends, unordered, key, length, ABSENT
+    )
+    assert fill(events, begins, positions, ends, unordered, key, length) == ref
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_all_others_are_reached_alike(length):
+    """Each of eight others as often, up to chance: fails once in 1e6 sound generators."""
+    size, position = 9, 4
+    counts, starts = np.zeros(size), np.zeros(size)
+    for key in range(KEYS):
+        (got,) = fill(range(size), [0], [position], [size], True, key, length)
+        assert len(set(got)) == length
+        counts[got] += 1
+        starts[got[0]] += 1
+    assert counts[position] == 0
+    assert (counts > 0).sum() == size - 1
+    # Given the first of a history the others follow: only first ones are independent.
+    expected = KEYS / (size - 1)
+    others = np.delete(starts, position)
+    assert np.sum((others - expected) ** 2 / expected) < chi2.isf(1e-6, size - 2)
+    np.testing.assert_array_equal(
+        np.delete(counts, position),
+        sum(np.roll(others, shift) for shift in range(length)),
+    )
+
+
+def test_examples_of_one_batch_draw_apart():
+    """Of 200 events of one user, of 201: were the draws alike, two starts would do."""
+    size = 201
+    positions = np.arange(200)
+    got = fill(range(size), [0] * 200, positions, [size] * 200, True, key=5, length=1)
+    assert len({history[0] for history in got}) > 100
+
+
+def number(ids, num_first):
+    """Return slots, rows and the two counts, from scratch full of what another call left."""
+    slots, rows = np.full((2, len(ids)), -7)
+    hashes = np.full(1 << max(2 * len(ids) - 1, 0).bit_length(), 3, np.int32)
+    first, count = histories.number_rows(np.asarray(ids), num_first, hashes, slots, rows)
+    return slots.tolist(), rows[:count].tolist(), first, count
+
+
+@pytest.mark.parametrize(("num_first", "first"), list(enumerate([0, 1, 1, 2, 2, 3, 3])))
+def test_distinct_ones_among_the_first(num_first, first):
+    expected = [0, 0, 1, 0, 2], [5, 7, 8], first, 3
+    assert number([5, 5, 7, 5, 8], num_first) == expected
+
+
+@given(st.lists(st.integers(0, 2**40), max_size=60), st.integers(0, 70), st.booleans())
+def test_number_rows(ids, num_first, few):
+    ids = np.array(ids, np.int64) % (7 if few else 2**40)
+    slots, rows = (array.tolist() for array in reference.number_rows(ids))
+    first = len(set(ids[:num_first].tolist()))
+    assert number(ids, num_first) == (slots, rows, first, len(set(ids.tolist())))
