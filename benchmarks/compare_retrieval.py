@@ -39,14 +39,14 @@ from numba_ss._retrieval_model import Events, Options, RetrievalModel
 FEATURES = ("user", "gender", "age", "occupation", "zip")
 # Chosen on held-out parts of the training data.
 MOVIELENS = {
-    "embedding_dim": 32, "hidden_units": (64,), "history_length": 20, "num_sampled": 255,
-    "learning_rate": 0.2, "batch_size": 512, "epochs": 20, "user_features": FEATURES,
-    "num_threads": 1,
+    "embedding_dim": 32, "hidden_units": (32,), "history_length": 6, "num_sampled": 96,
+    "temperature": 0.07, "learning_rate": 0.2, "batch_size": 512, "epochs": 20,
+    "user_features": FEATURES, "num_threads": 1,
 }  # fmt: skip
 GOWALLA = {
-    "embedding_dim": 64, "hidden_units": (), "history_length": 1000, "num_sampled": 800,
-    "sampler": "uniform", "temperature": 0.1, "learning_rate": 0.2, "batch_size": 1024,
-    "epochs": 20, "timestamp": None,
+    "embedding_dim": 256, "hidden_units": (), "history_length": 1000, "num_sampled": 800,
+    "sampler": "uniform", "temperature": 0.08, "learning_rate": 0.2, "batch_size": 512,
+    "epochs": 12, "timestamp": None,
 }  # fmt: skip
 DIGINETICA = {
     "embedding_dim": 64, "hidden_units": (), "history_length": 5, "num_sampled": 1024,

@@ -59,6 +59,9 @@ class FitRun:
         header: Callable[[], tuple[Arrays, dict[str, Any]]], minutes: float,
     ) -> None:
         self.model, self.events, self.positions = model, events, positions
+        # Who each event belongs to: looking that up takes a tenth of a small step.
+        sizes = np.diff(events.offsets, append=len(events.items))
+        self._owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         self.epochs, self.batch_size, self.rate = epochs, batch_size, rate
         self.first_epoch, self.state, self.best = first_epoch, state, best
         self.judge, self.patience = judge, patience
@@ -105,7 +108,7 @@ class FitRun:
         ) as bar:
             while state.position < len(order):
                 positions = self.positions[order[state.position : state.position + size]]
-                users = np.searchsorted(self.events.offsets, positions, "right") - 1
+                users = self._owners[positions].astype(np.int64)
                 loss = self.model.learn(self.events, users, positions, self.rate, key)
                 if not math.isfinite(loss):
                     self._diverged("the loss is NaN or infinite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Tower:
         self.layers = np.zeros((len(widths), 4), np.int64)
         self.layers[:, 0] = widths
         size = 0
-        for layer, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for layer, (inputs, outputs) in enumerate(pairwise(widths)):
             self.layers[layer, 2:] = size, size + inputs * outputs
             size += (inputs + 1) * outputs
         self.dense, self.transposed = aligned_zeros(size), aligned_zeros(size)
