@@ -13,7 +13,8 @@ RATE, DECAY = np.float32(0.3), np.float32(0.05)
 def update(rows, grads, dim, decay, num_chunks, table, squares):
     """Return the table and squares after a step on copies."""
     table, squares = table.copy(), squares.copy()
-    adagrad.adagrad_rows(rows, grads, RATE, decay, dim, num_chunks, table, squares)
+    # A copy, for the decay is added to the gradients in place.
+    adagrad.adagrad_rows(rows, grads.copy(), RATE, decay, dim, num_chunks, table, squares)
     return table, squares
 
 

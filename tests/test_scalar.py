@@ -62,6 +62,13 @@ def test_log1p_is_relatively_accurate(dtype, tolerance):
     np.testing.assert_allclose(got, reference.log1p(x), rtol=tolerance)
 
 
+def test_ordered_dot(rng):
+    x, y = rng.standard_normal((2, 60)).astype(np.float32)
+    for size in (0, 1, 7, 8, 16, 27):
+        expected = reference.ordered_dot(x[3 : 3 + size], y[11 : 11 + size])
+        assert abs(scalar.ordered_dot(x, 3, y, 11, size) - expected) < 1e-5
+
+
 def test_inverse_root_is_correctly_rounded_twice():
     """A root and a quotient, no estimate: at most half an ulp from each of the two."""
     x = np.logspace(-44, 38, 20_001 if JIT else 301).astype(np.float32)

@@ -7,34 +7,37 @@ Each row belongs to one chunk, and comes once.
 from numba import prange
 from numpy import float32
 
-from numba_ss.kernels._jit import kernel, parallel_kernel
-from numba_ss.kernels.scalar import inverse_root
+from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels.scalar import inverse_root, ordered_dot
 from numba_ss.kernels.tile import prefetch_row
 
 _AHEAD = 8  # rows that are asked for before they are changed
 
 
-@kernel
+@exact_kernel
 def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
+    flat, stride = grads.reshape(-1), grads.shape[1]
     for u in range(start, stop):
         if u + _AHEAD < stop:
             prefetch_row(table, rows[u + _AHEAD])
         row = rows[u]
         step = rate
-        if squares.shape[0] > 0:
-            total = float32(0)
+        if decay != float32(0):
             for d in range(dim):
-                grad = grads[u, d] + decay * table[row, d]
-                total += grad * grad
+                grads[u, d] += decay * table[row, d]
+        if squares.shape[0] > 0:
+            total = ordered_dot(flat, u * stride, flat, u * stride, dim)
             squares[row] += total / float32(dim)
             step = rate * inverse_root(squares[row])
         for d in range(dim):
-            table[row, d] -= step * (grads[u, d] + decay * table[row, d])
+            table[row, d] -= step * grads[u, d]
 
 
 @parallel_kernel
 def adagrad_rows(rows, grads, rate, decay, dim, num_chunks, table, squares):
     """Update the distinct `rows` of a table by grads[u, :dim] + decay * row.
+
+    The decay is added to `grads` in place.
 
     `squares` are their sums of mean squared gradients; where it is empty, all take the
     step `rate`.

@@ -8,17 +8,17 @@ the others only stand in histories.
 from numba import prange
 from numpy import float32
 
-from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.row_tile import add_products, pointer
-from numba_ss.kernels.scalar import inverse_root
+from numba_ss.kernels.scalar import inverse_root, ordered_dot
 from numba_ss.kernels.tile import LANES, prefetch_row
 
 _AHEAD = 8  # rows that are asked for before they are read
 
 
-@kernel
+@exact_kernel
 def _gather(start, stop, items, features, codes, rows, num_scored, normalize, out, unit, inverse):
-    dim = items.shape[1]
+    dim, flat = items.shape[1], out.reshape(-1)
     for r in range(start, stop):
         if r + _AHEAD < stop:
             prefetch_row(items, rows[r + _AHEAD])
@@ -32,10 +32,7 @@ def _gather(start, stop, items, features, codes, rows, num_scored, normalize, ou
         if r < num_scored:
             factor = float32(1)
             if normalize:
-                total = float32(0)
-                for d in range(dim):
-                    total += out[r, d] * out[r, d]
-                factor = inverse_root(total)
+                factor = inverse_root(ordered_dot(flat, r * dim, flat, r * dim, dim))
             inverse[r] = factor
             for d in range(dim):
                 unit[r, d] = factor * out[r, d]
@@ -58,17 +55,16 @@ def gather_items(
         )
 
 
-@kernel
+@exact_kernel
 def _backward(
     chunk, num_chunks, unit, inverse, num_scored, normalize, slots, places, offsets, shares,
     tower_grads, width, grads,
 ):
     dim = grads.shape[1]
+    flat_grads, flat_unit = grads.reshape(-1), unit.reshape(-1)
     for r in range(chunk, num_scored, num_chunks):
         if normalize:
-            along = float32(0)
-            for d in range(dim):
-                along += grads[r, d] * unit[r, d]
+            along = ordered_dot(flat_grads, r * dim, flat_unit, r * dim, dim)
             for d in range(dim):
                 grads[r, d] = inverse[r] * (grads[r, d] - along * unit[r, d])
     # One row after the other, for an item may stand in a history twice.
@@ -101,7 +97,7 @@ def backward_items(
         )
 
 
-@kernel
+@exact_kernel
 def _add_features(
     chunk, num_chunks, user_slots, tower_grads, width, step, item_slots, item_grads, grads
 ):

@@ -10,16 +10,16 @@ numbers that fill them up are zero and stay so.
 from numba import prange
 from numpy import float32
 
-from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.row_tile import add_products, pointer
-from numba_ss.kernels.scalar import inverse_root
+from numba_ss.kernels.scalar import inverse_root, ordered_dot
 from numba_ss.kernels.tile import LANES, multiply
 
 WIDTH = 16  # a multiple of LANES and ROWS
 EXAMPLES = 64  # of a block; a multiple of ROWS
 
 
-@kernel
+@exact_kernel
 def _embed(start, stop, vectors, places, offsets, shares, features, user_rows, step, width, x):
     """Write the inputs of a block: the mean of each history, and the features."""
     dim = vectors.shape[1]
@@ -39,7 +39,7 @@ def _embed(start, stop, vectors, places, offsets, shares, features, user_rows, s
                 x[begin + d] += features[row, d]
 
 
-@kernel
+@exact_kernel
 def _apply_layer(layers, layer, first, dense, activations):
     """Write the outputs of one layer for the block of examples from `first` on."""
     width, start = layers[layer, 0], layers[layer, 1]
@@ -57,7 +57,7 @@ def _apply_layer(layers, layer, first, dense, activations):
             activations[out + i * width_out + k] = max(z, float32(0)) if hidden else z
 
 
-@kernel
+@exact_kernel
 def _forward_block(
     start, stop, vectors, places, offsets, shares, features, user_rows, step, layers, dense,
     scale, normalize, activations, x, inverse,
@@ -74,10 +74,7 @@ def _forward_block(
         at = layers[last, 1] + i * width
         factor = float32(1)
         if normalize:
-            total = float32(0)
-            for d in range(dim):
-                total += activations[at + d] * activations[at + d]
-            factor = inverse_root(total)
+            factor = inverse_root(ordered_dot(activations, at, activations, at, dim))
         inverse[i] = factor
         for d in range(dim):
             x[i, d] = scale * factor * activations[at + d]
@@ -109,7 +106,7 @@ def forward_tower(
             )
 
 
-@kernel
+@exact_kernel
 def _backward_layer(layers, layer, first, transposed, activations, grads):
     """Write the gradients of the inputs of one layer for a block of examples."""
     width, start, weights = layers[layer, 0], layers[layer, 1], layers[layer, 2]
@@ -124,18 +121,17 @@ def _backward_layer(layers, layer, first, transposed, activations, grads):
             grads[i] = grads[i] if activations[i] > 0 else float32(0)
 
 
-@kernel
+@exact_kernel
 def _backward_block(
     start, stop, x, grad_x, inverse, scale, normalize, layers, transposed, activations, grads
 ):
     last = layers.shape[0] - 1
     width, dim = layers[last, 0], x.shape[1]
+    flat_x, flat_grad, stride = x.reshape(-1), grad_x.reshape(-1), grad_x.shape[1]
     for i in range(start, stop):
         along = float32(0)
         if normalize:
-            for d in range(dim):
-                along += grad_x[i, d] * x[i, d]
-            along /= scale * scale
+            along = ordered_dot(flat_grad, i * stride, flat_x, i * dim, dim) / (scale * scale)
         at = layers[last, 1] + i * width
         for d in range(dim):
             grads[at + d] = scale * inverse[i] * (grad_x[i, d] - along * x[i, d])
@@ -164,7 +160,7 @@ def backward_tower(
             )
 
 
-@kernel
+@exact_kernel
 def _descend(start, stop, rate, grads, values, squares):
     for i in range(start, stop):
         grad = grads[i]
@@ -175,7 +171,7 @@ def _descend(start, stop, rate, grads, values, squares):
         values[i] -= step * grad
 
 
-@kernel
+@exact_kernel
 def _update_layer(
     layers, layer, chunk, num_chunks, batch_size, activations, grads, rate, dense_grads, dense,
     transposed, squares,
