@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _passes
-from numba_ss._memory import widen
+from numba_ss._memory import aligned_zeros, widen
 from numba_ss._tower import Tower
 from numba_ss.kernels import adagrad, histories, items, scatter, tower
 from numba_ss.kernels.threads import threads_for
@@ -96,8 +96,8 @@ class RetrievalModel:
         rng = np.random.default_rng([options.seed, num_items, num_feature_rows])
         self.items = _random_rows(rng, num_items + 1, options.dim)
         self.features = _random_rows(rng, num_feature_rows, options.dim)
-        self.item_squares = np.zeros((num_items + 1) * options.adaptive, np.float32)
-        self.feature_squares = np.zeros(num_feature_rows * options.adaptive, np.float32)
+        self.item_squares = aligned_zeros((num_items + 1) * options.adaptive)
+        self.feature_squares = aligned_zeros(num_feature_rows * options.adaptive)
         self.tower = Tower(
             options.dim, options.hidden_units, options.num_features, options.adaptive, rng
         )
@@ -126,19 +126,23 @@ class RetrievalModel:
     ) -> _Batch:
         """Compute users' vectors, and gather the items `first` and of histories, each once."""
         batch_size, width, o = len(users), self.items.shape[1], self.options
-        begins, ends = events.offsets[users], events.ends[users]
         array, skip = self._scratch.array, len(first)
-        most = skip + int(np.clip(ends - begins, 1, length).sum())
-        ids = array("ids", (most,), np.int64)
         offsets = array("offsets", (batch_size + 1,), np.int64)
+        longest = histories.measure_histories(
+            events.offsets, events.ends, users, positions, unordered, length, offsets
+        )
+        if len(self._shares) <= longest:
+            self._shares = _inverses(2 * longest)
+        num_ids = skip + int(offsets[-1])
+        ids = array("ids", (num_ids,), np.int64)
         ids[:skip] = first
-        num_ids = skip + histories.fill_histories(
-            events.items, begins, positions, ends, unordered, key, length, self.num_items,
-            offsets, ids[skip:],
+        histories.fill_histories(
+            events.items, events.offsets, events.ends, users, positions, unordered, key,
+            self.num_items, offsets, ids[skip:],
         )
         slots, rows = array("slots", (num_ids,), np.int64), array("rows", (num_ids,), np.int64)
         num_scored, num_rows = histories.number_rows(
-            ids[:num_ids], skip, self._hashes(num_ids), slots, rows
+            ids, skip, self._hashes(num_ids), slots, rows
         )
         rows, history = rows[:num_rows], slots[skip:]
         vectors = array("vectors", (num_rows, width), np.float32)
@@ -152,16 +156,12 @@ class RetrievalModel:
         activations = array("activations", (size,), np.float32)
         x = array("x", (batch_size, width), np.float32)
         inverse = array("inverse", (batch_size,), np.float32)
-        places = array("places", history.shape, np.int64)
-        np.multiply(history, width, out=places)
-        user_rows = events.user_rows[users]
+        places = np.multiply(history, width, out=array("places", history.shape, np.int64))
+        user_rows = events.user_rows.take(users, axis=0)
         operations = batch_size * len(self.tower.dense) + _MOVED * width * num_ids
-        longest = int(np.diff(offsets).max())
-        if len(self._shares) <= longest:
-            self._shares = _inverses(2 * longest)
         tower.forward_tower(
-            vectors, places, offsets, self._shares, self.features, user_rows, self.tower.step,
-            self.tower.layers, self.tower.dense, self._scale, o.normalize,
+            vectors, places, offsets, self._shares, self.features, user_rows * width,
+            self.tower.step, self.tower.layers, self.tower.dense, self._scale, o.normalize,
             threads_for(operations), activations, x, inverse,
         )
         return _Batch(

@@ -30,6 +30,7 @@ class Tower:
         widths = [width * (1 + num_features) if hidden_units else width]
         units = [*hidden_units, dim] if hidden_units else []
         widths += map(round_up, units)
+        self._widths = widths
         self.layers = np.zeros((len(widths), 4), np.int64)
         self.layers[:, 0] = widths
         size = 0
@@ -62,6 +63,8 @@ class Tower:
 
     def place(self, num_examples: int) -> int:
         """Say where each layer's inputs start, and return how many numbers they all are."""
-        sizes = num_examples * self.layers[:, 0]
-        self.layers[:, 1] = np.cumsum(sizes) - sizes
-        return int(sizes.sum())
+        start = 0
+        for layer, width in enumerate(self._widths):
+            self.layers[layer, 1] = start
+            start += num_examples * width
+        return start

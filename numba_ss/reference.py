@@ -513,6 +513,12 @@ def fill_histories(
     return histories
 
 
+def measure_histories(histories: list[list[int]]) -> tuple[Array, int]:
+    """Return where each history starts, one after the other, and the longest length."""
+    lengths = [len(history) for history in histories]
+    return np.cumsum([0, *lengths]), max(lengths)
+
+
 def number_rows(ids: Array) -> tuple[Array, Array]:
     """Return the place of each id among the distinct ones, and those as they come."""
     places: dict[int, int] = {}

@@ -3,6 +3,7 @@
 import json
 import lzma
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,14 @@ def _quiet_overflow():
     else:
         with np.errstate(all="ignore"):
             yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """A shell that runs the tests in the background makes them deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -17,18 +17,24 @@ KEYS = 4000 if JIT else 300
 
 
 def fill(events, begins, positions, ends, unordered=False, key=0, length=4):
-    """Return the histories as lists; room is as for `RetrievalModel`, and not exceeded."""
+    """Return the histories as lists. Example i is of user n - 1 - i, of n."""
     begins, positions, ends = (np.asarray(a, np.int64) for a in (begins, positions, ends))
-    room = int(np.clip(ends - begins, 1, length).sum())
-    offsets, out = np.full(len(begins) + 1, -7), np.full(room + 5, -7)
-    count = histories.fill_histories(
-        np.asarray(events, np.int32), begins, positions, ends, unordered, np.uint64(key), length,
-        ABSENT, offsets, out,
+    users = np.arange(len(begins))[::-1].copy()
+    offsets = np.full(len(begins) + 1, -7)
+    longest = histories.measure_histories(
+        begins[users], ends[users], users, positions, unordered, length, offsets
     )
-    assert offsets[0] == 0
-    assert offsets[-1] == count <= room
-    assert (out[count:] == -7).all()
-    return [out[i:j].tolist() for i, j in pairwise(offsets)]
+    out = np.full(offsets[-1] + 5, -7)
+    histories.fill_histories(
+        np.asarray(events, np.int32), begins[users], ends[users], users, positions, unordered,
+        np.uint64(key), ABSENT, offsets, out,
+    )
+    assert (out[offsets[-1] :] == -7).all()
+    found = [out[i:j].tolist() for i, j in pairwise(offsets)]
+    starts, most = reference.measure_histories(found)
+    np.testing.assert_array_equal(offsets, starts)
+    assert longest == most <= length
+    return found
 
 
 def test_the_events_before():

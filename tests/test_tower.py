@@ -67,7 +67,8 @@ def forward(case, normalize, num_chunks, filler=7.0):
     activations = np.full(size, filler, np.float32)
     x, inverse = np.full((batch_size, width), filler, np.float32), np.empty(batch_size, np.float32)
     kernels.forward_tower(
-        case.vectors, places, offsets, shares, case.features, case.user_rows, case.tower.step,
+        case.vectors, places, offsets, shares, case.features,
+        case.user_rows * case.features.shape[1], case.tower.step,
         case.tower.layers, case.tower.dense, SCALE, normalize, num_chunks, activations, x,
         inverse,
     )

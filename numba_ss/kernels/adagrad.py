@@ -11,7 +11,7 @@ from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.scalar import inverse_root, ordered_dot
 from numba_ss.kernels.tile import prefetch_row
 
-_AHEAD = 8  # rows that are asked for before they are changed
+_AHEAD = 16  # rows that are asked for before they are changed
 
 
 @exact_kernel
@@ -20,6 +20,8 @@ def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
     for u in range(start, stop):
         if u + _AHEAD < stop:
             prefetch_row(table, rows[u + _AHEAD])
+            if squares.shape[0] > 0:
+                prefetch_row(squares, rows[u + _AHEAD])
         row = rows[u]
         step = rate
         if decay != float32(0):

@@ -11,37 +11,50 @@ from numba_ss.kernels.rng import hash64
 
 
 @exact_kernel
-def fill_histories(
-    events, begins, positions, ends, unordered, key, length, absent, offsets, out
-):
-    """Write the history of each example, at most `length` events, one after the other.
+def measure_histories(begins, ends, users, positions, unordered, length, offsets):
+    """Write where the history of each example starts; return the length of the longest.
 
-    Example i is the event positions[i] of a user whose events are
-    events[begins[i]:ends[i]]. Its history are the events before it; where the user's
-    events are `unordered`, as many of the others, from a place on that is drawn with
-    `key`. An empty one is the row `absent`. Returns how many were written.
+    offsets[-1] is the length of all. See `fill_histories`.
     """
-    count = 0
-    for i in range(positions.shape[0]):
-        offsets[i] = count
-        begin, position = begins[i], positions[i]
-        if unordered:
-            others = ends[i] - begin - 1
-            draw = (hash64(key, uint64(position)) >> uint64(32)) * uint64(max(others, 0))
+    total = longest = 0
+    for i in range(users.shape[0]):
+        offsets[i] = total
+        begin = begins[users[i]]
+        others = ends[users[i]] - begin - 1 if unordered else positions[i] - begin
+        size = min(max(others, 1), length)
+        longest = max(longest, size)
+        total += size
+    offsets[users.shape[0]] = total
+    return longest
+
+
+@exact_kernel
+def fill_histories(
+    events, begins, ends, users, positions, unordered, key, absent, offsets, out
+):
+    """Write the history of each example to out[offsets[i]:offsets[i + 1]].
+
+    Example i is the event positions[i] of the user users[i], whose events are
+    events[begins[user]:ends[user]]. Its history are the last events before it; where the
+    user's events are `unordered`, some of the others, from a place on that is drawn with
+    `key`. An empty one is the row `absent`.
+    """
+    for i in range(users.shape[0]):
+        begin, position = begins[users[i]], positions[i]
+        at, stop = offsets[i], offsets[i + 1]
+        others = ends[users[i]] - begin - 1 if unordered else position - begin
+        if others <= 0:
+            out[at] = absent
+        elif unordered:
+            draw = (hash64(key, uint64(position)) >> uint64(32)) * uint64(others)
             place = int64(draw >> uint64(32))
-            for _ in range(min(others, length)):
-                out[count] = events[begin + place + (begin + place >= position)]
-                count += 1
+            for p in range(at, stop):
+                out[p] = events[begin + place + (begin + place >= position)]
                 place = place + 1 if place + 1 < others else 0
         else:
-            for p in range(max(begin, position - length), position):
-                out[count] = events[p]
-                count += 1
-        if count == offsets[i]:
-            out[count] = absent
-            count += 1
-    offsets[positions.shape[0]] = count
-    return count
+            first = position - (stop - at)
+            for p in range(at, stop):
+                out[p] = events[first + p - at]
 
 
 @exact_kernel

@@ -13,7 +13,7 @@ from numba_ss.kernels.row_tile import add_products, pointer
 from numba_ss.kernels.scalar import inverse_root, ordered_dot
 from numba_ss.kernels.tile import LANES, prefetch_row
 
-_AHEAD = 8  # rows that are asked for before they are read
+_AHEAD = 16  # rows that are asked for before they are read
 
 
 @exact_kernel

@@ -20,23 +20,25 @@ EXAMPLES = 64  # of a block; a multiple of ROWS
 
 
 @exact_kernel
-def _embed(start, stop, vectors, places, offsets, shares, features, user_rows, step, width, x):
+def _embed(start, stop, vectors, places, offsets, shares, features, user_places, step, width, x):
     """Write the inputs of a block: the mean of each history, and the features."""
-    dim = vectors.shape[1]
+    num_vectors, num_features = vectors.shape[1] // LANES, user_places.shape[1]
+    for p in range(start * width, stop * width):
+        x[p] = float32(0)
+    # The one row that is added to starts where the pointer points.
+    origin = pointer(offsets, 0)
     for i in range(start, stop):
-        at = i * width
-        for d in range(width):
-            x[at + d] = float32(0)
-        size = offsets[i + 1] - offsets[i]
-        # offsets[0] is 0: the one row that is added to starts where the pointer points.
+        at, size = i * width, offsets[i + 1] - offsets[i]
         add_products(
-            pointer(x, at), pointer(offsets, 0), 1, pointer(shares, size), 0, 0,
-            pointer(vectors, 0), pointer(places, offsets[i]), size, 0, dim // LANES,
+            pointer(x, at), origin, 1, pointer(shares, size), 0, 0, pointer(vectors, 0),
+            pointer(places, offsets[i]), size, 0, num_vectors,
         )
-        for f in range(user_rows.shape[1]):
-            row, begin = user_rows[i, f], at + (1 + f) * step
-            for d in range(dim):
-                x[begin + d] += features[row, d]
+        for f in range(num_features):
+            add_products(
+                pointer(x, at + (1 + f) * step), origin, 1, pointer(shares, 1), 0, 0,
+                pointer(features, 0), pointer(user_places, i * num_features + f), 1, 0,
+                num_vectors,
+            )
 
 
 @exact_kernel
@@ -59,11 +61,11 @@ def _apply_layer(layers, layer, first, dense, activations):
 
 @exact_kernel
 def _forward_block(
-    start, stop, vectors, places, offsets, shares, features, user_rows, step, layers, dense,
+    start, stop, vectors, places, offsets, shares, features, user_places, step, layers, dense,
     scale, normalize, activations, x, inverse,
 ):
     _embed(
-        start, stop, vectors, places, offsets, shares, features, user_rows, step, layers[0, 0],
+        start, stop, vectors, places, offsets, shares, features, user_places, step, layers[0, 0],
         activations,
     )
     last = layers.shape[0] - 1
@@ -82,14 +84,14 @@ def _forward_block(
 
 @parallel_kernel
 def forward_tower(
-    vectors, places, offsets, shares, features, user_rows, step, layers, dense, scale, normalize,
+    vectors, places, offsets, shares, features, user_places, step, layers, dense, scale, normalize,
     num_chunks, activations, x, inverse,
 ):
     """Write `x`, the users' vectors times `scale`, at unit length where `normalize` says so.
 
     The history of example i starts in `vectors` at the numbers
-    places[offsets[i]:offsets[i + 1]]; shares[n] is 1 / n. `user_rows` are its rows in
-    `features`, which are added to the inputs `step` numbers apart: 0 apart they are all
+    places[offsets[i]:offsets[i + 1]]; shares[n] is 1 / n. Its features start in `features` at
+    user_places[i]; they are added to the inputs `step` numbers apart: 0 apart they are all
     summed up. `inverse` is one over the length.
     """
     for chunk in prange(num_chunks):
@@ -101,7 +103,7 @@ def forward_tower(
             start = block * EXAMPLES
             _forward_block(
                 start, min(start + EXAMPLES, batch_size), vectors, places, offsets, shares,
-                features, user_rows, step, layers, dense, scale, normalize, activations, x,
+                features, user_places, step, layers, dense, scale, normalize, activations, x,
                 inverse,
             )
 
