@@ -252,7 +252,7 @@ def _times_of_array(array: NDArray[Any], place: Place) -> tuple[str, Times]:
         return _finite(array, place)
     if kind == "M":
         _refuse_nulls(np.isnat(array), place)
-        return f"{array.dtype}", array.astype(np.int64)
+        return f"timestamps in {np.datetime_data(array.dtype)[0]}", array.astype(np.int64)
     if kind not in "iu":
         got = f"objects such as {array[0]!r}" if kind == "O" else array.dtype
         _checks.fail(place.name, "integers, floats or timestamps", got)
@@ -270,5 +270,6 @@ def _times_of_arrow(column: Any, place: Place) -> tuple[str, Times]:
     if types.is_timestamp(kind) or types.is_date(kind):
         # Dates of 32 bits have no way to 64 but this one.
         array = array.cast(arrow.int32()) if types.is_date32(kind) else array
-        return f"{kind}", array.cast(arrow.int64()).to_numpy()
+        unit = kind.unit if types.is_timestamp(kind) else "D" if types.is_date32(kind) else "ms"
+        return f"timestamps in {unit}", array.cast(arrow.int64()).to_numpy()
     _checks.fail(place.name, "integers, floats or timestamps", kind)

@@ -48,6 +48,8 @@ class Vocabularies(Protocol):
     @property
     def item_features(self) -> dict[str, Feature]: ...
 
+    # What else an `Interactions` knows, `time_unit` and when its events were, counts too.
+
 
 _NOTHING: Any = SimpleNamespace(
     user_keys=Keys(), item_keys=Keys(), user_features={}, item_features={}
@@ -64,6 +66,7 @@ class GroupedEvents(NamedTuple):
     timestamps: Times | None
     user_features: dict[str, Feature]
     item_features: dict[str, Feature]
+    time_unit: str
 
 
 class _Column:
@@ -77,7 +80,9 @@ class _Column:
 
     def add(self, table: str, batch: Batch) -> None:
         place = Place(f"{table}, column {self.name!r}", batch.row)
-        codes = self.keys.encode(batch.columns[self.name], place, feature=self._feature)
+        codes = self.keys.encode(
+            batch.columns[self.name], place, feature=self._feature, text=batch.text
+        )
         self._parts.append(codes)
 
     def codes(self) -> Codes:
@@ -90,9 +95,9 @@ class _Column:
 class _Times:
     """The times of all events, in one unit."""
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, unit: str) -> None:
         self.name = name
-        self._unit = ""
+        self.unit = "" if name is None else unit
         self._parts: list[Times] = []
 
     def add(self, table: str, batch: Batch) -> None:
@@ -100,9 +105,9 @@ class _Times:
             return
         place = Place(f"{table}, column {self.name!r}", batch.row)
         unit, part = times(batch.columns[self.name], place)
-        if unit != (self._unit or unit):
-            _checks.fail(place.name, f"{self._unit}, as before", unit)
-        self._unit = unit
+        if unit != (self.unit or unit):
+            _checks.fail(place.name, f"{self.unit}, as before", unit)
+        self.unit = unit
         self._parts.append(part)
 
     def values(self) -> Times | None:
@@ -129,7 +134,7 @@ class EventLog:
         self._known = known = _NOTHING if known is None else known
         self._users = _Column(columns.user, known.user_keys)
         self._items = _Column(columns.item, known.item_keys)
-        self._times = _Times(columns.time)
+        self._times = _Times(columns.time, getattr(known, "time_unit", ""))
         self._user_features, self._item_features = (
             {
                 name: _Column(name, old[name].keys if name in old else None, feature=True)
@@ -156,17 +161,21 @@ class EventLog:
         user_keys = self._users.keys.keys()
         # Stable, so that events of the same time stay in the order in which they came.
         by_time = np.arange(len(users)) if stamps is None else np.argsort(stamps, kind="stable")
+        user_times, item_times = _last_times(self._known, stamps)
         item_features = _features(
-            self._item_features, self._known.item_features, items, by_time, len(item_keys)
+            self._item_features, self._known.item_features, items, by_time, len(item_keys),
+            item_times, stamps,
         )
         user_features = _features(
-            self._user_features, self._known.user_features, users, by_time, len(user_keys)
+            self._user_features, self._known.user_features, users, by_time, len(user_keys),
+            user_times, stamps,
         )
         order = by_time[np.argsort(users[by_time], kind="stable")]
         counts = np.bincount(users, minlength=len(user_keys))
         return GroupedEvents(
             user_keys, item_keys, np.append(0, np.cumsum(counts)), items[order],
             None if stamps is None else stamps[order], user_features, item_features,
+            self._times.unit,
         )
 
 
@@ -181,9 +190,24 @@ def _by_count(column: _Column, num_known: int) -> tuple[Codes, Keys]:
     return rank[codes], Keys(keys.take(order))
 
 
+def _last_times(known: Any, stamps: Times | None) -> tuple[Any, Any]:
+    """Return when the known users and items had their last events; None if nobody knows."""
+    times = getattr(known, "timestamps", None)
+    if stamps is None or times is None or not (known.user_features or known.item_features):
+        return None, None
+    lowest = np.iinfo(np.int64).min if times.dtype.kind == "i" else -np.inf
+    users, items = (
+        np.full(len(keys), lowest, times.dtype) for keys in (known.user_keys, known.item_keys)
+    )
+    owners = np.repeat(np.arange(len(users)), np.diff(known.offsets))
+    np.maximum.at(users, owners, times)
+    np.maximum.at(items, known.items, times)
+    return users, items
+
+
 def _features(
     columns: dict[str, _Column], known: dict[str, Feature], owners: Codes, by_time: Integers,
-    num_owners: int,
+    num_owners: int, known_times: Any, stamps: Any,
 ) -> dict[str, Feature]:
     """Return the value of each owner's last event, or the one that is known."""
     if not columns and not known:
@@ -191,13 +215,21 @@ def _features(
     last = np.full(num_owners, -1)
     last[owners[by_time]] = by_time  # of an owner's events, the last one remains
     seen = last >= 0
+    if known_times is not None:
+        old = np.arange(num_owners) < len(known_times)
+        late = old & seen
+        late[late] = stamps[last[late]] < known_times[np.flatnonzero(late)]
+    else:
+        late = np.zeros(num_owners, bool)
     result = {}
     for name in dict.fromkeys([*known, *columns]):
         codes = np.zeros(num_owners, np.int32)
         if name in known:
             codes[: len(known[name].codes)] = known[name].codes
         if name in columns:
-            codes[seen] = columns[name].codes()[last[seen]] + 1
+            # What is known of a later time stays, where that is a value.
+            new = seen & ~(late & (codes > 0))
+            codes[new] = columns[name].codes()[last[new]] + 1
         keys = columns[name].keys.keys() if name in columns else known[name].keys
         result[name] = Feature(codes, keys)
     return result

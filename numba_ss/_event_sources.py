@@ -33,7 +33,6 @@ class Columns(NamedTuple):
     time: str | None
     user_features: tuple[str, ...] = ()
     item_features: tuple[str, ...] = ()
-    strings: frozenset[str] = frozenset()  # those that are known to hold strings
 
     def keys(self) -> list[str]:
         """Return the columns of strings or integers."""
@@ -49,6 +48,7 @@ class Batch(NamedTuple):
 
     row: int
     columns: dict[str, Any]  # ndarrays, or chunked arrays of Arrow's
+    text: bool = False  # keys are strings because all is text
 
 
 class EventTable(ABC):
@@ -122,6 +122,7 @@ class _Table(EventTable):
     """What comes in record batches of Arrow's."""
 
     expected = "a table that Arrow can hold"
+    text = False
 
     def batches(self) -> Iterator[Batch]:
         arrow = extra("pyarrow", "reading tables")
@@ -133,7 +134,8 @@ class _Table(EventTable):
                 rows += len(batch)
             if rows >= _ROWS or (rows and batch is None):
                 table = arrow.Table.from_batches(waiting)
-                yield Batch(row, {name: table.column(name) for name in self.columns.all()})
+                columns = {name: table.column(name) for name in self.columns.all()}
+                yield Batch(row, columns, self.text)
                 row, rows, waiting = row + rows, 0, []
 
     def _checked(self) -> Iterator[Any]:
@@ -167,14 +169,14 @@ def _suffix(path: Path) -> str:
 
 
 class _Csv(_Table):
-    """A file with a header; keys are integers if its first block has such only, or strings.
+    """A file with a header; see `GrowingKeys.encode` for which keys are integers.
 
-    Those that are known to be strings stay so.
-
-    An empty cell is null; an empty string stands in quotes.
+    An empty cell is null; an empty string stands in quotes. Times of day with and without
+    fractions, in one file or in several, are all of one unit.
     """
 
     expected = "a CSV file, its columns throughout as in the first rows"
+    text = True
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self._path = path
@@ -182,11 +184,11 @@ class _Csv(_Table):
             schema = reader.schema
         super().__init__(str(path), _types(schema), columns)
         arrow = extra("pyarrow", "reading CSV files")
-        whole = {name for name, kind in _types(schema) if arrow.types.is_integer(kind)}
-        whole -= columns.strings
-        self._types = {
-            name: arrow.int64() if name in whole else arrow.string() for name in columns.keys()
-        }
+        self._types = {name: arrow.string() for name in columns.keys()}
+        if columns.time is not None:
+            kind = schema.field(columns.time).type
+            if arrow.types.is_timestamp(kind) or arrow.types.is_date(kind):
+                self._types[columns.time] = arrow.timestamp("ns", getattr(kind, "tz", None))
 
     def total(self) -> None:
         return None

@@ -123,6 +123,8 @@ def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArr
             require_growth("interactions", f"{kind} {name!r}", feature.keys, later.keys)
     if (log.timestamps is None) != (more.timestamps is None):
         _checks.fail("timestamp", "times in both logs or in none", "times in one of them")
+    if log.time_unit != more.time_unit:
+        _checks.fail("timestamp", f"{log.time_unit}, as before", more.time_unit)
     lengths = np.diff(log.offsets), np.diff(more.offsets)
     users = np.concatenate([np.repeat(np.arange(len(n)), n) for n in lengths])
     is_new = np.repeat([False, True], [log.num_events, more.num_events])
@@ -137,7 +139,7 @@ def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArr
     offsets = np.append(0, np.cumsum(counts))
     whole = Interactions(
         more.user_keys, more.item_keys, offsets, items, stamps, more.user_features,
-        more.item_features,
+        more.item_features, log.time_unit,
     )
     return whole, is_new[order]
 
@@ -178,7 +180,7 @@ def pack_log(log: Interactions) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
     if log.timestamps is not None:
         arrays["log_timestamps"] = log.timestamps
     keys = {"user_keys": log.user_keys, "item_keys": log.item_keys}
-    layout: dict[str, Any] = {}
+    layout: dict[str, Any] = {"time_unit": log.time_unit, "split": log.split}
     for kind in ("user_features", "item_features"):
         features: dict[str, Feature] = getattr(log, kind)
         layout[kind] = list(features)
@@ -204,7 +206,35 @@ def unpack_log(name: str, arrays: dict[str, NDArray[Any]], layout: dict[str, Any
             for f, column in enumerate(layout[kind])
         }
 
-    return Interactions(
+    log = Interactions(
         keys("user_keys"), keys("item_keys"), arrays["log_offsets"], arrays["log_items"],
         arrays.get("log_timestamps"), features("user_features"), features("item_features"),
+        layout["time_unit"], layout["split"],
     )
+    _require_sound(name, log)
+    return log
+
+
+def _require_sound(name: str, log: Interactions) -> None:
+    """Require that a log from a file is one: kernels follow its codes without a look."""
+    offsets, num_events = log.offsets, len(log.items)
+    sound = offsets.shape == (log.num_users + 1,) and offsets[0] == 0 and (
+        offsets[-1] == num_events and bool((np.diff(offsets) >= 0).all())
+    )
+    if offsets.dtype != np.int64 or not sound:
+        _checks.fail(name, f"rising offsets of {log.num_users} users", "others")
+    codes = {"items": (log.items, num_events, log.num_items)}
+    for owners, count, features in (
+        ("users", log.num_users, log.user_features), ("items", log.num_items, log.item_features)
+    ):
+        for column, feature in features.items():
+            codes[f"{column!r} of {owners}"] = feature.codes, count, len(feature.keys) + 1
+    for what, (array, length, stop) in codes.items():
+        fits = array.shape == (length,) and array.dtype == np.int32
+        if not fits or (length and not 0 <= array.min() <= array.max() < stop):
+            _checks.fail(name, f"{what}: {length} codes below {stop}", "others")
+    stamps = log.timestamps
+    if stamps is not None and (
+        stamps.shape != (num_events,) or stamps.dtype not in (np.int64, np.float64)
+    ):
+        _checks.fail(name, f"times of {num_events} events", f"{stamps.dtype}, {stamps.shape}")

@@ -6,12 +6,13 @@ What `YouTubeDNN` trains: it knows codes and rows, no keys and no files.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_ss import _passes
+from numba_ss import _checks, _passes
 from numba_ss._memory import aligned_zeros, widen
 from numba_ss._tower import Tower
 from numba_ss.kernels import adagrad, histories, items, scatter, tower
@@ -24,8 +25,8 @@ Integers = NDArray[np.int64]
 
 _NOTHING = np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0), np.float32)
-# Users of one pass when vectors are computed, and items of one.
-_USERS, _ITEMS = 1024, 65536
+# Of one pass when vectors are computed: users, events in their histories, items.
+_USERS, _HISTORIES, _ITEMS = 1024, 2**18, 65536
 # Multiplications that take as long as moving a number that lies somewhere in a table.
 _MOVED = 4
 
@@ -70,12 +71,14 @@ class _Batch(NamedTuple):
     """What a pass forward leaves behind for the pass back; see the kernels."""
 
     offsets: Integers
+    shares: Floats
     first: Integers
     history: Integers
     places: Integers
     rows: Integers
     unit: Floats
     lengths: Floats
+    layers: Integers
     activations: Floats
     x: Floats
     inverse: Floats
@@ -86,16 +89,20 @@ class _Batch(NamedTuple):
 class RetrievalModel:
     """Rows of items and features, and a network of users, that learn from batches of events.
 
-    The row after the last item stands for an empty history.
+    The row after the last item stands for an empty history. The `unknown` rows of features
+    are zero and stay so: what is not known adds nothing.
     """
 
     def __init__(
-        self, num_items: int, num_feature_rows: int, options: Options, sampler: CandidateSampler
+        self, num_items: int, num_feature_rows: int, options: Options, sampler: CandidateSampler,
+        unknown: Sequence[int] = (),
     ) -> None:
         self.num_items, self.options, self.sampler = num_items, options, sampler
         rng = np.random.default_rng([options.seed, num_items, num_feature_rows])
         self.items = _random_rows(rng, num_items + 1, options.dim)
         self.features = _random_rows(rng, num_feature_rows, options.dim)
+        self._unknown = np.array(unknown, np.int64)
+        self.features[self._unknown] = 0
         self.item_squares = aligned_zeros((num_items + 1) * options.adaptive)
         self.feature_squares = aligned_zeros(num_feature_rows * options.adaptive)
         self.tower = Tower(
@@ -117,22 +124,26 @@ class RetrievalModel:
     def load(self, arrays: dict[str, Floats]) -> None:
         """Take over what `arrays` returned."""
         for name, array in self.arrays().items():
-            array[:] = arrays[name]
+            given = arrays[name]
+            if given.shape != array.shape or not np.isfinite(given).all():
+                _checks.fail(name, f"finite numbers of shape {array.shape}", given.shape)
+            array[:] = given
         self.tower.transpose()
 
     def _forward(
-        self, events: Events, users: Integers, positions: Integers, unordered: bool,
-        key: np.uint64, length: int, first: Integers,
+        self, scratch: _passes.Workspace, events: Events, users: Integers, positions: Integers,
+        unordered: bool, key: np.uint64, length: int, first: Integers,
     ) -> _Batch:
         """Compute users' vectors, and gather the items `first` and of histories, each once."""
         batch_size, width, o = len(users), self.items.shape[1], self.options
-        array, skip = self._scratch.array, len(first)
+        array, skip = scratch.array, len(first)
         offsets = array("offsets", (batch_size + 1,), np.int64)
         longest = histories.measure_histories(
             events.offsets, events.ends, users, positions, unordered, length, offsets
         )
         if len(self._shares) <= longest:
             self._shares = _inverses(2 * longest)
+        shares = self._shares
         num_ids = skip + int(offsets[-1])
         ids = array("ids", (num_ids,), np.int64)
         ids[:skip] = first
@@ -142,7 +153,7 @@ class RetrievalModel:
         )
         slots, rows = array("slots", (num_ids,), np.int64), array("rows", (num_ids,), np.int64)
         num_scored, num_rows = histories.number_rows(
-            ids, skip, self._hashes(num_ids), slots, rows
+            ids, skip, _hashes(scratch, num_ids), slots, rows
         )
         rows, history = rows[:num_rows], slots[skip:]
         vectors = array("vectors", (num_rows, width), np.float32)
@@ -152,7 +163,7 @@ class RetrievalModel:
             self.items, self.features, events.item_rows, rows, num_scored, o.normalize,
             threads_for(_MOVED * vectors.size), vectors, unit, lengths,
         )
-        size = self.tower.place(-(-batch_size // tower.EXAMPLES) * tower.EXAMPLES)
+        layers, size = self.tower.place(-(-batch_size // tower.EXAMPLES) * tower.EXAMPLES)
         activations = array("activations", (size,), np.float32)
         x = array("x", (batch_size, width), np.float32)
         inverse = array("inverse", (batch_size,), np.float32)
@@ -160,17 +171,14 @@ class RetrievalModel:
         user_rows = events.user_rows.take(users, axis=0)
         operations = batch_size * len(self.tower.dense) + _MOVED * width * num_ids
         tower.forward_tower(
-            vectors, places, offsets, self._shares, self.features, user_rows * width,
-            self.tower.step, self.tower.layers, self.tower.dense, self._scale, o.normalize,
+            vectors, places, offsets, shares, self.features, user_rows * width,
+            self.tower.step, layers, self.tower.dense, self._scale, o.normalize,
             threads_for(operations), activations, x, inverse,
         )
         return _Batch(
-            offsets, slots[:skip], history, places, rows, unit, lengths, activations, x, inverse,
-            user_rows, operations,
+            offsets, shares, slots[:skip], history, places, rows, unit, lengths, layers,
+            activations, x, inverse, user_rows, operations,
         )
-
-    def _hashes(self, count: int) -> NDArray[np.int32]:
-        return self._scratch.array("hashes", (1 << (2 * count).bit_length(),), np.int32)
 
     def learn(
         self, events: Events, users: Integers, positions: Integers, rate: float, key: np.uint64
@@ -184,7 +192,7 @@ class RetrievalModel:
         sampled, accept = self.sampler.propose(labels, o.num_sampled, True)
         candidates = sampled.sampled_candidates
         batch = self._forward(
-            events, users, positions, o.unordered, key, o.history_length,
+            self._scratch, events, users, positions, o.unordered, key, o.history_length,
             np.concatenate([labels.reshape(-1), candidates]),
         )
         columns = make_columns(
@@ -220,7 +228,7 @@ class RetrievalModel:
     ) -> None:
         """Bring the gradients of users' vectors and compared items down to all rows."""
         o, t = self.options, self.tower
-        layers, width = t.layers, int(t.layers[0, 0])
+        layers, width = batch.layers, int(batch.layers[0, 0])
         threads, moving = threads_for(batch.operations), threads_for(_MOVED * grads.size)
         tower_grads = self._scratch.array("tower_grads", batch.activations.shape, np.float32)
         tower.backward_tower(
@@ -229,13 +237,13 @@ class RetrievalModel:
         )
         items.backward_items(
             batch.unit, batch.lengths, len(batch.unit), o.normalize, batch.history, batch.places,
-            batch.offsets, self._shares, tower_grads, width, threads, grads,
+            batch.offsets, batch.shares, tower_grads, width, threads, grads,
         )
         decay, item_rows = np.float32(o.l2), events.item_rows[batch.rows]
         if len(self.features):
             ids = np.concatenate([batch.user_rows.reshape(-1), item_rows.reshape(-1)])
             slots, rows = np.empty_like(ids), np.empty_like(ids)
-            _, count = histories.number_rows(ids, 0, self._hashes(len(ids)), slots, rows)
+            _, count = histories.number_rows(ids, 0, _hashes(self._scratch, len(ids)), slots, rows)
             user_slots = slots[: batch.user_rows.size].reshape(batch.user_rows.shape)
             item_slots = slots[batch.user_rows.size :].reshape(item_rows.shape)
             feature_grads = self._scratch.array(
@@ -248,6 +256,7 @@ class RetrievalModel:
                 rows[:count], feature_grads, rate, decay, o.dim, moving, self.features,
                 self.feature_squares,
             )
+            self.features[self._unknown] = 0
         adagrad.adagrad_rows(
             batch.rows, grads, rate, decay, o.dim, moving, self.items, self.item_squares
         )
@@ -260,12 +269,20 @@ class RetrievalModel:
         """Return each user's vector after all its events, or the last `length`."""
         out = np.empty((len(events.ends), self.options.dim), np.float32)
         none = np.empty(0, np.int64)
-        for start in range(0, len(out), _USERS):
-            users = np.arange(start, min(start + _USERS, len(out)))
+        # Of its own: several threads may ask at once, and long histories need much.
+        scratch = _passes.Workspace()
+        # `offsets` may have one more, the end of all.
+        sums = np.cumsum(np.clip(events.ends - events.offsets[: len(out)], 1, length))
+        start = 0
+        while start < len(out):
+            done = sums[start - 1] if start else 0
+            most = int(np.searchsorted(sums, done + _HISTORIES, "right"))
+            users = np.arange(start, max(start + 1, min(start + _USERS, most)))
             batch = self._forward(
-                events, users, events.ends[users], False, np.uint64(0), length, none
+                scratch, events, users, events.ends[users], False, np.uint64(0), length, none
             )
             out[users] = batch.x[:, : self.options.dim] / self._scale
+            start += len(users)
         return out
 
     def item_vectors(self, item_rows: Integers) -> Floats:
@@ -282,6 +299,10 @@ class RetrievalModel:
             )
             out[rows] = unit[:, : self.options.dim]
         return out
+
+
+def _hashes(scratch: _passes.Workspace, count: int) -> NDArray[np.int32]:
+    return scratch.array("hashes", (1 << (2 * count).bit_length(),), np.int32)
 
 
 def _random_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Floats:

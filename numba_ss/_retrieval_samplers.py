@@ -21,6 +21,8 @@ Integers = NDArray[np.int64]
 # Of the streaming estimate: Yi et al. (2019), section 4, take 0.01.
 _DECAY = 0.01
 
+_TRIES = 16  # draws for a distinct candidate, at most, on average
+
 SAMPLERS = ("frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed")
 
 
@@ -29,7 +31,7 @@ def make_sampler(
 ) -> CandidateSampler:
     """Return a sampler of items that occur so often; `number` counts the fits before.
 
-    An item without an event is drawn as if it had one.
+    By "frequency", an item without an event is drawn as if it had one.
     """
     num_items = len(counts)
     seeds: dict[str, Any] = {"seed": seed, "global_seed": number}
@@ -40,26 +42,41 @@ def make_sampler(
         return LogUniformSampler(num_items, **seeds)
     if kind == "adaptive":
         return LearnedUnigramSampler(num_items, **seeds)
-    if kind == "inbatch":
-        return InBatchSampler(num_items, counts=seen)
+    if kind == "inbatch":  # of the events themselves: an item without any is never there
+        return InBatchSampler(num_items, counts=counts)
     if kind == "mixed":
-        return MixedSampler(num_items, counts=seen, **seeds)
+        return MixedSampler(num_items, counts=counts, **seeds)
     return UniformSampler(num_items, **seeds)
 
 
-def draws(kind: str, num_sampled: int, num_items: int) -> int | None:
-    """Return how many candidates are drawn: of few items half, for all are distinct."""
-    return None if kind == "inbatch" else min(num_sampled, max(1, num_items // 2))
+def draws(kind: str, num_sampled: int, counts: Integers, distortion: float) -> int | None:
+    """Return how many candidates are drawn, at most `num_sampled`.
+
+    They are distinct: of few items at most half, and fewer where a few items have nearly all
+    events, so that not more than `_TRIES` draws are expected for each.
+    """
+    if kind == "inbatch":
+        return None
+    most = min(num_sampled, max(1, len(counts) // 2))
+    if kind != "frequency":
+        return most
+    weights = np.maximum(counts, 1).astype(np.float64) ** distortion
+    rates = np.log1p(-np.minimum(weights / weights.sum(), 1 - 1e-16))
+    while most > 1 and -np.expm1(_TRIES * most * rates).sum() < most:
+        most = most * 3 // 4
+    return most
 
 
 def continued(
-    fresh: CandidateSampler, kind: str, before: dict[str, Any], counts: Integers, batch_size: int
+    fresh: CandidateSampler, kind: str, before: dict[str, Any], counts: Integers,
+    batch_size: int, batch_size_before: int,
 ) -> CandidateSampler:
     """Return the sampler of a further fit, which remembers what the one before it learned.
 
     `fresh` is one over the items there are now, `before` the state of the one before, and
     `counts` the events before. Where the batch's own items are candidates, how often an item
-    is among them is from now on estimated from the stream of batches.
+    is among them is from now on estimated from the stream of batches, anew from the counts
+    where batches have another size than before.
     """
     num_items, num_known = fresh.range_max, len(counts)
     is_same = before["sampler"] == type(fresh).__name__
@@ -71,7 +88,7 @@ def continued(
     if kind not in ("inbatch", "mixed"):
         return fresh
     streaming = InBatchSampler if kind == "inbatch" else MixedSampler
-    if not is_same or "last_step" not in before:
+    if not is_same or "last_step" not in before or batch_size != batch_size_before:
         known = np.pad(counts, (0, num_items - num_known))
         sampler = streaming.streaming(num_items, known, batch_size, decay=_DECAY)
         # What is drawn, besides the labels, is drawn as the fresh one would.

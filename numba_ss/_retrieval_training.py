@@ -67,6 +67,7 @@ class FitRun:
         self.judge, self.patience = judge, patience
         self.show, self.tell = show, tell
         self.folder, self.header, self.minutes = folder, header, minutes
+        self.in_step = False  # then the arrays are on their way
         self._saved_at = time.monotonic()
         self._loss = math.nan
 
@@ -109,7 +110,9 @@ class FitRun:
             while state.position < len(order):
                 positions = self.positions[order[state.position : state.position + size]]
                 users = self._owners[positions].astype(np.int64)
+                self.in_step = True
                 loss = self.model.learn(self.events, users, positions, self.rate, key)
+                self.in_step = False
                 if not math.isfinite(loss):
                     self._diverged("the loss is NaN or infinite")
                 state.loss += loss

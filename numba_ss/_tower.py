@@ -61,10 +61,10 @@ class Tower:
             _, _, start, biases = self.layers[layer]
             self.transposed[start:biases] = self.weights(layer).T.reshape(-1)
 
-    def place(self, num_examples: int) -> int:
-        """Say where each layer's inputs start, and return how many numbers they all are."""
-        start = 0
+    def place(self, num_examples: int) -> tuple[NDArray[np.int64], int]:
+        """Return `layers` with the places of all inputs, and how many numbers those are."""
+        layers, start = self.layers.copy(), 0
         for layer, width in enumerate(self._widths):
-            self.layers[layer, 1] = start
+            layers[layer, 1] = start
             start += num_examples * width
-        return start
+        return layers, start

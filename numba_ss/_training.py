@@ -32,7 +32,8 @@ class TrainingEvent(NamedTuple):
     learning_rate : float
         Step size.
     model : Word2Vec or YouTubeDNN
-        The estimator; what it has learned is as of the last event "epoch" or "end".
+        The estimator. At the events "epoch" and "end" it can be used and saved; in between
+        its tables are on their way.
     """
 
     kind: str

@@ -13,6 +13,7 @@ from numba_ss.samplers import Accept, CandidateSampler, Counts, Integers, Sample
 
 # Of what is seen once in so many batches no run can learn the gap.
 _SMALLEST = 2.0**-40
+_MANY = 2**30  # times seen; more are not counted
 
 
 class _LabelSampler(CandidateSampler):
@@ -35,8 +36,10 @@ class _LabelSampler(CandidateSampler):
         self._share: NDArray[np.float64] | None = None
         if counts is None:
             self._step = 0
+            # Of a class that was never seen, the step before it could have been.
             self._last_step = np.full(self.range_max, -1, np.int64)
             self._gap = np.ones(self.range_max, np.float32)
+            self._seen = np.zeros(self.range_max, np.int32)
         else:
             counts = _checks.counts("counts", counts, self.range_max, "range_max")
             self._share = counts / counts.sum()
@@ -69,8 +72,10 @@ class _LabelSampler(CandidateSampler):
         gap = 1 / np.maximum(chance, _SMALLEST)
         passed = np.rint(gap).astype(np.int64)
         sampler._step = int(passed.max())
+        sampler._last_step[:] = sampler._step - 1
         sampler._last_step[seen] = sampler._step - passed
         sampler._gap[seen] = gap
+        sampler._seen[seen] = np.clip(counts[seen], 1, _MANY)
         return sampler
 
     def grown(self, range_max: int) -> Self:
@@ -88,8 +93,10 @@ class _LabelSampler(CandidateSampler):
         if self._share is not None:
             sampler._share = np.pad(self._share, (0, extra))
         else:
-            state["last_step"] = np.pad(self._last_step, (0, extra), constant_values=-1)
+            new = self._step - 1
+            state["last_step"] = np.pad(self._last_step, (0, extra), constant_values=new)
             state["gap"] = np.pad(self._gap, (0, extra), constant_values=1)
+            state["seen"] = np.pad(self._seen, (0, extra))
         sampler.load_state_dict(state)
         return sampler
 
@@ -103,22 +110,27 @@ class _LabelSampler(CandidateSampler):
         def accept() -> None:
             self._gap[rows] = gap
             self._last_step[rows] = self._step
+            self._seen[rows] = np.minimum(self._seen[rows], _MANY - 1) + 1
             self._step += 1
 
         return rows, np.float32(1) / gap, accept
 
     def _chance(self, rows: Integers, labels: Integers) -> Counts:
-        """Return the chances of any classes to be among so many labels."""
+        """Return the chances of classes to be among so many labels, of which they are not."""
         if self._share is None:
-            return np.where(self._last_step[rows] < 0, np.float32(0), 1 / self._gap[rows])
+            # What no longer comes has a gap that is at least as long as it has lasted.
+            gap = np.maximum(self._gap[rows], self._step - self._last_step[rows])
+            known = self._seen[rows] > 0
+            return np.asarray(known / gap, np.float32)
         num_labels = int(np.count_nonzero(labels >= 0))
         return _chance(self._share[rows], num_labels).astype(np.float32)
 
     def _new_gap(self, rows: Integers) -> Counts:
         gap = (self._step - self._last_step[rows]).astype(np.float32)
         mean = self._gap[rows]
-        updated = mean + np.float32(self._decay) * (gap - mean)
-        return np.where(self._last_step[rows] < 0, gap, updated)
+        # The plain mean of the first gaps, until it would change by less than `decay`.
+        weight = np.maximum(np.float32(self._decay), 1 / (self._seen[rows] + np.float32(1)))
+        return mean + weight * (gap - mean)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
@@ -128,6 +140,7 @@ class _LabelSampler(CandidateSampler):
                 "step": self._step,
                 "last_step": self._last_step.copy(),
                 "gap": self._gap.copy(),
+                "seen": self._seen.copy(),
             }
         return state
 
@@ -136,7 +149,7 @@ class _LabelSampler(CandidateSampler):
         if self._share is not None:
             super().load_state_dict(state)
             return
-        for name in ("last_step", "gap"):
+        for name in ("last_step", "gap", "seen"):
             shape = np.asarray(state.get(name)).shape
             if shape != (self.range_max,):
                 _checks.fail(f"state_dict[{name!r}]", f"shape ({self.range_max},)", shape)
@@ -145,6 +158,7 @@ class _LabelSampler(CandidateSampler):
         self._step = step
         self._last_step = np.array(state["last_step"], np.int64)
         self._gap = np.array(state["gap"], np.float32)
+        self._seen = np.array(state["seen"], np.int32)
 
 
 def _chance(share: NDArray[np.float64], num_labels: int) -> NDArray[np.float64]:
@@ -160,7 +174,8 @@ class InBatchSampler(_LabelSampler):
     :math:`1 - (1 - p)^n`, p its share of all labels and n the labels of the batch. Where
     `counts` are not given, it is estimated from the stream of batches: with b(c) a
     running mean of the number of batches from one that holds c to the next, it is
-    1 / b(c) [1]_.
+    1 / b(c) [1]_; the first gaps have the weight of a plain mean, so that a new class has its
+    own frequency soon.
 
     Parameters
     ----------

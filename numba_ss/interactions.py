@@ -32,6 +32,11 @@ class Interactions:
         Times of the events; None if the events of a user are a set.
     user_features, item_features : dict of str to Feature
         By the name of the column.
+    time_unit : str
+        What the timestamps are: "integers", "floats", "timestamps in ns" ...; logs of
+        different ones cannot be put together.
+    split : str
+        How it was parted from another log, in words; "" if it was not.
 
     See Also
     --------
@@ -45,6 +50,8 @@ class Interactions:
     timestamps: Times | None = None
     user_features: dict[str, Feature] = field(default_factory=dict)
     item_features: dict[str, Feature] = field(default_factory=dict)
+    time_unit: str = ""
+    split: str = ""
 
     @property
     def num_users(self) -> int:
@@ -120,16 +127,6 @@ def _columns(
     return columns
 
 
-def _known_strings(columns: Columns, known: Vocabularies | None) -> frozenset[str]:
-    """Return the columns whose known keys are strings."""
-    if known is None:
-        return frozenset()
-    keys = {columns.user: known.user_keys, columns.item: known.item_keys}
-    for features in (known.user_features, known.item_features):
-        keys |= {name: feature.keys for name, feature in features.items()}
-    return frozenset(name for name, values in keys.items() if values.kind == "string")
-
-
 def _total(tables: list[EventTable]) -> int | None:
     totals = [table.total() for table in tables]
     return None if None in totals else sum(total or 0 for total in totals)
@@ -143,7 +140,7 @@ def read_interactions(
     """Read a log of events in one pass.
 
     Only the encoded log is held in memory, never the columns as they are: 16 bytes an event
-    (4 of them the user, 4 the item, 8 the time) and 4 more for each feature, three times that
+    (4 of them the user, 4 the item, 8 the time) and 4 more for each feature, four times that
     for a moment at the end, when it is sorted; besides that the distinct keys.
 
     Parameters
@@ -155,7 +152,8 @@ def read_interactions(
           table or reader of pyarrow, a relation of DuckDB; one that can be read once will do;
         - Parquet files, or CSV and TSV files with a header, also compressed (.csv.gz ...): a
           path, a list of paths, a folder or a pattern such as ``"log/*.parquet"``. In CSV,
-          a column of integers stays one, any other is one of strings; an empty cell is null;
+          keys are integers where each is the plain text of one, else strings, so that "007"
+          stays what it is; an empty cell is null;
         - a dict of column names and arrays or lists;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;
         - a sparse matrix of SciPy's, users by items. Each stored number > 0 is one event; keys
@@ -171,7 +169,8 @@ def read_interactions(
         user or an item is that of its last event; null makes it unknown.
     known : Interactions, or an object with its keys and features, optional
         From an earlier log. Its keys keep their codes, new ones follow; users and items
-        without an event in this log keep their features.
+        without an event in this log keep their features, and so do those whose last known
+        event is later than those of this log.
     progress : {"auto", True, False}
         As `Progress` has it: a bar on a terminal, lines in the log elsewhere, nothing.
 
@@ -206,7 +205,6 @@ def read_interactions(
     columns = _columns(user, item, timestamp, user_features, item_features)
     if not isinstance(progress, bool) and progress != "auto":
         _checks.fail("progress", 'True, False or "auto"', repr(progress))
-    columns = columns._replace(strings=_known_strings(columns, known))
     tables = open_events(source, columns)
     log = EventLog(tables[0].columns, known)
     num_events = 0

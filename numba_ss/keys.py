@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import repeat
@@ -17,6 +18,7 @@ from numba_ss.vector_files import pack_words, unpack_words
 _MOST = 2**31 - 1  # keys, whose codes have 32 bits in a log
 _INTEGER_TYPES = {"integers": "int64"}
 _STRING_TYPES = {"words": "uint8", "offsets": "int64"}
+_PLAIN = re.compile("0|-?[1-9][0-9]{0,18}")  # an integer whose text says no more than it
 
 
 class _IntegerIndex:
@@ -255,6 +257,16 @@ class Keys:
         return keys
 
 
+def _plain_integers(words: list[str]) -> Integers | None:
+    """Return the integers that the words are the plain text of; None if not all are."""
+    if not all(map(_PLAIN.fullmatch, words)):
+        return None
+    try:
+        return np.array(list(map(int, words)), np.int64)
+    except OverflowError:
+        return None
+
+
 class GrowingKeys:
     """Keys in the making, column by column, each in time that depends on what is new.
 
@@ -266,12 +278,40 @@ class GrowingKeys:
 
     def __init__(self, known: Keys | None = None) -> None:
         self.index: Any = _IntegerIndex() if known is None else known._index.copy()
+        self._only_text = not len(self.index)
 
-    def encode(self, column: Any, place: Place, *, feature: bool = False) -> NDArray[np.int32]:
-        """Return the codes of a column, the keys of which are added; -1 is a feature's null."""
-        values, positions = factors = factorize(column, place, feature=feature)
-        if not len(values):
-            return positions.astype(np.int32)
+    def _of_text(self, factors: Factors, place: Place) -> Factors:
+        """Return integers for their text while all keys are such; then all become strings."""
+        words: Any = factors.values
+        if len(self.index) and self.index.kind == "string":
+            return factors
+        numbers = _plain_integers(words)
+        if numbers is not None:
+            return Factors(numbers, factors.positions)
+        if not self._only_text:
+            bad = next(i for i, word in enumerate(words) if _plain_integers([word]) is None)
+            row = int(np.flatnonzero(factors.positions == bad)[0])
+            _checks.fail(place(row), "integer keys, as before", repr(words[bad]))
+        index = _StringIndex()
+        index.add([str(key) for key in self.index.values().tolist()])
+        self.index = index
+        return factors
+
+    def encode(
+        self, column: Any, place: Place, *, feature: bool = False, text: bool = False
+    ) -> NDArray[np.int32]:
+        """Return the codes of a column, the keys of which are added; -1 is a feature's null.
+
+        Where a column is `text`, as of a CSV file, keys are integers if all are the plain
+        text of one, in other columns too: "7", but not "007".
+        """
+        factors = factorize(column, place, feature=feature)
+        if not len(factors.values):
+            return factors.positions.astype(np.int32)
+        if text:
+            factors = self._of_text(factors, place)
+        self._only_text &= text
+        values, positions = factors
         if not len(self.index) and _kind(values) == "string":
             self.index = _StringIndex()
         elif not len(self.index):

@@ -42,7 +42,7 @@ from numba_ss.checkpoint import CheckpointFolder, read_state, write_state
 from numba_ss.evaluation import TopK, ranking_metrics, top_k
 from numba_ss.id_vectors import save_vectors
 from numba_ss.interactions import Interactions, column_names, read_interactions
-from numba_ss.kernels.threads import use_threads
+from numba_ss.kernels.threads import max_num_threads, use_threads
 from numba_ss.keys import GrowingKeys, Keys
 from numba_ss.nearest import Index
 from numba_ss.sgd import check_threads
@@ -55,7 +55,9 @@ _FREE = ("num_threads",)
 _LONGEST = 2**40  # more events than any user has
 _JUDGED = 50  # recommendations that are looked at for held-out events
 # What a fit leaves behind.
-_FITTED = ("log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_stream")
+_FITTED = (
+    "log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_item_rows", "_stream",
+)
 # Parameters that say which numbers a model has.
 _SHAPE = (
     "embedding_dim", "hidden_units", "optimizer", "user", "user_features", "item_features"
@@ -119,15 +121,17 @@ class YouTubeDNN(Estimator):
         is the sum of the mean history and the features: plain matrix factorisation.
     history_length : int, default=50
         Events before an event that are its history, at most. The history of a user's first
-        event is a vector of its own. Where events have no time, all others of the user are.
+        event is a vector of its own. Where events have no time, so many of the user's others
+        are, drawn anew in each epoch; queries take all.
     num_sampled : int, default=255
-        Items that are drawn for a batch, at most half of all. With "inbatch" none are drawn.
+        Items that are drawn for a batch, at most half of all, and fewer with "frequency" where
+        a few items have nearly all events. With "inbatch" none are drawn.
     sampler : {"frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed"}
         "frequency", the default, draws by an item's events to the power of `distortion`;
         "log_uniform" by its rank; "adaptive" by the events learned from so far; "inbatch"
         takes the items of the batch, "mixed" those and `num_sampled` uniform ones.
     distortion : float, default=1.0
-        Of the sampler "frequency".
+        Of the sampler "frequency", in [-2, 2].
     subtract_log_q : bool, default=True
         Whether scores are corrected for how often an item is drawn. Without it popular items
         are held down.
@@ -153,7 +157,8 @@ class YouTubeDNN(Estimator):
         each user has a vector of its own besides the history.
     validation : float, optional
         Share of the users whose last event is held out and asked for after each epoch, of
-        those to whom its item is new.
+        those to whom its item is new. A user's features are those of the last event, held out
+        or not: where they change from event to event, they tell of it.
     early_stopping : int, optional
         Epochs without a better NDCG@50 of the held-out events after which training ends; the
         model is then that of the best epoch.
@@ -203,6 +208,7 @@ class YouTubeDNN(Estimator):
     _model: RetrievalModel
     _options: dict[str, Any]
     _rows: FeatureRows
+    _item_rows: Integers
     _stream: dict[str, Any]
 
     def __init__(
@@ -281,7 +287,7 @@ class YouTubeDNN(Estimator):
             If the loss becomes NaN or infinite.
         KeyboardInterrupt
             After Ctrl-C, when the step is finished and a checkpoint written; the model is as
-            far as it got.
+            far as it got. A second Ctrl-C ends at once, and what was learned before stays.
         """
         options = self._checked()
         session = _Session(self, options, callbacks, progress, checkpoint, checkpoint_minutes)
@@ -416,6 +422,8 @@ class YouTubeDNN(Estimator):
         users = np.flatnonzero(np.diff(test.offsets))
         events = self._events_of(np.where(users < self.log_.num_users, users, -1))
         cuts = [_checks.integer("k", cut, 1) for cut in np.atleast_1d(np.asarray(k))]
+        if not cuts:
+            _checks.fail("k", "a rank to cut at, or several", "none")
         found = self._search(events, max(cuts), exclude_seen, index)
         owners = np.repeat(np.arange(len(users)), np.diff(test.offsets)[users])
         asked = np.unique(np.stack([owners, test.items.astype(np.int64)], axis=1), axis=0)
@@ -434,8 +442,8 @@ class YouTubeDNN(Estimator):
         )
         removed = "left out" if exclude_seen else "not left out"
         figures["protocol"] = (
-            f"all {self.log_.num_items} items ranked, seen items {removed}, "
-            f"{len(asked)} events of {figures['users']} users asked for"
+            f"{test.split or 'events of another log'}: all {self.log_.num_items} items ranked, "
+            f"seen items {removed}, {len(asked)} events of {figures['users']} users asked for"
         )
         return figures
 
@@ -496,6 +504,8 @@ class YouTubeDNN(Estimator):
                     for name, value in state["params"].items()
                 }
                 model = cls(**params)
+                if model.num_threads is not None:  # this may be another machine
+                    model.num_threads = min(model.num_threads, max_num_threads())
                 options = {**state["options"], "validation": None}  # nothing is held out now
                 session = _Session(model, options, (), False, None, 1.0)
                 session.prepare(unpack_log(str(path), arrays, state["log"]), None)
@@ -625,10 +635,6 @@ class YouTubeDNN(Estimator):
             column = names.index(name) + self._rows.by_id
             rows[:, column] = self._rows.user[column] + 1 + codes
 
-    @property
-    def _item_rows(self) -> Integers:
-        return self._rows.of_items(self.log_)
-
     def _events_of(self, codes: Integers) -> Events:
         """Return all events of users; -1 is one that is not known, and has none."""
         begins, known = self.log_.offsets, codes >= 0
@@ -687,7 +693,7 @@ class YouTubeDNN(Estimator):
             "history_length": c.integer("history_length", self.history_length, 1, _LONGEST),
             "num_sampled": c.integer("num_sampled", self.num_sampled, 1),
             "sampler": c.choice("sampler", self.sampler, SAMPLERS),
-            "distortion": _bounded("distortion", self.distortion, -10, 10),
+            "distortion": _bounded("distortion", self.distortion, -2, 2),
             "subtract_log_q": c.flag("subtract_log_q", self.subtract_log_q),
             "normalize": c.flag("normalize", self.normalize),
             "temperature": _bounded("temperature", self.temperature, 1e-6, 1e6),
@@ -788,15 +794,15 @@ class _Session:
                 dim=o["embedding_dim"], hidden_units=tuple(o["hidden_units"]),
                 history_length=o["history_length"], unordered=events.timestamps is None,
                 num_features=len(self.rows.user),
-                num_sampled=draws(o["sampler"], o["num_sampled"], events.num_items),
+                num_sampled=draws(
+                    o["sampler"], o["num_sampled"], self.counts, o["distortion"]
+                ),
                 subtract_log_q=o["subtract_log_q"], normalize=o["normalize"],
                 temperature=o["temperature"], adaptive=o["optimizer"] == "adagrad", l2=o["l2"],
                 seed=o["seed"],
             ),
-            sampler,
+            sampler, (*self.rows.user, *self.rows.item),
         )
-        # What is not known adds nothing.
-        self.model.features[[*self.rows.user, *self.rows.item]] = 0
         self.events = training_events(events, self.rows, self.held_out)
 
     def _kept_options(self) -> dict[str, Any]:
@@ -845,7 +851,7 @@ class _Session:
         take_over(self.model, self.rows, before._model, before._rows)
         self.model.sampler = continued(
             self.model.sampler, self.options["sampler"], before._stream, before.log_.counts(),
-            self.options["batch_size"],
+            self.options["batch_size"], before._options["batch_size"],
         )
 
     def _header(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -901,10 +907,11 @@ class _Session:
         before = {name: fitted[name] for name in _FITTED if name in fitted}
         try:
             run.run()
-        except KeyboardInterrupt:
-            self.hand_over()
-            raise
-        except BaseException:  # callbacks may have seen a model that was on its way
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not run.in_step:
+                self.hand_over()
+                raise
+            # Callbacks may have seen a model that was on its way.
             for name in _FITTED:
                 fitted.pop(name, None)
             fitted.update(before)
@@ -916,6 +923,7 @@ class _Session:
         stream = self.stream or self.model.sampler.state_dict()
         vars(self.estimator).update(
             log_=self.log, history_=[dict(entry) for entry in self.state.history],
-            item_vectors_=self.model.item_vectors(self.rows.of_items(self.log)),
+            item_vectors_=self.model.item_vectors(self.events.item_rows),
             _model=self.model, _options=self.options, _rows=self.rows, _stream=stream,
+            _item_rows=self.events.item_rows,
         )

@@ -14,18 +14,19 @@ from numba_ss.interactions import Interactions
 
 
 def _split(
-    interactions: Interactions, in_test: NDArray[np.bool_]
+    interactions: Interactions, in_test: NDArray[np.bool_], how: str
 ) -> tuple[Interactions, Interactions]:
-    return _select(interactions, ~in_test), _select(interactions, in_test)
+    return _select(interactions, ~in_test, how), _select(interactions, in_test, how)
 
 
-def _select(interactions: Interactions, chosen: NDArray[np.bool_]) -> Interactions:
+def _select(interactions: Interactions, chosen: NDArray[np.bool_], how: str) -> Interactions:
     stamps: Any = interactions.timestamps
     return replace(
         interactions,
         offsets=np.append(0, np.cumsum(chosen))[interactions.offsets],
         items=interactions.items[chosen],
         timestamps=None if stamps is None else stamps[chosen],
+        split=how,
     )
 
 
@@ -41,7 +42,8 @@ def leave_one_out(interactions: Interactions) -> tuple[Interactions, Interaction
     -------
     train, test : Interactions
         With the keys, codes and features of the whole, so that an item may have no event in
-        one of them. Features are of the last event in the whole.
+        one of them. Features are of the last event in the whole: where they change from
+        event to event, they tell the train part of the test.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def leave_one_out(interactions: Interactions) -> tuple[Interactions, Interaction
     in_test[interactions.offsets[1:][lengths >= 2] - 1] = True
     if not in_test.any():
         _checks.fail("interactions", "a user with at least two events", "none")
-    return _split(interactions, in_test)
+    return _split(interactions, in_test, "leave one out")
 
 
 def split_by_time(
@@ -83,7 +85,8 @@ def split_by_time(
     -------
     train, test : Interactions
         With the keys, codes and features of the whole, so that an item may have no event in
-        one of them. Features are of the last event in the whole.
+        one of them. Features are of the last event in the whole: where they change from
+        event to event, they tell the train part of the test.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def split_by_time(
     if in_test.all() or not in_test.any():
         got = f"{in_test.sum()} of {len(in_test)} from the time {first} on"
         _checks.fail("fraction" if at is None else "at", "events on both sides", got)
-    return _split(interactions, in_test)
+    return _split(interactions, in_test, f"split by time, from {first} on")
 
 
 def _given_time(at: float) -> float:

@@ -21,7 +21,7 @@ def assert_same(a, b):
 def estimates(sampler):
     """Return 1 over the mean gap, 0 for what was never seen."""
     state = sampler.state_dict()
-    return np.where(state["last_step"] < 0, 0, 1 / state["gap"])
+    return np.where(state["seen"] == 0, 0, 1 / state["gap"])
 
 
 def test_in_batch_with_counts():
@@ -80,8 +80,8 @@ def test_streaming_starts_where_the_counts_stand(kind):
     number = (None,) if kind is InBatchSampler else (1,)
     sampler.sample([[2], [3], [4]], *number)
     # A gap as long as expected changes what is expected by its rounding alone; a class
-    # without a count comes after all the steps that there were.
-    want = [(1 / chance[2] + 2) / 2, (1 / chance[3] + longest) / 2, longest + 1]
+    # without a count is counted from here on.
+    want = [(1 / chance[2] + 2) / 2, (1 / chance[3] + longest) / 2, 1]
     np.testing.assert_allclose(1 / estimates(sampler)[2:], want, rtol=1e-5)
     np.testing.assert_allclose(estimates(sampler)[:2], chance[:2], rtol=1e-5)
 
@@ -93,6 +93,27 @@ def test_streaming_follows_a_change(rng):
     for _ in range(2000):
         sampler.sample([[0], [int(rng.random() < 0.3)]])
     np.testing.assert_allclose(estimates(sampler)[1], 0.3, rtol=5 * np.sqrt(0.01))
+
+
+def test_streaming_of_a_new_class_that_comes_often():
+    """With a share of 1/1000 before it, the class has its own frequency at once."""
+    sampler = InBatchSampler.streaming(3, [999, 1, 0], 4, decay=0.01).grown(4)
+    for i in range(12):
+        got = sampler.sample([[0], [2], [3]] if i % 2 else [[0], [3]])
+    np.testing.assert_allclose(estimates(sampler)[2:], [0.5, 1])
+    assert got.sampled_expected_count.tolist() == [1, 0.5, 1]
+
+
+def test_mixed_knows_of_classes_that_no_longer_come():
+    sampler = MixedSampler(3, decay=0.01, seed=1)
+    for _ in range(10):
+        sampler.sample([[0], [1]], 2)
+    for steps in range(1, 50):
+        got = sampler.propose(np.array([[0]]), 2, True)[0]
+        if 1 in got.sampled_candidates:
+            count = got.sampled_expected_count[got.sampled_candidates == 1]
+            np.testing.assert_allclose(count, 1 - (1 - 1 / steps) * (1 - 2 / 3), rtol=1e-5)
+        sampler.sample([[0]], 2)
 
 
 def test_streaming_of_a_share_that_is_too_small_for_a_number():
@@ -138,13 +159,14 @@ def test_mixed_stream_has_the_counts_of_both_parts(rng):
     count = dict(zip(got.sampled_candidates.tolist(), got.sampled_expected_count, strict=True))
     assert count.pop(2) == 1
     assert set(count.values()) == {0.5}
-    # Seen in the first batch alone: not in this one, but its mean gap is still 1 / 0.25.
+    # Seen in the first batch alone: not in this one, but its mean gap is still 40.
     sampler.load_state_dict(sampler.state_dict() | {
-        "gap": np.full(8, 4, np.float32), "last_step": np.zeros(8, np.int64),
+        "gap": np.full(8, 40, np.float32), "last_step": np.zeros(8, np.int64),
+        "seen": np.ones(8, np.int32),
     })
     got = sampler.propose(np.array([[2]]), 7, True)[0]
     others = got.sampled_expected_count[got.sampled_candidates != 2]
-    np.testing.assert_allclose(others, 1 - 0.75 * (1 - 7 / 8))
+    np.testing.assert_allclose(others, 1 - 39 / 40 * (1 - 7 / 8), rtol=1e-6)
 
 
 KINDS = {
@@ -203,10 +225,10 @@ def test_grown(kind, options):
         got.true_expected_count, 1 - (1 - chance) * (1 - share), rtol=1e-4, atol=1e-6
     )
     new = draw(other, [[999]]).true_expected_count[0, 0]
-    seen = 1 / 7 if not options else 0  # never in six batches, and in this one
+    seen = 1 / 2 if not options else 0  # not in the batch after it grew, and in this one
     np.testing.assert_allclose(new, seen + share * (1 - seen), rtol=1e-5)
     for name, value in before.items():
-        if name not in ("range_max", "last_step", "gap"):
+        if name not in ("range_max", "last_step", "gap", "seen"):
             assert sampler.grown(9).state_dict()[name] == sampler.state_dict()[name], value
 
 

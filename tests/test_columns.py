@@ -103,12 +103,12 @@ def test_times_of_every_form():
         ([np.array(floats), as_array("c", floats), pa.chunked_array([floats])], "floats", floats),
         ([np.array(floats, np.float32), pa.chunked_array([floats], pa.float32())], "floats", floats),
         ([as_array("c", [1, 0.5])], "floats", [1.0, 0.5]),
-        ([np.array(stamps, "M8[us]")], "datetime64[us]", micro),
-        ([pa.chunked_array([stamps[:1], stamps[1:]])], "timestamp[us]", micro),
-        ([pa.chunked_array([stamps], pa.timestamp("us", "UTC"))], "timestamp[us, tz=UTC]", micro),
-        ([pa.chunked_array([stamps], pa.timestamp("s"))], "timestamp[s]", [m // 10**6 for m in micro]),
-        ([pa.chunked_array([DAYS])], "date32[day]", [18263, -2, 18263]),
-        ([pa.chunked_array([DAYS], pa.date64())], "date64[ms]", [d * 86400000 for d in (18263, -2, 18263)]),
+        ([np.array(stamps, "M8[us]")], "timestamps in us", micro),
+        ([pa.chunked_array([stamps[:1], stamps[1:]])], "timestamps in us", micro),
+        ([pa.chunked_array([stamps], pa.timestamp("us", "UTC"))], "timestamps in us", micro),
+        ([pa.chunked_array([stamps], pa.timestamp("s"))], "timestamps in s", [m // 10**6 for m in micro]),
+        ([pa.chunked_array([DAYS])], "timestamps in D", [18263, -2, 18263]),
+        ([pa.chunked_array([DAYS], pa.date64())], "timestamps in ms", [d * 86400000 for d in (18263, -2, 18263)]),
     ]
     for forms, unit, want in cases:
         for form in forms:

@@ -1,5 +1,6 @@
 """_event_log.py: batches however cut are one log, grouped, and nothing known is touched."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +51,22 @@ def test_without_times():
     assert got.items.tolist() == [2, 0, 0, 0, 1, 1]
     assert got.user_features["age"].codes.tolist() == [5, 4, 3]
     assert got.item_features["kind"].codes.tolist() == [3, 4, 1]
+
+
+def test_what_is_known_of_a_later_time_stays():
+    """User 9 was last seen at 9, user 8 at 2, item "y" at 9 with an unknown kind."""
+    known = Interactions(
+        Keys([9, 8]), Keys(["y", "x"]), np.array([0, 2, 3]), np.array([0, 1, 1], np.int32),
+        np.array([2, 9, 2]), {"age": Feature(np.array([1, 1], np.int32), Keys([99]))},
+        {"kind": Feature(np.array([0, 1], np.int32), Keys(["k"]))}, "integers",
+    )
+    got = grouped([3], known)
+    age, kind = got.user_features["age"], got.item_features["kind"]
+    assert [age.keys.take([code - 1]).tolist() for code in age.codes] == [[99], [20], [10]]
+    values = [kind.keys.take([code - 1]).tolist() for code in kind.codes]
+    assert values[:2] == [["c"], ["k"]]
+    with pytest.raises(ArgumentError, match=r"'time': expected floats, as before, got integers"):
+        grouped([], replace(known, time_unit="floats"))
 
 
 def test_known_keys_keep_their_codes_and_are_not_changed():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError, _event_sources, _text_files
+from numba_ss._columns import Place, times
 from numba_ss._event_sources import Columns, open_events
 
 COLUMNS = Columns("user", "item", "time")
@@ -76,9 +77,14 @@ def test_csv_files(tmp_path):
     }.items():
         (tmp_path / name).write_bytes(content)
         (opened,) = open_events(tmp_path / name, COLUMNS)
-        assert read([opened]) == ROWS, name
+        assert opened.text
         assert opened.total() is None
-    assert read(open_events(str(tmp_path / "?.csv"), COLUMNS)) == ROWS
+        assert texts(read([opened])) == texts(ROWS), name
+    assert texts(read(open_events(str(tmp_path / "?.csv"), COLUMNS))) == texts(ROWS)
+
+
+def texts(rows):
+    return [(str(user), str(item), *rest) for user, item, *rest in rows]
 
 
 def test_types_of_csv_columns(tmp_path):
@@ -88,9 +94,9 @@ def test_types_of_csv_columns(tmp_path):
     path.write_text('a,user,b,item,time,c,d\n1.0,7,2020-01-01,x,2020-01-01,true,\n,-8,"",NA,2020-01-02,,\n')
     (opened,) = open_events(path, columns)
     types = {name: str(column.type) for name, column in next(opened.batches()).columns.items()}
-    assert types == {"user": "int64", "item": "string", "a": "string", "b": "string", "c": "string", "time": "date32[day]"}
+    assert types == dict.fromkeys(["user", "item", "a", "b", "c"], "string") | {"time": "timestamp[ns]"}
     rows = read(open_events(path, columns._replace(time=None)), columns._replace(time=None))
-    assert rows == [(7, "x", "1.0", "2020-01-01", "true"), (-8, "NA", None, "", None)]
+    assert rows == [("7", "x", "1.0", "2020-01-01", "true"), ("-8", "NA", None, "", None)]
 
 
 def test_csv_columns_that_change(tmp_path):
@@ -98,8 +104,23 @@ def test_csv_columns_that_change(tmp_path):
     path = tmp_path / "log.csv"
     many = [(i, i, i) for i in range(200_000)]
     path.write_bytes(csv_of([*many, ("name", 0, 0)]))
-    with pytest.raises(ArgumentError, match=r"log.csv: expected a CSV file, its columns throughout .*name"):
+    assert read(open_events(path, COLUMNS))[-1] == ("name", "0", 0)
+    path.write_bytes(csv_of([*many, (0, 0, "today")]))
+    with pytest.raises(ArgumentError, match=r"log.csv: expected a CSV file, its columns throughout .*today"):
         read(open_events(path, COLUMNS))
+
+
+def test_times_in_csv_are_of_one_unit(tmp_path):
+    pytest.importorskip("pyarrow")
+    stamps = ["2024-01-01", "2024-01-01 10:00:00", "2024-01-01T10:00:00.25"]
+    want = np.array(stamps, "M8[ns]").astype(np.int64).tolist()
+    for i, order in enumerate([[0, 1, 2], [2, 1, 0], [1, 0, 2]]):
+        path = tmp_path / f"{i}.csv"
+        path.write_bytes(csv_of([("u", 1, stamps[j]) for j in order]))
+        (batch,) = open_events(path, COLUMNS)[0].batches()
+        unit, got = times(batch.columns["time"], Place("time"))
+        assert unit == "timestamps in ns"
+        assert got.tolist() == [want[j] for j in order]
 
 
 def test_damaged_files(tmp_path):

@@ -53,6 +53,40 @@ def test_growing_keys_give_the_codes_of_the_result(parts):
         assert got.tolist() == result.codes(part).tolist()
 
 
+@pytest.mark.parametrize(
+    ("parts", "want"),
+    [
+        ([["7", "-3"], ["0", "7"]], [7, -3, 0]),
+        ([["7", "8"], ["007", "7"]], ["7", "8", "007"]),
+        ([["1", "01"]], ["1", "01"]),
+        ([["5"], [" 5"], ["0x5"], ["-0"], ["+5"], ["5\n"], ["5"]], ["5", " 5", "0x5", "-0", "+5", "5\n"]),
+        ([[str(2**63 - 1), str(-(2**63))]], [2**63 - 1, -(2**63)]),
+        ([["1"], [str(2**63)]], ["1", str(2**63)]),
+        ([["٣", "1"]], ["٣", "1"]),
+        ([["a"], ["7"]], ["a", "7"]),
+    ],
+)
+def test_text_is_integers_if_all_of_it_is(parts, want):
+    growing = GrowingKeys()
+    codes = [
+        growing.encode(np.array(part, object), keys.Place("column"), text=True) for part in parts
+    ]
+    result = growing.keys()
+    assert result.take(range(len(want))).tolist() == want
+    texts = result.take(np.concatenate(codes)).astype(str).tolist()
+    assert texts == [value for part in parts for value in part]
+
+
+def test_text_behind_known_keys():
+    growing = GrowingKeys(Keys([5, 7]))
+    place = keys.Place("a.csv, column 'user'", 10)
+    assert growing.encode(np.array(["7", "9"], object), place, text=True).tolist() == [1, 2]
+    with pytest.raises(ArgumentError, match=r"row 12: expected integer keys, as before, got '09'"):
+        growing.encode(np.array(["7", "8", "09"], object), place, text=True)
+    growing = GrowingKeys(Keys(["5", "a"]))
+    assert growing.encode(np.array(["7", "5"], object), place, text=True).tolist() == [2, 0]
+
+
 FORMS = [
     np.array([3, -1, 3], np.int8), np.array([3, 2**63 - 1], np.uint64), [np.int32(3), 5],
     np.array([3, 4], object), (3, -4), range(3, 5), iter([3, 9]), np.arange(9)[3::2],

@@ -20,7 +20,7 @@ def test_examples_run(capsys, tmp_path, monkeypatch):
     printed = capsys.readouterr().out.splitlines()
     # The losses that TensorFlow 2.21 prints for the same call.
     said = re.search(r"^# (\[[\d. ]+\])$", README.read_text(), re.M)[1]
-    assert printed[1].startswith("True all 100 items ranked")
+    assert printed[1].startswith("True leave one out: all 100 items ranked")
     assert printed[2].split() == said.split()
     assert printed[0].split()[1] == "True"
     assert np.isfinite(float(printed[-1]))

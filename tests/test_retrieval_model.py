@@ -356,6 +356,16 @@ def test_vectors(name, length, monkeypatch):
     np.testing.assert_array_equal(m.user_vectors(among, length), got[order])
 
 
+def test_unknown_rows_stay_zero():
+    case = Case(hidden_units=(), num_features=3)
+    model = RetrievalModel(NUM_ITEMS, NUM_ROWS, case.options, case.sampler, (0, 3))
+    for _ in range(3):
+        model.learn(case.events, case.users, case.positions, 0.1, np.uint64(0))
+    changed = model.features.any(axis=1)
+    assert not changed[[0, 3]].any()
+    assert changed[[1, 2]].any()
+
+
 def test_vectors_change_nothing():
     """The next step is the same, whatever was computed before it."""
     case, other = Case(), Case()

@@ -57,19 +57,24 @@ def make_case(rng, shape, batch_size, adaptive=True):
     )
 
 
+def placed(case):
+    """Return the layers for the examples of a case, and the size of their inputs."""
+    return case.tower.place(-(-len(case.grad_x) // kernels.EXAMPLES) * kernels.EXAMPLES)
+
+
 def forward(case, normalize, num_chunks, filler=7.0):
     """Run the pass forward; what is not of the batch holds `filler`."""
     batch_size, width = case.grad_x.shape
     offsets = np.cumsum([0, *map(len, case.histories)])
     places = np.concatenate(case.histories) * width
     shares = 1 / np.maximum(np.arange(12, dtype=np.float32), 1)
-    size = case.tower.place(-(-batch_size // kernels.EXAMPLES) * kernels.EXAMPLES)
+    layers, size = placed(case)
     activations = np.full(size, filler, np.float32)
     x, inverse = np.full((batch_size, width), filler, np.float32), np.empty(batch_size, np.float32)
     kernels.forward_tower(
         case.vectors, places, offsets, shares, case.features,
         case.user_rows * case.features.shape[1], case.tower.step,
-        case.tower.layers, case.tower.dense, SCALE, normalize, num_chunks, activations, x,
+        layers, case.tower.dense, SCALE, normalize, num_chunks, activations, x,
         inverse,
     )
     return activations, x, inverse
@@ -78,22 +83,23 @@ def forward(case, normalize, num_chunks, filler=7.0):
 def run(case, normalize, num_chunks):
     """Return all that a step computes, the tower's arrays as copies."""
     t, batch_size = case.tower, len(case.grad_x)
+    layers, _ = placed(case)
     t.transpose()
     activations, x, inverse = forward(case, normalize, num_chunks)
     grads = np.full_like(activations, 7)
     kernels.backward_tower(
-        x, case.grad_x, inverse, SCALE, normalize, t.layers, t.transposed, activations,
+        x, case.grad_x, inverse, SCALE, normalize, layers, t.transposed, activations,
         num_chunks, grads,
     )
     dense, transposed, squares = t.dense.copy(), t.transposed.copy(), t.squares.copy()
     kernels.update_tower(
-        t.layers, batch_size, activations, grads, RATE, num_chunks, np.full_like(dense, 7),
+        layers, batch_size, activations, grads, RATE, num_chunks, np.full_like(dense, 7),
         dense, transposed, squares,
     )
     rows = [
         [
             flat[start:][: batch_size * width].reshape(batch_size, width)
-            for width, start, *_ in t.layers
+            for width, start, *_ in layers
         ]
         for flat in (activations, grads)
     ]
@@ -266,5 +272,8 @@ def test_a_new_tower(shape, rng):
 
 def test_place():
     tower = Tower(20, (7,), 1, False, np.random.default_rng(0))
-    assert tower.place(64) == 64 * (64 + 16 + 32)
-    assert tower.layers[:, 1].tolist() == [0, 64 * 64, 64 * (64 + 16)]
+    layers, size = tower.place(64)
+    assert size == 64 * (64 + 16 + 32)
+    assert layers[:, 1].tolist() == [0, 64 * 64, 64 * (64 + 16)]
+    np.testing.assert_array_equal(layers[:, [0, 2, 3]], tower.layers[:, [0, 2, 3]])
+    assert not tower.layers[:, 1].any()
