@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ def say(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def require_writable(flag: str, path: PathLike) -> None:
-    """Let a file that cannot be written fail now, and not after hours of work."""
+def require_writable(flag: str, path: PathLike, inputs: Sequence[PathLike] = ()) -> None:
+    """Let a file that cannot be written, or is an input, fail now, not after hours of work."""
     path = Path(path)
+    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
+        _checks.fail(flag, "another file than what is read", path)
     if not path.parent.is_dir():
         _checks.fail(flag, "a file in a folder that exists", path)
     if path.is_dir():

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
-from numba_ss._training import TrainingDivergedError, deferred_interrupt
+from numba_ss._training import TrainingDivergedError, announce, deferred_interrupt
 from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.kernels import tower
 from numba_ss.progress import Progress
 
 log = logging.getLogger("numba_ss")
@@ -83,6 +84,7 @@ class FitRun:
         """Train to the end, or raise KeyboardInterrupt after a step, with all saved."""
         finished = self._finished
         if not finished:
+            announce(tower.forward_tower)
             self._tell("begin")
             with deferred_interrupt() as self._asked:
                 while not self._finished:
@@ -90,6 +92,7 @@ class FitRun:
             self._save()
         if self.best:
             self.model.load(self.best)
+            log.info("the model is that of epoch %d, the best", self.state.best_epoch)
         if not finished:
             self._tell("end")
             if self._asked():  # after the last step

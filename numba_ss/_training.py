@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from numba_ss import _checks
+from numba_ss.kernels._jit import compiled_before
 
 log = logging.getLogger("numba_ss")
 
@@ -46,6 +47,12 @@ class TrainingEvent(NamedTuple):
 
 class TrainingDivergedError(FloatingPointError):
     """The loss became NaN, infinite or absurd; no checkpoint was written of that."""
+
+
+def announce(kernel: Any) -> None:
+    """Tell who waits for the first step why it takes so long."""
+    if not compiled_before(kernel):
+        log.info("compiling for this machine, once: about a minute")
 
 
 @contextmanager

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._training import TrainingDivergedError, deferred_interrupt
+from numba_ss._training import TrainingDivergedError, announce, deferred_interrupt
 from numba_ss._word_model import WordModel
 from numba_ss.checkpoint import CheckpointFolder
 from numba_ss.corpus import Corpus
 from numba_ss.full_losses import softmax_loss
+from numba_ss.kernels import skipgram
 from numba_ss.progress import Progress
 from numba_ss.vocabulary import Vocabulary
 
@@ -86,6 +87,7 @@ class TrainingRun:
         """Train to the end, or raise KeyboardInterrupt after a step, with all saved."""
         if self.state.epoch == self.epochs:
             return
+        announce(skipgram.learn_windows)
         self._tell("begin")
         with deferred_interrupt() as self._asked:
             while self.state.epoch < self.epochs:

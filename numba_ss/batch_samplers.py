@@ -120,8 +120,8 @@ class _LabelSampler(CandidateSampler):
         if self._share is None:
             # What no longer comes has a gap that is at least as long as it has lasted.
             gap = np.maximum(self._gap[rows], self._step - self._last_step[rows])
-            known = self._seen[rows] > 0
-            return np.asarray(known / gap, np.float32)
+            chance: Counts = ((self._seen[rows] > 0) / gap).astype(np.float32)
+            return chance
         num_labels = int(np.count_nonzero(labels >= 0))
         return _chance(self._share[rows], num_labels).astype(np.float32)
 
@@ -130,7 +130,8 @@ class _LabelSampler(CandidateSampler):
         mean = self._gap[rows]
         # The plain mean of the first gaps, until it would change by less than `decay`.
         weight = np.maximum(np.float32(self._decay), 1 / (self._seen[rows] + np.float32(1)))
-        return mean + weight * (gap - mean)
+        updated: Counts = mean + weight * (gap - mean)
+        return updated
 
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 
+from numba_ss import __version__
 from numba_ss.retrieve_cli import add_retrieve
 
 # Nothing here imports numpy or numba: --help answers at once.
@@ -128,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="numba-ss", description="Word vectors and item retrieval by sampled softmax, on CPUs."
     )
+    parser.add_argument("--version", action="version", version=f"numba-ss {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_word2vec(commands)
     _add_queries(commands)
@@ -151,10 +152,6 @@ def main(argv: list[str] | None = None) -> None:
     name = " ".join(["numba-ss", args.command, *filter(None, [getattr(args, "action", None)])])
     quiet = getattr(args, "quiet", False)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s")
-    # Threads that wait for each other spin for a fraction of a millisecond, then sleep. By
-    # default OpenMP's spin much longer, which is slow where another process wants the core.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         if args.command == "retrieve":
             from numba_ss import retrieve_commands

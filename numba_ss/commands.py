@@ -48,7 +48,7 @@ def _check_files(args: Namespace) -> None:
     kind = format_of(args.output, None, False)
     if kind in _EXTRAS:
         extra(_EXTRAS[kind])
-    require_writable("--output", args.output)
+    require_writable("--output", args.output, args.corpus)
     if args.history is not None:
         require_writable("--history", args.history)
     for word in () if args.corpus else args.words or ():

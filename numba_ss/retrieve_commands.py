@@ -43,7 +43,7 @@ def _check_output(path: str, suffix: str) -> None:
 
 def train(args: Namespace) -> None:
     """Learn from logs, and save the model."""
-    require_writable("--output", args.output)
+    require_writable("--output", args.output, args.logs)
     if args.history is not None:
         require_writable("--history", args.history)
     model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})

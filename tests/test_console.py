@@ -39,3 +39,14 @@ def test_history(tmp_path):
     with pytest.raises(TypeError):
         write_history(tmp_path / "h.json", [{"epoch": object()}])
     assert json.loads((tmp_path / "h.json").read_text()) == history
+
+
+def test_an_input_is_not_written_over(tmp_path):
+    path, other = tmp_path / "log.csv", tmp_path / "model"
+    path.write_bytes(b"a")
+    (tmp_path / "link").symlink_to(path)
+    for output in (path, tmp_path / "link"):
+        with pytest.raises(ArgumentError, match="--output: expected another file than what is read"):
+            require_writable("--output", output, [str(other), str(path)])
+    require_writable("--output", other, [str(path)])
+    require_writable("--output", path, [str(other)])

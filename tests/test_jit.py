@@ -77,3 +77,17 @@ def test_both_forms_of_a_parallel_kernel_agree(rng):
     scatter_rows.parallel(rows, grads, np.float32(0.5), 1, tables[1])
     np.testing.assert_array_equal(*tables)
     assert len(scatter_rows.serial.signatures) == 1
+
+
+@needs_jit
+def test_what_was_compiled_is_known(monkeypatch, tmp_path, caplog):
+    from numba_ss._training import announce
+    from numba_ss.kernels.scatter import scatter_rows
+
+    scatter_rows(np.zeros(1, int), np.zeros((1, 2), np.float32), np.float32(1), 1, np.zeros((1, 2), np.float32))
+    caplog.set_level("INFO", "numba_ss")
+    announce(scatter_rows)
+    assert not caplog.messages
+    monkeypatch.setattr(_jit, "_CACHE_DIR", str(tmp_path))
+    announce(scatter_rows)
+    assert caplog.messages == ["compiling for this machine, once: about a minute"]

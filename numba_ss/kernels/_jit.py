@@ -107,6 +107,12 @@ class ParallelKernel:
         return form(*arguments)
 
 
+def compiled_before(kernel) -> bool:
+    """Tell whether a parallel kernel was compiled on this machine, now or earlier."""
+    name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}-*.nbi"
+    return any(Path(_CACHE_DIR).glob(f"**/{name}"))
+
+
 def parallel_kernel(function):
     """Compile `function`, which starts with ``prange``; only Python calls it."""
     return ParallelKernel(function)

@@ -1,5 +1,6 @@
 """How many threads the parallel kernels use."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,12 @@ __all__ = [
     "threads_for_update",
     "use_threads",
 ]
+
+# Threads that wait for each other spin for a fraction of a millisecond, then sleep. By default
+# OpenMP's spin much longer: where another process wants the core, each call then takes
+# milliseconds. OpenMP reads this when the first parallel kernel starts.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 # Multiplications and additions below which a second thread costs more than it gives.
 _SMALL = 2**19
