@@ -36,11 +36,6 @@ def log1p(x: Array) -> Array:
     return np.log1p(np.asarray(x, float))
 
 
-def ordered_dot(x: Array, y: Array) -> float:
-    """Return the inner product of two rows."""
-    return float(np.asarray(x, float) @ np.asarray(y, float))
-
-
 def inverse_root(x: Array) -> Array:
     """Return 1 / sqrt(x), and 0 where x is not positive."""
     x = np.asarray(x, float)

@@ -5,7 +5,8 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.row_tile import add_products, multiply_rows, pointer, prefetch
+from numba_ss.kernels.row_tile import add_products, multiply_rows, prefetch
+from numba_ss.kernels.rows import pointer
 from numba_ss.kernels.tile import LANES
 
 

@@ -62,13 +62,6 @@ def test_log1p_is_relatively_accurate(dtype, tolerance):
     np.testing.assert_allclose(got, reference.log1p(x), rtol=tolerance)
 
 
-def test_ordered_dot(rng):
-    x, y = rng.standard_normal((2, 60)).astype(np.float32)
-    for size in (0, 1, 7, 8, 16, 27):
-        expected = reference.ordered_dot(x[3 : 3 + size], y[11 : 11 + size])
-        assert abs(scalar.ordered_dot(x, 3, y, 11, size) - expected) < 1e-5
-
-
 def test_inverse_root_is_correctly_rounded_twice():
     """A root and a quotient, no estimate: at most half an ulp from each of the two."""
     x = np.logspace(-44, 38, 20_001 if JIT else 301).astype(np.float32)
@@ -91,50 +84,19 @@ def test_inverse_root_at_the_edges():
     np.testing.assert_allclose(got, reference.inverse_root(x), rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1, 7, 16, 129])
-def test_row_operations(dtype, size, rng):
-    x, y = rng.standard_normal((2, size)).astype(dtype)
-    tolerance = 1e-5 if dtype == np.float32 else 1e-12
-    assert scalar.dot(x, y) == pytest.approx(reference.dot(x, y), abs=tolerance)
-    ref = reference.axpy(0.5, x, y)
-    scalar.axpy(dtype(0.5), x, y)
-    np.testing.assert_allclose(y, ref, atol=tolerance)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_gather_row_notices_what_is_not_finite(bad):
-    source, out = np.arange(20, dtype=np.float32), np.empty(20, np.float32)
-    assert scalar.gather_row(source, out) == reference.gather_row(source) == 0
-    np.testing.assert_array_equal(out, source)
-    source[13] = bad
-    assert np.isnan(scalar.gather_row(source, out))
-    assert np.isnan(reference.gather_row(source))
-
-
 @needs_jit
 def test_float32_stays_float32():
-    x = np.ones(4, np.float32)
-    scalar.dot(x, x)
-    scalar.gather_row(x, x.copy())
-    kernels = scalar.inverse_root, scalar._exp_single, scalar._log1p_single
-    for kernel in (scalar.dot, scalar.gather_row, *kernels):
-        kernel(*([x] * 2 if kernel in (scalar.dot, scalar.gather_row) else [np.float32(0.5)]))
+    for kernel in (scalar.inverse_root, scalar._exp_single, scalar._log1p_single):
+        kernel(np.float32(0.5))
         signature = next(s for s in kernel.nopython_signatures if "float32" in str(s.args))
         assert signature.return_type == numba.float32, kernel
 
 
 @needs_jit
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
-@pytest.mark.parametrize("name", ["dot", "axpy", "exp"])
-def test_loops_are_vector_code(name):
+def test_loops_are_vector_code():
     x = np.ones(64, np.float32)
-    if name == "exp":
-        function, arguments = _exp_all.py_func, (x, x.copy())
-    else:
-        function = getattr(scalar, name).py_func
-        arguments = (x, x) if name == "dot" else (np.float32(1), x, x.copy())
     # Anew, for what comes from the cache cannot be inspected.
-    kernel = numba.njit(fastmath=set(FASTMATH), error_model="numpy")(function)
-    kernel(*arguments)
+    kernel = numba.njit(fastmath=set(FASTMATH), error_model="numpy")(_exp_all.py_func)
+    kernel(x, x.copy())
     assert re.search(r"(mul|fmadd\d+|add)ps", kernel.inspect_asm(kernel.signatures[0]))

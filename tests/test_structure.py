@@ -47,6 +47,7 @@ LAYERS = [
     {"kernels.batch", "kernels.windows", "kernels.row_tile", "kernels.adagrad"},
     {"kernels.softmax", "kernels.scatter", "kernels.sampling", "kernels.text"}
     | {"kernels.histories"},
+    {"kernels.rows"},
     {"kernels.tile", "kernels.scalar", "kernels.rng", "kernels.threads"},
     {"kernels._jit"},
 ]

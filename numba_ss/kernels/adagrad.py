@@ -8,7 +8,8 @@ from numba import prange
 from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.scalar import inverse_root, ordered_dot
+from numba_ss.kernels.rows import dot, pointer
+from numba_ss.kernels.scalar import inverse_root
 from numba_ss.kernels.tile import prefetch_row
 
 _AHEAD = 16  # rows that are asked for before they are changed
@@ -16,7 +17,7 @@ _AHEAD = 16  # rows that are asked for before they are changed
 
 @exact_kernel
 def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
-    flat, stride = grads.reshape(-1), grads.shape[1]
+    stride = grads.shape[1]
     for u in range(start, stop):
         if u + _AHEAD < stop:
             prefetch_row(table, rows[u + _AHEAD])
@@ -28,7 +29,8 @@ def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
             for d in range(dim):
                 grads[u, d] += decay * table[row, d]
         if squares.shape[0] > 0:
-            total = ordered_dot(flat, u * stride, flat, u * stride, dim)
+            own = pointer(grads, u * stride)
+            total = dot(own, own, dim)
             squares[row] += total / float32(dim)
             step = rate * inverse_root(squares[row])
         for d in range(dim):

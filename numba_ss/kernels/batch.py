@@ -11,7 +11,7 @@ from numba import prange
 from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
-from numba_ss.kernels.scalar import axpy, dot, gather_row
+from numba_ss.kernels.rows import axpy, dot, gather_row, pointer
 from numba_ss.kernels.softmax import (
     logistic_block,
     logistic_classes,
@@ -48,13 +48,13 @@ def pack_candidates(
 def _pack_rows(
     start, stop, weights, biases, candidates, counts, subtract_log_q, out_rows, out_offsets
 ):
-    dim = weights.shape[1]
+    dim, stride = weights.shape[1], out_rows.shape[1]
     for j in range(start, stop):
         if j < candidates.shape[0]:
             if j + _AHEAD < candidates.shape[0]:
                 prefetch_row(weights, candidates[j + _AHEAD])
             row = candidates[j]
-            probe = gather_row(weights[row], out_rows[j, :dim])
+            probe = gather_row(pointer(weights, row * dim), dim, pointer(out_rows, j * stride))
             out_offsets[j] = biases[row] + probe
             if subtract_log_q:
                 out_offsets[j] -= np.log(counts[j])
@@ -66,7 +66,7 @@ def _pack_rows(
 @kernel
 def _load_inputs(table, ids, start, stop, weights, columns, x, xt):
     """Gather the inputs of a block, and their transposition; ask for the labels' rows."""
-    dim = weights.shape[1]
+    dim, stride = weights.shape[1], x.shape[1]
     for i in range(start, min(start + _AHEAD, stop)):
         prefetch_row(table, ids[i])
     for i in range(start, stop):
@@ -75,10 +75,9 @@ def _load_inputs(table, ids, start, stop, weights, columns, x, xt):
         for c in range(columns.shape[1]):
             if columns[i, c] >= 0:
                 prefetch_row(weights, columns[i, c])
-        gather_row(table[ids[i]], x[i, :dim])
+        gather_row(pointer(table, ids[i] * dim), dim, pointer(x, i * stride))
     for i in range(stop, start + BLOCK):
         x[i, :] = float32(0)
-    stride = x.shape[1]
     transpose(x, start * stride, stride, stop - start, dim, xt, 0, STRIDE)
 
 
@@ -87,14 +86,14 @@ def _private_logits(
     start, stop, x, weights, biases, columns, counts, subtract_log_q, coefficients
 ):
     """Write the logits of the private columns; an absent one is -inf."""
-    dim = weights.shape[1]
+    dim, stride = weights.shape[1], x.shape[1]
     for i in range(start, stop):
         for c in range(columns.shape[1]):
             row = columns[i, c]
             if row < 0:
                 coefficients[i, c] = -np.inf
                 continue
-            logit = dot(x[i, :dim], weights[row]) + biases[row]
+            logit = dot(pointer(x, i * stride), pointer(weights, row * dim), dim) + biases[row]
             if subtract_log_q:
                 logit -= np.log(counts[i, c])
             # An infinite product turns into NaN, and so into a loss that is seen.
@@ -134,7 +133,8 @@ def _forward_block(
     for i in range(start, stop):
         for c in range(columns.shape[1]):
             if columns[i, c] >= 0:
-                axpy(coefficients[i, c], weights[columns[i, c]], grad_inputs[i, :dim])
+                own = pointer(weights, columns[i, c] * dim)
+                axpy(coefficients[i, c], own, dim, pointer(grad_inputs, i * grad_inputs.shape[1]))
 
 
 @kernel

@@ -9,8 +9,9 @@ from numba import prange
 from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.row_tile import add_products, pointer
-from numba_ss.kernels.scalar import inverse_root, ordered_dot
+from numba_ss.kernels.row_tile import add_products
+from numba_ss.kernels.rows import axpy, dot, pointer
+from numba_ss.kernels.scalar import inverse_root
 from numba_ss.kernels.tile import LANES, prefetch_row
 
 _AHEAD = 16  # rows that are asked for before they are read
@@ -18,7 +19,7 @@ _AHEAD = 16  # rows that are asked for before they are read
 
 @exact_kernel
 def _gather(start, stop, items, features, codes, rows, num_scored, normalize, out, unit, inverse):
-    dim, flat = items.shape[1], out.reshape(-1)
+    dim = items.shape[1]
     for r in range(start, stop):
         if r + _AHEAD < stop:
             prefetch_row(items, rows[r + _AHEAD])
@@ -32,7 +33,8 @@ def _gather(start, stop, items, features, codes, rows, num_scored, normalize, ou
         if r < num_scored:
             factor = float32(1)
             if normalize:
-                factor = inverse_root(ordered_dot(flat, r * dim, flat, r * dim, dim))
+                own = pointer(out, r * dim)
+                factor = inverse_root(dot(own, own, dim))
             inverse[r] = factor
             for d in range(dim):
                 unit[r, d] = factor * out[r, d]
@@ -61,10 +63,9 @@ def _backward(
     tower_grads, width, grads,
 ):
     dim = grads.shape[1]
-    flat_grads, flat_unit = grads.reshape(-1), unit.reshape(-1)
     for r in range(chunk, num_scored, num_chunks):
         if normalize:
-            along = ordered_dot(flat_grads, r * dim, flat_unit, r * dim, dim)
+            along = dot(pointer(grads, r * dim), pointer(unit, r * dim), dim)
             for d in range(dim):
                 grads[r, d] = inverse[r] * (grads[r, d] - along * unit[r, d])
     # One row after the other, for an item may stand in a history twice.
@@ -110,14 +111,12 @@ def _add_features(
             slot = user_slots[i, f]
             if slot % num_chunks == chunk:
                 at = i * width + (1 + f) * step
-                for d in range(dim):
-                    grads[slot, d] += tower_grads[at + d]
+                axpy(float32(1), pointer(tower_grads, at), dim, pointer(grads, slot * dim))
     for r in range(item_slots.shape[0]):
         for f in range(item_slots.shape[1]):
             slot = item_slots[r, f]
             if slot % num_chunks == chunk:
-                for d in range(dim):
-                    grads[slot, d] += item_grads[r, d]
+                axpy(float32(1), pointer(item_grads, r * dim), dim, pointer(grads, slot * dim))
 
 
 @parallel_kernel

@@ -10,8 +10,9 @@ from numpy import float32
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.batch import BLOCK, STRIDE
+from numba_ss.kernels.rows import gather_row, pointer
 from numba_ss.kernels.sampling import contains
-from numba_ss.kernels.scalar import exp, gather_row, log1p
+from numba_ss.kernels.scalar import exp, log1p
 from numba_ss.kernels.tile import LANES, multiply, transpose
 
 CLASSES = 128  # a multiple of ROWS
@@ -86,7 +87,9 @@ def _normalize_range(
     for start in range(class_start, class_stop, CLASSES):
         stop = min(start + CLASSES, class_stop)
         for c in range(start, stop):
-            gather_row(weights[c], rows[c - start, :dim])
+            gather_row(
+                pointer(weights, c * dim), dim, pointer(rows, (c - start) * rows.shape[1])
+            )
         for block in range(xt.shape[0]):
             first = block * BLOCK
             size = min(BLOCK, batch_size - first)
@@ -195,7 +198,9 @@ def _select_range(
     for start in range(class_start, class_stop, CLASSES):
         stop = min(start + CLASSES, class_stop)
         for c in range(start, stop):
-            probe += gather_row(weights[c], rows[c - start, :dim])
+            probe += gather_row(
+                pointer(weights, c * dim), dim, pointer(rows, (c - start) * rows.shape[1])
+            )
         for block in range(xt.shape[0]):
             first = block * BLOCK
             size = min(BLOCK, batch_size - first)

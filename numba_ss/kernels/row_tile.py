@@ -4,10 +4,9 @@ A window of text needs the inner products of ten rows here with six rows there, 
 then each side plus a sum over the other: blocks too small to be copied together first.
 Here the rows are named by offsets, and the sums stay in registers, as in `tile`.
 
-The functions are called for a few rows at a time, so they take `pointer`s: an array as an
-argument is seven numbers and a reference to count. Tables are float32, offsets int64; a
-row is `num_vectors` vectors of LANES numbers. With Numba's compiler switched off a
-pointer is a flat array, and the same functions are NumPy.
+The functions are called for a few rows at a time, so they take the `pointer`s of `rows`.
+Tables are float32, offsets int64; a row is `num_vectors` vectors of LANES numbers. With
+Numba's compiler switched off the same functions are NumPy.
 """
 
 import numpy as np
@@ -112,21 +111,6 @@ class _Emitter:  # pragma: no cover
         loop_id = ir.values.MDValue(module, [flag], name=str(len(module.metadata)))
         loop_id.operands = (loop_id, flag)  # refers to itself, which makes it distinct
         branch.set_metadata("llvm.loop", loop_id)
-
-
-@intrinsic
-def _compiled_pointer(context, array, start):  # pragma: no cover
-    signature = types.CPointer(array.dtype)(array, types.int64)
-
-    def codegen(context, builder, signature, arguments):
-        proxy = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
-        return builder.gep(proxy.data, [arguments[1]])
-
-    return signature, codegen
-
-
-def _python_pointer(array, start):
-    return array.reshape(-1)[start:]
 
 
 @intrinsic
@@ -264,8 +248,6 @@ def _python_products(height, width):
     return products
 
 
-# pointer(array, start): where the number `start` of a contiguous array stands.
-pointer = _python_pointer if config.DISABLE_JIT else _compiled_pointer
 # prefetch(table, row, num_vectors): ask for a row before it is needed.
 prefetch = _python_prefetch if config.DISABLE_JIT else _compiled_prefetch
 _make_dots = _python_dots if config.DISABLE_JIT else _compiled_dots

@@ -1,11 +1,11 @@
-"""Elementary functions and row operations that LLVM turns into vector code."""
+"""Elementary functions that LLVM turns into vector code."""
 
 import math
 
 import numpy as np
 from numpy import float32, float64, int32
 
-from numba_ss.kernels._jit import by_precision, exact_kernel, kernel, ordered_kernel
+from numba_ss.kernels._jit import by_precision, exact_kernel, ordered_kernel
 
 _LOG2_E = float32(1.4426950408889634)
 # ln 2 in two parts: the product of the first with a small integer is exact.
@@ -73,52 +73,3 @@ log1p.__doc__ = "Return log(1 + x) for x in [0, 1]."
 def inverse_root(x):
     """Return 1 / sqrt(x), and 0 for 0."""
     return float32(1) / float32(math.sqrt(x)) if x > float32(0) else float32(0)
-
-
-# Exact, and eight sums side by side: a compiler that may reorder a sum does so in one way
-# when it compiles a caller alone and in another with a callee from the cache.
-@exact_kernel
-def ordered_dot(x, x_at, y, y_at, size):
-    """Return the inner product of `size` numbers of two flat arrays, in one fixed order."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = float32(0)
-    whole = size // 8 * 8
-    for d in range(0, whole, 8):
-        i, j = x_at + d, y_at + d
-        s0 += x[i] * y[j]
-        s1 += x[i + 1] * y[j + 1]
-        s2 += x[i + 2] * y[j + 2]
-        s3 += x[i + 3] * y[j + 3]
-        s4 += x[i + 4] * y[j + 4]
-        s5 += x[i + 5] * y[j + 5]
-        s6 += x[i + 6] * y[j + 6]
-        s7 += x[i + 7] * y[j + 7]
-    for d in range(whole, size):
-        s0 += x[x_at + d] * y[y_at + d]
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-
-
-@kernel
-def dot(x, y):
-    """Return the inner product of two rows."""
-    total = x[0] * y[0]
-    for d in range(1, x.shape[0]):
-        total += x[d] * y[d]
-    return total
-
-
-@kernel
-def axpy(a, x, y):
-    """Add a * x to the row y, in place."""
-    for d in range(x.shape[0]):
-        y[d] += a * x[d]
-
-
-@kernel
-def gather_row(source, out):
-    """Copy a row; return 0, or NaN where it holds an infinity or a NaN."""
-    probe = source[0] * float32(0)
-    for d in range(source.shape[0]):
-        value = source[d]
-        out[d] = value
-        probe += value * float32(0)
-    return probe

@@ -9,6 +9,7 @@ from numba import prange
 from numpy import uint64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels.rows import pointer
 from numba_ss.kernels.tile import prefetch_row
 
 _AHEAD = 8  # rows that are asked for before they are changed
@@ -22,20 +23,21 @@ def _owner(row, num_chunks):
 
 
 @exact_kernel
-def _subtract(learning_rate, grad, target):
-    for d in range(target.shape[0]):
+def _subtract(learning_rate, grad, size, target):
+    for d in range(size):
         target[d] -= learning_rate * grad[d]
 
 
 @exact_kernel
-def _subtract_product(learning_rate, coefficient, x, target):
-    for d in range(target.shape[0]):
+def _subtract_product(learning_rate, coefficient, x, size, target):
+    for d in range(size):
         target[d] -= learning_rate * (coefficient * x[d])
 
 
 @exact_kernel
 def _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
     """Subtract the gradients `grads[u, :dim]` from the chunk's own rows."""
+    dim, stride = table.shape[1], grads.shape[1]
     for u in range(rows.shape[0]):
         if u + _AHEAD < rows.shape[0]:
             following = rows[u + _AHEAD]
@@ -43,7 +45,8 @@ def _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
                 prefetch_row(table, following)
         row = rows[u]
         if _owner(row, num_chunks) == uint64(chunk):
-            _subtract(learning_rate, grads[u], table[row])
+            grad = pointer(grads, u * stride)
+            _subtract(learning_rate, grad, dim, pointer(table, row * dim))
 
 
 @exact_kernel
@@ -59,6 +62,7 @@ def _subtract_columns(
     chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
 ):
     """Subtract the gradients of the private columns, coefficients[i, c] * x[i]."""
+    dim, stride = weights.shape[1], x.shape[1]
     for i in range(columns.shape[0]):
         for c in range(columns.shape[1]):
             if i + _AHEAD < columns.shape[0]:
@@ -68,7 +72,8 @@ def _subtract_columns(
             row = columns[i, c]
             if row >= 0 and _owner(row, num_chunks) == uint64(chunk):
                 coefficient = coefficients[i, c]
-                _subtract_product(learning_rate, coefficient, x[i], weights[row])
+                own = pointer(weights, row * dim)
+                _subtract_product(learning_rate, coefficient, pointer(x, i * stride), dim, own)
                 biases[row] -= learning_rate * coefficient
 
 

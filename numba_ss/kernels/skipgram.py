@@ -20,7 +20,8 @@ from numba import prange
 from numpy import float32
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
-from numba_ss.kernels.row_tile import add_products, multiply_rows, pointer, prefetch
+from numba_ss.kernels.row_tile import add_products, multiply_rows, prefetch
+from numba_ss.kernels.rows import pointer
 from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES
 from numba_ss.kernels.windows import draw_noise, drop_hits, find_windows

@@ -22,7 +22,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 # Multiplications and additions below which a second thread costs more than it gives.
-_SMALL = 2**19
+_SMALL = 2**20
 
 get_num_threads = numba.get_num_threads
 

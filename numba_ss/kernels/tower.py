@@ -11,8 +11,9 @@ from numba import prange
 from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.row_tile import add_products, pointer
-from numba_ss.kernels.scalar import inverse_root, ordered_dot
+from numba_ss.kernels.row_tile import add_products
+from numba_ss.kernels.rows import axpy, dot, pointer
+from numba_ss.kernels.scalar import inverse_root
 from numba_ss.kernels.tile import LANES, multiply
 
 WIDTH = 16  # a multiple of LANES and ROWS
@@ -22,7 +23,7 @@ EXAMPLES = 64  # of a block; a multiple of ROWS
 @exact_kernel
 def _embed(start, stop, vectors, places, offsets, shares, features, user_places, step, width, x):
     """Write the inputs of a block: the mean of each history, and the features."""
-    num_vectors, num_features = vectors.shape[1] // LANES, user_places.shape[1]
+    dim, num_features = vectors.shape[1], user_places.shape[1]
     for p in range(start * width, stop * width):
         x[p] = float32(0)
     # The one row that is added to starts where the pointer points.
@@ -31,14 +32,11 @@ def _embed(start, stop, vectors, places, offsets, shares, features, user_places,
         at, size = i * width, offsets[i + 1] - offsets[i]
         add_products(
             pointer(x, at), origin, 1, pointer(shares, size), 0, 0, pointer(vectors, 0),
-            pointer(places, offsets[i]), size, 0, num_vectors,
+            pointer(places, offsets[i]), size, 0, dim // LANES,
         )
         for f in range(num_features):
-            add_products(
-                pointer(x, at + (1 + f) * step), origin, 1, pointer(shares, 1), 0, 0,
-                pointer(features, 0), pointer(user_places, i * num_features + f), 1, 0,
-                num_vectors,
-            )
+            own = pointer(features, user_places[i, f])
+            axpy(float32(1), own, dim, pointer(x, at + (1 + f) * step))
 
 
 @exact_kernel
@@ -76,7 +74,8 @@ def _forward_block(
         at = layers[last, 1] + i * width
         factor = float32(1)
         if normalize:
-            factor = inverse_root(ordered_dot(activations, at, activations, at, dim))
+            own = pointer(activations, at)
+            factor = inverse_root(dot(own, own, dim))
         inverse[i] = factor
         for d in range(dim):
             x[i, d] = scale * factor * activations[at + d]
@@ -129,11 +128,11 @@ def _backward_block(
 ):
     last = layers.shape[0] - 1
     width, dim = layers[last, 0], x.shape[1]
-    flat_x, flat_grad, stride = x.reshape(-1), grad_x.reshape(-1), grad_x.shape[1]
+    stride = grad_x.shape[1]
     for i in range(start, stop):
         along = float32(0)
         if normalize:
-            along = ordered_dot(flat_grad, i * stride, flat_x, i * dim, dim) / (scale * scale)
+            along = dot(pointer(grad_x, i * stride), pointer(x, i * dim), dim) / (scale * scale)
         at = layers[last, 1] + i * width
         for d in range(dim):
             grads[at + d] = scale * inverse[i] * (grad_x[i, d] - along * x[i, d])
