@@ -40,13 +40,13 @@ FEATURES = ("user", "gender", "age", "occupation", "zip")
 # Chosen on held-out parts of the training data.
 MOVIELENS = {
     "embedding_dim": 32, "hidden_units": (32,), "history_length": 6, "num_sampled": 96,
-    "temperature": 0.07, "learning_rate": 0.2, "batch_size": 512, "epochs": 20,
+    "temperature": 0.07, "learning_rate": 0.25, "batch_size": 768, "epochs": 20,
     "user_features": FEATURES, "num_threads": 1,
 }  # fmt: skip
 GOWALLA = {
-    "embedding_dim": 256, "hidden_units": (), "history_length": 1000, "num_sampled": 800,
-    "sampler": "uniform", "temperature": 0.08, "learning_rate": 0.2, "batch_size": 512,
-    "epochs": 12, "timestamp": None,
+    "embedding_dim": 256, "hidden_units": (), "history_length": 1000, "num_sampled": 2048,
+    "distortion": 0.75, "temperature": 0.09, "learning_rate": 0.2, "batch_size": 512,
+    "epochs": 14, "timestamp": None,
 }  # fmt: skip
 DIGINETICA = {
     "embedding_dim": 64, "hidden_units": (), "history_length": 5, "num_sampled": 1024,

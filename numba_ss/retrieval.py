@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -16,29 +15,13 @@ from numba_ss import _checks
 from numba_ss._columns import Place, as_array
 from numba_ss._estimator import Estimator, integer_events
 from numba_ss._files import PathLike, whole_file
-from numba_ss._retrieval_log import (
-    FeatureRows,
-    appended,
-    choose_held_out,
-    pack_log,
-    positions_of,
-    require_growth,
-    take_over,
-    training_events,
-    unpack_log,
-)
-from numba_ss._retrieval_model import Events, Integers, Options, RetrievalModel
-from numba_ss._retrieval_samplers import (
-    SAMPLERS,
-    continued,
-    draws,
-    make_sampler,
-    packed_state,
-    unpacked_state,
-)
-from numba_ss._retrieval_training import MONITORED, FitRun, FitState
-from numba_ss._training import TrainingEvent, check_callbacks
-from numba_ss.checkpoint import CheckpointFolder, read_state, write_state
+from numba_ss._retrieval_log import FeatureRows, pack_log, require_growth, unpack_log
+from numba_ss._retrieval_model import Events, Integers, RetrievalModel
+from numba_ss._retrieval_samplers import SAMPLERS, packed_state, unpacked_state
+from numba_ss._retrieval_session import JUDGED, LONGEST, Session
+from numba_ss._retrieval_training import MONITORED
+from numba_ss._training import TrainingEvent
+from numba_ss.checkpoint import read_state, write_state
 from numba_ss.evaluation import TopK, ranking_metrics, top_k
 from numba_ss.id_vectors import save_vectors
 from numba_ss.interactions import Interactions, column_names, read_interactions
@@ -50,14 +33,6 @@ from numba_ss.sgd import check_threads
 log = logging.getLogger("numba_ss")
 
 OPTIMIZERS = {"adagrad": 0.1, "sgd": 10.0}  # with the learning rate that each takes
-# Parameters that change how a run is done, but not what it gives.
-_FREE = ("num_threads",)
-_LONGEST = 2**40  # more events than any user has
-_JUDGED = 50  # recommendations that are looked at for held-out events
-# What a fit leaves behind.
-_FITTED = (
-    "log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_item_rows", "_stream",
-)
 # Parameters that say which numbers a model has.
 _SHAPE = (
     "embedding_dim", "hidden_units", "optimizer", "user", "user_features", "item_features"
@@ -290,7 +265,7 @@ class YouTubeDNN(Estimator):
             far as it got. A second Ctrl-C ends at once, and what was learned before stays.
         """
         options = self._checked()
-        session = _Session(self, options, callbacks, progress, checkpoint, checkpoint_minutes)
+        session = Session(self, options, callbacks, progress, checkpoint, checkpoint_minutes)
         with use_threads(options["num_threads"]):
             events = self._read(interactions, None, progress)
             session.start(events, resume)
@@ -322,7 +297,7 @@ class YouTubeDNN(Estimator):
         for name in _SHAPE:
             if options[name] != self._options[name]:
                 _checks.fail(name, f"{self._options[name]!r}, as before", repr(options[name]))
-        session = _Session(self, options, callbacks, progress, None, 1.0)
+        session = Session(self, options, callbacks, progress, None, 1.0)
         with use_threads(options["num_threads"]):
             events = self._read(interactions, self.log_, progress)
             session.go_on(events)
@@ -457,7 +432,7 @@ class YouTubeDNN(Estimator):
         y : optional
             Not used.
         """
-        return float(self.evaluate(interactions, _JUDGED)[MONITORED])
+        return float(self.evaluate(interactions, JUDGED)[MONITORED])
 
     def save(self, path: PathLike) -> None:
         """Write the whole model, log and keys included, to one file.
@@ -507,7 +482,7 @@ class YouTubeDNN(Estimator):
                 if model.num_threads is not None:  # this may be another machine
                     model.num_threads = min(model.num_threads, max_num_threads())
                 options = {**state["options"], "validation": None}  # nothing is held out now
-                session = _Session(model, options, (), False, None, 1.0)
+                session = Session(model, options, (), False, None, 1.0)
                 session.prepare(unpack_log(str(path), arrays, state["log"]), None)
                 session.options = state["options"]
                 session.model.load(arrays)
@@ -647,7 +622,7 @@ class YouTubeDNN(Estimator):
     def _vectors(self, events: Events) -> NDArray[np.float32]:
         o = self._model.options
         with use_threads(check_threads(self.num_threads)):
-            return self._model.user_vectors(events, _LONGEST if o.unordered else o.history_length)
+            return self._model.user_vectors(events, LONGEST if o.unordered else o.history_length)
 
     def _search(self, events: Events, k: int, exclude_seen: bool, index: Index | None) -> TopK:
         k = _checks.integer("k", k, 1)
@@ -690,7 +665,7 @@ class YouTubeDNN(Estimator):
         return {
             "embedding_dim": c.integer("embedding_dim", self.embedding_dim, 1, 2**16),
             "hidden_units": _check_units(self.hidden_units),
-            "history_length": c.integer("history_length", self.history_length, 1, _LONGEST),
+            "history_length": c.integer("history_length", self.history_length, 1, LONGEST),
             "num_sampled": c.integer("num_sampled", self.num_sampled, 1),
             "sampler": c.choice("sampler", self.sampler, SAMPLERS),
             "distortion": _bounded("distortion", self.distortion, -2, 2),
@@ -749,181 +724,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list, np.ndarray)):
         return [_plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
-
-
-class _Session:
-    """One call of `fit`: the estimator, its checked parameters, and who is told."""
-
-    def __init__(
-        self, estimator: YouTubeDNN, options: dict[str, Any], callbacks: Any, show: bool | str,
-        checkpoint: Any, minutes: float,
-    ) -> None:
-        self.estimator, self.options, self.show = estimator, options, show
-        if not isinstance(show, bool) and show != "auto":
-            _checks.fail("progress", 'True, False or "auto"', repr(show))
-        self.callbacks = check_callbacks(callbacks)
-        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
-        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
-            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
-        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
-        self.state, self.first_epoch, self.checksum = FitState(), 0, 0
-        self.stream: dict[str, Any] = {}
-        self.best: dict[str, NDArray[Any]] = {}
-
-    def prepare(self, events: Interactions, chosen: NDArray[np.bool_] | None) -> None:
-        """Make a model for a log; learn from all events or the `chosen` ones."""
-        o = self.options
-        self.log = events
-        self.rows = FeatureRows.of(events, o["user"] in o["user_features"])
-        self.held_out = choose_held_out(events, o["validation"], o["seed"], chosen)
-        self.positions = positions_of(events, self.held_out, chosen)
-        if not len(self.positions):
-            _checks.fail("interactions", "an event to learn from", "none")
-        if events.num_items < 2:
-            _checks.fail("interactions", "two different items at least", events.num_items)
-        self.counts = np.bincount(
-            events.items[positions_of(events, self.held_out)], minlength=events.num_items
-        )
-        sampler = make_sampler(
-            o["sampler"], self.counts, distortion=o["distortion"], seed=o["seed"],
-            number=self.first_epoch,
-        )
-        self.model = RetrievalModel(
-            events.num_items, self.rows.total,
-            Options(
-                dim=o["embedding_dim"], hidden_units=tuple(o["hidden_units"]),
-                history_length=o["history_length"], unordered=events.timestamps is None,
-                num_features=len(self.rows.user),
-                num_sampled=draws(
-                    o["sampler"], o["num_sampled"], self.counts, o["distortion"]
-                ),
-                subtract_log_q=o["subtract_log_q"], normalize=o["normalize"],
-                temperature=o["temperature"], adaptive=o["optimizer"] == "adagrad", l2=o["l2"],
-                seed=o["seed"],
-            ),
-            sampler, (*self.rows.user, *self.rows.item),
-        )
-        self.events = training_events(events, self.rows, self.held_out)
-
-    def _kept_options(self) -> dict[str, Any]:
-        kept = {name: value for name, value in self.options.items() if name not in _FREE}
-        return kept | {"log": f"{self.log!r} with checksum {self.checksum:08x}"}
-
-    def start(self, events: Interactions, resume: bool) -> None:
-        """Begin at random, or where the newest checkpoint stands."""
-        resume = _checks.flag("resume", resume)
-        if resume and self.folder is None:
-            _checks.fail("resume", "a folder as checkpoint=", "none")
-        self.prepare(events, None)
-        if self.folder is not None:
-            for array in pack_log(events)[0].values():
-                self.checksum = zlib.crc32(array.data, self.checksum)
-        found = None if self.folder is None else self.folder.load()
-        if found is None or self.folder is None:
-            return
-        if not resume:
-            _checks.fail(
-                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
-            )
-        arrays, state, path = found
-        kept = state.get("options")
-        if not isinstance(kept, dict) or "embedding_dim" not in kept:
-            _checks.fail(str(path), "a checkpoint of YouTubeDNN", "another one")
-        for name, value in self._kept_options().items():
-            if kept.get(name) != value:
-                _checks.fail(name, f"{kept.get(name)!r}, as in {path}", repr(value))
-        self.model.load(arrays)
-        self.model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
-        self.state = FitState(**state["run"])
-        self.best = {
-            name.removeprefix("best_"): array
-            for name, array in arrays.items() if name.startswith("best_")
-        }
-        log.info("resuming from %s", path)
-
-    def go_on(self, more: Interactions) -> None:
-        """Begin with what was learned before, on further events."""
-        before = self.estimator
-        whole, is_new = appended(before.log_, more)
-        self.first_epoch = len(before.history_)
-        self.state.history = list(before.history_)
-        self.prepare(whole, is_new)
-        take_over(self.model, self.rows, before._model, before._rows)
-        self.model.sampler = continued(
-            self.model.sampler, self.options["sampler"], before._stream, before.log_.counts(),
-            self.options["batch_size"], before._options["batch_size"],
-        )
-
-    def _header(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        arrays, sampler = packed_state(self.model.sampler.state_dict())
-        return arrays, {"options": self._kept_options(), "sampler": sampler}
-
-    def _judge(self) -> dict[str, float]:
-        """Ask for the held-out events, of items that the user has not had."""
-        users = np.flatnonzero(self.held_out)
-        events = self.events._replace(
-            offsets=self.events.offsets[users], ends=self.events.ends[users],
-            user_rows=self.events.user_rows[users],
-        )
-        o = self.options
-        length = _LONGEST if self.model.options.unordered else o["history_length"]
-        vectors = self.model.user_vectors(events, length)
-        items = self.model.item_vectors(events.item_rows)
-        exclude = [
-            self.log.items[start:end].astype(np.int64)
-            for start, end in zip(events.offsets, events.ends, strict=True)
-        ]
-        k = min(_JUDGED, len(items))
-        found = top_k(items, np.zeros(len(items), np.float32), vectors, k, exclude)
-        asked = self.log.items[events.ends].astype(np.int64)
-        figures = ranking_metrics(found.ids, asked, np.arange(len(users) + 1), k)
-        return {f"{name}@{_JUDGED}": figures[f"{name}@{k}"] for name in ("HR", "NDCG")}
-
-    def train(self) -> None:
-        """Train and hand the result to the estimator, also if it is interrupted."""
-        o = self.options
-        if self.folder is not None:
-            size = sum(array.nbytes for array in self.model.arrays().values())
-            room = 2 * size if o["early_stopping"] else size
-            self.folder.require((self.folder.keep + 1) * (room + 2**20))
-
-        def tell(kind: str, epoch: int, examples: int, loss: float, rate: float) -> None:
-            if self.callbacks:
-                if kind in ("epoch", "end"):
-                    self.hand_over()
-                event = TrainingEvent(kind, epoch, examples, loss, rate, self.estimator)
-                for callback in self.callbacks:
-                    callback(event)
-
-        run = FitRun(
-            self.model, self.events, self.positions, epochs=o["epochs"],
-            batch_size=o["batch_size"], rate=o["learning_rate"], first_epoch=self.first_epoch,
-            state=self.state, best=self.best,
-            judge=None if o["validation"] is None else self._judge, patience=o["early_stopping"],
-            show=self.show, tell=tell, folder=self.folder, header=self._header,
-            minutes=self.minutes,
-        )
-        fitted = vars(self.estimator)
-        before = {name: fitted[name] for name in _FITTED if name in fitted}
-        try:
-            run.run()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and not run.in_step:
-                self.hand_over()
-                raise
-            # Callbacks may have seen a model that was on its way.
-            for name in _FITTED:
-                fitted.pop(name, None)
-            fitted.update(before)
-            raise
-        self.hand_over()
-
-    def hand_over(self) -> None:
-        """Give the estimator what was learned, all at once."""
-        stream = self.stream or self.model.sampler.state_dict()
-        vars(self.estimator).update(
-            log_=self.log, history_=[dict(entry) for entry in self.state.history],
-            item_vectors_=self.model.item_vectors(self.events.item_rows),
-            _model=self.model, _options=self.options, _rows=self.rows, _stream=stream,
-            _item_rows=self.events.item_rows,
-        )

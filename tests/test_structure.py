@@ -29,6 +29,7 @@ LAYERS = [
     {"commands", "retrieve_commands"},
     {"_console"},
     {"word2vec", "retrieval"},
+    {"_retrieval_session"},
     {"_word_training", "_retrieval_training", "_retrieval_log"},
     {"layer", "_word_model", "_retrieval_model", "word_tasks", "plots"},
     {"vectors", "corpus", "splits"},

@@ -1,0 +1,228 @@
+"""One call of `YouTubeDNN.fit`, `partial_fit` or `load`: from a log to what was learned.
+
+A session makes the model for a log, begins it at random, from a checkpoint or from what was
+learned before, trains it, and hands the result to the estimator all at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss._retrieval_log import (
+    FeatureRows,
+    appended,
+    choose_held_out,
+    pack_log,
+    positions_of,
+    take_over,
+    training_events,
+)
+from numba_ss._retrieval_model import Options, RetrievalModel
+from numba_ss._retrieval_samplers import (
+    continued,
+    draws,
+    make_sampler,
+    packed_state,
+    unpacked_state,
+)
+from numba_ss._retrieval_training import FitRun, FitState
+from numba_ss._training import TrainingEvent, check_callbacks
+from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.evaluation import ranking_metrics, top_k
+from numba_ss.interactions import Interactions
+
+log = logging.getLogger("numba_ss")
+
+LONGEST = 2**40  # more events than any user has
+JUDGED = 50  # recommendations that are looked at for held-out events
+# Parameters that change how a run is done, but not what it gives.
+_FREE = ("num_threads",)
+# What a fit leaves behind.
+_FITTED = (
+    "log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_item_rows", "_stream",
+)
+
+
+class Session:
+    """One call of `fit`: the estimator, its checked parameters, and who is told."""
+
+    def __init__(
+        self, estimator: Any, options: dict[str, Any], callbacks: Any, show: bool | str,
+        checkpoint: Any, minutes: float,
+    ) -> None:
+        self.estimator, self.options, self.show = estimator, options, show
+        if not isinstance(show, bool) and show != "auto":
+            _checks.fail("progress", 'True, False or "auto"', repr(show))
+        self.callbacks = check_callbacks(callbacks)
+        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
+        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
+            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
+        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+        self.state, self.first_epoch, self.checksum = FitState(), 0, 0
+        self.stream: dict[str, Any] = {}
+        self.best: dict[str, NDArray[Any]] = {}
+
+    def prepare(self, events: Interactions, chosen: NDArray[np.bool_] | None) -> None:
+        """Make a model for a log; learn from all events or the `chosen` ones."""
+        o = self.options
+        self.log = events
+        self.rows = FeatureRows.of(events, o["user"] in o["user_features"])
+        self.held_out = choose_held_out(events, o["validation"], o["seed"], chosen)
+        self.positions = positions_of(events, self.held_out, chosen)
+        if not len(self.positions):
+            _checks.fail("interactions", "an event to learn from", "none")
+        if events.num_items < 2:
+            _checks.fail("interactions", "two different items at least", events.num_items)
+        self.counts = np.bincount(
+            events.items[positions_of(events, self.held_out)], minlength=events.num_items
+        )
+        sampler = make_sampler(
+            o["sampler"], self.counts, distortion=o["distortion"], seed=o["seed"],
+            number=self.first_epoch,
+        )
+        self.model = RetrievalModel(
+            events.num_items, self.rows.total,
+            Options(
+                dim=o["embedding_dim"], hidden_units=tuple(o["hidden_units"]),
+                history_length=o["history_length"], unordered=events.timestamps is None,
+                num_features=len(self.rows.user),
+                num_sampled=draws(
+                    o["sampler"], o["num_sampled"], self.counts, o["distortion"]
+                ),
+                subtract_log_q=o["subtract_log_q"], normalize=o["normalize"],
+                temperature=o["temperature"], adaptive=o["optimizer"] == "adagrad", l2=o["l2"],
+                seed=o["seed"],
+            ),
+            sampler, (*self.rows.user, *self.rows.item),
+        )
+        self.events = training_events(events, self.rows, self.held_out)
+
+    def _kept_options(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.options.items() if name not in _FREE}
+        return kept | {"log": f"{self.log!r} with checksum {self.checksum:08x}"}
+
+    def start(self, events: Interactions, resume: bool) -> None:
+        """Begin at random, or where the newest checkpoint stands."""
+        resume = _checks.flag("resume", resume)
+        if resume and self.folder is None:
+            _checks.fail("resume", "a folder as checkpoint=", "none")
+        self.prepare(events, None)
+        if self.folder is not None:
+            for array in pack_log(events)[0].values():
+                self.checksum = zlib.crc32(array.data, self.checksum)
+        found = None if self.folder is None else self.folder.load()
+        if found is None or self.folder is None:
+            return
+        if not resume:
+            _checks.fail(
+                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
+            )
+        arrays, state, path = found
+        kept = state.get("options")
+        if not isinstance(kept, dict) or "embedding_dim" not in kept:
+            _checks.fail(str(path), "a checkpoint of YouTubeDNN", "another one")
+        for name, value in self._kept_options().items():
+            if kept.get(name) != value:
+                _checks.fail(name, f"{kept.get(name)!r}, as in {path}", repr(value))
+        self.model.load(arrays)
+        self.model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
+        self.state = FitState(**state["run"])
+        self.best = {
+            name.removeprefix("best_"): array
+            for name, array in arrays.items() if name.startswith("best_")
+        }
+        log.info("resuming from %s", path)
+
+    def go_on(self, more: Interactions) -> None:
+        """Begin with what was learned before, on further events."""
+        before = self.estimator
+        whole, is_new = appended(before.log_, more)
+        self.first_epoch = len(before.history_)
+        self.state.history = list(before.history_)
+        self.prepare(whole, is_new)
+        take_over(self.model, self.rows, before._model, before._rows)
+        self.model.sampler = continued(
+            self.model.sampler, self.options["sampler"], before._stream, before.log_.counts(),
+            self.options["batch_size"], before._options["batch_size"],
+        )
+
+    def _header(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays, sampler = packed_state(self.model.sampler.state_dict())
+        return arrays, {"options": self._kept_options(), "sampler": sampler}
+
+    def _judge(self) -> dict[str, float]:
+        """Ask for the held-out events, of items that the user has not had."""
+        users = np.flatnonzero(self.held_out)
+        events = self.events._replace(
+            offsets=self.events.offsets[users], ends=self.events.ends[users],
+            user_rows=self.events.user_rows[users],
+        )
+        o = self.options
+        length = LONGEST if self.model.options.unordered else o["history_length"]
+        vectors = self.model.user_vectors(events, length)
+        items = self.model.item_vectors(events.item_rows)
+        exclude = [
+            self.log.items[start:end].astype(np.int64)
+            for start, end in zip(events.offsets, events.ends, strict=True)
+        ]
+        k = min(JUDGED, len(items))
+        found = top_k(items, np.zeros(len(items), np.float32), vectors, k, exclude)
+        asked = self.log.items[events.ends].astype(np.int64)
+        figures = ranking_metrics(found.ids, asked, np.arange(len(users) + 1), k)
+        return {f"{name}@{JUDGED}": figures[f"{name}@{k}"] for name in ("HR", "NDCG")}
+
+    def train(self) -> None:
+        """Train and hand the result to the estimator, also if it is interrupted."""
+        o = self.options
+        if self.folder is not None:
+            size = sum(array.nbytes for array in self.model.arrays().values())
+            room = 2 * size if o["early_stopping"] else size
+            self.folder.require((self.folder.keep + 1) * (room + 2**20))
+
+        def tell(kind: str, epoch: int, examples: int, loss: float, rate: float) -> None:
+            if self.callbacks:
+                if kind in ("epoch", "end"):
+                    self.hand_over()
+                event = TrainingEvent(kind, epoch, examples, loss, rate, self.estimator)
+                for callback in self.callbacks:
+                    callback(event)
+
+        run = FitRun(
+            self.model, self.events, self.positions, epochs=o["epochs"],
+            batch_size=o["batch_size"], rate=o["learning_rate"], first_epoch=self.first_epoch,
+            state=self.state, best=self.best,
+            judge=None if o["validation"] is None else self._judge, patience=o["early_stopping"],
+            show=self.show, tell=tell, folder=self.folder, header=self._header,
+            minutes=self.minutes,
+        )
+        fitted = vars(self.estimator)
+        before = {name: fitted[name] for name in _FITTED if name in fitted}
+        try:
+            run.run()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not run.in_step:
+                self.hand_over()
+                raise
+            # Callbacks may have seen a model that was on its way.
+            for name in _FITTED:
+                fitted.pop(name, None)
+            fitted.update(before)
+            raise
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the estimator what was learned, all at once."""
+        stream = self.stream or self.model.sampler.state_dict()
+        vars(self.estimator).update(
+            log_=self.log, history_=[dict(entry) for entry in self.state.history],
+            item_vectors_=self.model.item_vectors(self.events.item_rows),
+            _model=self.model, _options=self.options, _rows=self.rows, _stream=stream,
+            _item_rows=self.events.item_rows,
+        )
