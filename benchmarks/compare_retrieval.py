@@ -56,7 +56,7 @@ PUBLISHED = {  # reczoo's BARS, YoutubeDNN on this split with 800 negatives
     "label": "published (BARS)", "Recall@20": 0.1754, "NDCG@20": 0.1473,
 }  # fmt: skip
 STEP_SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
-STEPS = 60
+STEPS = 120
 
 
 class Store:
@@ -227,8 +227,8 @@ def compare_task(
 # Steps -----------------------------------------------------------------------------------
 
 
-def run_steps(num_items: int, even: bool) -> dict[str, Any]:
-    """Return the median milliseconds of a step over so many items."""
+def make_steps(num_items: int, even: bool) -> Callable[[], float]:
+    """Return a function that takes a step over so many items and returns its seconds."""
     rng = np.random.default_rng(0)
     users, length, batch_size = 20_000, 100, 512
     total = users * length
@@ -250,24 +250,28 @@ def run_steps(num_items: int, even: bool) -> dict[str, Any]:
         num_items, unigrams=np.bincount(items, minlength=num_items) + 1, seed=1
     )
     model = RetrievalModel(num_items, 0, options, sampler)
-    times = []
-    for _ in range(STEPS):
+
+    def step() -> float:
         positions = rng.integers(0, total, batch_size)
         start = time.perf_counter()
         model.learn(log, positions // length, positions, 0.1, np.uint64(0))
-        times.append(time.perf_counter() - start)
-    return {"milliseconds": 1000 * median(times[STEPS // 4 :])}
+        return time.perf_counter() - start
+
+    return step
+
+
+def run_steps(even: bool) -> dict[str, Any]:
+    """Return the median milliseconds of a step for each number of items, taken in turns."""
+    steps = [make_steps(count, even) for count in STEP_SIZES]
+    times = np.array([[step() for step in steps] for _ in range(STEPS)])
+    return {"milliseconds": (1000 * np.median(times[STEPS // 4 :], axis=0)).tolist()}
 
 
 def compare_steps(store: Store) -> None:
     rows = []
     for even in (False, True):
-        runs = [
-            store.get(f"step {count} {even}", lambda n=count, e=even: run_steps(n, e))
-            for count in STEP_SIZES
-        ]
-        times = [run["milliseconds"] for run in runs]
         label = "evenly popular" if even else "popularity 1 / rank"
+        times = store.get(f"steps {label}", lambda e=even: run_steps(e))["milliseconds"]
         rows.append([label, *(f"{t:.2f}" for t in times), f"{times[-1] / times[0]:.2f}"])
     heads = [f"{count:,} items" for count in STEP_SIZES]
     table(["ms a step", *heads, "last / first"], rows)
