@@ -95,7 +95,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("values", FORMS, ids=repr)
+@pytest.mark.parametrize("values", FORMS, ids=range(len(FORMS)))
 def test_forms(values):
     values = list(values) if hasattr(values, "__next__") else values
     grown = Keys(iter(values) if isinstance(values, list) else values)
