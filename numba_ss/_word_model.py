@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from numba_ss._memory import aligned_zeros, widen
 from numba_ss.kernels import sampling, skipgram, windows
 from numba_ss.kernels.threads import get_num_threads
+from numba_ss.kernels.tile import LANES
 
 Floats = NDArray[np.float32]
 
@@ -94,6 +95,7 @@ class WordModel:
         self._model = skipgram.Model(
             inputs=widen(inputs, self.num_words + 1),
             outputs=widen(outputs, self.num_words + 1 + self.batch_size),
+            num_vectors=-(-self.dim // LANES),
             corrections=self.log_q if corrected else np.empty(0, np.float32),
             noise=table, strata=strata, key=np.uint64(0), window=window, num_sampled=num_sampled,
             batch_size=self.batch_size, cbow=architecture == "cbow", logistic=kind.logistic,
@@ -217,10 +219,10 @@ def _scratch(model: skipgram.Model) -> skipgram.Work:
 
     return skipgram.Work(
         in_rows=integers(size, around + 1), grad_rows=integers(size, around + 1),
-        out_rows=integers(size, outputs), target_rows=integers(size), sizes=integers(size),
+        out_rows=integers(size, outputs), sizes=integers(size),
         noise_words=integers(size, model.num_sampled), dropped=integers(size),
         scores=floats(outputs * lanes), scratch=floats(2, lanes),
-        target_grads=floats(size, around + 1), grad_inputs=floats((size + around) * stride),
+        grad_inputs=floats((size + around) * stride),
         hidden=floats(hidden, stride), hidden_rows=pairs, grad_hidden=floats(stride),
         shares=shares, losses=np.zeros(strata), pairs=np.zeros(strata, np.int64),
     )

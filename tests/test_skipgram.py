@@ -75,9 +75,9 @@ def test_learn_windows_and_apply_windows(architecture, loss, subtract_log_q, num
     model.copy_targets(stream, 0)
     for first in (0, 48, 96):
         last = min(first + 48, len(stream))
-        model.learn(stream, first, last, 480, 0.2)
+        model.learn(stream, first, last, 480, 0.1)
         outputs, of_inputs, of_targets, more, count = reference.learn_windows(
-            inputs, outputs, drawn_windows(model, stream, first, last, 480), 0.2,
+            inputs, outputs, drawn_windows(model, stream, first, last, 480), 0.1,
             group=skipgram.GROUP, cbow=model.cbow, logistic=m.logistic, corrections=m.corrections,
         )
         inputs = reference.apply_windows(inputs, of_inputs)

@@ -7,8 +7,9 @@ those of a chunk, so it changes them at once, a group of windows at a time. The 
 targets and inputs are changed when all chunks are done, in order, each thread taking
 some columns of every row. So no result depends on the number of threads.
 
-Noise and targets share a table. `apply_windows` copies the rows of the next batch's
-targets behind the table's own, where no chunk writes.
+Noise and targets share a table, so a window learns from a copy of its target's row, which
+`apply_windows` puts behind the table's own rows. When the window has used it, the copy
+gives way to the gradient of the target.
 
 Row offsets count numbers from the start of a table.
 """
@@ -21,15 +22,15 @@ from numpy import float32
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.row_tile import add_products, multiply_rows, prefetch
-from numba_ss.kernels.rows import pointer
+from numba_ss.kernels.rows import axpy, gather_row, pointer
 from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES
 from numba_ss.kernels.windows import draw_noise, drop_hits, find_windows
 
 COLUMNS = 16  # a cache line; threads that shared one would take it from each other
 GROUP = 8  # windows whose scores are computed before their noise words change
-_AHEAD = 2  # windows whose rows are asked for before they are used
-_FAR_AHEAD = 4  # likewise where a window uses one row
+_AHEAD = 4  # windows whose rows are asked for before they are used
+_FAR_AHEAD = 8  # likewise where a window uses one row
 _LOWEST = float32(-math.inf)
 _CERTAIN = float32(88)  # a score that leaves no loss and no gradient beside _LOWEST
 _PRODUCT = 32  # factors of a float64 before its logarithm is taken: it must not overflow
@@ -39,12 +40,14 @@ class Model(NamedTuple):
     """What is learned, and how.
 
     `inputs` (num_words + 1, stride) and `outputs` (num_words + 1 + batch_size, stride)
-    have rows of whole cache lines; row num_words is that of the separator and stays zero.
+    have rows of whole cache lines, of which the first `num_vectors` vectors of LANES numbers
+    are used; row num_words is that of the separator and stays zero.
     `corrections` are log expected counts, or empty.
     """
 
     inputs: Any
     outputs: Any
+    num_vectors: Any
     corrections: Any
     noise: Any  # alias tables of all strata, one after the other
     strata: Any  # where each begins; (num_strata + 1,)
@@ -63,13 +66,11 @@ class Work(NamedTuple):
     in_rows: Any  # (windows, 2 window + 1): offsets of the context's input rows
     grad_rows: Any  # likewise in grad_inputs
     out_rows: Any  # (windows, 1 + num_sampled): the target's copy, then noise words
-    target_rows: Any  # (windows,): the target's own row
     sizes: Any  # (windows,): words of the context
     noise_words: Any  # (windows, num_sampled)
     dropped: Any  # (windows,): noise words that do not count
     scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
     scratch: Any  # (2, GROUP * (2 window + 1))
-    target_grads: Any  # (windows, 2 window + 1)
     grad_inputs: Any  # (windows + 2 window, stride), flat
     hidden: Any  # (windows, stride): the mean of the context, CBOW only
     hidden_rows: Any  # (windows, 2): each twice, for rows are multiplied in pairs
@@ -85,19 +86,20 @@ def _softmax(scores, num_lanes, num_outputs, row, rate, scratch):
 
     Lanes stand side by side, their outputs `row` numbers apart, the target first.
     """
-    top, total = scratch[0], scratch[1]
+    target, top = pointer(scores, 0), pointer(scratch, 0)
+    total = pointer(scratch, scratch.shape[1])
     for i in range(num_lanes):
-        top[i] = scores[i]
+        top[i] = target[i]
         total[i] = float32(0)
     for j in range(1, num_outputs):
-        line = scores[j * row : j * row + num_lanes]
+        line = pointer(scores, j * row)
         for i in range(num_lanes):
-            top[i] = max(top[i], line[i])
+            top[i] = line[i] if line[i] > top[i] else top[i]  # max() minds NaN, and is slow
     loss = 0.0
     for i in range(num_lanes):
-        loss += top[i] - scores[i]
+        loss += top[i] - target[i]
     for j in range(num_outputs):
-        line = scores[j * row : j * row + num_lanes]
+        line = pointer(scores, j * row)
         for i in range(num_lanes):
             power = exp(line[i] - top[i])
             line[i] = power
@@ -110,11 +112,11 @@ def _softmax(scores, num_lanes, num_outputs, row, rate, scratch):
     for i in range(num_lanes):
         total[i] = -rate / total[i]
     for j in range(num_outputs):
-        line = scores[j * row : j * row + num_lanes]
+        line = pointer(scores, j * row)
         for i in range(num_lanes):
             line[i] *= total[i]
     for i in range(num_lanes):
-        scores[i] += rate
+        target[i] += rate
     return loss
 
 
@@ -148,7 +150,7 @@ def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, positi
     separator = model.inputs.shape[0] - 1
     num_sampled = model.num_sampled
     noise, places, sizes = work.noise_words[c], work.grad_rows[c], work.sizes[c]
-    in_rows, out_rows, target_rows = work.in_rows[c], work.out_rows[c], work.target_rows[c]
+    in_rows, out_rows = work.in_rows[c], work.out_rows[c]
     draw_noise(
         model.noise, model.strata[stratum], model.strata[stratum + 1], stratum,
         model.strata.shape[0] - 1, model.key, (position + begin) * num_sampled,
@@ -165,7 +167,6 @@ def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, positi
             in_rows[w, m] = stream[low + places[w, m]] * stride
             places[w, m] *= stride
         in_rows[w, size] = separator * stride  # rows are multiplied in pairs
-        target_rows[w] = stream[begin + w] * stride
         out_rows[w, 0] = (copies + w) * stride
         for j in range(num_sampled):
             out_rows[w, 1 + j] = noise[w, j] * stride
@@ -177,15 +178,16 @@ def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, positi
 
 
 @kernel
-def _take_mean(inputs, rows, size, shares, origin, hidden, w):
-    """Set row `w` of `hidden` to the mean of the `size` input rows `rows`."""
-    stride = inputs.shape[1]
-    for d in range(stride):
-        hidden[w, d] = float32(0)
-    add_products(
-        pointer(hidden, w * stride), origin, 1, pointer(shares, size), 0, 0, pointer(inputs, 0),
-        rows, size, 0, stride // LANES,
-    )
+def _clear(row, num_vectors):
+    for d in range(num_vectors * LANES):
+        row[d] = float32(0)
+
+
+@kernel
+def _take_mean(table, rows, size, share, origin, mean, num_vectors):
+    """Set the row `mean` to the mean of `size` rows of a table; 1 / size is `share`."""
+    _clear(mean, num_vectors)
+    add_products(mean, origin, 1, share, 0, 0, table, rows, size, 0, num_vectors)
 
 
 @kernel
@@ -212,20 +214,12 @@ def _mask(scores, row, num_lanes, padded, noise_words, w, corrections, target, a
 
 @kernel
 def _add_mean_grad(
-    outputs, out_rows, num_outputs, scores, row, grad, origin, shares, size, grad_inputs, context
+    table, out_rows, num_outputs, scores, row, grad, origin, share, size, sums, context, num_vectors
 ):
     """Add the gradient of a CBOW window's mean to its context, 1 / size of it to each word."""
-    stride = outputs.shape[1]
-    for d in range(stride):
-        grad[d] = float32(0)
-    add_products(
-        pointer(grad, 0), origin, 1, scores, 1, row, pointer(outputs, 0), out_rows, num_outputs, 0,
-        stride // LANES,
-    )
-    add_products(
-        grad_inputs, context, size, pointer(shares, size), 0, 0, pointer(grad, 0), origin, 1, 0,
-        stride // LANES,
-    )
+    _clear(grad, num_vectors)
+    add_products(grad, origin, 1, scores, 1, row, table, out_rows, num_outputs, 0, num_vectors)
+    add_products(sums, context, size, share, 0, 0, grad, origin, 1, 0, num_vectors)
 
 
 @kernel
@@ -238,11 +232,11 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
     cbow, logistic, num_outputs = model.cbow, model.logistic, model.num_sampled + 1
     sizes, dropped, noise_words = work.sizes[c], work.dropped[c], work.noise_words[c]
     in_rows, grad_rows, out_rows = work.in_rows[c], work.grad_rows[c], work.out_rows[c]
-    scores, scratch, target_grads = work.scores[c], work.scratch[c], work.target_grads[c]
+    scores, scratch = work.scores[c], work.scratch[c]
     hidden, hidden_rows, grad_hidden = work.hidden[c], work.hidden_rows, work.grad_hidden[c]
     grad_inputs, shares = work.grad_inputs[c], work.shares
     width, stride = in_rows.shape[1], inputs.shape[1]
-    vectors, row = stride // LANES, scores.shape[0] // num_outputs
+    vectors, row = model.num_vectors, scores.shape[0] // num_outputs
     absent, num_windows = inputs.shape[0] - 1, end - begin
     table, targets, means = pointer(inputs, 0), pointer(outputs, 0), pointer(hidden, 0)
     origin = pointer(hidden_rows, 0)
@@ -263,7 +257,8 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
             padded = (num_lanes + 1) // 2 * 2
             source, rows = table, pointer(in_rows, w * width)
             if cbow and size > 0:
-                _take_mean(inputs, rows, size, shares, origin, hidden, w)
+                mean, share = pointer(hidden, w * stride), pointer(shares, size)
+                _take_mean(table, rows, size, share, origin, mean, vectors)
                 source, rows = means, pointer(hidden_rows, 2 * w)
             multiply_rows(
                 source, rows, padded, targets, pointer(out_rows, w * num_outputs), num_outputs,
@@ -285,8 +280,6 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
         for w in range(first, last):
             size = sizes[w]
             num_lanes = min(size, 1) if cbow else size
-            for i in range(num_lanes):
-                target_grads[w, i] = scores[lane + i]
             at, own = pointer(scores, lane), pointer(out_rows, w * num_outputs)
             context, sums = pointer(grad_rows, w * width), pointer(grad_inputs, 0)
             if not cbow:
@@ -295,8 +288,8 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
                 )
             elif size > 0:
                 _add_mean_grad(
-                    outputs, own, num_outputs, at, row, grad_hidden, origin, shares, size, sums,
-                    context,
+                    targets, own, num_outputs, at, row, pointer(grad_hidden, 0), origin,
+                    pointer(shares, size), size, sums, context, vectors,
                 )
             lane += (num_lanes + 1) // 2 * 2
 
@@ -306,9 +299,10 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
             source, rows = table, pointer(in_rows, w * width)
             if cbow:
                 source, rows = means, pointer(hidden_rows, 2 * w)
+            _clear(pointer(outputs, out_rows[w, 0]), vectors)  # the copy has been used
             add_products(
-                targets, pointer(out_rows, w * num_outputs + 1), num_outputs - 1,
-                pointer(scores, row + lane), row, 1, source, rows, num_lanes, 0, vectors,
+                targets, pointer(out_rows, w * num_outputs), num_outputs, pointer(scores, lane),
+                row, 1, source, rows, num_lanes, 0, vectors,
             )
             lane += (num_lanes + 1) // 2 * 2
     work.losses[c] += total
@@ -349,62 +343,35 @@ def learn_windows(num_chunks, model, work, stream, first, last, position, rate):
 
 
 @kernel
-def _apply_targets(model, work, c, num_windows, column, vectors):
-    """Add the gradients of a chunk's targets to some columns of their rows."""
-    inputs, outputs, cbow = model.inputs, model.outputs, model.cbow
-    sizes, target_rows, target_grads = work.sizes[c], work.target_rows[c], work.target_grads[c]
-    in_rows, hidden, hidden_rows = work.in_rows[c], work.hidden[c], work.hidden_rows
-    width = in_rows.shape[1]
-    for w in range(num_windows):
-        if w + _FAR_AHEAD < num_windows:
-            prefetch(pointer(outputs, column), target_rows[w + _FAR_AHEAD], vectors)
-        num_lanes = min(sizes[w], 1) if cbow else sizes[w]
-        source, rows = pointer(inputs, 0), pointer(in_rows, w * width)
-        if cbow:
-            source, rows = pointer(hidden, 0), pointer(hidden_rows, 2 * w)
-        add_products(
-            pointer(outputs, 0), pointer(target_rows, w), 1, pointer(target_grads, w * width),
-            0, 1, source, rows, num_lanes, column, vectors,
-        )
-
-
-@kernel
-def _apply_inputs(model, work, c, stream, low, high, column, vectors):
-    """Add the gradients of a chunk's inputs to some columns of their rows."""
-    inputs, grad_inputs = model.inputs, work.grad_inputs[c]
-    stride = inputs.shape[1]
-    for p in range(low, high):
-        at = (p - low) * stride + column
-        grad = grad_inputs[at : at + vectors * LANES]
-        target = inputs[stream[p], column : column + vectors * LANES]
-        for d in range(grad.shape[0]):
-            target[d] += grad[d]
-
-
-@kernel
 def _apply_columns(model, work, stream, first, last, column, vectors):
     """Add the gradients of targets, then of inputs, to some columns of their rows."""
-    for c in range(work.sizes.shape[0]):
-        begin, end, _, _ = _span(model, work, c, stream, first, last)
-        _apply_targets(model, work, c, end - begin, column, vectors)
-    for c in range(work.sizes.shape[0]):
+    inputs, outputs, grad_inputs = model.inputs, model.outputs, work.grad_inputs
+    size, stride = vectors * LANES, inputs.shape[1]
+    for p in range(first, last):
+        if p + _FAR_AHEAD < last:
+            prefetch(pointer(outputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
+        grad = pointer(outputs, (inputs.shape[0] + p - first) * stride + column)
+        axpy(float32(1), grad, size, pointer(outputs, stream[p] * stride + column))
+    for c in range(grad_inputs.shape[0]):
         begin, end, low, high = _span(model, work, c, stream, first, last)
-        if begin < end:
-            _apply_inputs(model, work, c, stream, low, high, column, vectors)
+        if begin == end:
+            break
+        for p in range(low, high):
+            if p + _FAR_AHEAD < high:
+                prefetch(pointer(inputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
+            grad = pointer(grad_inputs, c * grad_inputs.shape[1] + (p - low) * stride + column)
+            axpy(float32(1), grad, size, pointer(inputs, stream[p] * stride + column))
 
 
 @kernel
 def _copy_columns(model, stream, first, last, column, vectors):
     """Copy some columns of the rows of the targets stream[first:last]."""
-    copies = model.inputs.shape[0]
-    outputs, stride = model.outputs, model.outputs.shape[1]
+    outputs, stride, num_rows = model.outputs, model.outputs.shape[1], model.inputs.shape[0]
     for p in range(first, last):
         if p + _FAR_AHEAD < last:
             prefetch(pointer(outputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
-        source = outputs[stream[p], column : column + vectors * LANES]
-        target = outputs[copies + p - first, column : column + vectors * LANES]
-        for d in range(source.shape[0]):
-            target[d] = source[d]
+        copy = pointer(outputs, (num_rows + p - first) * stride + column)
+        gather_row(pointer(outputs, stream[p] * stride + column), vectors * LANES, copy)
 
 
 @parallel_kernel
@@ -416,6 +383,7 @@ def apply_windows(num_chunks, model, work, stream, first, last, following):
     for t in prange(num_chunks):
         lines = model.inputs.shape[1] // COLUMNS
         column = t * lines // num_chunks * COLUMNS
-        vectors = ((t + 1) * lines // num_chunks * COLUMNS - column) // LANES
+        end = min((t + 1) * lines // num_chunks * COLUMNS, model.num_vectors * LANES)
+        vectors = (end - column) // LANES
         _apply_columns(model, work, stream, first, last, column, vectors)
         _copy_columns(model, stream, last, following, column, vectors)
