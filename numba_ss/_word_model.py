@@ -21,7 +21,7 @@ SAMPLERS = ("unigram", "log_uniform", "uniform")
 
 # More strata serve more threads, but the draws of a batch become more alike: with
 # fewer than so many words a stratum would hold hardly any noise for a window.
-_MOST_STRATA = 16
+_MOST_STRATA = 32
 _WORDS_A_STRATUM = 64
 _LARGEST_BATCH = 4096
 # How often the most frequent word may be a target of one batch. Its gradients are all
@@ -206,8 +206,7 @@ def _scratch(model: skipgram.Model) -> skipgram.Work:
     around = 2 * model.window
     stride, outputs = model.inputs.shape[1], model.num_sampled + 1
     lanes = skipgram.GROUP * (around + 1)
-    hidden = size if model.cbow else 1
-    pairs = np.repeat(np.arange(size)[:, None] * stride, 2, axis=1)
+    pairs = np.repeat(np.arange(skipgram.GROUP)[:, None] * stride, 2, axis=1)
     shares = np.zeros(around + 1, np.float32)
     shares[1:] = 1 / np.arange(1, around + 1)
 
@@ -223,7 +222,7 @@ def _scratch(model: skipgram.Model) -> skipgram.Work:
         noise_words=integers(size, model.num_sampled), dropped=integers(size),
         scores=floats(outputs * lanes), scratch=floats(2, lanes),
         grad_inputs=floats((size + around) * stride),
-        hidden=floats(hidden, stride), hidden_rows=pairs, grad_hidden=floats(stride),
+        hidden=floats(skipgram.GROUP, stride), hidden_rows=pairs, grad_hidden=floats(stride),
         shares=shares, losses=np.zeros(strata), pairs=np.zeros(strata, np.int64),
     )
 

@@ -50,7 +50,7 @@ def test_multiply_rows(num_a, num_b, num_vectors, rng):
 
 @pytest.mark.parametrize("num_c", [1, 2, 5])
 @pytest.mark.parametrize("depth", [0, 1, 6])
-@pytest.mark.parametrize("num_vectors", [1, 2, 3, 4, 5, 6, 7, 13])
+@pytest.mark.parametrize("num_vectors", [*range(1, 16), 29])
 @pytest.mark.parametrize("by_row", [False, True])
 def test_add_products(num_c, depth, num_vectors, by_row, rng):
     stride = num_vectors * LANES

@@ -18,8 +18,9 @@ from numba.extending import intrinsic
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.tile import LANES
 
-# Sums that are held in registers: 2 x 6 vectors and what feeds them fit 16 of them.
-_MOST = 6
+# Sums that are held in registers: 2 x 6 vectors, or one row of 14, and what feeds them fit
+# 16 of them.
+_MOST, _MOST_OF_ONE = 6, 14
 
 # The functions that emit code run while Numba compiles, where coverage is not measured.
 
@@ -104,6 +105,18 @@ class _Emitter:  # pragma: no cover
         builder.position_at_end(after)
         return added
 
+    def switch(self, width, most, body):
+        """Run body(width), written out for each width from 1 to `most`."""
+        after = self.builder.append_basic_block("after")
+        switch = self.builder.switch(width, after)
+        for case in range(1, most + 1):
+            block = self.builder.append_basic_block(f"width_{case}")
+            switch.add_case(self.integer(case), block)
+            self.builder.position_at_end(block)
+            body(case)
+            self.builder.branch(after)
+        self.builder.position_at_end(after)
+
     def _keep_rolled(self, branch):
         # Unrolled, the loads of all rounds come first and push the sums out of registers.
         module = self.builder.module
@@ -141,17 +154,19 @@ def _python_prefetch(table, row, num_vectors):
     pass
 
 
-def _compiled_dots(width):  # pragma: no cover
+@intrinsic
+def _compiled_dots(  # pragma: no cover
+    context, a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors, width
+):
     """Emit the inner products of two rows of A with `width` rows of B."""
+    number = types.int64
+    signature = types.void(a, a_rows, number, b, b_rows, number, c, number, number, number)
 
-    @intrinsic
-    def dots(context, a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors):
-        number = types.int64
-        signature = types.void(a, a_rows, number, b, b_rows, number, c, number, number)
+    def codegen(context, builder, signature, arguments):
+        emit = _Emitter(builder)
+        a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors, width = arguments
 
-        def codegen(context, builder, signature, arguments):
-            emit = _Emitter(builder)
-            a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors = arguments
+        def write(width):
             left = [
                 builder.gep(a, [emit.item(a_rows, emit.plus(m, emit.integer(r)))]) for r in (0, 1)
             ]
@@ -180,45 +195,55 @@ def _compiled_dots(width):  # pragma: no cover
                     place = emit.plus(row, emit.plus(m, emit.integer(r)))
                     total = builder.extract_element(totals, ir.Constant(ir.IntType(32), lane))
                     builder.store(total, builder.gep(c, [place]))
-            return context.get_dummy_value()
 
-        return signature, codegen
+        emit.switch(width, _MOST, write)
+        return context.get_dummy_value()
 
-    return dots
+    return signature, codegen
 
 
-def _compiled_products(height, width):  # pragma: no cover
-    """Emit C += G B for `height` rows and `width` vectors of C."""
+def _compiled_products(height, most):  # pragma: no cover
+    """Emit C += G B for `height` rows and some vectors, `most` or fewer, of C."""
 
     @intrinsic
-    def products(context, c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column):
+    def products(context, c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width):
         number = types.int64
-        signature = types.void(c, c_rows, number, g, number, number, b, b_rows, number, number)
+        signature = types.void(
+            c, c_rows, number, g, number, number, b, b_rows, number, number, number
+        )
 
         def codegen(context, builder, signature, arguments):
             emit = _Emitter(builder)
-            c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column = arguments
+            c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width = arguments
             rows = [emit.plus(r, emit.integer(i)) for i in range(height)]
             out = [emit.plus(column, emit.item(c_rows, row)) for row in rows]
             factors = [builder.mul(row, g_row) for row in rows]
-            spans = [emit.integer(v * LANES) for v in range(width)]
-            cells = [(i, v) for i in range(height) for v in range(width)]
-            start = {(i, v): emit.load(c, emit.plus(out[i], spans[v])) for i, v in cells}
 
-            def body(k, sums):
-                source = emit.plus(column, emit.item(b_rows, k))
-                step = builder.mul(k, g_column)
-                scaled = [emit.splat(emit.item(g, emit.plus(factor, step))) for factor in factors]
-                added = {}
-                for v in range(width):
-                    vector = emit.load(b, emit.plus(source, spans[v]))
-                    for i in range(height):
-                        added[i, v] = builder.call(emit.muladd, [scaled[i], vector, sums[i, v]])
-                return added
+            def write(width):
+                spans = [emit.integer(v * LANES) for v in range(width)]
+                cells = [(i, v) for i in range(height) for v in range(width)]
+                start = {(i, v): emit.load(c, emit.plus(out[i], spans[v])) for i, v in cells}
 
-            sums = emit.loop(depth, cells, start, body)
-            for i, v in cells:
-                emit.store(sums[i, v], c, emit.plus(out[i], spans[v]))
+                def body(k, sums):
+                    source = emit.plus(column, emit.item(b_rows, k))
+                    step = builder.mul(k, g_column)
+                    scaled = [
+                        emit.splat(emit.item(g, emit.plus(factor, step))) for factor in factors
+                    ]
+                    added = {}
+                    for v in range(width):
+                        vector = emit.load(b, emit.plus(source, spans[v]))
+                        for i in range(height):
+                            added[i, v] = builder.call(
+                                emit.muladd, [scaled[i], vector, sums[i, v]]
+                            )
+                    return added
+
+                sums = emit.loop(depth, cells, start, body)
+                for i, v in cells:
+                    emit.store(sums[i, v], c, emit.plus(out[i], spans[v]))
+
+            emit.switch(width, most, write)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -226,19 +251,16 @@ def _compiled_products(height, width):  # pragma: no cover
     return products
 
 
-def _python_dots(width):
-    def dots(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors):
-        span = np.arange(num_vectors * LANES)
-        left = a[a_rows[m : m + 2, None] + span]
-        right = b[b_rows[n : n + width, None] + span]
-        place = np.arange(n, n + width)[:, None] * c_stride + np.arange(m, m + 2)
-        c[place] = right @ left.T
-
-    return dots
+def _python_dots(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors, width):
+    span = np.arange(num_vectors * LANES)
+    left = a[a_rows[m : m + 2, None] + span]
+    right = b[b_rows[n : n + width, None] + span]
+    place = np.arange(n, n + width)[:, None] * c_stride + np.arange(m, m + 2)
+    c[place] = right @ left.T
 
 
-def _python_products(height, width):
-    def products(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column):
+def _python_products(height, most):
+    def products(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width):
         span = column + np.arange(width * LANES)
         rows = np.arange(r, r + height)
         for k in range(depth):
@@ -250,21 +272,15 @@ def _python_products(height, width):
 
 # prefetch(table, row, num_vectors): ask for a row before it is needed.
 prefetch = _python_prefetch if config.DISABLE_JIT else _compiled_prefetch
-_make_dots = _python_dots if config.DISABLE_JIT else _compiled_dots
+_multiply_two = _python_dots if config.DISABLE_JIT else _compiled_dots
 _make_products = _python_products if config.DISABLE_JIT else _compiled_products
-_dots_1, _dots_2, _dots_3, _dots_4, _dots_5, _dots_6 = map(_make_dots, range(1, _MOST + 1))
-_one_1, _one_2, _one_3, _one_4, _one_5, _one_6 = (
-    _make_products(1, width) for width in range(1, _MOST + 1)
-)
-_two_1, _two_2, _two_3, _two_4, _two_5, _two_6 = (
-    _make_products(2, width) for width in range(1, _MOST + 1)
-)
+_add_to_one, _add_to_two = _make_products(1, _MOST_OF_ONE), _make_products(2, _MOST)
 
 
 @kernel
-def _share(left):
+def _share(left, most):
     """Return the next part of `left`, cut into parts as equal as can be."""
-    parts = (left + _MOST - 1) // _MOST
+    parts = (left + most - 1) // most
     return (left + parts - 1) // parts
 
 
@@ -277,53 +293,10 @@ def multiply_rows(a, a_rows, num_a, b, b_rows, num_b, c, c_stride, num_vectors):
     """
     n = 0
     while n < num_b:
-        width = _share(num_b - n)
+        width = _share(num_b - n, _MOST)
         for m in range(0, num_a, 2):
-            if width == 6:
-                _dots_6(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
-            elif width == 5:
-                _dots_5(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
-            elif width == 4:
-                _dots_4(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
-            elif width == 3:
-                _dots_3(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
-            elif width == 2:
-                _dots_2(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
-            else:
-                _dots_1(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors)
+            _multiply_two(a, a_rows, m, b, b_rows, n, c, c_stride, num_vectors, width)
         n += width
-
-
-@kernel
-def _add_to_one(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width):
-    if width == 6:
-        _one_6(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 5:
-        _one_5(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 4:
-        _one_4(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 3:
-        _one_3(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 2:
-        _one_2(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    else:
-        _one_1(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-
-
-@kernel
-def _add_to_two(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width):
-    if width == 6:
-        _two_6(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 5:
-        _two_5(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 4:
-        _two_4(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 3:
-        _two_3(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    elif width == 2:
-        _two_2(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
-    else:
-        _two_1(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column)
 
 
 @kernel
@@ -337,12 +310,19 @@ def add_products(
     `num_vectors` vectors from `column` on are used. The rows of C are distinct. The
     sums run over k in order, so the cut into columns changes no bit.
     """
-    while num_vectors > 0 and depth > 0:
-        width = _share(num_vectors)
-        for r in range(0, num_c - 1, 2):
-            _add_to_two(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width)
-        if num_c % 2 == 1:
-            r = num_c - 1
-            _add_to_one(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, column, width)
-        column += width * LANES
-        num_vectors -= width
+    # Two rows of C share what is read of B; with one row of B there is little to share.
+    pairs = num_c // 2 if depth > 1 else 0
+    left, at = num_vectors, column
+    while left > 0 and pairs > 0:
+        width = _share(left, _MOST)
+        for r in range(0, 2 * pairs, 2):
+            _add_to_two(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, at, width)
+        at += width * LANES
+        left -= width
+    left, at = num_vectors, column
+    while left > 0 and depth > 0 and 2 * pairs < num_c:
+        width = _share(left, _MOST_OF_ONE)
+        for r in range(2 * pairs, num_c):
+            _add_to_one(c, c_rows, r, g, g_row, g_column, b, b_rows, depth, at, width)
+        at += width * LANES
+        left -= width

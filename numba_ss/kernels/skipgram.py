@@ -72,8 +72,8 @@ class Work(NamedTuple):
     scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
     scratch: Any  # (2, GROUP * (2 window + 1))
     grad_inputs: Any  # (windows + 2 window, stride), flat
-    hidden: Any  # (windows, stride): the mean of the context, CBOW only
-    hidden_rows: Any  # (windows, 2): each twice, for rows are multiplied in pairs
+    hidden: Any  # (GROUP, stride): the mean of the context, CBOW only
+    hidden_rows: Any  # (GROUP, 2): each twice, for rows are multiplied in pairs
     grad_hidden: Any  # (GROUP, stride), flat
     shares: Any  # (2 window + 1,): 1 / m
     losses: Any  # sum of all losses
@@ -257,9 +257,9 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
             padded = (num_lanes + 1) // 2 * 2
             source, rows = table, pointer(in_rows, w * width)
             if cbow and size > 0:
-                mean, share = pointer(hidden, w * stride), pointer(shares, size)
+                mean, share = pointer(hidden, (w - first) * stride), pointer(shares, size)
                 _take_mean(table, rows, size, share, origin, mean, vectors)
-                source, rows = means, pointer(hidden_rows, 2 * w)
+                source, rows = means, pointer(hidden_rows, 2 * (w - first))
             multiply_rows(
                 source, rows, padded, targets, pointer(out_rows, w * num_outputs), num_outputs,
                 pointer(scores, lane), row, vectors,
@@ -298,7 +298,7 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
             num_lanes = min(sizes[w], 1) if cbow else sizes[w]
             source, rows = table, pointer(in_rows, w * width)
             if cbow:
-                source, rows = means, pointer(hidden_rows, 2 * w)
+                source, rows = means, pointer(hidden_rows, 2 * (w - first))
             _clear(pointer(outputs, out_rows[w, 0]), vectors)  # the copy has been used
             add_products(
                 targets, pointer(out_rows, w * num_outputs), num_outputs, pointer(scores, lane),
