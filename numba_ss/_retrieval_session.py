@@ -7,7 +7,6 @@ learned before, trains it, and hands the result to the estimator all at once.
 from __future__ import annotations
 
 import logging
-import os
 import zlib
 from typing import Any
 
@@ -33,8 +32,7 @@ from numba_ss._retrieval_samplers import (
     unpacked_state,
 )
 from numba_ss._retrieval_training import FitRun, FitState
-from numba_ss._training import TrainingEvent, check_callbacks
-from numba_ss.checkpoint import CheckpointFolder
+from numba_ss._training import FitSession, TrainingEvent
 from numba_ss.evaluation import ranking_metrics, top_k
 from numba_ss.interactions import Interactions
 
@@ -42,29 +40,20 @@ log = logging.getLogger("numba_ss")
 
 LONGEST = 2**40  # more events than any user has
 JUDGED = 50  # recommendations that are looked at for held-out events
-# Parameters that change how a run is done, but not what it gives.
-_FREE = ("num_threads",)
 # What a fit leaves behind.
 _FITTED = (
     "log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_item_rows", "_stream",
 )
 
 
-class Session:
-    """One call of `fit`: the estimator, its checked parameters, and who is told."""
+class Session(FitSession):
+    """One call of `YouTubeDNN.fit`, and the log that it learns from."""
 
     def __init__(
         self, estimator: Any, options: dict[str, Any], callbacks: Any, show: bool | str,
         checkpoint: Any, minutes: float,
     ) -> None:
-        self.estimator, self.options, self.show = estimator, options, show
-        if not isinstance(show, bool) and show != "auto":
-            _checks.fail("progress", 'True, False or "auto"', repr(show))
-        self.callbacks = check_callbacks(callbacks)
-        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
-        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
-            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
-        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+        super().__init__(estimator, options, callbacks, show, checkpoint, minutes)
         self.state, self.first_epoch, self.checksum = FitState(), 0, 0
         self.stream: dict[str, Any] = {}
         self.best: dict[str, NDArray[Any]] = {}
@@ -104,33 +93,26 @@ class Session:
         )
         self.events = training_events(events, self.rows, self.held_out)
 
-    def _kept_options(self) -> dict[str, Any]:
-        kept = {name: value for name, value in self.options.items() if name not in _FREE}
-        return kept | {"log": f"{self.log!r} with checksum {self.checksum:08x}"}
+    def kept_options(self) -> dict[str, Any]:
+        """Return the parameters that change what a run gives, and which log it is."""
+        return super().kept_options() | {
+            "log": f"{self.log!r} with checksum {self.checksum:08x}"
+        }
 
     def start(self, events: Interactions, resume: bool) -> None:
         """Begin at random, or where the newest checkpoint stands."""
-        resume = _checks.flag("resume", resume)
-        if resume and self.folder is None:
-            _checks.fail("resume", "a folder as checkpoint=", "none")
+        found = self.newest(resume)
         self.prepare(events, None)
         if self.folder is not None:
             for array in pack_log(events)[0].values():
                 self.checksum = zlib.crc32(array.data, self.checksum)
-        found = None if self.folder is None else self.folder.load()
-        if found is None or self.folder is None:
+        if found is None:
             return
-        if not resume:
-            _checks.fail(
-                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
-            )
         arrays, state, path = found
         kept = state.get("options")
         if not isinstance(kept, dict) or "embedding_dim" not in kept:
             _checks.fail(str(path), "a checkpoint of YouTubeDNN", "another one")
-        for name, value in self._kept_options().items():
-            if kept.get(name) != value:
-                _checks.fail(name, f"{kept.get(name)!r}, as in {path}", repr(value))
+        self.require_same_options(kept, path)
         self.model.load(arrays)
         self.model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
         self.state = FitState(**state["run"])
@@ -155,7 +137,7 @@ class Session:
 
     def _header(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         arrays, sampler = packed_state(self.model.sampler.state_dict())
-        return arrays, {"options": self._kept_options(), "sampler": sampler}
+        return arrays, {"options": self.kept_options(), "sampler": sampler}
 
     def _judge(self) -> dict[str, float]:
         """Ask for the held-out events, of items that the user has not had."""

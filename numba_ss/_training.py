@@ -1,17 +1,23 @@
-"""What all training runs share: events for callbacks, interrupts, divergence."""
+"""What all training runs share: sessions, events for callbacks, interrupts, divergence."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from numba_ss import _checks
+from numba_ss.checkpoint import CheckpointFolder
 from numba_ss.kernels._jit import compiled_before
+from numba_ss.progress import check_show
 
 log = logging.getLogger("numba_ss")
 
@@ -47,6 +53,46 @@ class TrainingEvent(NamedTuple):
 
 class TrainingDivergedError(FloatingPointError):
     """The loss became NaN, infinite or absurd; no checkpoint was written of that."""
+
+
+class FitSession:
+    """One call of `fit`: the estimator, its checked parameters, and who is told."""
+
+    def __init__(
+        self, estimator: Any, options: dict[str, Any], callbacks: Any, show: bool | str,
+        checkpoint: Any, minutes: float,
+    ) -> None:
+        self.estimator, self.options, self.show = estimator, options, show
+        check_show("progress", show)
+        self.callbacks = check_callbacks(callbacks)
+        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
+        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
+            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
+        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+
+    def kept_options(self) -> dict[str, Any]:
+        """Return the parameters that change what a run gives, not only how it is done."""
+        return {name: value for name, value in self.options.items() if name != "num_threads"}
+
+    def newest(self, resume: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Path] | None:
+        """Return the arrays, state and path of the checkpoint to go on from, if there is one."""
+        resume = _checks.flag("resume", resume)
+        if self.folder is None:
+            if resume:
+                _checks.fail("resume", "a folder as checkpoint=", "none")
+            return None
+        found = self.folder.load()
+        if found is not None and not resume:
+            _checks.fail(
+                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
+            )
+        return found
+
+    def require_same_options(self, before: dict[str, Any], path: Path) -> None:
+        """Refuse to go on from a checkpoint of other parameters."""
+        for name, value in self.kept_options().items():
+            if before.get(name) != value:
+                _checks.fail(name, f"{before.get(name)!r}, as in {path}", repr(value))
 
 
 def announce(kernel: Any) -> None:

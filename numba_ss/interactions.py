@@ -13,7 +13,7 @@ from numba_ss._columns import Integers, Times
 from numba_ss._event_log import Codes, EventLog, Feature, Vocabularies
 from numba_ss._event_sources import Columns, EventTable, open_events
 from numba_ss.keys import Keys
-from numba_ss.progress import Progress
+from numba_ss.progress import Progress, check_show
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,8 +203,7 @@ def read_interactions(
     array([1, 0], dtype=int32)
     """
     columns = _columns(user, item, timestamp, user_features, item_features)
-    if not isinstance(progress, bool) and progress != "auto":
-        _checks.fail("progress", 'True, False or "auto"', repr(progress))
+    check_show("progress", progress)
     tables = open_events(source, columns)
     log = EventLog(tables[0].columns, known)
     num_events = 0

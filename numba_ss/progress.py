@@ -19,6 +19,12 @@ log = logging.getLogger("numba_ss")
 ON_TERMINAL, ELSEWHERE = 5.0, 30.0
 
 
+def check_show(name: str, show: Any) -> None:
+    """Refuse what is no answer to whether progress is shown."""
+    if not isinstance(show, bool) and show != "auto":
+        _checks.fail(name, 'True, False or "auto"', repr(show))
+
+
 class Progress:
     """Show how far a piece of work is, how fast, and how long it still takes.
 
@@ -56,8 +62,7 @@ class Progress:
         self.done = self.initial = _checks.integer("initial", initial, 0)
         self.unit = unit
         self.desc = desc
-        if not isinstance(show, bool) and show != "auto":
-            _checks.fail("show", 'True, False or "auto"', repr(show))
+        check_show("show", show)
         if show is True and find_spec("tqdm") is None:
             raise ImportError(
                 'show=True needs tqdm for its bar: pip install "numba-ss[all]", or show="auto"'

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._estimator import Estimator
 from numba_ss._files import PathLike, whole_file
-from numba_ss._training import TrainingEvent, check_callbacks
+from numba_ss._training import FitSession, TrainingEvent
 from numba_ss._word_model import LOSSES, SAMPLERS, WordModel
 from numba_ss._word_training import RunState, TrainingRun, held_out_stream
-from numba_ss.checkpoint import CheckpointFolder, read_state, write_state
+from numba_ss.checkpoint import read_state, write_state
 from numba_ss.corpus import Corpus, open_corpus
 from numba_ss.kernels.threads import use_threads
 from numba_ss.progress import Progress
@@ -31,8 +31,6 @@ log = logging.getLogger("numba_ss")
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
 _LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.15}
-# Parameters that change how a run is done, but not what it gives.
-_FREE = ("num_threads",)
 # What a fit leaves behind.
 _FITTED = ("vocabulary_", "vectors_", "history_", "_outputs")
 
@@ -464,49 +462,28 @@ def _counted(corpus: Corpus, show: bool | str) -> tuple[list[str], NDArray[np.in
             bar.__exit__(None, None, None)
 
 
-class _Session:
-    """One call of `fit`: the estimator, its checked parameters, and who is told."""
+class _Session(FitSession):
+    """One call of `Word2Vec.fit`."""
 
     def __init__(
         self, estimator: Word2Vec, options: dict[str, Any], callbacks: Any, show: bool | str,
         checkpoint: Any, minutes: float, words: int | None,
     ) -> None:
-        self.estimator, self.options, self.show = estimator, options, show
-        if not isinstance(show, bool) and show != "auto":
-            _checks.fail("progress", 'True, False or "auto"', repr(show))
-        self.callbacks = check_callbacks(callbacks)
-        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
+        super().__init__(estimator, options, callbacks, show, checkpoint, minutes)
         self.words = None if words is None else _checks.integer("checkpoint_words", words, 1)
-        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
-            _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
-        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
-
-    def _kept_options(self) -> dict[str, Any]:
-        return {name: v for name, v in self.options.items() if name not in _FREE}
 
     def find(
         self, resume: bool
     ) -> tuple[Vocabulary, tuple[NDArray[Any], NDArray[Any]], RunState] | None:
         """Return vocabulary, tables and state of the newest checkpoint, if there is one."""
-        resume = _checks.flag("resume", resume)
-        if self.folder is None:
-            if resume:
-                _checks.fail("resume", "a folder as checkpoint=", "none")
-            return None
-        found = self.folder.load()
+        found = self.newest(resume)
         if found is None:
             return None
-        if not resume:
-            _checks.fail(
-                "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)
-            )
         arrays, state, path = found
         options = state.get("options")
         if options is None:
             _checks.fail(str(path), "a checkpoint of Word2Vec", "another one")
-        for name, value in self._kept_options().items():
-            if options.get(name) != value:
-                _checks.fail(name, f"{options.get(name)!r}, as in {path}", repr(value))
+        self.require_same_options(options, path)
         vocabulary = Vocabulary(
             unpack_words(path, arrays["words"], arrays["offsets"]), arrays["counts"]
         )
@@ -536,7 +513,7 @@ class _Session:
                 "inputs": model.inputs, "outputs": model.outputs, "losses": model.losses,
                 "pairs": model.pairs, "counts": vocabulary.counts, **packed,
             }
-            return arrays, {"options": self._kept_options()}
+            return arrays, {"options": self.kept_options()}
 
         if self.folder is not None:
             size = sum(array.nbytes for array in header()[0].values())

@@ -49,6 +49,23 @@ def rng():
     return np.random.default_rng(20261122)
 
 
+@pytest.fixture(
+    params=[
+        ("progress: expected True, False or \"auto\", got 'yes'", {"progress": "yes"}),
+        ("callbacks: .*got None", {"callbacks": None}),
+        (r"callbacks\[1\]: .*got 5", {"callbacks": [print, 5]}),
+        ("checkpoint_minutes: ", {"checkpoint_minutes": -1}),
+        ("checkpoint: .*got 5", {"checkpoint": 5}),
+        ("resume: expected a folder as checkpoint=, got none", {"resume": True}),
+        ("resume: expected True or False, got 1", {"resume": 1}),
+    ],
+    ids=lambda param: next(iter(param[1])),
+)
+def bad_fit_arguments(request):
+    """Arguments that every trainer's `fit` refuses, and what it says."""
+    return request.param
+
+
 class Problem:
     """A random batch over a small model, with expected counts of its own."""
 

@@ -139,19 +139,8 @@ def test_early_stopping_needs_validation():
         trained(early_stopping=3)
 
 
-@pytest.mark.parametrize(
-    ("message", "arguments"),
-    [
-        ("progress: expected True, False or \"auto\", got 'yes'", {"progress": "yes"}),
-        ("callbacks: .*got None", {"callbacks": None}),
-        (r"callbacks\[1\]: .*got 5", {"callbacks": [print, 5]}),
-        ("checkpoint_minutes: ", {"checkpoint_minutes": -1}),
-        ("checkpoint: .*got 5", {"checkpoint": 5}),
-        ("resume: expected a folder as checkpoint=, got none", {"resume": True}),
-        ("resume: expected True or False, got 1", {"resume": 1}),
-    ],
-)
-def test_bad_arguments_of_fit(message, arguments):
+def test_bad_arguments_of_fit(bad_fit_arguments):
+    message, arguments = bad_fit_arguments
     model = YouTubeDNN(8)
     with pytest.raises(ArgumentError, match=message):
         model.fit(LOG, **{"progress": False, **arguments})

@@ -488,14 +488,7 @@ def test_bad_parameter(name, value):
 @pytest.mark.parametrize(
     ("message", "arguments"),
     [
-        ("progress: expected True, False or \"auto\", got 'yes'", {"progress": "yes"}),
-        ("callbacks: .*got None", {"callbacks": None}),
-        (r"callbacks\[1\]: .*got 5", {"callbacks": [print, 5]}),
-        ("checkpoint_minutes: ", {"checkpoint_minutes": -1}),
         ("checkpoint_words: ", {"checkpoint_words": 0}),
-        ("checkpoint: .*got 5", {"checkpoint": 5}),
-        ("resume: expected a folder as checkpoint=, got none", {"resume": True}),
-        ("resume: expected True or False, got 1", {"resume": 1}),
         ("column: .*got 'text'", {"column": "text"}),
         ("validation: .*got 'absent.txt', which", {"validation": "absent.txt"}),
         ("validation: .*got int", {"validation": 5}),
@@ -503,7 +496,12 @@ def test_bad_parameter(name, value):
         ("validation: .*got none", {"validation": [["0_1"], ["0_2"]]}),
     ],
 )
-def test_bad_arguments_of_fit(message, arguments):
+def test_bad_arguments_of_word2vec(message, arguments):
+    test_bad_arguments_of_fit((message, arguments))
+
+
+def test_bad_arguments_of_fit(bad_fit_arguments):
+    message, arguments = bad_fit_arguments
     model = Word2Vec(8, min_count=1, subsample=0)
     with pytest.raises(ArgumentError, match=message):
         model.fit(TEXT, **{"progress": False, **arguments})
