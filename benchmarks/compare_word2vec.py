@@ -33,6 +33,8 @@ from typing import NamedTuple
 
 from numba_ss import __version__
 from numba_ss.cli import build_parser
+from numba_ss.kernels.skipgram import GROUP
+from numba_ss.word2vec import NUM_SAMPLED
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200
@@ -179,16 +181,20 @@ def window_bounds(limits, options):
     A window has m words of context on average and S noise words. Three products, the
     forward one and two gradients, take 2 m (S + 1) D flops each; CBOW has one vector in
     place of m, which costs 2 m D to make and as much to hand its gradient on. S noise
-    rows are read and written, the target's row is read twice and written, and so is the
-    input row of each word of the text.
+    rows are read and written, once for a window or, with CBOW, for a group of them; the
+    target's row is read twice and written, and so is the input row of each word of the text.
     """
     m = options.window + 1  # twice the mean of 1 .. window
     num_sampled, dim = options.num_sampled, options.vector_size
+    if num_sampled is None:
+        num_sampled = NUM_SAMPLED[options.architecture]
+    fetched = num_sampled
     if options.architecture == "cbow":
+        fetched = num_sampled / GROUP
         flops = 6 * (num_sampled + 1) * dim + 4 * m * dim
     else:
         flops = 6 * m * (num_sampled + 1) * dim
-    numbers = (2 * num_sampled + 3 + 3) * dim
+    numbers = (2 * fetched + 3 + 3) * dim
     return flops / limits["sgemm"], 4 * numbers / limits["rows"]
 
 

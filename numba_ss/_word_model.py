@@ -206,7 +206,6 @@ def _scratch(model: skipgram.Model) -> skipgram.Work:
     around = 2 * model.window
     stride, outputs = model.inputs.shape[1], model.num_sampled + 1
     lanes = skipgram.GROUP * (around + 1)
-    pairs = np.repeat(np.arange(skipgram.GROUP)[:, None] * stride, 2, axis=1)
     shares = np.zeros(around + 1, np.float32)
     shares[1:] = 1 / np.arange(1, around + 1)
 
@@ -222,7 +221,8 @@ def _scratch(model: skipgram.Model) -> skipgram.Work:
         noise_words=integers(size, model.num_sampled), dropped=integers(size),
         scores=floats(outputs * lanes), scratch=floats(2, lanes),
         grad_inputs=floats((size + around) * stride),
-        hidden=floats(skipgram.GROUP, stride), hidden_rows=pairs, grad_hidden=floats(stride),
+        hidden=floats(skipgram.GROUP, stride), hidden_rows=np.arange(skipgram.GROUP) * stride,
+        grad_hidden=floats(skipgram.GROUP, stride),
         shares=shares, losses=np.zeros(strata), pairs=np.zeros(strata, np.int64),
     )
 

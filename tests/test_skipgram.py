@@ -41,11 +41,14 @@ def drawn_windows(model, stream, first, last, position):
         low, high = max(begin - m.window, 0), min(end + m.window, len(stream))
         s = (c + (position + first) // model.batch_size) % num_strata
         table = m.noise[m.strata[s] : m.strata[s + 1]]
+        shared = skipgram.GROUP if m.cbow else 1
+        num_rows = -(-(end - begin) // shared)
         noise = reference.draw_noise(
             table >> 32, table & 0x7FFFFFFF, s, num_strata, key,
-            (position + begin) * m.num_sampled, (end - begin) * m.num_sampled,
+            (position + begin) * m.num_sampled, num_rows * m.num_sampled,
         )
-        own = np.reshape(noise, (end - begin, m.num_sampled)).tolist()
+        own = np.reshape(noise, (num_rows, m.num_sampled)).repeat(shared, axis=0)
+        own = own[: end - begin].tolist()
         own = reference.drop_hits(own, stream[begin:end], -1, m.keep_hits)
         contexts = reference.find_windows(
             stream, begin, end, low, high, m.window, separator, key ^ (2**64 - 1), position

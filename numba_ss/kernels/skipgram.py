@@ -11,6 +11,9 @@ Noise and targets share a table, so a window learns from a copy of its target's 
 `apply_windows` puts behind the table's own rows. When the window has used it, the copy
 gives way to the gradient of the target.
 
+Skip-gram has noise words for each window, CBOW for a group of windows together: its one
+vector a window makes too little of a noise word's row to be worth fetching it.
+
 Row offsets count numbers from the start of a table.
 """
 
@@ -22,7 +25,7 @@ from numpy import float32
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.row_tile import add_products, multiply_rows, prefetch
-from numba_ss.kernels.rows import axpy, gather_row, pointer
+from numba_ss.kernels.rows import axpy, dot, gather_row, pointer
 from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES
 from numba_ss.kernels.windows import draw_noise, drop_hits, find_windows
@@ -65,15 +68,15 @@ class Work(NamedTuple):
 
     in_rows: Any  # (windows, 2 window + 1): offsets of the context's input rows
     grad_rows: Any  # likewise in grad_inputs
-    out_rows: Any  # (windows, 1 + num_sampled): the target's copy, then noise words
+    out_rows: Any  # (windows, 1 + num_sampled): target's copy; noise words (of a group: CBOW)
     sizes: Any  # (windows,): words of the context
-    noise_words: Any  # (windows, num_sampled)
+    noise_words: Any  # (windows, num_sampled); CBOW has a row for each group
     dropped: Any  # (windows,): noise words that do not count
     scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
     scratch: Any  # (2, GROUP * (2 window + 1))
     grad_inputs: Any  # (windows + 2 window, stride), flat
     hidden: Any  # (GROUP, stride): the mean of the context, CBOW only
-    hidden_rows: Any  # (GROUP, 2): each twice, for rows are multiplied in pairs
+    hidden_rows: Any  # (GROUP,): offsets of these rows
     grad_hidden: Any  # (GROUP, stride), flat
     shares: Any  # (2 window + 1,): 1 / m
     losses: Any  # sum of all losses
@@ -148,26 +151,31 @@ def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, positi
     """Draw windows and noise words of chunk `c`, and write down the rows of each."""
     stride = model.inputs.shape[1]
     separator = model.inputs.shape[0] - 1
-    num_sampled = model.num_sampled
+    num_sampled, num_windows = model.num_sampled, end - begin
+    shared = GROUP if model.cbow else 1
+    num_rows = (num_windows + shared - 1) // shared
     noise, places, sizes = work.noise_words[c], work.grad_rows[c], work.sizes[c]
     in_rows, out_rows = work.in_rows[c], work.out_rows[c]
     draw_noise(
         model.noise, model.strata[stratum], model.strata[stratum + 1], stratum,
         model.strata.shape[0] - 1, model.key, (position + begin) * num_sampled,
-        noise.reshape(-1)[: (end - begin) * num_sampled],
+        noise.reshape(-1)[: num_rows * num_sampled],
     )
     # Windows have a stream of their own: the complement of the noise words' key.
     find_windows(
         stream, begin, end, low, high, model.window, separator, ~model.key, position, places, sizes
     )
-    drop_hits(noise, stream[begin:end], separator, model.keep_hits, work.dropped[c])
-    for w in range(end - begin):
+    # What is a group's noise may be a target of its own: `_mask_group` looks for that.
+    keep_hits = model.keep_hits or model.cbow
+    drop_hits(noise, stream[begin : begin + num_rows], separator, keep_hits, work.dropped[c])
+    for w in range(num_windows):
         size = sizes[w]
         for m in range(size):
             in_rows[w, m] = stream[low + places[w, m]] * stride
             places[w, m] *= stride
         in_rows[w, size] = separator * stride  # rows are multiplied in pairs
         out_rows[w, 0] = (copies + w) * stride
+    for w in range(num_rows):
         for j in range(num_sampled):
             out_rows[w, 1 + j] = noise[w, j] * stride
 
@@ -181,13 +189,6 @@ def _draw(model, work, c, stream, begin, end, low, high, stratum, copies, positi
 def _clear(row, num_vectors):
     for d in range(num_vectors * LANES):
         row[d] = float32(0)
-
-
-@kernel
-def _take_mean(table, rows, size, share, origin, mean, num_vectors):
-    """Set the row `mean` to the mean of `size` rows of a table; 1 / size is `share`."""
-    _clear(mean, num_vectors)
-    add_products(mean, origin, 1, share, 0, 0, table, rows, size, 0, num_vectors)
 
 
 @kernel
@@ -213,33 +214,20 @@ def _mask(scores, row, num_lanes, padded, noise_words, w, corrections, target, a
 
 
 @kernel
-def _add_mean_grad(
-    table, out_rows, num_outputs, scores, row, grad, origin, share, size, sums, context, num_vectors
-):
-    """Add the gradient of a CBOW window's mean to its context, 1 / size of it to each word."""
-    _clear(grad, num_vectors)
-    add_products(grad, origin, 1, scores, 1, row, table, out_rows, num_outputs, 0, num_vectors)
-    add_products(sums, context, size, share, 0, 0, grad, origin, 1, 0, num_vectors)
-
-
-@kernel
-def _learn_groups(model, work, c, stream, begin, end, rate):
+def _learn_skipgram(model, work, c, stream, begin, end, rate):
     """Learn from the windows around stream[begin:end], all but targets and inputs.
 
     One long function, so that arrays are looked up once a chunk, not once a window.
     """
     inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
-    cbow, logistic, num_outputs = model.cbow, model.logistic, model.num_sampled + 1
+    logistic, num_outputs = model.logistic, model.num_sampled + 1
     sizes, dropped, noise_words = work.sizes[c], work.dropped[c], work.noise_words[c]
     in_rows, grad_rows, out_rows = work.in_rows[c], work.grad_rows[c], work.out_rows[c]
-    scores, scratch = work.scores[c], work.scratch[c]
-    hidden, hidden_rows, grad_hidden = work.hidden[c], work.hidden_rows, work.grad_hidden[c]
-    grad_inputs, shares = work.grad_inputs[c], work.shares
+    scores, scratch, grad_inputs = work.scores[c], work.scratch[c], work.grad_inputs[c]
     width, stride = in_rows.shape[1], inputs.shape[1]
     vectors, row = model.num_vectors, scores.shape[0] // num_outputs
     absent, num_windows = inputs.shape[0] - 1, end - begin
-    table, targets, means = pointer(inputs, 0), pointer(outputs, 0), pointer(hidden, 0)
-    origin = pointer(hidden_rows, 0)
+    table, targets = pointer(inputs, 0), pointer(outputs, 0)
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
         last = min(first + GROUP, num_windows)
@@ -253,23 +241,18 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
                 if place < stream.shape[0]:
                     prefetch(table, stream[place] * stride, vectors)
             size = sizes[w]
-            num_lanes = min(size, 1) if cbow else size
-            padded = (num_lanes + 1) // 2 * 2
-            source, rows = table, pointer(in_rows, w * width)
-            if cbow and size > 0:
-                mean, share = pointer(hidden, (w - first) * stride), pointer(shares, size)
-                _take_mean(table, rows, size, share, origin, mean, vectors)
-                source, rows = means, pointer(hidden_rows, 2 * (w - first))
+            padded = (size + 1) // 2 * 2
             multiply_rows(
-                source, rows, padded, targets, pointer(out_rows, w * num_outputs), num_outputs,
-                pointer(scores, lane), row, vectors,
+                table, pointer(in_rows, w * width), padded, targets,
+                pointer(out_rows, w * num_outputs), num_outputs, pointer(scores, lane), row,
+                vectors,
             )
-            if dropped[w] > 0 or padded > num_lanes or corrections.shape[0] > 0:
+            if dropped[w] > 0 or padded > size or corrections.shape[0] > 0:
                 _mask(
-                    scores[lane:], row, num_lanes, padded, noise_words, w, corrections,
+                    scores[lane:], row, size, padded, noise_words, w, corrections,
                     stream[begin + w], absent,
                 )
-            pairs += num_lanes
+            pairs += size
             lane += padded
         if logistic:
             total += _logistic(scores, lane, num_outputs, row, rate, scratch)
@@ -278,33 +261,108 @@ def _learn_groups(model, work, c, stream, begin, end, rate):
 
         lane = 0
         for w in range(first, last):
-            size = sizes[w]
-            num_lanes = min(size, 1) if cbow else size
-            at, own = pointer(scores, lane), pointer(out_rows, w * num_outputs)
-            context, sums = pointer(grad_rows, w * width), pointer(grad_inputs, 0)
-            if not cbow:
-                add_products(
-                    sums, context, size, at, 1, row, targets, own, num_outputs, 0, vectors
-                )
-            elif size > 0:
-                _add_mean_grad(
-                    targets, own, num_outputs, at, row, pointer(grad_hidden, 0), origin,
-                    pointer(shares, size), size, sums, context, vectors,
-                )
-            lane += (num_lanes + 1) // 2 * 2
+            add_products(
+                pointer(grad_inputs, 0), pointer(grad_rows, w * width), sizes[w],
+                pointer(scores, lane), 1, row, targets, pointer(out_rows, w * num_outputs),
+                num_outputs, 0, vectors,
+            )
+            lane += (sizes[w] + 1) // 2 * 2
 
         lane = 0
         for w in range(first, last):
-            num_lanes = min(sizes[w], 1) if cbow else sizes[w]
-            source, rows = table, pointer(in_rows, w * width)
-            if cbow:
-                source, rows = means, pointer(hidden_rows, 2 * (w - first))
             _clear(pointer(outputs, out_rows[w, 0]), vectors)  # the copy has been used
             add_products(
                 targets, pointer(out_rows, w * num_outputs), num_outputs, pointer(scores, lane),
-                row, 1, source, rows, num_lanes, 0, vectors,
+                row, 1, table, pointer(in_rows, w * width), sizes[w], 0, vectors,
             )
-            lane += (num_lanes + 1) // 2 * 2
+            lane += (sizes[w] + 1) // 2 * 2
+    work.losses[c] += total
+    work.pairs[c] += pairs
+
+
+@kernel
+def _mask_group(scores, row, num_lanes, sizes, noise, targets, corrections, absent, keep_hits):
+    """Correct the scores of a group of CBOW windows, and take out what does not count."""
+    corrected = corrections.shape[0] > 0
+    for i in range(num_lanes):
+        counts = i < sizes.shape[0] and sizes[i] > 0
+        if not counts:
+            scores[i] = _CERTAIN
+        elif corrected:
+            scores[i] -= corrections[targets[i]]
+        for j in range(noise.shape[0]):
+            at, word = (1 + j) * row + i, noise[j]
+            if not counts or word == absent or (word == targets[i] and not keep_hits):
+                scores[at] = _LOWEST
+            elif corrected:
+                scores[at] -= corrections[word]
+
+
+@kernel
+def _learn_cbow(model, work, c, stream, begin, end, rate):
+    """As `_learn_skipgram`; the mean of a window's context is all that meets its outputs."""
+    inputs, outputs = model.inputs, model.outputs
+    num_sampled, num_outputs = model.num_sampled, model.num_sampled + 1
+    sizes, noise_words, out_rows = work.sizes[c], work.noise_words[c], work.out_rows[c]
+    in_rows, grad_rows, shares = work.in_rows[c], work.grad_rows[c], work.shares
+    scores, scratch, grad_inputs = work.scores[c], work.scratch[c], work.grad_inputs[c]
+    hidden, grad_hidden = work.hidden[c], work.grad_hidden[c]
+    width, stride, num_windows = in_rows.shape[1], inputs.shape[1], end - begin
+    vectors, row = model.num_vectors, scores.shape[0] // num_outputs
+    table, targets, own = pointer(inputs, 0), pointer(outputs, 0), pointer(work.hidden_rows, 0)
+    means, grads, noise_scores = pointer(hidden, 0), pointer(grad_hidden, 0), pointer(scores, row)
+    total, pairs = 0.0, 0
+    for first in range(0, num_windows, GROUP):
+        count, group = min(GROUP, num_windows - first), first // GROUP
+        num_lanes = (count + 1) // 2 * 2  # rows are multiplied in pairs
+        noise = pointer(out_rows, group * num_outputs + 1)
+        for i in range(count):
+            w = first + i
+            if first + GROUP < num_windows:
+                for j in range(i * num_sampled // GROUP, (i + 1) * num_sampled // GROUP):
+                    prefetch(targets, out_rows[group + 1, 1 + j], vectors)
+            place = begin + w + _AHEAD + model.window
+            if place < stream.shape[0]:
+                prefetch(table, stream[place] * stride, vectors)
+            mean, share = pointer(hidden, i * stride), pointer(shares, sizes[w])
+            _clear(mean, vectors)
+            add_products(
+                mean, own, 1, share, 0, 0, table, pointer(in_rows, w * width), sizes[w], 0, vectors
+            )
+            scores[i] = dot(mean, pointer(outputs, out_rows[w, 0]), stride)
+        multiply_rows(
+            means, own, num_lanes, targets, noise, num_sampled, noise_scores, row, vectors
+        )
+        _mask_group(
+            scores, row, num_lanes, sizes[first : first + count], noise_words[group],
+            stream[begin + first : begin + first + count], model.corrections,
+            inputs.shape[0] - 1, model.keep_hits,
+        )
+        if model.logistic:
+            total += _logistic(scores, num_lanes, num_outputs, row, rate, scratch)
+        else:
+            total += _softmax(scores, num_lanes, num_outputs, row, rate, scratch)
+
+        for i in range(count):
+            copy, grad = pointer(outputs, out_rows[first + i, 0]), pointer(grad_hidden, i * stride)
+            _clear(grad, vectors)
+            axpy(scores[i], copy, stride, grad)
+            _clear(copy, vectors)
+            axpy(scores[i], pointer(hidden, i * stride), stride, copy)
+        add_products(
+            grads, own, count, noise_scores, 1, row, targets, noise, num_sampled, 0, vectors
+        )
+        add_products(
+            targets, noise, num_sampled, noise_scores, row, 1, means, own, count, 0, vectors
+        )
+        for i in range(count):
+            size, context = sizes[first + i], pointer(grad_rows, (first + i) * width)
+            if size > 0:
+                add_products(
+                    pointer(grad_inputs, 0), context, size, pointer(shares, size), 0, 0,
+                    pointer(grad_hidden, i * stride), own, 1, 0, vectors,
+                )
+                pairs += 1
     work.losses[c] += total
     work.pairs[c] += pairs
 
@@ -326,7 +384,10 @@ def _learn_chunk(model, work, c, stream, first, last, position, rate):
     copies = model.inputs.shape[0] + begin - first
     _draw(model, work, c, stream, begin, end, low, high, stratum, copies, position)
     work.grad_inputs[c, : (high - low) * model.inputs.shape[1]] = float32(0)
-    _learn_groups(model, work, c, stream, begin, end, rate)
+    if model.cbow:
+        _learn_cbow(model, work, c, stream, begin, end, rate)
+    else:
+        _learn_skipgram(model, work, c, stream, begin, end, rate)
 
 
 @parallel_kernel
