@@ -19,9 +19,9 @@ Floats = NDArray[np.float32]
 
 SAMPLERS = ("unigram", "log_uniform", "uniform")
 
-# More strata serve more threads, but the draws of a batch become more alike: with
-# fewer than so many words a stratum would hold hardly any noise for a window.
-_MOST_STRATA = 32
+# More strata serve more threads, but the draws of a batch become more alike: 32 lost a
+# point of the analogies, and a stratum of fewer words would hold hardly any noise.
+_MOST_STRATA = 16
 _WORDS_A_STRATUM = 64
 _LARGEST_BATCH = 4096
 # How often the most frequent word may be a target of one batch. Its gradients are all
@@ -116,7 +116,7 @@ class WordModel:
 
     @staticmethod
     def _log_expected(weights: NDArray[np.float64], num_strata: int, num_sampled: int) -> Floats:
-        """Return the log of how often a word is expected among the noise of a window."""
+        """Return the log of how often a word is expected in one draw of noise."""
         expected = np.empty(len(weights))
         for s in range(num_strata):
             own = weights[s::num_strata]

@@ -19,6 +19,7 @@ from numba_ss._word_model import LOSSES, SAMPLERS, WordModel
 from numba_ss._word_training import RunState, TrainingRun, held_out_stream
 from numba_ss.checkpoint import read_state, write_state
 from numba_ss.corpus import Corpus, open_corpus
+from numba_ss.kernels.skipgram import SCHEME
 from numba_ss.kernels.threads import use_threads
 from numba_ss.progress import Progress
 from numba_ss.sgd import check_threads
@@ -47,8 +48,8 @@ class Word2Vec(Estimator):
 
     with `num_sampled` noise words N drawn once a window; v are the vectors that are kept.
     CBOW: the mean of the context takes the place of :math:`v_w`, and each of its m words
-    gets a share 1/m of the gradient; N is drawn once for eight windows that follow each
-    other, but for the target itself, which is left out where N has it.
+    gets a share 1/m of the gradient; N is drawn once for up to eight windows that follow
+    each other. Repetitions in N do not count and, but for NCE, nor does the target.
 
     Every result is the same, bit for bit, for any number of threads.
 
@@ -73,8 +74,9 @@ class Word2Vec(Estimator):
         Noise words; by default 6 for skip-gram and 12 for CBOW. More give better vectors,
         for a tenth more time each with skip-gram, a twentieth with CBOW. CBOW shares its
         own: a window alone has one vector for a noise word to meet, and fetching the word
-        costs more than that. With 6 a window of its own the vectors were as good as with
-        12 that are shared, in one and a half times the time.
+        costs more than that. With 6 for each window the vectors were as good as with 12
+        that are shared, in one and a half times the time. Batches of fewer than 128 windows
+        share less.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         Whether noise is drawn by the words' counts, by their rank as TensorFlow's
         log-uniform sampler does, or evenly.
@@ -477,8 +479,12 @@ class _Session(FitSession):
         self, estimator: Word2Vec, options: dict[str, Any], callbacks: Any, show: bool | str,
         checkpoint: Any, minutes: float, words: int | None,
     ) -> None:
-        super().__init__(estimator, options, callbacks, show, checkpoint, minutes)
         self.words = None if words is None else _checks.integer("checkpoint_words", words, 1)
+        super().__init__(estimator, options, callbacks, show, checkpoint, minutes)
+
+    def kept_options(self) -> dict[str, Any]:
+        """Return the parameters that change what a run gives, and the kernels' scheme."""
+        return super().kept_options() | {"scheme": SCHEME}
 
     def find(
         self, resume: bool

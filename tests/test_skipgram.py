@@ -66,18 +66,23 @@ def drawn_windows(model, stream, first, last, position):
     ("loss", "subtract_log_q"),
     [("sampled_softmax", False), ("sampled_softmax", True), ("negative_sampling", None), ("nce", None)],
 )
-@pytest.mark.parametrize("num_words", [5, 300])
-def test_learn_windows_and_apply_windows(architecture, loss, subtract_log_q, num_words, rng):
+# Batches of 20 windows are chunks, and CBOW groups, of an odd number of them.
+@pytest.mark.parametrize(("num_words", "batch_size"), [(5, 48), (300, 48), (300, 20), (900, 16)])
+def test_learn_windows_and_apply_windows(
+    architecture, loss, subtract_log_q, num_words, batch_size, rng
+):
     model = make_model(
-        rng, num_words, architecture=architecture, loss=loss, subtract_log_q=subtract_log_q
+        rng, num_words, architecture=architecture, loss=loss, subtract_log_q=subtract_log_q,
+        batch_size=batch_size,
     )
     m = model._model
-    stream = make_stream(rng, num_words)
+    stream = make_stream(rng, num_words, 117)
     inputs, outputs = model.inputs.astype(float), model.outputs.astype(float)
     loss_sum, pairs = 0.0, 0
     model.copy_targets(stream, 0)
-    for first in (0, 48, 96):
-        last = min(first + 48, len(stream))
+    # At twice the rate five words grow to tens, where float32 is coarser than the bounds.
+    for first in range(0, len(stream), batch_size):
+        last = min(first + batch_size, len(stream))
         model.learn(stream, first, last, 480, 0.1)
         outputs, of_inputs, of_targets, more, count = reference.learn_windows(
             inputs, outputs, drawn_windows(model, stream, first, last, 480), 0.1,

@@ -306,9 +306,9 @@ def add_products(
     """Add the sum over k < depth of G[r, k] times row k of B to each row r of C.
 
     Row r of C starts at c[c_rows[r]], row k of B at b[b_rows[k]], and G[r, k] stands at
-    r * g_row + k * g_column. Only the
-    `num_vectors` vectors from `column` on are used. The rows of C are distinct. The
-    sums run over k in order, so the cut into columns changes no bit.
+    r * g_row + k * g_column. Only the `num_vectors` vectors from `column` on are used. The
+    rows of C are distinct, but for those that get zeros. The sums run over k in order, so
+    the cut into columns changes no bit.
     """
     # Two rows of C share what is read of B; with one row of B there is little to share.
     pairs = num_c // 2 if depth > 1 else 0

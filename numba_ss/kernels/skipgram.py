@@ -21,7 +21,7 @@ import math
 from typing import Any, NamedTuple
 
 from numba import prange
-from numpy import float32
+from numpy import float32, float64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.row_tile import add_products, multiply_rows, prefetch
@@ -30,6 +30,9 @@ from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES
 from numba_ss.kernels.windows import draw_noise, drop_hits, find_windows
 
+# What is drawn, and the order in which rows change: other numbers give other bits, and a
+# run of one cannot be gone on with by another.
+SCHEME = 2
 COLUMNS = 16  # a cache line; threads that shared one would take it from each other
 GROUP = 8  # windows whose scores are computed before their noise words change
 _AHEAD = 4  # windows whose rows are asked for before they are used
@@ -71,7 +74,7 @@ class Work(NamedTuple):
     out_rows: Any  # (windows, 1 + num_sampled): target's copy; noise words (of a group: CBOW)
     sizes: Any  # (windows,): words of the context
     noise_words: Any  # (windows, num_sampled); CBOW has a row for each group
-    dropped: Any  # (windows,): noise words that do not count
+    dropped: Any  # (windows,): noise words that do not count, skip-gram only
     scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
     scratch: Any  # (2, GROUP * (2 window + 1))
     grad_inputs: Any  # (windows + 2 window, stride), flat
@@ -93,15 +96,19 @@ def _softmax(scores, num_lanes, num_outputs, row, rate, scratch):
     total = pointer(scratch, scratch.shape[1])
     for i in range(num_lanes):
         top[i] = target[i]
-        total[i] = float32(0)
     for j in range(1, num_outputs):
         line = pointer(scores, j * row)
         for i in range(num_lanes):
             top[i] = line[i] if line[i] > top[i] else top[i]  # max() minds NaN, and is slow
-    loss = 0.0
+    gap = float32(0)
     for i in range(num_lanes):
-        loss += top[i] - target[i]
-    for j in range(num_outputs):
+        gap += top[i] - target[i]
+    loss = float64(gap)
+    for i in range(num_lanes):
+        power = exp(target[i] - top[i])
+        target[i] = power
+        total[i] = power
+    for j in range(1, num_outputs):
         line = pointer(scores, j * row)
         for i in range(num_lanes):
             power = exp(line[i] - top[i])
@@ -310,6 +317,7 @@ def _learn_cbow(model, work, c, stream, begin, end, rate):
     width, stride, num_windows = in_rows.shape[1], inputs.shape[1], end - begin
     vectors, row = model.num_vectors, scores.shape[0] // num_outputs
     table, targets, own = pointer(inputs, 0), pointer(outputs, 0), pointer(work.hidden_rows, 0)
+    used = vectors * LANES
     means, grads, noise_scores = pointer(hidden, 0), pointer(grad_hidden, 0), pointer(scores, row)
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
@@ -329,7 +337,7 @@ def _learn_cbow(model, work, c, stream, begin, end, rate):
             add_products(
                 mean, own, 1, share, 0, 0, table, pointer(in_rows, w * width), sizes[w], 0, vectors
             )
-            scores[i] = dot(mean, pointer(outputs, out_rows[w, 0]), stride)
+            scores[i] = dot(mean, pointer(outputs, out_rows[w, 0]), used)
         multiply_rows(
             means, own, num_lanes, targets, noise, num_sampled, noise_scores, row, vectors
         )
@@ -346,9 +354,9 @@ def _learn_cbow(model, work, c, stream, begin, end, rate):
         for i in range(count):
             copy, grad = pointer(outputs, out_rows[first + i, 0]), pointer(grad_hidden, i * stride)
             _clear(grad, vectors)
-            axpy(scores[i], copy, stride, grad)
+            axpy(scores[i], copy, used, grad)
             _clear(copy, vectors)
-            axpy(scores[i], pointer(hidden, i * stride), stride, copy)
+            axpy(scores[i], pointer(hidden, i * stride), used, copy)
         add_products(
             grads, own, count, noise_scores, 1, row, targets, noise, num_sampled, 0, vectors
         )
