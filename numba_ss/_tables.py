@@ -22,6 +22,7 @@ class Table:
     """
 
     def __init__(self, name: str, value: Any, dim: int | None, strategy: str) -> None:
+        self._name = name
         self.sharded = isinstance(value, list) and any(np.ndim(shard) > 0 for shard in value)
         if self.sharded and name == "biases" and all(np.ndim(s) == 0 for s in value):
             self.sharded = False
@@ -66,6 +67,15 @@ class Table:
         for i, array in enumerate(self.shards):
             out[shard == i] = array[row[shard == i]]
         return out
+
+    def named(self, ids: Integers) -> list[tuple[str, Floats, Integers]]:
+        """Return the caller's arrays, their names, and which rows of each belong to `ids`."""
+        if not self.sharded:
+            return [(self._name, self.shards[0], ids)]
+        shard, row = self.locate(ids)
+        return [
+            (f"{self._name}[{i}]", array, row[shard == i]) for i, array in enumerate(self.shards)
+        ]
 
     def direct(self, dtype: DTypeLike) -> Floats | None:
         """Return the array itself where kernels can read it as it is.

@@ -181,15 +181,10 @@ class _Problem:
             columns, grad_loss, logistic, threads_for(columns.operations(self.inputs.shape[1])),
         )
         if not np.isfinite(result.loss).all():
-            reached = np.concatenate([columns.private.ravel(), columns.shared])
-            _checks.explain_loss(
-                result.loss,
-                [
-                    ("inputs", self.inputs, None),
-                    ("weights", weights, reached),
-                    ("biases", biases, reached),
-                ],
-            )
+            private, shared = self.columns.private, self.columns.shared
+            reached = np.concatenate([private[private >= 0], shared])
+            parts = [*self.weights.named(reached), *self.biases.named(reached)]
+            _checks.explain_loss(result.loss, [("inputs", self.inputs, None), *parts])
         return result
 
     def loss(self, logistic: bool) -> Floats:

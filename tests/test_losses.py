@@ -361,6 +361,10 @@ FOUR = np.array([0, 3, 4, 5])
         _bad("inputs: expected finite", inputs=np.array([[1, 1, 1], [1, np.inf, 1]])),
         _bad(r"weights: expected finite numbers, got nan at weights\[2, 1\]", weights=NAN_ROW),
         _bad(r"weights: expected finite numbers, got -inf at weights\[2, 0\]", weights=INF_ROW),
+        # Rows that are copied together keep their names.
+        _bad(r"weights: expected finite numbers, got nan at weights\[2, 1\]", weights=NAN_ROW.astype(float)),
+        _bad(r"weights\[0\]: .*got nan at weights\[0\]\[2, 1\]", weights=[NAN_ROW[:5], NAN_ROW[5:]]),
+        _bad(r"weights\[0\]: .*got nan at weights\[0\]\[1, 1\]", weights=[NAN_ROW[::2], NAN_ROW[1::2]], partition_strategy="mod"),
         _bad("biases: expected finite", biases=np.full(9, np.inf, np.float32)),
         _bad("inputs, weights: .*can hold", inputs=np.full((2, 3), 3e38, np.float32)),
         _bad("sampled_values", sampled_values=3),

@@ -229,6 +229,20 @@ def test_another_option_is_refused(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_another_scheme_is_refused(tmp_path, monkeypatch):
+    """A checkpoint of kernels that drew and learned in another way."""
+    stopped(tmp_path)
+    monkeypatch.setattr("numba_ss.word2vec.SCHEME", 0)
+    with pytest.raises(ArgumentError, match=r"^scheme: expected \d+, as in .*, got 0"):
+        run(folder=tmp_path, resume=True)
+
+
+def test_refused_arguments_leave_no_folder(tmp_path):
+    with pytest.raises(ArgumentError, match="checkpoint_words"):
+        Word2Vec(8, min_count=1).fit(TEXT, checkpoint=tmp_path / "new", checkpoint_words=0)
+    assert not (tmp_path / "new").exists()
+
+
 def swapped(place):
     text = [list(sentence) for sentence in TEXT]
     text[place][4] = "0_0" if text[place][4] != "0_0" else "0_1"
