@@ -180,7 +180,7 @@ class WordModel:
 
     def _apply(self, stream: NDArray[np.int64], first: int, last: int) -> None:
         """Change the rows of the batch stream[first:last], and prepare the next one."""
-        most = self._model.inputs.shape[1] // skipgram.COLUMNS
+        most = 2 * (self._model.inputs.shape[1] // skipgram.COLUMNS)  # of two tables
         skipgram.apply_windows(
             min(get_num_threads(), most), self._model, self._work, stream, first, last,
             min(last + self.batch_size, len(stream)),

@@ -5,7 +5,7 @@ with a stratum of its own, another one in every batch. The gradient is that of t
 as they were before the batch, but for the noise words: nobody else in the batch writes
 those of a chunk, so it changes them at once, a group of windows at a time. The rows of
 targets and inputs are changed when all chunks are done, in order, each thread taking
-some columns of every row. So no result depends on the number of threads.
+some columns of one of the tables. So no result depends on the number of threads.
 
 Noise and targets share a table, so a window learns from a copy of its target's row, which
 `apply_windows` puts behind the table's own rows. When the window has used it, the copy
@@ -412,15 +412,20 @@ def learn_windows(num_chunks, model, work, stream, first, last, position, rate):
 
 
 @kernel
-def _apply_columns(model, work, stream, first, last, column, vectors):
-    """Add the gradients of targets, then of inputs, to some columns of their rows."""
-    inputs, outputs, grad_inputs = model.inputs, model.outputs, work.grad_inputs
-    size, stride = vectors * LANES, inputs.shape[1]
+def _apply_targets(model, stream, first, last, column, vectors):
+    """Add the gradients of targets to some columns of their rows."""
+    outputs, stride, num_rows = model.outputs, model.outputs.shape[1], model.inputs.shape[0]
     for p in range(first, last):
         if p + _FAR_AHEAD < last:
             prefetch(pointer(outputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
-        grad = pointer(outputs, (inputs.shape[0] + p - first) * stride + column)
-        axpy(float32(1), grad, size, pointer(outputs, stream[p] * stride + column))
+        grad = pointer(outputs, (num_rows + p - first) * stride + column)
+        axpy(float32(1), grad, vectors * LANES, pointer(outputs, stream[p] * stride + column))
+
+
+@kernel
+def _apply_inputs(model, work, stream, first, last, column, vectors):
+    """Add the gradients of inputs to some columns of their rows."""
+    inputs, grad_inputs, stride = model.inputs, work.grad_inputs, model.inputs.shape[1]
     for c in range(grad_inputs.shape[0]):
         begin, end, low, high = _span(model, work, c, stream, first, last)
         if begin == end:
@@ -429,7 +434,7 @@ def _apply_columns(model, work, stream, first, last, column, vectors):
             if p + _FAR_AHEAD < high:
                 prefetch(pointer(inputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
             grad = pointer(grad_inputs, c * grad_inputs.shape[1] + (p - low) * stride + column)
-            axpy(float32(1), grad, size, pointer(inputs, stream[p] * stride + column))
+            axpy(float32(1), grad, vectors * LANES, pointer(inputs, stream[p] * stride + column))
 
 
 @kernel
@@ -443,6 +448,15 @@ def _copy_columns(model, stream, first, last, column, vectors):
         gather_row(pointer(outputs, stream[p] * stride + column), vectors * LANES, copy)
 
 
+@kernel
+def _part(model, part, num_parts):
+    """Return the first column, and the number of vectors, of a part of every row."""
+    lines = model.inputs.shape[1] // COLUMNS
+    column = part * lines // num_parts * COLUMNS
+    end = min((part + 1) * lines // num_parts * COLUMNS, model.num_vectors * LANES)
+    return column, (end - column) // LANES
+
+
 @parallel_kernel
 def apply_windows(num_chunks, model, work, stream, first, last, following):
     """Change targets and inputs of the batch stream[first:last], as its windows ask.
@@ -450,9 +464,12 @@ def apply_windows(num_chunks, model, work, stream, first, last, following):
     Then copy the rows of the targets of the batch stream[last:following].
     """
     for t in prange(num_chunks):
-        lines = model.inputs.shape[1] // COLUMNS
-        column = t * lines // num_chunks * COLUMNS
-        end = min((t + 1) * lines // num_chunks * COLUMNS, model.num_vectors * LANES)
-        vectors = (end - column) // LANES
-        _apply_columns(model, work, stream, first, last, column, vectors)
-        _copy_columns(model, stream, last, following, column, vectors)
+        # Each table has half of the threads: rows that two write pass between their caches.
+        of_outputs = (num_chunks + 1) // 2
+        if t < of_outputs:
+            column, vectors = _part(model, t, of_outputs)
+            _apply_targets(model, stream, first, last, column, vectors)
+            _copy_columns(model, stream, last, following, column, vectors)
+        if t >= of_outputs or num_chunks == 1:
+            column, vectors = _part(model, t % of_outputs, max(num_chunks // 2, 1))
+            _apply_inputs(model, work, stream, first, last, column, vectors)
