@@ -412,29 +412,29 @@ def learn_windows(num_chunks, model, work, stream, first, last, position, rate):
 
 
 @kernel
-def _apply_targets(model, stream, first, last, column, vectors):
-    """Add the gradients of targets to some columns of their rows."""
-    outputs, stride, num_rows = model.outputs, model.outputs.shape[1], model.inputs.shape[0]
+def _add_rows(grads, start, stream, first, last, table, column, vectors):
+    """Add gradients to some columns of the rows of the words stream[first:last].
+
+    They stand one after the other from grads.flat[start] on.
+    """
+    stride = table.shape[1]
     for p in range(first, last):
         if p + _FAR_AHEAD < last:
-            prefetch(pointer(outputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
-        grad = pointer(outputs, (num_rows + p - first) * stride + column)
-        axpy(float32(1), grad, vectors * LANES, pointer(outputs, stream[p] * stride + column))
+            prefetch(pointer(table, column), stream[p + _FAR_AHEAD] * stride, vectors)
+        grad = pointer(grads, start + (p - first) * stride + column)
+        axpy(float32(1), grad, vectors * LANES, pointer(table, stream[p] * stride + column))
 
 
 @kernel
 def _apply_inputs(model, work, stream, first, last, column, vectors):
     """Add the gradients of inputs to some columns of their rows."""
-    inputs, grad_inputs, stride = model.inputs, work.grad_inputs, model.inputs.shape[1]
-    for c in range(grad_inputs.shape[0]):
+    grads = work.grad_inputs
+    for c in range(grads.shape[0]):
         begin, end, low, high = _span(model, work, c, stream, first, last)
         if begin == end:
             break
-        for p in range(low, high):
-            if p + _FAR_AHEAD < high:
-                prefetch(pointer(inputs, column), stream[p + _FAR_AHEAD] * stride, vectors)
-            grad = pointer(grad_inputs, c * grad_inputs.shape[1] + (p - low) * stride + column)
-            axpy(float32(1), grad, vectors * LANES, pointer(inputs, stream[p] * stride + column))
+        start = c * grads.shape[1]
+        _add_rows(grads, start, stream, low, high, model.inputs, column, vectors)
 
 
 @kernel
@@ -468,7 +468,8 @@ def apply_windows(num_chunks, model, work, stream, first, last, following):
         of_outputs = (num_chunks + 1) // 2
         if t < of_outputs:
             column, vectors = _part(model, t, of_outputs)
-            _apply_targets(model, stream, first, last, column, vectors)
+            outputs, copies = model.outputs, model.inputs.shape[0] * model.outputs.shape[1]
+            _add_rows(outputs, copies, stream, first, last, outputs, column, vectors)
             _copy_columns(model, stream, last, following, column, vectors)
         if t >= of_outputs or num_chunks == 1:
             column, vectors = _part(model, t % of_outputs, max(num_chunks // 2, 1))
