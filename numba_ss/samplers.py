@@ -32,6 +32,8 @@ Accept = Callable[[], None]
 
 # An expected count takes the time of so many multiplications.
 _OPERATIONS = 512
+# Classes for which log(1 - p) is kept: of candidates that are Zipf-distributed most.
+_REMEMBERED = 2**16
 
 _NO_IDS = np.empty(0, np.int64)
 _NO_TREE = np.empty(0, np.int64)
@@ -92,6 +94,7 @@ class CandidateSampler:
     """
 
     _kind: int
+    _fixed = True  # whether probabilities stay as they are
     _largest_range = 2**63 - 1
 
     def __init__(
@@ -120,6 +123,7 @@ class CandidateSampler:
         self._log_range = float(np.log1p(np.float64(self.range_max)))
         self._tree, self._cut, self._alias = _NO_TREE, _NO_TABLE, _NO_TREE
         self._weights: NDArray[Any] = _NO_TABLE
+        self._memo = _NO_TABLE
 
     def sample(
         self, true_classes: ArrayLike, num_sampled: int, unique: bool = True
@@ -170,7 +174,9 @@ class CandidateSampler:
         key, high, block = self._key, self._high, self._block
         if self._implicit is not None:
             key, high = stream_of(self._implicit.following, self._global_seed)
-        size = 1 << (2 * num_sampled).bit_length()
+        if self._block and not self._memo.size and self._fixed:
+            self._memo = np.full(min(self.range_max, _REMEMBERED), np.nan, np.float32)
+        size = 1 << (4 * num_sampled).bit_length()
         if self._slots.size != size:
             self._slots = np.empty(size, np.int32)
         candidates = np.empty(num_sampled, np.int64)
@@ -186,7 +192,7 @@ class CandidateSampler:
         sampling.expected_counts(
             self._kind, labels.reshape(-1), candidates, self.range_max, self._log_range, total,
             self._weights, self._exclude, self._kept(total), num_tries,
-            threads_for(_OPERATIONS * (labels.size + num_sampled)),
+            threads_for(_OPERATIONS * (labels.size + num_sampled)), self._memo,
             true_count.reshape(-1), sampled_count,
         )
 
@@ -230,7 +236,7 @@ class CandidateSampler:
         p, one = np.empty(len(self._exclude), np.float32), self._exclude[:1]
         sampling.expected_counts(
             self._kind, self._exclude, one, self.range_max, self._log_range, total,
-            self._weights, _NO_IDS, 1.0, 1, 1, p, np.empty(1, np.float32),
+            self._weights, _NO_IDS, 1.0, 1, 1, _NO_TABLE, p, np.empty(1, np.float32),
         )
         return 1.0 - float(p.sum(dtype=np.float64))
 
@@ -287,6 +293,7 @@ class LearnedUnigramSampler(CandidateSampler):
     """
 
     _kind = sampling.LEARNED_UNIGRAM
+    _fixed = False
     _largest_range = MODULUS
 
     def __init__(

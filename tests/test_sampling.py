@@ -114,7 +114,7 @@ def test_expected_counts(kind, num_tries, num_chunks, rng):
     sampling.expected_counts(
         KINDS.index(kind), labels, candidates, 12, distribution.log_range, distribution.total,
         distribution.weights, exclude, 1 - distribution.probabilities()[exclude].sum(),
-        num_tries, num_chunks, *out,
+        num_tries, num_chunks, np.full(6, np.nan, np.float32), *out,
     )
     for rows, got in zip((labels, candidates), out, strict=True):
         ref = reference.expected_counts(p[rows], num_tries, 5)

@@ -25,6 +25,12 @@ def _log1p_all(x, out):
         out[i] = scalar.log1p(x[i])
 
 
+@numba.njit
+def _expm1_all(x, out):
+    for i in range(x.size):
+        out[i] = scalar.expm1(x[i])
+
+
 @numba.njit(fastmath=set(FASTMATH), error_model="numpy")
 def _inverse_roots(x, out):
     for i in range(x.size):
@@ -60,6 +66,20 @@ def test_log1p_is_relatively_accurate(dtype, tolerance):
     got = np.empty_like(x)
     _log1p_all(x, got)
     np.testing.assert_allclose(got, reference.log1p(x), rtol=tolerance)
+
+
+def test_expm1_is_within_an_ulp():
+    """Its very bits are those of the golden expected counts."""
+    x = np.concatenate([-np.logspace(-38, 1.4, 50_001 if JIT else 301), [-0.0, -87, -1e30]])
+    x = x.astype(np.float32)
+    got = np.empty_like(x)
+    _expm1_all(x, got)
+    ref = reference.expm1(x)
+    assert np.max(np.abs(got - ref) / np.spacing(np.abs(ref).astype(np.float32))) < 1
+    assert got[-3:].tolist() == [0, -1, -1]
+    _expm1_all(np.array([-np.inf, np.nan], np.float32), got)
+    assert got[0] == -1
+    assert np.isnan(got[1])
 
 
 def test_inverse_root_is_correctly_rounded_twice():

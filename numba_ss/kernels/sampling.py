@@ -6,6 +6,7 @@ same candidates and the same expected counts, bit for bit.
 
 import math
 
+import numpy as np
 from numba import prange
 from numpy import float32, float64, int64, uint64
 
@@ -17,10 +18,39 @@ from numba_ss.kernels.rng import (
     next_float,
     start_stream,
 )
+from numba_ss.kernels.scalar import expm1
 
 UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
 
 _EMPTY = -1
+
+_LOG2_E = 1.4426950408889634
+# ln 2 in two parts: the product of the first with a small integer is exact.
+_LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+_ROUND = 6755399441055744.0  # 1.5 * 2**52: what is added to it is rounded to an integer
+
+
+@exact_kernel
+def _exp_near(x):
+    """Return e**x for x in [0, 40] to a few units in the last place, as vector code."""
+    shifted = x * _LOG2_E + _ROUND
+    n = shifted - _ROUND
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    p = 1.0 / 6227020800.0
+    p = p * r + 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = (p * r + 1.0) * r + 1.0
+    bits = float64(shifted).view(np.int64) << int64(52)
+    return p * int64(bits + int64(0x3FF0000000000000)).view(np.float64)
 
 
 @exact_kernel
@@ -86,13 +116,31 @@ def _draw(kind, stream, range_max, total, tree, cut, alias):
 
 
 @exact_kernel
+def _draw_log_uniform(uniform, log_range, range_max, out):
+    """Fill `out` with int(exp(uniform * log_range)) - 1, rounded as the exact exp is.
+
+    That matters where exp is close to an integer, or to range_max + 1: the rare block of
+    draws in which there is one is computed again.
+    """
+    unsure = False
+    for i in range(NUM_DOUBLES):
+        value = _exp_near(uniform[i] * log_range)
+        whole = int64(value)
+        rest = value - float64(whole)
+        unsure |= min(rest, 1.0 - rest) < 1e-14 * value or whole > range_max
+        out[i] = whole - 1
+    if unsure:
+        for i in range(NUM_DOUBLES):
+            row = int64(math.exp(uniform[i] * log_range)) - 1
+            out[i] = row if row < range_max else row % range_max
+
+
+@exact_kernel
 def _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, out):
     """Fill `out` with NUM_DOUBLES draws; `uniform` (float64) is scratch as long."""
     if kind == LOG_UNIFORM:
         next_doubles(stream, uniform)
-        for i in range(NUM_DOUBLES):
-            row = int64(math.exp(uniform[i] * log_range)) - 1
-            out[i] = row if row < range_max else row % range_max
+        _draw_log_uniform(uniform, log_range, range_max, out)
     else:
         for i in range(NUM_DOUBLES):
             out[i] = _draw(kind, stream, range_max, total, tree, cut, alias)
@@ -122,66 +170,72 @@ def draw_candidates(
             if exclude.shape[0] > 0 and contains(exclude, row):
                 continue
             num_tries += 1
-            if unique:
-                slot = _slot_of(slots, out_candidates, row)
-                if slots[slot] != _EMPTY:
-                    continue
-                slots[slot] = filled
             out_candidates[filled] = row
-            filled += 1
+            if unique:
+                # Without a branch: whether a class was drawn before nobody can predict.
+                slot = _slot_of(slots, out_candidates, row)
+                before = slots[slot]
+                is_new = int64(before == _EMPTY)
+                slots[slot] = before + (filled - before) * is_new
+                filled += is_new
+            else:
+                filled += 1
     return num_tries
 
 
 @exact_kernel
-def _probability(kind, row, range_max, log_range, total, weights):
+def _probability(kind, row, range_max, log_range, total, weight):
     """Return the float32 probability of one class in one draw."""
     if kind == UNIFORM:
         return float32(1.0 / float64(range_max))
     if kind == LOG_UNIFORM:
         return float32(math.log((row + 2.0) / (row + 1.0)) / log_range)
-    return float32(weights[row]) / float32(total)
+    return weight / float32(total)
 
 
 @exact_kernel
-def _expected_count(p, num_tries, num_sampled):
-    """Return how often a class of probability `p` is expected among the candidates."""
-    if num_tries == num_sampled:
-        return p * float32(num_sampled)
-    return -float32(math.expm1(float32(num_tries) * float32(math.log1p(-p))))
-
-
-@exact_kernel
-def _count_range(
-    start, stop, kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries,
-    num_sampled, out,
+def _count_rows(
+    kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries, num_sampled,
+    memo, out,
 ):
-    for j in range(start, stop):
+    # No call here takes an array, which would cost more than the arithmetic.
+    repeated = num_tries == num_sampled
+    for j in range(rows.shape[0]):
         row = max(rows[j], 0)
-        if exclude.shape[0] > 0 and contains(exclude, row):
-            out[j] = float32(0)
+        if not repeated and row < memo.shape[0] and memo[row] == memo[row]:
+            out[j] = memo[row]
             continue
-        p = _probability(kind, row, range_max, log_range, total, weights)
+        weight = float32(weights[row]) if weights.shape[0] > 0 else float32(0)
+        p = _probability(kind, row, range_max, log_range, total, weight)
         if exclude.shape[0] > 0:
-            p = float32(float64(p) / kept)
-        out[j] = _expected_count(p, num_tries, num_sampled)
+            p = float32(0) if contains(exclude, row) else float32(float64(p) / kept)
+        out[j] = p * float32(num_sampled) if repeated else float32(math.log1p(-p))
+        if not repeated and row < memo.shape[0]:
+            memo[row] = out[j]
+    if not repeated:
+        for j in range(rows.shape[0]):
+            out[j] = float32(0) - expm1(float32(num_tries) * out[j])
 
 
 @parallel_kernel
 def expected_counts(
     kind, labels, candidates, range_max, log_range, total, weights, exclude, kept, num_tries,
-    num_chunks, out_labels, out_candidates,
+    num_chunks, memo, out_labels, out_candidates,
 ):
     """Write the expected counts of labels and candidates.
 
     An excluded class has count 0; `kept` is the probability of all others. What stands
-    for an absent label has no meaning.
+    for an absent label has no meaning. `memo` is kept from call to call for the classes
+    that it has room for: log(1 - p), and NaN where that is not known.
     """
     for chunk in prange(num_chunks):
         for rows, out in ((labels, out_labels), (candidates, out_candidates)):
-            _count_range(
-                chunk * rows.shape[0] // num_chunks, (chunk + 1) * rows.shape[0] // num_chunks,
-                kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries,
-                candidates.shape[0], out,
+            # A slice: a loop from a variable start would be no vector code.
+            start = chunk * rows.shape[0] // num_chunks
+            stop = (chunk + 1) * rows.shape[0] // num_chunks
+            _count_rows(
+                kind, rows[start:stop], range_max, log_range, total, weights, exclude, kept,
+                num_tries, candidates.shape[0], memo, out[start:stop],
             )
 
 
