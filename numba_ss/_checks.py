@@ -85,9 +85,11 @@ def _shape(array: NDArray[Any]) -> str:
 
 def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbols: str) -> None:
     """Compare a shape; None stands for any length."""
-    if array.ndim != len(shape) or any(
-        want is not None and want != have for want, have in zip(shape, array.shape, strict=True)
-    ):
+    fits = array.ndim == len(shape)
+    if fits:
+        for want, have in zip(shape, array.shape, strict=True):
+            fits = fits and (want is None or want == have)
+    if not fits:
         values = ", ".join("any" if want is None else str(want) for want in shape)
         fail(name, f"shape ({symbols}) = ({values})", _shape(array))
 

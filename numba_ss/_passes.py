@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.kernels import batch, ranking
-from numba_ss.kernels.batch import BLOCK, STRIDE
+from numba_ss.kernels import batch, candidates, ranking
+from numba_ss.kernels.batch import STRIDE
+from numba_ss.kernels.candidates import BLOCK, STRIP, block_start
+from numba_ss.kernels.inputs import group_inputs
 from numba_ss.kernels.ranking import CLASSES
 from numba_ss.kernels.threads import threads_for
 from numba_ss.kernels.tile import LANES, ROWS
@@ -22,13 +24,15 @@ from numba_ss.kernels.tile import LANES, ROWS
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
-# Numbers in the array of probabilities: above it a batch is taken in parts. 16 MB of
+# Numbers in the largest array of a pass: above it a batch is taken in parts. 16 MB of
 # float32 stay in the last-level cache of a server.
-_PROBABILITIES = 2**22
+_EXPS = 2**22
 # Multiplications that take as long as gathering a number.
 _GATHERED = 4
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
+_NO_BITS, _NO_IDS = np.empty((0, 0), np.uint32), np.empty(0, np.int64)
+_NO_HITS = np.empty((1, 0), np.int32)
 # Examples of one walk over all classes; more would need more memory, not less time.
 EXAMPLES = 1024
 
@@ -54,36 +58,64 @@ class Workspace:
         return buffer[:size].reshape(shape)
 
     def batch(
-        self, batch_size: int, num_private: int, num_shared: int, dim: int, threads: int,
-        dtype: DTypeLike,
+        self, batch_size: int, num_own: int, num_shared: int, num_hits: int, dim: int,
+        threads: int, dtype: DTypeLike,
     ) -> BatchBuffers:
         """Return the buffers of a sampled pass; the last ones, if nothing has changed."""
-        key = batch_size, num_private, num_shared, dim, threads, dtype
+        key = batch_size, num_own, num_shared, num_hits, dim, threads, dtype
         if key == self._key and self._batch is not None:
             return self._batch
-        num_blocks = -(-batch_size // BLOCK)
         num_rows, stride = _round_up(num_shared, ROWS), padded(dim)
-        group = max(1, min(num_blocks, _PROBABILITIES // (BLOCK * max(num_rows, 1))))
-        shapes = {
+        num_blocks = blocks_of(batch_size)
+        part = max(1, min(num_blocks, _EXPS // (BLOCK * max(num_rows, 1))))
+        numbers = {
             "rows": (num_rows, stride),
             "offsets": (num_rows,),
-            "x": (num_blocks * BLOCK, stride),
+            "x": (_round_up(batch_size, LANES), stride),
             "xt": (threads, _round_up(dim, LANES), STRIDE),
             "scratch": (threads, 3, BLOCK),
-            "probabilities": (group * num_rows, BLOCK),
-            "coefficients": (batch_size, num_private),
+            "scaled": (threads, BLOCK, stride),
+            "y": (_round_up(batch_size, BLOCK), stride),
+            "exps": (part * num_rows, BLOCK),
+            "peaks": (part * -(-num_rows // STRIP), BLOCK),
+            "peak": (batch_size,),
+            "total": (batch_size,),
+            "example": (5, batch_size),
+            "own": (3, batch_size, num_own),
+            "coefficients": (batch_size, num_own),
             "loss": (batch_size,),
-            "grad_inputs": (num_blocks * BLOCK, stride),
+            "grad_inputs": (batch_size, stride),
             "grad_rows": (num_rows, stride),
             "grad_offsets": (num_rows,),
         }
-        arrays = {name: self.array(name, shape, dtype) for name, shape in shapes.items()}
-        self._key, self._batch = key, BatchBuffers(examples=group * BLOCK, **arrays)
+        integers = {
+            "hashes": (1 << (2 * batch_size).bit_length(),),
+            "joined": (batch_size, num_hits),
+            "alike": (batch_size,),
+        }
+        ids = {
+            "keys": (batch_size,),
+            "slots": (batch_size,),
+            "member_offsets": (batch_size + 1,),
+            "members": (batch_size,),
+        }
+        arrays = {
+            name: self.array(name, shape, kind)
+            for shapes, kind in ((numbers, dtype), (integers, np.int32), (ids, np.int64))
+            for name, shape in shapes.items()
+        }
+        self._key, self._batch = key, BatchBuffers(part=part, **arrays)
         return self._batch
 
 
 def _round_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
+
+
+def blocks_of(num_inputs: int) -> int:
+    """Return how many blocks distinct inputs are cut into: of some, an even number."""
+    count = -(-num_inputs // BLOCK)
+    return count + count % 2 if num_inputs > BLOCK // 2 else count
 
 
 def padded(dim: int) -> int:
@@ -121,54 +153,92 @@ class Columns(NamedTuple):
 class BatchBuffers(NamedTuple):
     """The arrays of a sampled pass; rows may be padded.
 
-    What it computes, with C private columns: `loss` (batch_size,), `coefficients`
-    (batch_size, C) the gradient of the private logits, `x` the inputs, `grad_inputs`,
-    and `grad_rows` and `grad_offsets` the gradients of the candidates' rows and biases.
-    The batch is taken in parts of `examples`.
+    What it computes, with C own columns: `loss` (batch_size,), `coefficients`
+    (batch_size, C) the gradient of the own logits, `x` the distinct inputs, that of example
+    i being x[slots[i]], `grad_inputs`, and `grad_rows` and `grad_offsets` the gradients of
+    the candidates' rows and biases. `part` blocks are taken at a time.
     """
 
-    examples: int
+    part: int
     rows: Floats
     offsets: Floats
     x: Floats
     xt: Floats
     scratch: Floats
-    probabilities: Floats
+    scaled: Floats
+    y: Floats
+    exps: Floats
+    peaks: Floats
+    peak: Floats
+    total: Floats
+    example: Floats
+    own: Floats
     coefficients: Floats
     loss: Floats
     grad_inputs: Floats
     grad_rows: Floats
     grad_offsets: Floats
+    hashes: NDArray[np.int32]
+    joined: NDArray[np.int32]
+    alike: NDArray[np.int32]
+    keys: Integers
+    slots: Integers
+    member_offsets: Integers
+    members: Integers
 
 
 def sampled_pass(
     workspace: Workspace, table: Floats, ids: Integers, weights: Floats, biases: Floats,
-    columns: Columns, grad_loss: Floats, logistic: bool, threads: int,
+    columns: Columns, grad_loss: Floats, logistic: bool, threads: int, by_id: bool = False,
 ) -> BatchBuffers:
-    """Compute losses and gradients; the inputs are the rows `ids` of `table`."""
-    batch_size, num_private = columns.private.shape
-    num_shared, dim = len(columns.shared), weights.shape[1]
-    out = workspace.batch(batch_size, num_private, num_shared, dim, threads, weights.dtype)
+    """Compute losses and gradients; the inputs are the rows `ids` of `table`.
+
+    Equal inputs are worked on together: those of the same id, with `by_id`, else those of
+    the same bits.
+    """
+    (batch_size, num_own), dim = columns.private.shape, weights.shape[1]
+    num_shared, num_hits = len(columns.shared), columns.hits.shape[1]
+    out = workspace.batch(
+        batch_size, num_own, num_shared, num_hits, dim, threads, weights.dtype
+    )
     if not batch_size:
         out.grad_rows[:], out.grad_offsets[:] = 0, 0
         return out
+    num_inputs = group_inputs(
+        _NO_BITS if by_id else table.view(np.uint32), ids, columns.hits, columns.private_counts,
+        columns.shared_counts, columns.subtract_log_q, out.hashes, out.keys, out.slots,
+        out.member_offsets, out.members, out.alike, out.joined,
+    )
     if num_shared:
-        batch.pack_candidates(
+        candidates.pack_candidates(
             weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
             min(threads, threads_for(_GATHERED * out.rows.size)), out.rows, out.offsets,
         )
-    for start in range(0, batch_size, out.examples):
-        stop = min(start + out.examples, batch_size)
-        batch.forward(
-            start, stop, table, ids, weights, biases, columns.private, columns.private_counts,
-            columns.subtract_log_q, columns.num_true, out.rows, out.offsets, grad_loss,
-            columns.hits, logistic or None, min(threads, -(-(stop - start) // BLOCK)), out.x,
-            out.xt, out.scratch, out.probabilities, out.coefficients, out.loss, out.grad_inputs,
+    num_blocks = blocks_of(num_inputs)
+    for first in range(0, num_blocks, out.part):
+        stop = min(first + out.part, num_blocks)
+        batch.forward_inputs(
+            first, stop, num_blocks, num_inputs, table, ids, dim, out.member_offsets,
+            out.members, out.alike, out.rows, out.offsets, out.joined, logistic or None,
+            min(threads, stop - first), out.x, out.xt, out.scratch, out.exps, out.peaks,
+            out.peak, out.total, out.y, out.own[0],
+        )
+        members = (
+            out.member_offsets[block_start(block, num_blocks, num_inputs)]
+            for block in (first, stop)
+        )
+        batch.forward_examples(
+            *members, out.members, out.slots, out.x, weights, biases, columns.private,
+            columns.private_counts, columns.subtract_log_q, columns.num_true, out.rows,
+            out.joined, grad_loss, logistic or None, out.peak, out.total, out.y, threads,
+            out.own, out.example, out.coefficients, out.loss, out.grad_inputs,
         )
         if num_shared:
-            batch.grad_candidates(
-                start, stop, out.x, dim, out.probabilities, start > 0, threads, out.grad_rows,
-                out.grad_offsets,
+            candidates.grad_candidates(
+                first, stop, num_blocks, num_inputs, out.x, dim, out.exps, out.peaks,
+                out.peak[: 0 if logistic else None], out.member_offsets, out.members, out.alike,
+                out.joined, out.own, out.example, first > 0, threads, out.scratch, out.scaled,
+                out.grad_rows, out.grad_offsets,
             )
     return out
 
@@ -257,26 +327,31 @@ def full_pass(
     batch_size, dim, dtype = len(grad_loss), weights.shape[1], weights.dtype
     stride, threads = padded(dim), threads_for(batch_size * weights.size)
     num_blocks = -(-batch_size // BLOCK)
-    size = max(CLASSES, _PROBABILITIES // (max(num_blocks, 1) * BLOCK) // CLASSES * CLASSES)
+    size = max(CLASSES, _EXPS // (max(num_blocks, 1) * BLOCK) // CLASSES * CLASSES)
     size = min(size, _round_up(len(weights), ROWS))
     xt = workspace.array("xt", (threads, _round_up(dim, LANES), STRIDE), dtype)
-    no_counts = np.empty(0, dtype)
+    scratch = workspace.array("scratch", (threads, 3, BLOCK), dtype)
+    scaled = workspace.array("scaled", (threads, BLOCK, stride), dtype)
+    one_each, ones = np.arange(batch_size + 1), np.ones((1, batch_size), dtype)
+    no_counts, no_own = np.empty(0, dtype), np.empty((3, 0, 0), dtype)
     for start in range(0, len(weights), size):
         classes = np.arange(start, min(start + size, len(weights)))
         num_rows = _round_up(len(classes), ROWS)
         rows = workspace.array("rows", (num_rows, stride), dtype)
         offsets = workspace.array("offsets", (num_rows,), dtype)
-        probabilities = workspace.array("probabilities", (num_blocks * num_rows, BLOCK), dtype)
+        exps = workspace.array("exps", (num_blocks * num_rows, BLOCK), dtype)
         grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
         grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
-        batch.pack_candidates(
+        candidates.pack_candidates(
             weights, biases, classes, no_counts, False, threads, rows, offsets
         )
         batch.forward_classes(
-            x, batch_size, rows, offsets, normalizer, grad_loss, logistic or None, start > 0, dim,
-            threads, xt, probabilities, grad_inputs,
+            x, batch_size, num_blocks, rows, offsets, normalizer, grad_loss, logistic or None,
+            start > 0, dim, threads, xt, exps, grad_inputs,
         )
-        batch.grad_candidates(
-            0, batch_size, x, dim, probabilities, False, threads, grad_rows, grad_offsets
+        candidates.grad_candidates(
+            0, num_blocks, num_blocks, batch_size, x, dim, exps, scratch[0], no_counts, one_each,
+            _NO_IDS, _NO_HITS[0], _NO_HITS, no_own, ones, False, threads, scratch, scaled,
+            grad_rows, grad_offsets,
         )
         yield FullBlock(slice(start, start + len(classes)), grad_rows, grad_offsets)

@@ -216,9 +216,9 @@ class RetrievalModel:
         grads = self._scratch.array("grads", (len(batch.rows), width), np.float32)
         grads[:] = 0
         scatter.scatter_step(
-            columns.private, result.coefficients, batch.x, columns.shared, result.grad_rows,
-            result.grad_offsets, batch.first, result.grad_inputs, np.float32(-1), 1,
-            grads[:num_scored], biases, _NO_TABLE,
+            columns.private, result.coefficients, result.x, result.slots, columns.shared,
+            result.grad_rows, result.grad_offsets, batch.first, result.grad_inputs,
+            np.float32(-1), False, 1, grads[:num_scored], biases, _NO_TABLE,
         )
         self._backward(events, batch, result.grad_inputs, grads, np.float32(rate))
         return loss

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks, _passes
 from numba_ss.full_losses import check_model
 from numba_ss.kernels import ranking, sampling
-from numba_ss.kernels.batch import BLOCK
+from numba_ss.kernels.candidates import BLOCK
 from numba_ss.kernels.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]

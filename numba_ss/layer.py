@@ -180,6 +180,7 @@ class SampledSoftmax:
         self._workspace = _passes.Workspace()
         self._grad_loss = np.empty(0, np.float32)
         self._table: Floats | None = None  # the last one that was checked
+        self._tied = False  # whether that is the weights themselves
 
     @property
     def weights(self) -> Floats:
@@ -286,14 +287,12 @@ class SampledSoftmax:
 
     def _check_table(self, value: Any) -> Floats:
         table: Floats = _checks.trainable("table", value, (None, self.dim), "num_rows, dim")
-        if np.may_share_memory(table, self.weights) and (
-            table.ctypes.data != self.weights.ctypes.data
-        ):
+        tied = table.ctypes.data == self.weights.ctypes.data
+        if np.may_share_memory(table, self.weights) and not tied:
             _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
-        if self._adagrad is not None and len(table) > self.num_classes and (
-            table.ctypes.data == self.weights.ctypes.data
-        ):
+        if self._adagrad is not None and len(table) > self.num_classes and tied:
             _checks.fail("table", "the layer's weights or memory of its own", "more than them")
+        self._tied = tied
         return table
 
     def _train(
@@ -308,16 +307,14 @@ class SampledSoftmax:
             self._grad_loss = np.full(len(ids), scale, np.float32)
         train = self._train_full if self.loss in _FULL else self._train_sampled
         with use_threads(self._num_threads):
-            loss, grad_inputs = train(table, ids, y, self._grad_loss, step, update_table)
+            loss, total, grad_inputs = train(table, ids, y, self._grad_loss, step, update_table)
         self.num_steps += 1
-        if self.reduction == "none":
-            return loss.copy(), grad_inputs
-        return float(np.add.reduce(loss, dtype=np.float64)) * scale, grad_inputs
+        return (loss.copy() if self.reduction == "none" else total * scale), grad_inputs
 
     def _train_sampled(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
-    ) -> tuple[Floats, Floats | None]:
+    ) -> tuple[Floats, float, Floats | None]:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(
             labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
@@ -325,9 +322,10 @@ class SampledSoftmax:
         threads = threads_for(columns.operations(self.dim))
         result = _passes.sampled_pass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
-            self._logistic, threads,
+            self._logistic, threads, by_id=update_table,
         )
-        if not math.isfinite(np.add.reduce(result.loss, dtype=np.float64)):
+        total = float(np.add.reduce(result.loss, dtype=np.float64))
+        if not math.isfinite(total):
             check_counts(labels, sampled, self._subtract_log_q)
             reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
             self._explain(result.loss, table, ids, reached, update_table)
@@ -337,15 +335,17 @@ class SampledSoftmax:
                 columns, result, table if update_table else None, ids, step
             )
         else:
-            scatter.scatter_step(
-                columns.private, result.coefficients, result.x, columns.shared,
-                result.grad_rows, result.grad_offsets, ids, result.grad_inputs, step,
-                threads_for_update(result.x.size + result.rows.size), self.weights,
-                self.biases, table if update_table else _NO_TABLE,
+            tied = update_table and self._tied
+            threads = threads_for_update(
+                result.x.size + result.rows.size, 2 if update_table and not tied else 1
             )
-        if update_table:
-            return result.loss, None
-        return result.loss, result.grad_inputs[: len(ids), : self.dim].copy()
+            scatter.scatter_step(
+                columns.private, result.coefficients, result.x, result.slots, columns.shared,
+                result.grad_rows, result.grad_offsets, ids, result.grad_inputs, step, tied,
+                threads, self.weights, self.biases, table if update_table else _NO_TABLE,
+            )
+        grad_inputs = None if update_table else result.grad_inputs[:, : self.dim].copy()
+        return result.loss, total, grad_inputs
 
     def _explain(
         self, loss: Floats, table: Floats, ids: Integers, rows: Integers | None, is_table: bool
@@ -360,12 +360,13 @@ class SampledSoftmax:
     def _train_full(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
-    ) -> tuple[Floats, Floats | None]:
+    ) -> tuple[Floats, float, Floats | None]:
         inputs = table[ids]
         loss, normalizer, targets = full_losses(
             self.weights, self.biases, labels, inputs, self._logistic
         )
-        if not math.isfinite(np.add.reduce(loss, dtype=np.float64)):
+        total = float(np.add.reduce(loss, dtype=np.float64))
+        if not math.isfinite(total):
             self._explain(loss, table, ids, None, update_table)
         grad_inputs = np.empty_like(inputs)
         blocks = dense_pass(
@@ -376,15 +377,15 @@ class SampledSoftmax:
             self._adagrad.step_all(
                 blocks, table if update_table else None, ids, grad_inputs, step
             )
-            return loss, grad_inputs
+            return loss, total, grad_inputs
         for block in blocks:
             count = block.classes.stop - block.classes.start
             self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
             self.biases[block.classes] -= step * block.grad_offsets[:count]
         if not update_table:
-            return loss, grad_inputs
+            return loss, total, grad_inputs
         scatter.scatter_rows(ids, grad_inputs, step, threads_for_update(grad_inputs.size), table)
-        return loss, None
+        return loss, total, None
 
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:
         """Return the mean loss over all classes: softmax, or logistic for such a loss.

@@ -78,13 +78,15 @@ def make_columns(
     subtract_log_q: bool,
 ) -> Columns:
     """Put checked labels and candidates, shared or (batch_size, num_sampled), in order."""
-    candidates = sampled.sampled_candidates
-    true_count = sampled.true_expected_count.astype(dtype, copy=False)
-    sampled_count = sampled.sampled_expected_count.astype(dtype, copy=False)
+    candidates, true_count, sampled_count = sampled
+    if true_count.dtype != dtype or sampled_count.dtype != dtype:
+        true_count, sampled_count = true_count.astype(dtype), sampled_count.astype(dtype)
     num_true = labels.shape[1]
-    no_hits = np.empty((len(labels), 0), np.int32)
+    if candidates.ndim == 1 and remove_hits:
+        hits = find_hits(labels, candidates)
+    else:
+        hits = np.empty((len(labels), 0), np.int32)
     if candidates.ndim == 1:
-        hits = find_hits(labels, candidates) if remove_hits else no_hits
         return Columns(
             labels, true_count, num_true, candidates, sampled_count, hits, subtract_log_q
         )
@@ -97,7 +99,7 @@ def make_columns(
         num_true,
         np.empty(0, np.int64),
         np.empty(0, sampled_count.dtype),
-        no_hits,
+        hits,
         subtract_log_q,
     )
 
@@ -209,7 +211,7 @@ class _Problem:
         grad_weights = np.empty((len(rows), dim), self.inputs.dtype)
         np.multiply(
             coefficients[:, None],
-            result.x[order // max(columns.private.shape[1], 1), :dim],
+            result.x[result.slots[order // max(columns.private.shape[1], 1)], :dim],
             out=grad_weights[:num_private],
         )
         grad_weights[num_private:] = result.grad_rows[:num_shared, :dim]

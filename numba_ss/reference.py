@@ -36,6 +36,11 @@ def log1p(x: Array) -> Array:
     return np.log1p(np.asarray(x, float))
 
 
+def expm1(x: Array) -> Array:
+    """Return e**x - 1."""
+    return np.expm1(np.asarray(x, float))
+
+
 def inverse_root(x: Array) -> Array:
     """Return 1 / sqrt(x), and 0 where x is not positive."""
     x = np.asarray(x, float)
@@ -50,6 +55,11 @@ def dot(x: Array, y: Array) -> float:
 def axpy(a: float, x: Array, y: Array) -> Array:
     """Return y + a x."""
     return np.asarray(y, float) + a * np.asarray(x, float)
+
+
+def combine(a: float, x: Array, b: float, y: Array) -> Array:
+    """Return a x + b y."""
+    return a * np.asarray(x, float) + b * np.asarray(y, float)
 
 
 def gather_row(source: Array) -> float:
@@ -218,6 +228,62 @@ def find_hits(labels: Array, candidates: Array) -> Array:
     return np.vectorize(lambda y: last.get(int(y), -1), otypes=[int])(labels)
 
 
+# Distinct inputs
+
+
+def row_keys(rows: Array) -> list[int]:
+    """Return a key of 63 bits for each row of numbers of 32 bits."""
+    keys = []
+    for row in rows:
+        mixed = [(int(b) + d * 0x803779B9) % 2**32 * 0xBF58476D1CE4E5B9 for d, b in enumerate(row)]
+        keys.append(sum(m % 2**64 ^ m % 2**64 >> 32 for m in mixed) % 2**64 // 2)
+    return keys
+
+
+def join_hits(
+    hits: Array, true_counts: Array, sampled_counts: Array, subtract_log_q: bool
+) -> list[list[int]]:
+    """Return, for each label, its candidate; -2 less it where the logits differ; or -1."""
+    joined = []
+    for row, counts in zip(np.asarray(hits).tolist(), true_counts, strict=True):
+        joined.append([
+            -1 if hit < 0 or hit in row[:t]
+            else -2 - hit if subtract_log_q and counts[t] != sampled_counts[hit]
+            else hit
+            for t, hit in enumerate(row)
+        ])
+    return joined
+
+
+def group_inputs(
+    inputs: list[Any], joined: list[list[int]]
+) -> tuple[list[int], list[list[int]], list[bool]]:
+    """Return the number of each example's input, the members of each, and who is alike.
+
+    Inputs are ids or rows of bits. Where keys of different rows are equal, each example has
+    its input to itself; an example that leaves candidates out always has.
+    """
+    examples = range(len(inputs))
+    alone = [min(row, default=-1) < -1 for row in joined]
+    rows = {tuple(x) for x, lone in zip(inputs, alone, strict=True) if np.ndim(x) and not lone}
+    if len(set(row_keys(rows))) < len(rows):
+        alone = [True for _ in examples]
+    first = [
+        i if alone[i]
+        else next(j for j in examples if not alone[j] and np.array_equal(inputs[j], inputs[i]))
+        for i in examples
+    ]
+    slots = number_rows(first)[0].tolist()
+    members = [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
+    return slots, members, [all(joined[i] == joined[m[0]] for i in m) for m in members]
+
+
+def block_start(block: int, num_blocks: int, num_inputs: int, lanes: int) -> int:
+    """Return the first input of a block; all blocks but the last are whole vectors."""
+    vectors = math.ceil(num_inputs / lanes)
+    return min(lanes * math.floor(vectors * block / num_blocks), num_inputs)
+
+
 # Losses and gradients
 
 
@@ -231,7 +297,7 @@ def _pad(targets: Array, width: int) -> Array:
     return np.pad(targets, [(0, 0), (0, width - targets.shape[1])])
 
 
-def softmax_block(
+def _softmax_block(
     logits: Array, private: Array, num_true: int, grad_loss: Array
 ) -> tuple[Array, Array]:
     """Return losses and gradients with respect to the logits; -inf is no column."""
@@ -243,7 +309,7 @@ def softmax_block(
     return loss, (np.exp(z) / total - targets) * grad_loss[:, None]
 
 
-def logistic_block(
+def _logistic_block(
     logits: Array, private: Array, num_true: int, grad_loss: Array
 ) -> tuple[Array, Array]:
     """Return losses summed over the columns and gradients; -inf is no column."""
@@ -251,6 +317,47 @@ def logistic_block(
     loss = np.logaddexp(0, logits) - np.where(targets > 0, logits, 0) * targets
     sigmoid = np.exp(-np.logaddexp(0, -logits))
     return loss.sum(axis=1), (sigmoid - targets) * grad_loss[:, None]
+
+
+def softmax_strip(
+    logits: Array, peak: Array, total: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return exp(logit - peak), the new peak and total, and exp(old peak - new peak).
+
+    Logits are (inputs, any); `peak` is the largest logit so far, `total` the sum of exp.
+    """
+    top = np.maximum(peak, logits.max(axis=1, initial=-np.inf))
+    exps, rise = np.exp(logits - top[:, None]), np.exp(peak - top)
+    return exps, top, rise * total + exps.sum(axis=1), rise
+
+
+def logistic_strip(logits: Array, total: Array) -> tuple[Array, Array]:
+    """Return sigmoids, and the total with the losses of the strip."""
+    return np.exp(-np.logaddexp(0, -logits)), total + np.logaddexp(0, logits).sum(axis=1)
+
+
+def softmax_own(
+    upstream: Array, targets: Array, extra: Array, logits: Array, peak: Array, total: Array
+) -> tuple[Array, Array, Array]:
+    """Return losses, upstream * p of own columns, and what makes it of a shared exp.
+
+    Only where `extra` is 1 is an own column not in the total already.
+    """
+    top = np.maximum(peak, logits.max(axis=1))
+    exps, below = np.exp(logits - top[:, None]), np.exp(peak - top)
+    total = below * total + np.sum(extra * exps, axis=1)
+    goals = np.where(targets > 0, logits - top[:, None], 0) * targets
+    share = upstream / total
+    return np.log(total) - goals.sum(axis=1), share[:, None] * exps, share * below
+
+
+def logistic_own(
+    upstream: Array, targets: Array, extra: Array, logits: Array, total: Array
+) -> tuple[Array, Array]:
+    """Return losses and upstream * sigmoid; only where `extra` is 1 the total lacks a column."""
+    goals = np.where(targets > 0, logits, 0) * targets
+    loss = total + np.sum(extra * np.logaddexp(0, logits) - goals, axis=1)
+    return loss, upstream[:, None] * np.exp(-np.logaddexp(0, -logits))
 
 
 def softmax_classes(logits: Array, normalizer: Array, grad_loss: Array) -> Array:
@@ -270,6 +377,24 @@ def pack_candidates(
     return weights[candidates].astype(float), biases[candidates] - np.asarray(log_q, float)
 
 
+def forward_inputs(
+    inputs: Array, rows: Array, offsets: Array, logistic: bool
+) -> tuple[Array, Array, Array, Array]:
+    """Compare inputs with candidates: exps, peak, total, and the sums of exp x row.
+
+    For the logistic loss exps are sigmoids, totals are losses, and there is no peak.
+    """
+    logits = multiply(inputs, transpose(rows)) + offsets
+    if logistic:
+        exps, total = logistic_strip(logits, np.zeros(len(logits)))
+        peak = np.zeros(len(logits))
+    else:
+        peak = logits.max(axis=1)
+        exps = np.exp(logits - peak[:, None])
+        total = exps.sum(axis=1)
+    return exps, peak, total, multiply(exps, rows)
+
+
 class Forward(NamedTuple):
     """Losses and the gradients of their weighted sum."""
 
@@ -279,7 +404,7 @@ class Forward(NamedTuple):
     grad_inputs: Array
 
 
-def forward(
+def forward_examples(
     inputs: Array, weights: Array, biases: Array, private: Array, private_log_q: Array,
     num_true: int, shared: Array, shared_log_q: Array, hits: Array, grad_loss: Array,
     logistic: bool,
@@ -294,7 +419,7 @@ def forward(
     for i, positions in enumerate(hits):
         common[i, positions[positions >= 0]] = -np.inf
     logits = np.concatenate([mine, common], axis=1)
-    block = logistic_block if logistic else softmax_block
+    block = _logistic_block if logistic else _softmax_block
     loss, grad = block(logits, private, num_true, np.asarray(grad_loss, float))
     coefficients, probs = grad[:, : private.shape[1]], grad[:, private.shape[1] :]
     coefficients = np.where(private >= 0, coefficients, 0)
@@ -369,12 +494,15 @@ def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) ->
 
 
 def scatter_step(
-    table: Array, private: Array, coefficients: Array, inputs: Array, candidates: Array,
-    grad_rows: Array, learning_rate: Any,
+    table: Array, private: Array, coefficients: Array, inputs: Array, slots: Array,
+    candidates: Array, grad_rows: Array, learning_rate: Any,
 ) -> Array:
-    """Return the class rows less the private gradients, then the candidates'."""
+    """Return the class rows less the private gradients, then the candidates'.
+
+    The input of example i is inputs[slots[i]].
+    """
     example, column = np.nonzero(private >= 0)
-    grads = coefficients[example, column][:, None] * inputs[example]
+    grads = coefficients[example, column][:, None] * inputs[slots[example]]
     table = scatter_rows(table, private[example, column], grads, learning_rate)
     return scatter_rows(table, candidates, grad_rows, learning_rate)
 

@@ -190,9 +190,9 @@ class Adagrad:
             table_rows, table_slots, _ = _distinct(ids)
             table_sums = self._zeros("table_sums", len(table_rows), dim)
         scatter.scatter_step(
-            private, result.coefficients, result.x, slots[num_private : len(classes)],
+            private, result.coefficients, result.x, result.slots, slots[num_private : len(classes)],
             result.grad_rows, result.grad_offsets, table_slots, result.grad_inputs,
-            np.float32(-1), threads_for_update(result.x.size + result.rows.size), sums,
+            np.float32(-1), tied, threads_for_update(result.x.size + result.rows.size), sums,
             bias_sums, table_sums,
         )
         _step_distinct(self._weights, rows, sums, step, self._weight_squares)

@@ -2,14 +2,35 @@
 
 import numpy as np
 import pytest
-from conftest import Problem
+from conftest import JIT, Problem
 from hypothesis import given
 from hypothesis import strategies as st
 
 from numba_ss import _passes, reference
-from numba_ss.kernels.batch import BLOCK, pack_candidates
+from numba_ss.kernels.candidates import BLOCK, STRIP, block_start
 from numba_ss.kernels.tile import ROWS
 from numba_ss.samplers import find_hits
+
+
+def repeat(problem, rng, num_inputs, by_class):
+    """Let examples share inputs, and labels be candidates in half of the examples only.
+
+    With `by_class` expected counts are a function of the class, as samplers' are.
+    """
+    batch_size, num_true = problem.labels.shape
+    problem.inputs = problem.inputs[rng.integers(0, min(num_inputs, batch_size), batch_size)]
+    others = np.setdiff1d(np.arange(len(problem.weights)), problem.sampled)
+    hit = rng.random((batch_size, 1)) < 0.5
+    hit = hit & (rng.random((batch_size, num_true)) < 0.7)
+    labels = np.where(
+        hit, rng.choice(problem.sampled, hit.shape), rng.choice(others, hit.shape)
+    )
+    problem.labels = np.where(problem.labels >= 0, labels, -1)
+    if by_class:
+        counts = rng.uniform(0.05, 2, len(problem.weights)).astype(np.float32)
+        problem.true_count = counts[problem.labels]
+        problem.sampled_count = counts[problem.sampled]
+    return problem
 
 
 def run(problem, hits, logistic, threads=2, subtract_log_q=True):
@@ -20,12 +41,17 @@ def run(problem, hits, logistic, threads=2, subtract_log_q=True):
     )
 
 
+def num_inputs(result):
+    """Return how many inputs were worked on."""
+    return result.slots.max() + 1
+
+
 def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
     log_q = [
         np.log(count.astype(float)) if subtract_log_q else np.zeros(count.shape)
         for count in (problem.true_count, problem.sampled_count)
     ]
-    ref = reference.forward(
+    ref = reference.forward_examples(
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
         problem.labels.shape[1], problem.sampled, log_q[1], hits, problem.grad_loss, logistic,
     )
@@ -37,7 +63,7 @@ def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
         ("grad_inputs", got.grad_inputs[:batch_size, :dim], ref.grad_inputs),
         ("grad_rows", got.grad_rows[:num_sampled, :dim], grad_rows),
         ("grad_offsets", got.grad_offsets[:num_sampled], grad_offsets),
-        ("x", got.x[:batch_size, :dim], problem.inputs),
+        ("x", got.x[got.slots, :dim], problem.inputs),
     ):
         limit = tolerance * max(1, np.abs(want).max(initial=0))
         np.testing.assert_allclose(have, want, atol=limit, rtol=0, err_msg=name)
@@ -66,21 +92,166 @@ def test_extreme_logits(logistic, rng):
     compare(problem, run(problem, hits, logistic), hits, logistic, 2e-6)
 
 
-@pytest.mark.parametrize("logistic", [False, True])
-def test_parts_of_a_batch_give_the_same(logistic, rng, monkeypatch):
-    """A small budget of probabilities cuts the batch into parts."""
-    problem = Problem(rng, batch_size=5 * BLOCK + 3)
+@given(
+    st.integers(0, 2**32), st.integers(1, 150), st.integers(1, 90), st.integers(1, 20),
+    st.integers(1, 2 * STRIP + 3), st.integers(1, 3), st.booleans(), st.booleans(), st.booleans(),
+    st.booleans(), st.sampled_from([np.float32, np.float64]),
+)
+def test_repeated_inputs(
+    seed, batch_size, distinct, dim, num_sampled, num_true, logistic, by_class, subtract, ragged,
+    dtype,
+):
+    rng = np.random.default_rng(seed)
+    problem = Problem(
+        rng, 300, dim, batch_size, num_true, num_sampled, dtype, ragged=ragged
+    )
+    repeat(problem, rng, distinct, by_class)
     hits = find_hits(problem.labels, problem.sampled)
-    monkeypatch.setattr(_passes, "_PROBABILITIES", 2 * BLOCK * ROWS)
+    got = run(problem, hits, logistic, subtract_log_q=subtract)
+    compare(problem, got, hits, logistic, 2e-5 if dtype == np.float32 else 1e-11, subtract)
+    if by_class or not subtract:
+        assert num_inputs(got) == len(np.unique(problem.inputs, axis=0))
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("num_true", [1, 2, 3])
+@pytest.mark.parametrize("by_class", [True, False])
+@pytest.mark.parametrize("scale", [1, 30])
+def test_many_examples_of_few_inputs(logistic, dtype, num_true, by_class, scale, rng):
+    """Labels that are candidates are joined to them, or leave them out."""
+    batch_size, distinct, dim = (400, 80, 9) if JIT else (40, 7, 4)
+    problem = Problem(
+        rng, 400, dim, batch_size, num_true, 2 * STRIP + 5, dtype, scale, ragged=num_true > 1
+    )
+    repeat(problem, rng, distinct, by_class)
+    hits = find_hits(problem.labels, problem.sampled)
+    got = run(problem, hits, logistic)
+    assert (hits >= 0).any()
+    assert num_inputs(got) < batch_size
+    if by_class:
+        assert num_inputs(got) <= distinct
+        assert (got.joined >= -1).all()
+        assert (got.joined >= 0).any()
+        assert not got.alike[: num_inputs(got)].all()
+    else:
+        assert num_inputs(got) > distinct
+        assert (got.joined < -1).any()
+    compare(problem, got, hits, logistic, 2e-5 if dtype == np.float32 else 1e-11)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("by_class", [True, False])
+def test_by_id_or_by_content(logistic, by_class, rng):
+    """The numbers are the same; rows that are equal are one input by content only."""
+    problem = repeat(Problem(rng, batch_size=90, num_true=2, ragged=True), rng, 12, by_class)
+    hits = find_hits(problem.labels, problem.sampled)
+    table = np.concatenate([np.unique(problem.inputs, axis=0)] * 2)
+    same = (table[None, :12] == problem.inputs[:, None]).all(axis=2)
+    ids = same.argmax(axis=1) + 12 * rng.integers(0, 2, 90)
+    found = []
+    for by_id in (False, True):
+        got = _passes.sampled_pass(
+            _passes.Workspace(), table, ids, problem.weights, problem.biases,
+            problem.columns(hits), problem.grad_loss, logistic, 2, by_id,
+        )
+        compare(problem, got, hits, logistic, 2e-5)
+        found.append(num_inputs(got))
+    assert found[0] < found[1] <= 90
+    if by_class:
+        assert found == [12, len(np.unique(ids))]
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+def test_rows_of_the_same_key(logistic, rng):
+    """Two inputs that only their keys take for one."""
+    problem = Problem(rng, dim=4, batch_size=20)
+    first = np.array([1.5, 1, -2, 3], np.float32)
+    second, place = first.copy(), np.uint32(0x803779B9)  # see test_inputs.colliding
+    bits = first.view(np.uint32)
+    swapped = bits[:2][::-1] + np.array([place, -int(place) % 2**32], np.uint32)
+    second.view(np.uint32)[:2] = swapped
+    problem.inputs = rng.choice(np.array([first, second]), 20)
+    assert len(set(reference.row_keys(problem.inputs.view(np.uint32)))) == 1
+    hits = find_hits(problem.labels, problem.sampled)
     compare(problem, run(problem, hits, logistic), hits, logistic, 2e-5)
 
 
 @pytest.mark.parametrize("logistic", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_bits_do_not_depend_on_chunks(logistic, dtype, rng):
+@pytest.mark.parametrize("by_class", [True, False])
+@pytest.mark.parametrize("distinct", [1, BLOCK + 6])
+def test_a_candidate_that_all_hit_has_no_gradient(logistic, dtype, by_class, distinct, rng):
+    """Not even a rounding error: nobody counts it."""
+    problem = Problem(rng, 300, 9, BLOCK + 6, 2, STRIP + 9, dtype)
+    repeat(problem, rng, distinct, by_class)
+    places = 3, STRIP + 2
+    problem.labels[:] = problem.sampled[list(places)]
+    if by_class:
+        problem.true_count[:] = problem.sampled_count[list(places)]
+    hits = find_hits(problem.labels, problem.sampled)
+    got = run(problem, hits, logistic)
+    assert (got.joined >= 0).all() == by_class
+    compare(problem, got, hits, logistic, 2e-5 if dtype == np.float32 else 1e-11)
+    used = np.arange(STRIP + 9)
+    np.testing.assert_array_equal(np.flatnonzero(got.grad_offsets[used] == 0), places)
+    np.testing.assert_array_equal(np.flatnonzero(~got.grad_rows[used, :9].any(axis=1)), places)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("label", ["apart", "joined", "no candidate"])
+def test_an_infinite_logit_of_a_label_is_seen(logistic, sign, label, rng):
+    """It is not taken for an absent column; the losses of other examples are sound."""
+    problem = Problem(rng)
+    row = np.setdiff1d(np.arange(60), problem.sampled)[0] if label == "no candidate" else problem.sampled[2]
+    problem.labels[problem.labels == row] = problem.sampled[3]
+    problem.labels[4] = row
+    problem.inputs[4] = 10 * sign
+    problem.inputs[[0, 1, 2, 3, 5, 6]] = rng.choice([-1e-38, 1e-38], (6, 9))
+    problem.weights[row] = 1e38
+    problem.true_count[4] = problem.sampled_count[2] * (2 if label == "apart" else 1)
+    got = run(problem, find_hits(problem.labels, problem.sampled), logistic)
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(got.loss)), [4])
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+def test_no_shared_candidates(logistic, rng):
+    """Where each example has candidates of its own."""
+    problem = repeat(Problem(rng, batch_size=BLOCK + 5, num_true=2), rng, 12, True)
+    problem.sampled, problem.sampled_count = problem.sampled[:0], problem.sampled_count[:0]
+    hits = np.empty((len(problem.labels), 0), np.int32)
+    got = run(problem, hits, logistic)
+    assert num_inputs(got) <= 12
+    compare(problem, got, hits, logistic, 2e-5)
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("logistic", [False, True])
+def test_parts_of_a_batch_give_the_same(logistic, repeated, rng, monkeypatch):
+    """A small budget of exps cuts the batch into parts."""
+    problem = Problem(rng, batch_size=5 * BLOCK + 3)
+    if repeated:
+        repeat(problem, rng, 3 * BLOCK, True)
+    hits = find_hits(problem.labels, problem.sampled)
+    monkeypatch.setattr(_passes, "_EXPS", 2 * BLOCK * ROWS)
+    got = run(problem, hits, logistic)
+    assert got.part < _passes.blocks_of(num_inputs(got))
+    compare(problem, got, hits, logistic, 2e-5)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("by_class", [None, True, False])
+def test_bits_do_not_depend_on_chunks(logistic, dtype, by_class, rng):
     problem = Problem(rng, batch_size=5 * BLOCK + 3, num_true=2, num_sampled=37, dtype=dtype)
+    if by_class is not None:
+        num_sampled = STRIP + 22 if JIT else STRIP + 2
+        problem = Problem(rng, 200, 9, 5 * BLOCK + 3, 2, num_sampled, dtype, ragged=True)
+        repeat(problem, rng, 2 * BLOCK, by_class)
     hits = find_hits(problem.labels, problem.sampled)
     first = run(problem, hits, logistic, 1)
+    assert (num_inputs(first) < len(problem.inputs)) == (by_class is not None)
     for chunks in (2, 3, 8):
         other = run(problem, hits, logistic, chunks)
         for name in ("loss", "coefficients", "grad_inputs", "grad_rows", "grad_offsets"):
@@ -88,21 +259,32 @@ def test_bits_do_not_depend_on_chunks(logistic, dtype, rng):
             np.testing.assert_array_equal(a[: len(problem.inputs)], b[: len(problem.inputs)], name)
 
 
-def test_pack_candidates(rng):
-    problem = Problem(rng, num_sampled=5)
+@pytest.mark.parametrize("logistic", [False, True])
+def test_forward_inputs(logistic, rng):
+    """What `forward_inputs` leaves for `forward_examples`: more than a strip, several blocks."""
+    problem = repeat(Problem(rng, 300, 9, 3 * BLOCK, 1, STRIP + 22), rng, 2 * BLOCK, True)
+    got = run(problem, np.full((3 * BLOCK, 0), -1, np.int32), logistic)
+    distinct = np.unique(got.slots, return_index=True)[1]
     log_q = np.log(problem.sampled_count)
-    for subtract in (True, False):
-        rows, offsets = np.ones((2 * ROWS, 16), np.float32), np.empty(2 * ROWS, np.float32)
-        pack_candidates(
-            problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract, 3,
-            rows, offsets,
-        )
-        ref = reference.pack_candidates(
-            problem.weights, problem.biases, problem.sampled, log_q * subtract
-        )
-        np.testing.assert_array_equal(rows[:5, :9], ref[0])
-        np.testing.assert_allclose(offsets[:5], ref[1], atol=1e-6)
-        assert np.isneginf(offsets[5:]).all()
+    rows, offsets = reference.pack_candidates(
+        problem.weights, problem.biases, problem.sampled, log_q
+    )
+    ref = reference.forward_inputs(problem.inputs[distinct], rows, offsets, logistic)
+    exps, peak, total, y = ref
+    count = len(distinct)
+    np.testing.assert_allclose(got.total[:count], total, rtol=1e-5)
+    np.testing.assert_allclose(got.y[:count, :9], y, atol=1e-5 * np.abs(y).max())
+    if not logistic:
+        np.testing.assert_allclose(got.peak[:count], peak, rtol=1e-5)
+    num_blocks, num_rows = _passes.blocks_of(count), len(got.rows)
+    for block in range(num_blocks):
+        start, stop = (block_start(b, num_blocks, count) for b in (block, block + 1))
+        for first in range(0, STRIP + 22, STRIP):
+            last = min(first + STRIP, STRIP + 22)
+            have = got.exps[block * num_rows + first : block * num_rows + last, : stop - start]
+            if not logistic:
+                have = have * np.exp(got.peaks[2 * block + first // STRIP, : stop - start] - peak[start:stop])
+            np.testing.assert_allclose(have.T, exps[start:stop, first:last], atol=1e-5)
 
 
 @pytest.mark.parametrize("logistic", [False, True])

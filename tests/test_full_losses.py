@@ -17,7 +17,7 @@ NAMES = ["softmax", "sigmoid"]
 def test_against_the_reference(name, dtype, num_true, batch_size, rng, monkeypatch):
     problem = Problem(rng, 300, 9, batch_size, num_true, dtype=dtype, ragged=num_true > 1)
     # Several ranges of classes and parts of the batch.
-    monkeypatch.setattr(_passes, "_PROBABILITIES", 2**14)
+    monkeypatch.setattr(_passes, "_EXPS", 2**14)
     monkeypatch.setattr(_passes, "EXAMPLES", 64)
     arguments = problem.weights, problem.biases, problem.labels, problem.inputs
     got = getattr(numba_ss, f"{name}_loss_and_grad")(*arguments, grad_loss=problem.grad_loss)

@@ -52,7 +52,7 @@ def spec(problem, name, remove=None):
     subtract = name != "negative_sampling"
     hits = reference.find_hits(problem.labels, problem.sampled)
     log_q = [np.log(c.astype(float)) * subtract for c in (problem.true_count, problem.sampled_count)]
-    got = reference.forward(
+    got = reference.forward_examples(
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
         problem.labels.shape[1], problem.sampled, log_q[1], hits if remove else hits[:, :0],
         problem.grad_loss, name != "sampled_softmax",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numba_ss import _passes
+from numba_ss.kernels.candidates import BLOCK
 from numba_ss.kernels.tile import LANES
 
 
@@ -17,17 +18,35 @@ def test_padded_rows_are_an_odd_number_of_lines(dim):
 
 def test_buffers_are_kept_and_grow():
     workspace = _passes.Workspace()
-    first = workspace.batch(10, 1, 5, 8, 2, np.float32)
-    assert workspace.batch(10, 1, 5, 8, 2, np.float32) is first
-    smaller = workspace.batch(3, 1, 5, 8, 2, np.float32)
+    first = workspace.batch(10, 1, 5, 1, 8, 2, np.float32)
+    assert workspace.batch(10, 1, 5, 1, 8, 2, np.float32) is first
+    smaller = workspace.batch(3, 1, 5, 1, 8, 2, np.float32)
     assert np.shares_memory(smaller.x, first.x)
-    larger = workspace.batch(1000, 1, 5, 8, 2, np.float32)
+    larger = workspace.batch(1000, 1, 5, 1, 8, 2, np.float32)
     assert larger.loss.shape == (1000,)
-    assert workspace.batch(10, 1, 5, 8, 2, np.float64).x.dtype == np.float64
+    assert workspace.batch(10, 1, 5, 1, 8, 2, np.float64).x.dtype == np.float64
 
 
-def test_memory_of_probabilities_is_bounded():
+def test_buffers_follow_the_hits():
+    workspace = _passes.Workspace()
+    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).joined.shape == (10, 0)
+    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).joined.shape == (10, 3)
+
+
+def test_memory_of_exps_is_bounded():
     """A batch of 100,000 with 1,000 candidates is taken in parts."""
-    out = _passes.Workspace().batch(100_000, 1, 1_000, 4, 2, np.float32)
-    assert out.probabilities.nbytes <= 4 * _passes._PROBABILITIES
-    assert out.examples < 100_000
+    out = _passes.Workspace().batch(100_000, 1, 1_000, 1, 4, 2, np.float32)
+    assert out.exps.nbytes <= 4 * _passes._EXPS
+    assert 0 < out.part * BLOCK < 100_000
+
+
+def test_blocks_are_as_few_as_fit():
+    """But of more than half a block an even number, for two threads."""
+    for num_inputs in range(5 * BLOCK):
+        count = _passes.blocks_of(num_inputs)
+        fewest = -(-num_inputs // BLOCK)
+        if num_inputs <= BLOCK // 2:
+            assert count == fewest
+        else:
+            assert count % 2 == 0
+            assert fewest <= count <= fewest + 1

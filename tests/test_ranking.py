@@ -5,7 +5,8 @@ import pytest
 
 from numba_ss import _passes, reference, top_k
 from numba_ss.kernels import ranking
-from numba_ss.kernels.batch import BLOCK, STRIDE
+from numba_ss.kernels.batch import STRIDE
+from numba_ss.kernels.candidates import BLOCK
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

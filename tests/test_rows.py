@@ -25,6 +25,11 @@ def axpy_at(a, x, i, size, y, j):
 
 
 @kernel
+def combine_at(a, x, i, b, y, j, size, out):
+    rows.combine(a, pointer(x, i), b, pointer(y, j), size, pointer(out, j))
+
+
+@kernel
 def gather_at(x, i, size, y, j):
     return rows.gather_row(pointer(x, i), size, pointer(y, j))
 
@@ -42,6 +47,11 @@ def test_row_operations(dtype, size, rng):
     changed = np.flatnonzero(y != before)
     assert changed.min() >= 11
     assert changed.max() < 11 + size
+    before, other = y.copy(), y[11 : 11 + size].copy()
+    combine_at(dtype(0.5), x, 3, dtype(-2), y, 11, size, y)
+    want = reference.combine(0.5, part, -2, other)
+    np.testing.assert_allclose(y[11 : 11 + size], want, atol=tolerance)
+    np.testing.assert_array_equal(np.delete(y, np.s_[11 : 11 + size]), np.delete(before, np.s_[11 : 11 + size]))
     assert gather_at(x, 3, size, y, 11) == reference.gather_row(part) == 0
     np.testing.assert_array_equal(y[11 : 11 + size], part)
 

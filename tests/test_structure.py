@@ -46,9 +46,10 @@ LAYERS = [
     {"checkpoint", "progress", "sample", "_estimator", "_memory"},
     {"_checks", "_seeds", "_files"},
     {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items"},
-    {"kernels.batch", "kernels.windows", "kernels.row_tile", "kernels.adagrad"},
+    {"kernels.batch", "kernels.windows", "kernels.row_tile", "kernels.adagrad"}
+    | {"kernels.inputs"},
     {"kernels.softmax", "kernels.scatter", "kernels.sampling", "kernels.text"}
-    | {"kernels.histories"},
+    | {"kernels.histories", "kernels.candidates"},
     {"kernels.rows"},
     {"kernels.tile", "kernels.scalar", "kernels.rng", "kernels.threads"},
     {"kernels._jit"},
@@ -208,8 +209,8 @@ def test_everything_public_is_documented():
 def test_importing_compiles_nothing():
     script = (
         "import numba_ss, numba_ss.kernels.batch as b, numba_ss.kernels.sampling as s, sys;"
-        "sys.exit(len(b._forward_block.signatures) + len(s.draw_candidates.signatures)"
-        " + len(b.forward.parallel.signatures))"
+        "sys.exit(len(b._input_block.signatures) + len(s.draw_candidates.signatures)"
+        " + len(b.forward_inputs.parallel.signatures))"
         if JIT
         else "import numba_ss"
     )

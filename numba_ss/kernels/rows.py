@@ -106,6 +106,13 @@ def axpy(a, x, size, y):
 
 
 @kernel
+def combine(a, x, b, y, size, out):
+    """Write a * x + b * y."""
+    for d in range(size):
+        out[d] = a * x[d] + b * y[d]
+
+
+@kernel
 def gather_row(source, size, out):
     """Copy a row; return 0, or NaN where it holds an infinity or a NaN."""
     probe = source[0] * float32(0)

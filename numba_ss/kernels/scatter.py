@@ -59,9 +59,9 @@ def _subtract_values(chunk, num_chunks, rows, grads, learning_rate, values):
 
 @exact_kernel
 def _subtract_columns(
-    chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
+    chunk, num_chunks, columns, coefficients, x, slots, learning_rate, weights, biases
 ):
-    """Subtract the gradients of the private columns, coefficients[i, c] * x[i]."""
+    """Subtract the gradients of the own columns, coefficients[i, c] * x[slots[i]]."""
     dim, stride = weights.shape[1], x.shape[1]
     for i in range(columns.shape[0]):
         for c in range(columns.shape[1]):
@@ -73,27 +73,34 @@ def _subtract_columns(
             if row >= 0 and _owner(row, num_chunks) == uint64(chunk):
                 coefficient = coefficients[i, c]
                 own = pointer(weights, row * dim)
-                _subtract_product(learning_rate, coefficient, pointer(x, i * stride), dim, own)
+                source = pointer(x, slots[i] * stride)
+                _subtract_product(learning_rate, coefficient, source, dim, own)
                 biases[row] -= learning_rate * coefficient
 
 
 @parallel_kernel
 def scatter_step(
-    columns, coefficients, x, candidates, grad_rows, grad_offsets, ids, grad_inputs,
-    learning_rate, num_chunks, weights, biases, table,
+    columns, coefficients, x, slots, candidates, grad_rows, grad_offsets, ids, grad_inputs,
+    learning_rate, tied, num_chunks, weights, biases, table,
 ):
     """Apply a step: labels in row order, then candidates, then the input rows.
 
-    `table` is empty where the inputs are not rows of a table.
+    `table` is empty where the inputs are not rows of a table. Unless it is `tied`, the
+    weights themselves, half of the chunks are for its rows alone.
     """
     for chunk in prange(num_chunks):
-        _subtract_columns(
-            chunk, num_chunks, columns, coefficients, x, learning_rate, weights, biases
-        )
-        _subtract_rows(chunk, num_chunks, candidates, grad_rows, learning_rate, weights)
-        _subtract_values(chunk, num_chunks, candidates, grad_offsets, learning_rate, biases)
-        if table.shape[0] > 0:
-            _subtract_rows(chunk, num_chunks, ids, grad_inputs, learning_rate, table)
+        others = 0 if tied or table.shape[0] == 0 else num_chunks // 2
+        owners = num_chunks - others
+        if chunk < owners:
+            _subtract_columns(
+                chunk, owners, columns, coefficients, x, slots, learning_rate, weights, biases
+            )
+            _subtract_rows(chunk, owners, candidates, grad_rows, learning_rate, weights)
+            _subtract_values(chunk, owners, candidates, grad_offsets, learning_rate, biases)
+        if table.shape[0] > 0 and others == 0:
+            _subtract_rows(chunk, owners, ids, grad_inputs, learning_rate, table)
+        elif chunk >= owners:
+            _subtract_rows(chunk - owners, others, ids, grad_inputs, learning_rate, table)
 
 
 @parallel_kernel

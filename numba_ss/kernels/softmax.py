@@ -1,10 +1,12 @@
-"""The losses of a block of examples, turned in place into their gradients.
+"""The losses of a block of inputs, turned in place into their gradients.
 
 A column is a class that an example is compared with. The *shared* columns are the
 candidates that all examples have in common: their logits come as a block with the
-candidates as rows and the examples side by side, so that everything done to them is
-vector code over examples. The *private* columns are an example's own: first its
-labels, then any candidates drawn for it alone; a row id of -1 marks an absent one.
+candidates as rows and the inputs side by side, so that everything done to them is
+vector code over inputs. They come in strips, and of what came before only the largest
+logit and the sum of exp beside it are kept (M. Milakov, N. Gimelshein, "Online normalizer
+calculation for softmax", 2018). The *own* columns are an example's own: first its labels,
+then any candidates drawn for it alone; an absent one has the logit -inf.
 
 Softmax has the targets 1/T on the T labels that are present; the logistic loss is
 summed over the columns, with the same targets.
@@ -16,38 +18,19 @@ from numpy import float32
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.scalar import exp, log1p
 
-
-@kernel
-def _fill_targets(start, stop, columns, num_true, target):
-    """Write 1/T for each example, T being its labels that are present."""
-    for i in range(stop - start):
-        count = 0
-        for c in range(num_true):
-            count += columns[start + i, c] >= 0
-        target[i] = target.dtype.type(1) / target.dtype.type(count)
+# Where a maximum starts: finite, so that what is taken from it never is inf - inf.
+LOWEST = float32(-3.4e38)
 
 
 @kernel
-def softmax_block(
-    start, stop, columns, num_true, grad_loss, offsets, logits, first, coefficients, loss, scratch
-):
-    """Turn a block's logits into losses and the gradients with respect to them.
+def softmax_strip(size, offsets, logits, first, peak, total, rise):
+    """Turn a strip of shared logits into exp(logit - peak), and go on with peak and total.
 
-    logits[first + s, i - start] is the product of candidate s and example i, without
-    its offset; coefficients[i, c] is a private logit, -inf where the column is absent.
-    `scratch` is (3, examples of a block).
+    logits[first + s, i] is the product of candidate s and input i, without its offset.
+    `rise` is written: the factor by which all that came before is too large.
     """
-    size = stop - start
-    peak, total, target = scratch[0], scratch[1], scratch[2]
-    _fill_targets(start, stop, columns, num_true, target)
     for i in range(size):
-        peak[i] = -np.inf
-        total[i] = float32(0)
-        loss[start + i] = float32(0)
-    for c in range(columns.shape[1]):
-        for i in range(size):
-            z, highest = coefficients[start + i, c], peak[i]
-            peak[i] = highest if z <= highest else z
+        rise[i] = peak[i]
     for s in range(offsets.shape[0]):
         offset = offsets[s]
         row = logits[first + s]
@@ -55,52 +38,27 @@ def softmax_block(
             z, highest = row[i] + offset, peak[i]
             row[i] = z
             peak[i] = highest if z <= highest else z
+    for i in range(size):
+        rise[i] = exp(rise[i] - peak[i])
+        total[i] *= rise[i]
     for s in range(offsets.shape[0]):
         row = logits[first + s]
         for i in range(size):
             e = exp(row[i] - peak[i])
             row[i] = e
             total[i] += e
-    for c in range(columns.shape[1]):
-        for i in range(size):
-            z = coefficients[start + i, c] - peak[i]
-            e = exp(z)
-            coefficients[start + i, c] = e
-            total[i] += e
-            if c < num_true and columns[start + i, c] >= 0:
-                loss[start + i] -= z * target[i]
-    for i in range(size):
-        loss[start + i] += np.log(total[i])
-        total[i] = grad_loss[start + i] / total[i]
-    for c in range(columns.shape[1]):
-        for i in range(size):
-            coefficients[start + i, c] *= total[i]
-            if c < num_true and columns[start + i, c] >= 0:
-                coefficients[start + i, c] -= target[i] * grad_loss[start + i]
-    for s in range(offsets.shape[0]):
-        row = logits[first + s]
-        for i in range(size):
-            row[i] *= total[i]
 
 
 @kernel
-def _logistic(z, negative_exp):
+def _sigmoid(z, negative_exp):
     """Return the sigmoid of z, from exp(-|z|)."""
     top = float32(1) if z >= float32(0) else negative_exp
     return top / (float32(1) + negative_exp)
 
 
 @kernel
-def logistic_block(
-    start, stop, columns, num_true, grad_loss, offsets, logits, first, coefficients, loss, scratch
-):
-    """As `softmax_block`, for the logistic loss of each column."""
-    size = stop - start
-    upstream, total, target = scratch[0], scratch[1], scratch[2]
-    _fill_targets(start, stop, columns, num_true, target)
-    for i in range(size):
-        upstream[i] = grad_loss[start + i]
-        total[i] = float32(0)
+def logistic_strip(size, offsets, logits, first, total):
+    """Turn a strip of shared logits into sigmoids; add the losses to `total`."""
     for s in range(offsets.shape[0]):
         offset = offsets[s]
         row = logits[first + s]
@@ -108,18 +66,60 @@ def logistic_block(
             z = row[i] + offset
             e = exp(-abs(z))
             total[i] += max(z, float32(0)) + log1p(e)
-            row[i] = _logistic(z, e) * upstream[i]
-    for i in range(size):
-        for c in range(columns.shape[1]):
-            if columns[start + i, c] < 0:
-                coefficients[start + i, c] = float32(0)
-                continue
-            z = coefficients[start + i, c]
+            row[i] = _sigmoid(z, e)
+
+
+@kernel
+def softmax_own(upstream, targets, extra, logits, peak, total, share, loss):
+    """Finish the losses of examples; turn their own logits into gradients, less the targets'.
+
+    `logits`, `targets` and `extra` are (examples, own columns); extra is 1, or 0 where the
+    column is among the shared ones already. `peak` and `total` are those of the shared
+    columns. Written: `total` and `share`, by which exp(logit - peak) of all columns and of
+    the shared ones is multiplied to be a gradient.
+    """
+    size, num_own = logits.shape
+    for j in range(size):
+        loss[j] = peak[j]
+    for c in range(num_own):
+        for j in range(size):
+            z, highest = logits[j, c], peak[j]
+            peak[j] = highest if z <= highest else z
+    for j in range(size):
+        share[j] = exp(loss[j] - peak[j])
+        total[j] *= share[j]
+        loss[j] = float32(0)
+    for c in range(num_own):
+        for j in range(size):
+            z, target = logits[j, c] - peak[j], targets[j, c]
+            e = exp(z)
+            logits[j, c] = e
+            total[j] += e * extra[j, c]
+            loss[j] -= z * target if target > float32(0) else float32(0)
+    for j in range(size):
+        loss[j] += np.log(total[j])
+        total[j] = upstream[j] / total[j]
+        share[j] *= total[j]
+    for c in range(num_own):
+        for j in range(size):
+            logits[j, c] *= total[j]
+
+
+@kernel
+def logistic_own(upstream, targets, extra, logits, total, loss):
+    """As `softmax_own`; `total` holds the losses of the shared columns."""
+    size, num_own = logits.shape
+    for j in range(size):
+        loss[j] = total[j]
+    for c in range(num_own):
+        for j in range(size):
+            z, target = logits[j, c], targets[j, c]
             e = exp(-abs(z))
-            goal = target[i] if c < num_true else target[i] * float32(0)
-            total[i] += max(z, float32(0)) + log1p(e) - z * goal
-            coefficients[start + i, c] = (_logistic(z, e) - goal) * upstream[i]
-        loss[start + i] = total[i]
+            part = (max(z, float32(0)) + log1p(e)) * extra[j, c] - z * target
+            grad = _sigmoid(z, e) * upstream[j]
+            absent = z == -np.inf
+            loss[j] += float32(0) if absent else part
+            logits[j, c] = float32(0) if absent else grad
 
 
 @kernel
@@ -144,4 +144,4 @@ def logistic_classes(start, stop, grad_loss, offsets, logits, first):
         row = logits[first + s]
         for i in range(stop - start):
             z = row[i] + offset
-            row[i] = _logistic(z, exp(-abs(z))) * grad_loss[start + i]
+            row[i] = _sigmoid(z, exp(-abs(z))) * grad_loss[start + i]

@@ -1,0 +1,114 @@
+"""Which examples of a batch have the same input: they are worked on together.
+
+Words and items are as frequent as Zipf's law says, so a batch of a thousand inputs often
+has a few hundred different ones. All that an example has in common with the others of the
+same input, its products with the candidates above all, is computed once.
+
+The *distinct* inputs are numbered in the order in which they come; the examples of each,
+its *members*, stand one after the other, in order.
+"""
+
+from numpy import uint64
+
+from numba_ss.kernels._jit import exact_kernel
+from numba_ss.kernels.histories import number_rows
+
+_PLACE, _MASK, _MIX = uint64(0x803779B9), uint64(0xFFFFFFFF), uint64(0xBF58476D1CE4E5B9)
+
+
+@exact_kernel
+def row_keys(bits, ids, keys):
+    """Write a number >= 0 for each row `ids[i]` of `bits`; equal rows have equal ones."""
+    for i in range(ids.shape[0]):
+        total = uint64(0)
+        for d in range(bits.shape[1]):
+            mixed = ((uint64(bits[ids[i], d]) + uint64(d) * _PLACE) & _MASK) * _MIX
+            total += mixed ^ (mixed >> uint64(32))
+        keys[i] = total >> uint64(1)
+
+
+@exact_kernel
+def _all_equal(bits, ids, slots, first):
+    """Tell whether each example's row is that of the first example of its slot."""
+    for i in range(ids.shape[0]):
+        for d in range(bits.shape[1]):
+            if bits[ids[i], d] != bits[ids[first[slots[i]]], d]:
+                return False
+    return True
+
+
+@exact_kernel
+def join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined):
+    """Say of each label that is a candidate whether it can be worked on as the candidate.
+
+    `hits` are positions among the candidates, or -1. In `joined` they stay where the logits
+    are equal, for the expected counts are. Where these differ, the candidate `hit` is left
+    out and the label is a column of its own: -2 - hit. A label that comes twice is the
+    candidate once, and another column, -1, for the second time.
+    """
+    if sampled_counts.shape[0] == 0:
+        joined[:, :] = -1
+        return
+    for i in range(hits.shape[0]):
+        for t in range(hits.shape[1]):
+            hit = hits[i, t]
+            # Looked up where there is no hit, too: a branch would be a guess half of the time.
+            equal = not subtract_log_q or true_counts[i, t] == sampled_counts[max(hit, 0)]
+            joined[i, t] = hit if hit < 0 or equal else -2 - hit
+            for earlier in range(t):
+                if hit >= 0 and hits[i, earlier] == hit and joined[i, earlier] != -1:
+                    joined[i, t] = -1
+
+
+@exact_kernel
+def group_inputs(
+    bits, ids, hits, true_counts, sampled_counts, subtract_log_q, hashes, keys, slots, offsets,
+    members, alike, joined,
+):
+    """Give the distinct inputs numbers, list their members, and return how many there are.
+
+    Inputs are rows `ids` of a table. Where `bits`, the table's numbers as integers, has
+    rows, they are the same if all their bits are; where it has none, if their ids are. An
+    example that leaves candidates out has its input to itself.
+
+    Written: slots[i], the number of example i's input; the members of input u,
+    members[offsets[u]:offsets[u + 1]]; whether they are `alike`, joined with the same
+    candidates; `joined`, see `join_hits`. `hashes`, a power of two at least twice as long
+    as `ids`, and `keys` are scratch.
+    """
+    size = ids.shape[0]
+    join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined)
+    if bits.shape[0] > 0:
+        row_keys(bits, ids, keys)
+    else:
+        keys[:] = ids
+    for i in range(size):
+        for t in range(joined.shape[1]):
+            keys[i] = -1 - i if joined[i, t] < -1 else keys[i]
+    count = number_rows(keys, 0, hashes, slots, members)[1]
+    if bits.shape[0] > 0:
+        for i in range(size - 1, -1, -1):
+            members[slots[i]] = i  # in the end the first
+        if not _all_equal(bits, ids, slots, members):  # two rows have the same key
+            count = size
+            for i in range(size):
+                slots[i] = i
+    offsets[: count + 1] = 0
+    alike[:count] = 1
+    for i in range(size):
+        offsets[slots[i] + 1] += 1
+    for u in range(count):
+        offsets[u + 1] += offsets[u]
+    # Now each offset moves on to the next input's while the members are put in place.
+    for i in range(size):
+        u = slots[i]
+        members[offsets[u]] = i
+        offsets[u] += 1
+    for u in range(count, 0, -1):
+        offsets[u] = offsets[u - 1]
+    offsets[0] = 0
+    for i in range(size):
+        first = members[offsets[slots[i]]]
+        for t in range(joined.shape[1]):
+            alike[slots[i]] &= joined[i, t] == joined[first, t]
+    return count

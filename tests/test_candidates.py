@@ -1,0 +1,101 @@
+"""kernels/candidates.py: rows in, gradients out, and how the work is cut."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import Problem
+
+from numba_ss import reference
+from numba_ss.kernels.candidates import (
+    BLOCK,
+    STRIP,
+    UNIT,
+    block_start,
+    grad_candidates,
+    pack_candidates,
+)
+from numba_ss.kernels.tile import LANES, ROWS
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 3, 8])
+def test_block_start(num_blocks):
+    """Blocks are one after the other, and of whole vectors, as many in each."""
+    for size in range(1, num_blocks * BLOCK + 1):
+        starts = [block_start(block, num_blocks, size) for block in range(num_blocks + 1)]
+        ref = [reference.block_start(b, num_blocks, size, UNIT) for b in range(num_blocks + 1)]
+        assert starts == ref
+        assert (starts[0], starts[-1]) == (0, size)
+        vectors = [-(-(stop - start) // LANES) for start, stop in pairwise(starts)]
+        assert max(vectors) - min(vectors) <= 1
+        assert max(vectors) * LANES <= BLOCK
+        assert not any(start % LANES for start in starts[:-1] if start < size)
+
+
+def test_pack_candidates(rng):
+    problem = Problem(rng, num_sampled=5)
+    log_q = np.log(problem.sampled_count)
+    for subtract in (True, False):
+        rows, offsets = np.ones((2 * ROWS, 16), np.float32), np.empty(2 * ROWS, np.float32)
+        pack_candidates(
+            problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract, 3,
+            rows, offsets,
+        )
+        ref = reference.pack_candidates(
+            problem.weights, problem.biases, problem.sampled, log_q * subtract
+        )
+        np.testing.assert_array_equal(rows[:5, :9], ref[0])
+        np.testing.assert_allclose(offsets[:5], ref[1], atol=1e-6)
+        assert np.isneginf(offsets[5:]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])
+def test_grad_candidates(dtype, relative, num_chunks, rng):
+    """Two blocks and two strips; two of the inputs' labels are candidates, one alike."""
+    num_inputs, num_rows, dim, stride = BLOCK + UNIT + 3, STRIP + 2 * ROWS, 5, 16
+    members_of = rng.integers(1, 3, num_inputs)
+    members_of[:2] = 2
+    offsets = np.concatenate([[0], np.cumsum(members_of)])
+    size = int(offsets[-1])
+    members = rng.permutation(size)
+    starts = [block_start(b, 2, num_inputs) for b in range(3)]
+    probs = rng.random((num_inputs, num_rows)).astype(dtype)
+    exps = np.zeros((2 * num_rows, BLOCK), dtype)
+    for b, (start, stop) in enumerate(pairwise(starts)):
+        exps[b * num_rows : (b + 1) * num_rows, : stop - start] = probs[start:stop].T
+    peak = rng.standard_normal(num_inputs if relative else 0).astype(dtype)
+    below = -rng.random((2, 2, BLOCK)).astype(dtype)  # by strip and place, less the peak
+    factor = np.ones((num_inputs, num_rows))
+    peaks = below.copy()
+    if relative:
+        for b, (start, stop) in enumerate(pairwise(starts)):
+            peaks[b, :, : stop - start] += peak[start:stop]
+            for s in range(2):
+                strip = factor[start:stop, s * STRIP : (s + 1) * STRIP]
+                strip *= np.exp(below[b, s, : stop - start, None])
+    example, own = rng.random((1, size)).astype(dtype), rng.random((3, size, 1)).astype(dtype)
+    share = np.add.reduceat(example[0].astype(float), offsets[:-1])
+    joined, alike = np.full((size, 1), -1, np.int32), np.ones(num_inputs, np.int32)
+    joined[members[0]] = STRIP + 1
+    joined[members[2:4]] = 3
+    alike[0] = 0
+    x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
+    grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
+    scratch, scaled = np.empty((num_chunks, 1, BLOCK), dtype), np.empty((num_chunks, BLOCK, stride), dtype)
+    ref_rows, ref_offsets = reference.grad_candidates(
+        x[:num_inputs, :dim], probs * factor * share[:, None]
+    )
+    ref_rows[STRIP + 1] -= own[0, 0, 0] * x[0, :dim]
+    ref_offsets[STRIP + 1] -= own[0, 0, 0]
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    for accumulate in (False, True):
+        grad_candidates(
+            0, 2, 2, num_inputs, x, dim, exps, peaks.reshape(4, BLOCK), peak, offsets, members,
+            alike, joined, own, example, accumulate, num_chunks, scratch, scaled, grad_rows,
+            grad_offsets,
+        )
+        times = 2 if accumulate else 1
+        np.testing.assert_allclose(grad_rows[:, :dim], times * ref_rows, atol=tolerance)
+        np.testing.assert_allclose(grad_offsets, times * ref_offsets, atol=tolerance)
