@@ -119,7 +119,7 @@ class CandidateSampler:
         self._stream = np.zeros(STREAM_SIZE, np.uint64)
         self._uniform = np.empty(NUM_DOUBLES)
         self._drawn = np.empty(NUM_DOUBLES, np.int64)
-        self._slots = np.empty(0, np.int32)
+        self._keys = np.empty(0, np.int64)
         self._log_range = float(np.log1p(np.float64(self.range_max)))
         self._tree, self._cut, self._alias = _NO_TREE, _NO_TABLE, _NO_TREE
         self._weights: NDArray[Any] = _NO_TABLE
@@ -177,14 +177,14 @@ class CandidateSampler:
         if self._block and not self._memo.size and self._fixed:
             self._memo = np.full(min(self.range_max, _REMEMBERED), np.nan, np.float32)
         size = 1 << (4 * num_sampled).bit_length()
-        if self._slots.size != size:
-            self._slots = np.empty(size, np.int32)
+        if self._keys.size != size:
+            self._keys = np.empty(size, np.int64)
         candidates = np.empty(num_sampled, np.int64)
         total = self._total()
         num_tries = sampling.draw_candidates(
             self._kind, np.uint64(key), np.uint64(high), np.uint64(block),
             self.range_max, self._log_range, total, self._tree, self._cut, self._alias,
-            self._exclude, unique, self._stream, self._uniform, self._drawn, self._slots,
+            self._exclude, unique, self._stream, self._uniform, self._drawn, self._keys,
             candidates,
         )
         true_count = np.empty(labels.shape, np.float32)

@@ -48,7 +48,7 @@ class Distribution:
             KINDS.index(self.kind), np.uint64(7), np.uint64(11), np.uint64(block),
             self.range_max, self.log_range, self.total, self.tree, self.cut, self.alias, exclude,
             unique, np.zeros(STREAM_SIZE, np.uint64), np.empty(NUM_DOUBLES),
-            np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int32), out,
+            np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int64), out,
         )
         return out, num_tries
 

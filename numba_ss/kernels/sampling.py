@@ -67,17 +67,41 @@ def contains(ordered, value):
 
 
 @exact_kernel
+def _home(value, size):
+    """Return where a value's search begins in a hash table of `size`, a power of two."""
+    mixed = (uint64(value) * uint64(0x9E3779B97F4A7C15)) >> uint64(20)
+    return mixed & uint64(size - 1)
+
+
+# Whether a class was drawn before, or a label is a candidate, no processor can guess: the
+# loops below end by one comparison, which is true for an empty place and for the value.
+
+
+@exact_kernel
+def _key_slot(keys, key):
+    """Return the place of a number that is not 0 in a hash table, or the empty one for it."""
+    mask = uint64(keys.shape[0] - 1)
+    slot = _home(key, keys.shape[0])
+    while min(uint64(keys[slot]), uint64(keys[slot] ^ key)) != uint64(0):
+        slot = (slot + uint64(1)) & mask
+    return slot
+
+
+@exact_kernel
 def _slot_of(slots, candidates, value):
     """Return the slot of a hash table of positions that holds `value`, or its place.
 
     `slots` has a power of two of entries, more than there are candidates; an entry
-    is a position in `candidates`, or -1.
+    is a position in `candidates`, of which there are some, or -1.
     """
     mask = uint64(slots.shape[0] - 1)
-    slot = ((uint64(value) * uint64(0x9E3779B97F4A7C15)) >> uint64(20)) & mask
-    while slots[slot] != _EMPTY and candidates[slots[slot]] != value:
+    slot = _home(value, slots.shape[0])
+    while True:
+        entry = int64(slots[slot])
+        other = candidates[max(entry, 0)]
+        if min(uint64(entry + 1), uint64(other ^ value)) == uint64(0):
+            return slot
         slot = (slot + uint64(1)) & mask
-    return slot
 
 
 @exact_kernel
@@ -149,16 +173,16 @@ def _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, unif
 @exact_kernel
 def draw_candidates(
     kind, key, high, block, range_max, log_range, total, tree, cut, alias,
-    exclude, unique, stream, uniform, drawn, slots, out_candidates,
+    exclude, unique, stream, uniform, drawn, keys, out_candidates,
 ):
     """Fill `out_candidates`; return the number of draws it took.
 
-    With `unique`, a class that was drawn before is drawn again; `slots` is the hash
-    table for that. An excluded class is drawn again and not counted. `uniform` and
+    With `unique`, a class that was drawn before is drawn again; `keys` is the hash
+    table for that, a power of two that is more than there are candidates. An excluded class is drawn again and not counted. `uniform` and
     `drawn` are scratch, NUM_DOUBLES long.
     """
     start_stream(stream, key, high, block)
-    slots[:] = _EMPTY
+    keys[:] = 0
     num_tries = 0
     filled = 0
     while filled < out_candidates.shape[0]:
@@ -172,12 +196,9 @@ def draw_candidates(
             num_tries += 1
             out_candidates[filled] = row
             if unique:
-                # Without a branch: whether a class was drawn before nobody can predict.
-                slot = _slot_of(slots, out_candidates, row)
-                before = slots[slot]
-                is_new = int64(before == _EMPTY)
-                slots[slot] = before + (filled - before) * is_new
-                filled += is_new
+                slot = _key_slot(keys, row + 1)
+                filled += int64(keys[slot] == 0)
+                keys[slot] = row + 1
             else:
                 filled += 1
     return num_tries
@@ -311,6 +332,9 @@ def fill_alias(weights, cut, alias, share, low, high):
 @exact_kernel
 def find_hits(labels, candidates, slots, out_hits):
     """Write the last position of each label among the candidates, or -1."""
+    if candidates.shape[0] == 0:
+        out_hits[:] = -1
+        return
     slots[:] = _EMPTY
     for j in range(candidates.shape[0]):
         slots[_slot_of(slots, candidates, candidates[j])] = j
