@@ -14,7 +14,7 @@ from numba_ss.kernels.candidates import BLOCK
 from numba_ss.kernels.rows import gather_row, pointer
 from numba_ss.kernels.sampling import contains
 from numba_ss.kernels.scalar import exp, log1p
-from numba_ss.kernels.tile import LANES, multiply, prefetch_row, transpose
+from numba_ss.kernels.tile import LANES, multiply, transpose
 
 CLASSES = 128  # a multiple of ROWS
 
@@ -38,14 +38,6 @@ def _group_logits(weights, xt, num_vectors, rows, logits):
         rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, logits, 0, BLOCK, CLASSES,
         num_vectors, dim, 0,
     )
-
-
-@kernel
-def _ask_for_next(weights, start, class_stop, block, num_blocks):
-    """Ask for some rows of the next group: it comes from memory while this one is used."""
-    stop = min(start + CLASSES, class_stop)
-    for c in range(start + block, stop, num_blocks):
-        prefetch_row(weights, c)
 
 
 @kernel
@@ -100,7 +92,6 @@ def _normalize_range(
                 pointer(weights, c * dim), dim, pointer(rows, (c - start) * rows.shape[1])
             )
         for block in range(xt.shape[0]):
-            _ask_for_next(weights, stop, class_stop, block, xt.shape[0])
             first = block * BLOCK
             size = min(BLOCK, batch_size - first)
             num_vectors = (size + LANES - 1) // LANES
