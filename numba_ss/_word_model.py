@@ -134,6 +134,15 @@ class WordModel:
         """The output vectors, (num_words, dim); a view."""
         return np.asarray(self._model.outputs[: self.num_words, : self.dim])
 
+    def release(self) -> tuple[Floats, Floats]:
+        """Return copies of both tables and give up its own, one after the other: at the end."""
+        none = aligned_zeros(0, self._model.inputs.shape[1])
+        inputs = self.inputs.copy()
+        self._model = self._model._replace(inputs=none)
+        outputs = self.outputs.copy()
+        self._model = self._model._replace(outputs=none)
+        return inputs, outputs
+
     @property
     def losses(self) -> NDArray[np.float64]:
         """Sums of losses since they were set to zero; one a stratum."""

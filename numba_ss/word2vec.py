@@ -234,7 +234,8 @@ class Word2Vec(Estimator):
             found = session.find(resume)
             if found is None:
                 vocabulary = self._count(opened, options, progress)
-                tables, state = self._first_tables(len(vocabulary), options), RunState()
+                tables = list(self._first_tables(len(vocabulary), options))
+                state = RunState()
             else:
                 vocabulary, tables, state = found
             session.train(opened, vocabulary, tables, state, held_out, first_epoch=0)
@@ -281,8 +282,10 @@ class Word2Vec(Estimator):
             old = old_ids >= 0
             inputs[old] = self.vectors_.vectors[old_ids[old]]
             outputs[old] = self._outputs[old_ids[old]]
+            tables = [inputs, outputs]
+            del inputs, outputs
             session.train(
-                opened, vocabulary, (inputs, outputs), RunState(history=list(self.history_)), None,
+                opened, vocabulary, tables, RunState(history=list(self.history_)), None,
                 first_epoch=len(self.history_), present=present,
             )
         return self
@@ -488,7 +491,7 @@ class _Session(FitSession):
 
     def find(
         self, resume: bool
-    ) -> tuple[Vocabulary, tuple[NDArray[Any], NDArray[Any]], RunState] | None:
+    ) -> tuple[Vocabulary, list[NDArray[Any]], RunState] | None:
         """Return vocabulary, tables and state of the newest checkpoint, if there is one."""
         found = self.newest(resume)
         if found is None:
@@ -503,21 +506,26 @@ class _Session(FitSession):
         )
         self._sums = arrays["losses"], arrays["pairs"]
         log.info("resuming from %s", path)
-        return vocabulary, (arrays["inputs"], arrays["outputs"]), RunState(**state["run"])
+        return vocabulary, [arrays["inputs"], arrays["outputs"]], RunState(**state["run"])
 
     def train(
-        self, corpus: Corpus, vocabulary: Vocabulary, tables: tuple[NDArray[Any], NDArray[Any]],
+        self, corpus: Corpus, vocabulary: Vocabulary, tables: list[NDArray[Any]],
         state: RunState, validation: Corpus | None, *, first_epoch: int,
         present: NDArray[np.int64] | None = None,
     ) -> None:
-        """Train and hand the result to the estimator, also if it is interrupted."""
+        """Train and hand the result to the estimator, also if it is interrupted.
+
+        `tables`, where inputs and outputs start, is emptied when they are copied: at most
+        two large tables are to exist at a time, and a copy of one of them.
+        """
         o = self.options
         model = WordModel(
-            *tables, vocabulary.counts, present=present, window=o["window"],
+            tables[0], tables[1], vocabulary.counts, present=present, window=o["window"],
             architecture=o["architecture"], loss=o["loss"], num_sampled=o["num_sampled"],
             sampler=o["sampler"], distortion=o["distortion"], subtract_log_q=o["subtract_log_q"],
             subsample=o["subsample"], batch_size=o["batch_size"], seed=o["seed"],
         )
+        tables.clear()
         if hasattr(self, "_sums"):
             model.losses[:], model.pairs[:] = self._sums
         packed = pack_words(vocabulary.words)
@@ -539,7 +547,8 @@ class _Session(FitSession):
         def tell(kind: str, epoch: int, examples: int, loss: float, rate: float) -> None:
             if self.callbacks:
                 if kind in ("epoch", "end"):
-                    self._hand_over(vocabulary, model, state)
+                    outputs = model.outputs.copy()
+                    self._hand_over(vocabulary, model.inputs.copy(), outputs, state)
                 event = TrainingEvent(kind, epoch, examples, loss, rate, self.estimator)
                 for callback in self.callbacks:
                     callback(event)
@@ -557,20 +566,22 @@ class _Session(FitSession):
         try:
             run.run()
         except KeyboardInterrupt:
-            self._hand_over(vocabulary, model, state)
+            self._hand_over(vocabulary, *model.release(), state)
             raise
         except BaseException:  # callbacks may have seen vectors that were on their way
             for name in _FITTED:
                 fitted.pop(name, None)
             fitted.update(before)
             raise
-        self._hand_over(vocabulary, model, state)
+        self._hand_over(vocabulary, *model.release(), state)
 
-    def _hand_over(self, vocabulary: Vocabulary, model: WordModel, state: RunState) -> None:
-        vectors = WordVectors(vocabulary.words, model.inputs.copy(), vocabulary.counts)
+    def _hand_over(
+        self, vocabulary: Vocabulary, inputs: NDArray[np.float32], outputs: NDArray[np.float32],
+        state: RunState,
+    ) -> None:
+        vectors = WordVectors(vocabulary.words, inputs, vocabulary.counts)
         history = [dict(entry) for entry in state.history]
         # All at once: an interrupt must not leave words of one run and vectors of another.
         vars(self.estimator).update(
-            vocabulary_=vocabulary, vectors_=vectors, history_=history,
-            _outputs=model.outputs.copy(),
+            vocabulary_=vocabulary, vectors_=vectors, history_=history, _outputs=outputs
         )

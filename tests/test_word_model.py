@@ -1,5 +1,7 @@
 """_word_model.py: noise, thinning, batches and the loss that they give."""
 
+import weakref
+
 import numpy as np
 import pytest
 from test_skipgram import make_model, make_stream
@@ -49,6 +51,18 @@ def test_the_batch_shrinks_with_the_vocabulary(rng):
     assert sizes == sorted(sizes)
     assert sizes[0] == 32
     assert sizes[2] == _word_model._LARGEST_BATCH
+
+
+def test_release_hands_over_the_tables_and_their_memory(rng):
+    model = make_model(rng)
+    want = model.inputs.copy(), model.outputs.copy()
+    bases = [weakref.ref(model._model.inputs.base), weakref.ref(model._model.outputs.base)]
+    got = model.release()
+    for have, ref in zip(got, want, strict=True):
+        np.testing.assert_array_equal(have, ref)
+        assert have.flags.c_contiguous
+        assert have.base is None
+    assert [base() for base in bases] == [None, None]
 
 
 def test_cutting_the_stream_changes_nothing(rng):

@@ -177,9 +177,9 @@ def draw_candidates(
 ):
     """Fill `out_candidates`; return the number of draws it took.
 
-    With `unique`, a class that was drawn before is drawn again; `keys` is the hash
-    table for that, a power of two that is more than there are candidates. An excluded class is drawn again and not counted. `uniform` and
-    `drawn` are scratch, NUM_DOUBLES long.
+    With `unique`, a class that was drawn before is drawn again; `keys` is the hash table
+    for that, a power of two that is more than there are candidates. An excluded class is
+    drawn again and not counted. `uniform` and `drawn` are scratch, NUM_DOUBLES long.
     """
     start_stream(stream, key, high, block)
     keys[:] = 0
