@@ -14,7 +14,7 @@ from numba_ss.retrieve_cli import add_retrieve
 
 # Nothing here imports numpy or numba: --help answers at once.
 
-_RATES = "0.025 for skip-gram, 0.1 for cbow"
+_RATES = "0.025 for skip-gram, 0.09 for cbow"
 
 
 def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,7 +73,7 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ("--window", int, 5, "words to either side"),
         ("--min-count", int, 5, "occurrences that a word needs"),
         ("--max-vocabulary", int, None, "most words to keep"),
-        ("--num-sampled", int, None, "noise words; None: 6 a window, 12 for eight with cbow"),
+        ("--num-sampled", int, None, "noise words; None: 6 a window, 16 for eight with cbow"),
         ("--distortion", float, 0.75, "exponent of the noise probabilities"),
         ("--subsample", float, 1e-4, "share above which words are thinned out; 0: never"),
         ("--learning-rate", float, None, f"at the start; None: {_RATES}"),

@@ -31,8 +31,8 @@ log = logging.getLogger("numba_ss")
 
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
-_LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.1}
-NUM_SAMPLED = {"skipgram": 6, "cbow": 12}
+_LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.09}
+NUM_SAMPLED = {"skipgram": 6, "cbow": 16}
 # What a fit leaves behind.
 _FITTED = ("vocabulary_", "vectors_", "history_", "_outputs")
 
@@ -71,7 +71,7 @@ class Word2Vec(Estimator):
         The first is the default: as good as negative sampling at the same cost, and its
         loss estimates that of the full softmax.
     num_sampled : int, optional
-        Noise words; by default 6 for skip-gram and 12 for CBOW. More give better vectors,
+        Noise words; by default 6 for skip-gram and 16 for CBOW. More give better vectors,
         for a tenth more time each with skip-gram, a twentieth with CBOW. CBOW shares its
         own: a window alone has one vector for a noise word to meet, and fetching the word
         costs more than that. With 6 for each window the vectors were as good as with 12
@@ -90,7 +90,7 @@ class Word2Vec(Estimator):
         Words of a larger share f of the text stay with probability
         sqrt(subsample / f) + subsample / f. 0 keeps all.
     learning_rate : float, optional
-        At the start; by default 0.025 for skip-gram and 0.1 for CBOW,
+        At the start; by default 0.025 for skip-gram and 0.09 for CBOW,
         whose inputs share one gradient.
     min_learning_rate : float, default=0.0001
         At the end.
