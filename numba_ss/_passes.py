@@ -223,12 +223,12 @@ def sampled_pass(
             min(threads, stop - first), out.x, out.xt, out.scratch, out.exps, out.peaks,
             out.peak, out.total, out.y, out.own[0],
         )
-        members = (
+        ends = (
             out.member_offsets[block_start(block, num_blocks, num_inputs)]
             for block in (first, stop)
         )
         batch.forward_examples(
-            *members, out.members, out.slots, out.x, weights, biases, columns.private,
+            *ends, out.members, out.slots, out.x, weights, biases, columns.private,
             columns.private_counts, columns.subtract_log_q, columns.num_true, out.rows,
             out.joined, grad_loss, logistic or None, out.peak, out.total, out.y, threads,
             out.own, out.example, out.coefficients, out.loss, out.grad_inputs,

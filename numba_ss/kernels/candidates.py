@@ -9,7 +9,7 @@ from numba import prange
 from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
-from numba_ss.kernels.rows import axpy, gather_row, pointer
+from numba_ss.kernels.rows import axpy, dot, gather_row, pointer
 from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
 
@@ -82,6 +82,10 @@ def _grad_strip(
                 factor[i] += parts[m]
             if peak.shape[0] > 0:
                 factor[i] *= exp(below[i] - peak[first + i])
+        # Whole vectors: the lanes beyond hold products with rows of zeros.
+        width = (size + LANES - 1) // LANES * LANES
+        for i in range(size, width):
+            factor[i] = float32(0)
         for i in range(size):
             for d in range(dim):
                 scaled[i, d] = x[first + i, d] * factor[i]
@@ -91,9 +95,8 @@ def _grad_strip(
             size, int64(accumulate or part > 0),
         )
         for s in range(start, stop):
-            total = float32(0)
-            for i in range(size):
-                total += exps[part * num_rows + s, i] * factor[i]
+            row = pointer(exps, (part * num_rows + s) * BLOCK)
+            total = dot(row, pointer(factor, 0), width)
             grad_offsets[s] = total + (grad_offsets[s] if accumulate or part > 0 else float32(0))
 
 
