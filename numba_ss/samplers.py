@@ -31,7 +31,7 @@ Integers = NDArray[np.int64]
 Accept = Callable[[], None]
 
 # An expected count takes the time of so many multiplications.
-_OPERATIONS = 512
+_OPERATIONS = 700
 # Classes for which log(1 - p) is kept: of candidates that are Zipf-distributed most.
 _REMEMBERED = 2**16
 

@@ -44,3 +44,10 @@ def test_the_caller_decides_how_long_threads_spin(given, want):
     command = [sys.executable, "-c", script]
     out = subprocess.run(command, env=kept | given, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == want
+
+
+@pytest.mark.parametrize("available", [1, 2, 4])
+def test_each_of_two_tables_has_a_thread(available, monkeypatch):
+    monkeypatch.setattr(threads.numba, "get_num_threads", lambda: available)
+    assert threads.threads_for_update(10**9, 2) == available
+    assert threads.threads_for_update(10, 2) == 1

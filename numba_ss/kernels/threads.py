@@ -20,8 +20,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 # Multiplications and additions below which a second thread costs more than it gives.
-_SMALL = 2**19
-_MOVED = 8  # multiplications that take as long as updating a number
+_SMALL = 2**20
+_MOVED = 16  # multiplications that take as long as updating a number
 
 get_num_threads = numba.get_num_threads
 
