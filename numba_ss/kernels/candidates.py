@@ -75,12 +75,13 @@ def _grad_strip(
     for part in range(block_stop - block_first):
         first = block_start(block_first + part, num_blocks, num_inputs)
         size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
-        below = peaks[part * num_strips + start // STRIP]
         for i in range(size):
             factor[i] = float32(0)
             for m in range(offsets[first + i], offsets[first + i + 1]):
                 factor[i] += parts[m]
-            if peak.shape[0] > 0:
+        if peak.shape[0] > 0:
+            below = peaks[part * num_strips + start // STRIP]
+            for i in range(size):
                 factor[i] *= exp(below[i] - peak[first + i])
         # Whole vectors: the lanes beyond hold products with rows of zeros.
         width = (size + LANES - 1) // LANES * LANES
