@@ -81,7 +81,7 @@ class Workspace:
             "peak": (batch_size,),
             "total": (batch_size,),
             "example": (5, batch_size),
-            "own": (3, batch_size, num_own),
+            "own": (4, batch_size, num_own),
             "coefficients": (batch_size, num_own),
             "loss": (batch_size,),
             "grad_inputs": (batch_size, stride),
@@ -133,8 +133,8 @@ class Columns(NamedTuple):
     `private` (batch_size, num_true, or more with candidates of an example's own) are row
     ids, -1 where absent, the first `num_true` of them labels; `shared` (num_sampled,) are
     row ids; both with their expected counts, whose log is subtracted from the logits where
-    `subtract_log_q`. `hits` (batch_size, any) are positions in `shared` that an example
-    does not count, or -1.
+    `subtract_log_q`. `hits` (batch_size, num_true, or nothing) say where a label
+    is in `shared`, or -1: there an example does not count that candidate.
     """
 
     private: Integers
@@ -219,9 +219,9 @@ def sampled_pass(
         stop = min(first + out.part, num_blocks)
         batch.forward_inputs(
             first, stop, num_blocks, num_inputs, table, ids, dim, out.member_offsets,
-            out.members, out.alike, out.rows, out.offsets, out.joined, logistic or None,
+            out.members, out.rows, out.offsets, out.joined, logistic or None,
             min(threads, stop - first), out.x, out.xt, out.scratch, out.exps, out.peaks,
-            out.peak, out.total, out.y, out.own[0],
+            out.peak, out.total, out.y, out.own[0], out.own[3],
         )
         ends = (
             out.member_offsets[block_start(block, num_blocks, num_inputs)]
@@ -237,7 +237,7 @@ def sampled_pass(
             candidates.grad_candidates(
                 first, stop, num_blocks, num_inputs, out.x, dim, out.exps, out.peaks,
                 out.peak[: 0 if logistic else None], out.member_offsets, out.members, out.alike,
-                out.joined, out.own, out.example, first > 0, threads, out.scratch, out.scaled,
+                out.joined, out.own[3], out.example, first > 0, threads, out.scratch, out.scaled,
                 out.grad_rows, out.grad_offsets,
             )
     return out
@@ -333,7 +333,7 @@ def full_pass(
     scratch = workspace.array("scratch", (threads, 3, BLOCK), dtype)
     scaled = workspace.array("scaled", (threads, BLOCK, stride), dtype)
     one_each, ones = np.arange(batch_size + 1), np.ones((1, batch_size), dtype)
-    no_counts, no_own = np.empty(0, dtype), np.empty((3, 0, 0), dtype)
+    no_counts, no_hits = np.empty(0, dtype), np.empty((0, 0), dtype)
     for start in range(0, len(weights), size):
         classes = np.arange(start, min(start + size, len(weights)))
         num_rows = _round_up(len(classes), ROWS)
@@ -351,7 +351,9 @@ def full_pass(
         )
         candidates.grad_candidates(
             0, num_blocks, num_blocks, batch_size, x, dim, exps, scratch[0], no_counts, one_each,
-            _NO_IDS, _NO_HITS[0], _NO_HITS, no_own, ones, False, threads, scratch, scaled,
+            _NO_IDS, _NO_HITS[0], _NO_HITS, no_hits, ones, False, threads, scratch, scaled,
             grad_rows, grad_offsets,
         )
+        if not batch_size:
+            grad_rows[:], grad_offsets[:] = 0, 0
         yield FullBlock(slice(start, start + len(classes)), grad_rows, grad_offsets)

@@ -119,11 +119,15 @@ class CandidateSampler:
         self._stream = np.zeros(STREAM_SIZE, np.uint64)
         self._uniform = np.empty(NUM_DOUBLES)
         self._drawn = np.empty(NUM_DOUBLES, np.int64)
-        self._keys = np.empty(0, np.int64)
+        self._keys = _NO_IDS
         self._log_range = float(np.log1p(np.float64(self.range_max)))
         self._tree, self._cut, self._alias = _NO_TREE, _NO_TABLE, _NO_TREE
         self._weights: NDArray[Any] = _NO_TABLE
         self._memo = _NO_TABLE
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what is only remembered, and scratch."""
+        return vars(self) | {"_memo": _NO_TABLE, "_keys": _NO_IDS}
 
     def sample(
         self, true_classes: ArrayLike, num_sampled: int, unique: bool = True

@@ -192,8 +192,9 @@ class Adagrad:
         scatter.scatter_step(
             private, result.coefficients, result.x, result.slots, slots[num_private : len(classes)],
             result.grad_rows, result.grad_offsets, table_slots, result.grad_inputs,
-            np.float32(-1), tied, threads_for_update(result.x.size + result.rows.size), sums,
-            bias_sums, table_sums,
+            np.float32(-1), tied,
+            threads_for_update(result.x.size + result.rows.size, 1 if table is None or tied else 2),
+            sums, bias_sums, table_sums,
         )
         _step_distinct(self._weights, rows, sums, step, self._weight_squares)
         _step_distinct(self._biases, rows[:num_biases], bias_sums, step, self._bias_squares)

@@ -72,11 +72,9 @@ class Word2Vec(Estimator):
         loss estimates that of the full softmax.
     num_sampled : int, optional
         Noise words; by default 6 for skip-gram and 16 for CBOW. More give better vectors,
-        for a tenth more time each with skip-gram, a twentieth with CBOW. CBOW shares its
+        for a tenth more time each with skip-gram, a fortieth with CBOW. CBOW shares its
         own: a window alone has one vector for a noise word to meet, and fetching the word
-        costs more than that. With 6 for each window the vectors were as good as with 12
-        that are shared, in one and a half times the time. Batches of fewer than 128 windows
-        share less.
+        costs more than that. Batches of fewer than 128 windows share less.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         Whether noise is drawn by the words' counts, by their rank as TensorFlow's
         log-uniform sampler does, or evenly.
@@ -515,8 +513,8 @@ class _Session(FitSession):
     ) -> None:
         """Train and hand the result to the estimator, also if it is interrupted.
 
-        `tables`, where inputs and outputs start, is emptied when they are copied: at most
-        two large tables are to exist at a time, and a copy of one of them.
+        `tables`, where inputs and outputs start, is emptied when the model has copied them:
+        while it learns there are to be no others than its own.
         """
         o = self.options
         model = WordModel(

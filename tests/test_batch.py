@@ -1,8 +1,12 @@
 """kernels/batch.py: the pass against the specification, for any number of chunks."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from conftest import JIT, Problem
+from conftest import JIT, Problem, needs_jit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -306,3 +310,52 @@ def test_forward_classes(logistic, rng):
     )
     np.testing.assert_allclose(grad_inputs[: len(inputs), :9], ref, atol=1e-4)
     np.testing.assert_allclose(got, reference.grad_candidates(inputs, probs)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_small_gradient_beside_a_large_one(dtype, rng):
+    """Two examples of one input hit different candidates: nothing is taken from the large one."""
+    problem = Problem(rng, batch_size=2, num_sampled=3, dtype=dtype)
+    problem.inputs[1] = problem.inputs[0]
+    problem.sampled[:] = 3, 1, 5
+    problem.labels[:] = [[3], [5]]
+    problem.true_count[:], problem.sampled_count[:] = 1, 1
+    problem.grad_loss[:] = 1e6, 1e-3
+    hits = find_hits(problem.labels, problem.sampled)
+    got = run(problem, hits, False)
+    assert num_inputs(got) == 1
+    zero = np.zeros((2, 1))
+    ref = reference.forward_examples(
+        problem.inputs, problem.weights, problem.biases, problem.labels, zero, 1,
+        problem.sampled, np.zeros(3), hits, problem.grad_loss, False,
+    )
+    grad_rows, grad_offsets = reference.grad_candidates(problem.inputs, ref.probabilities)
+    np.testing.assert_allclose(got.grad_rows[:3, :9], grad_rows, rtol=1e-5)
+    np.testing.assert_allclose(got.grad_offsets[:3], grad_offsets, rtol=1e-5)
+
+
+FRESH = """
+import hashlib, numpy as np, numba_ss
+rng = np.random.default_rng(1)
+layer = numba_ss.SampledSoftmax(5000, 64, 100)
+table = rng.standard_normal((5000, 64)).astype(np.float32)
+for _ in range(10):
+    ids, labels = (np.minimum(rng.zipf(1.3, 2048), 5000) - 1 for _ in range(2))
+    layer.step_rows(table, ids, labels[:, None])
+arrays = layer.weights, layer.biases, table
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+
+
+@needs_jit
+def test_bits_do_not_depend_on_the_cache(tmp_path):
+    """What one process compiles and what the next loads do the same."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", FRESH], env=environment, capture_output=True, text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(seen) == 1

@@ -53,7 +53,7 @@ def test_pack_candidates(rng):
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])
 def test_grad_candidates(dtype, relative, num_chunks, rng):
-    """Two blocks and two strips; two of the inputs' labels are candidates, one alike."""
+    """Two blocks and two strips; labels of two inputs are candidates, those of one alike."""
     num_inputs, num_rows, dim, stride = BLOCK + UNIT + 3, STRIP + 2 * ROWS, 5, 16
     members_of = rng.integers(1, 3, num_inputs)
     members_of[:2] = 2
@@ -75,25 +75,28 @@ def test_grad_candidates(dtype, relative, num_chunks, rng):
             for s in range(2):
                 strip = factor[start:stop, s * STRIP : (s + 1) * STRIP]
                 strip *= np.exp(below[b, s, : stop - start, None])
-    example, own = rng.random((1, size)).astype(dtype), rng.random((3, size, 1)).astype(dtype)
+    example, kept = rng.random((1, size)).astype(dtype), np.zeros((size, 1), dtype)
     share = np.add.reduceat(example[0].astype(float), offsets[:-1])
     joined, alike = np.full((size, 1), -1, np.int32), np.ones(num_inputs, np.int32)
     joined[members[0]] = STRIP + 1
     joined[members[2:4]] = 3
     alike[0] = 0
+    kept[[0, 2], 0] = 0.7, 0.8
     x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
     grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
     scratch, scaled = np.empty((num_chunks, 1, BLOCK), dtype), np.empty((num_chunks, BLOCK, stride), dtype)
     ref_rows, ref_offsets = reference.grad_candidates(
         x[:num_inputs, :dim], probs * factor * share[:, None]
     )
-    ref_rows[STRIP + 1] -= own[0, 0, 0] * x[0, :dim]
-    ref_offsets[STRIP + 1] -= own[0, 0, 0]
+    # The other example of the first input has a gradient there; of the second no example has.
+    share = 0.7 * factor[0, STRIP + 1] * example[0, 1]
+    ref_rows[STRIP + 1] += share * x[0, :dim]
+    ref_offsets[STRIP + 1] += share
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     for accumulate in (False, True):
         grad_candidates(
             0, 2, 2, num_inputs, x, dim, exps, peaks.reshape(4, BLOCK), peak, offsets, members,
-            alike, joined, own, example, accumulate, num_chunks, scratch, scaled, grad_rows,
+            alike, joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows,
             grad_offsets,
         )
         times = 2 if accumulate else 1

@@ -49,7 +49,7 @@ def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(
 
 def row_keys(bits):
     keys = np.full(len(bits), -7)
-    inputs.row_keys(bits, np.arange(len(bits)), keys)
+    inputs.row_keys(bits, np.arange(len(bits)), bits.shape[1], keys)
     assert keys.tolist() == reference.row_keys(bits)
     return keys.tolist()
 
@@ -72,8 +72,12 @@ def test_row_keys(dtype, rng):
     assert len(set(keys)) == 29
     assert keys[11] == keys[17]
     picked = np.full(4, -7)
-    inputs.row_keys(table.view(np.uint32), np.array([5, 29, 5, 0]), picked)
+    bits = table.view(np.uint32)
+    inputs.row_keys(bits, np.array([5, 29, 5, 0]), bits.shape[1], picked)
     assert picked.tolist() == [keys[5], keys[29], keys[5], keys[0]]
+    inputs.row_keys(bits, np.array([5, 29, 5, 0]), 3, picked)
+    few = row_keys(np.ascontiguousarray(bits[:, :3]))
+    assert picked.tolist() == [few[5], few[29], few[5], few[0]]
 
 
 def test_rows_of_the_same_key(rng):
@@ -193,3 +197,11 @@ def test_group_inputs(seed, size, num_true, num_rows, kind, differ, subtract):
         assert m == sorted(m) == [i for i in range(size) if slots[i] == u]
         assert alike[u] == all(joined[i] == joined[m[0]] for i in m)
         assert len(m) == 1 or not any(j < -1 for i in m for j in joined[i])
+
+
+def test_rows_that_begin_alike(rng):
+    """Their first numbers do not tell them apart, all of them do."""
+    bits = np.zeros((6, 40), np.uint32)
+    bits[:, 30] = [1, 2, 1, 3, 2, 1]
+    got = group(list(range(6)), bits)
+    assert got[:3] == ([0, 1, 0, 2, 1, 0], [[0, 2, 5], [1, 4], [3]], [True] * 3)

@@ -1,5 +1,7 @@
 """layer.py: steps against functional gradients, bit for bit, and training that learns."""
 
+import pickle
+
 import numba
 import numpy as np
 import pytest
@@ -525,3 +527,29 @@ def test_a_state_is_for_the_same_optimizer():
     state = make().state_dict()
     del state["optimizer"]  # as it was before there were two
     make().load_state_dict(state)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "logistic", "sampled_softmax", "nce"])
+def test_an_empty_batch_changes_nothing(loss, rng):
+    """Not even by what the step before left in the buffers."""
+    number = None if loss in ("softmax", "logistic") else SAMPLED
+    layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, learning_rate=0.5)
+    inputs, labels = batch(rng)
+    layer.step(inputs, labels)
+    before = layer.weights.copy(), layer.biases.copy()
+    loss_of_none, grad_inputs = layer.step(inputs[:0], labels[:0])
+    assert loss_of_none == 0
+    assert grad_inputs.shape == (0, DIM)
+    np.testing.assert_array_equal(layer.weights, before[0])
+    np.testing.assert_array_equal(layer.biases, before[1])
+
+
+def test_a_sampler_is_pickled_without_what_it_remembers(rng):
+    sampler = numba_ss.LogUniformSampler(100_000, seed=3)
+    labels = rng.integers(0, 1000, (20, 1))
+    for _ in range(3):
+        sampler.sample(labels, 50)
+    other = pickle.loads(pickle.dumps(sampler))
+    assert len(pickle.dumps(sampler)) < 10_000
+    for a, b in zip(sampler.sample(labels, 50), other.sample(labels, 50), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -74,20 +74,24 @@ def _take_hits(
 
 
 @kernel
-def _move_hits(s_start, s_stop, start, stop, first, offsets, members, joined, alike, exps):
-    """Take from the candidates' gradients what all the examples of an input hit."""
+def _keep_hits(s_start, s_stop, start, stop, first, offsets, members, joined, exps, kept):
+    """Move the exps of joined labels to `kept`, to that of the first example of an input.
+
+    As candidates they have a gradient of the other examples alone.
+    """
     for u in range(start, stop):
-        if alike[u] > 0:
+        for m in range(offsets[u], offsets[u + 1]):
             for t in range(joined.shape[1]):
-                hit = joined[members[offsets[u]], t]
+                hit = joined[members[m], t]
                 if s_start <= hit < s_stop:
+                    kept[m, t] = exps[first + hit, u - start]
                     exps[first + hit, u - start] = float32(0)
 
 
 @kernel
 def _input_block(
-    start, stop, first, strip_first, table, ids, dim, offsets, members, alike, rows, row_offsets,
-    joined, use_logistic, x, xt, scratch, exps, peaks, peak, total, y, logits,
+    start, stop, first, strip_first, table, ids, dim, offsets, members, rows, row_offsets,
+    joined, use_logistic, x, xt, scratch, exps, peaks, peak, total, y, logits, kept,
 ):
     stride, num_rows, size = rows.shape[1], rows.shape[0], stop - start
     _load_inputs(table, ids, start, stop, offsets, members, dim, x, xt)
@@ -121,26 +125,27 @@ def _input_block(
             start * stride, stride, (size + ROWS - 1) // ROWS * ROWS, (dim + LANES - 1) // LANES,
             s_stop - s, int64(s > 0),
         )
-        _move_hits(s, s_stop, start, stop, first, offsets, members, joined, alike, exps)
+        _keep_hits(s, s_stop, start, stop, first, offsets, members, joined, exps, kept)
     for i in range(size):
         peak[start + i], total[start + i] = highest[i], added[i]
 
 
 @parallel_kernel
 def forward_inputs(
-    block_first, block_stop, num_blocks, num_inputs, table, ids, dim, offsets, members, alike,
-    rows, row_offsets, joined, use_logistic, num_chunks, x, xt, scratch, exps, peaks, peak,
-    total, y, logits,
+    block_first, block_stop, num_blocks, num_inputs, table, ids, dim, offsets, members, rows,
+    row_offsets, joined, use_logistic, num_chunks, x, xt, scratch, exps, peaks, peak, total, y,
+    logits, kept,
 ):
     """Compare a range of blocks of distinct inputs with the candidates.
 
     The inputs are the rows `ids` of `table`, `num_inputs` of them distinct, with `offsets`,
-    `members`, `alike` and `joined` as `group_inputs` wrote them; `rows` and `row_offsets`
+    `members` and `joined` as `group_inputs` wrote them; `rows` and `row_offsets`
     are what `pack_candidates` wrote; `use_logistic` is True or None, a type of its own each,
     so that only the loss in use is compiled. Written: `x`, the distinct inputs with padded
     rows; `exps`, and `peaks` that those of each strip of a block are relative to; `peak` and
     `total` of each input; `y`, the sums of exp x row beside `peak`; `logits` of the joined
-    labels, in the order of members. `xt` and `scratch` are scratch, one a chunk.
+    labels and, instead of in `exps`, the `kept` exps of each, once for an input, both in the
+    order of members. `xt` and `scratch` are scratch, one a chunk.
     """
     for chunk in prange(num_chunks):
         count = block_stop - block_first
@@ -150,8 +155,8 @@ def forward_inputs(
             stop = block_start(block_first + part + 1, num_blocks, num_inputs)
             _input_block(
                 start, stop, part * rows.shape[0], part * num_strips, table, ids, dim, offsets,
-                members, alike, rows, row_offsets, joined, use_logistic, x, xt[chunk],
-                scratch[chunk], exps, peaks, peak, total, y, logits,
+                members, rows, row_offsets, joined, use_logistic, x, xt[chunk],
+                scratch[chunk], exps, peaks, peak, total, y, logits, kept,
             )
 
 
@@ -292,9 +297,10 @@ def forward_classes(
     x, batch_size, num_blocks, rows, offsets, normalizer, grad_loss, use_logistic, accumulate,
     dim, num_chunks, xt, exps, grad_inputs,
 ):
-    """As `forward`, for a block of all the classes and inputs that lie in `x`.
+    """Compute the gradients of the logits of a block of all the classes, and of the inputs.
 
-    The labels' own part, -1/T, is not in it. The `exps` are gradients as they are.
+    The inputs lie in `x`, a row an example; `grad_loss` is the upstream gradient. The
+    labels' own part, -1/T, is not in the gradients, which stand in `exps`.
     """
     for chunk in prange(num_chunks):
         for block in range(

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 from numpy import float32, int64
 
-from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.rows import axpy, dot, gather_row, pointer
 from numba_ss.kernels.scalar import exp
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
@@ -64,6 +64,29 @@ def _pack_rows(
             out_offsets[j] = -np.inf
 
 
+# Exact: a sum that may be reordered is, in one way when it is freshly compiled and in another
+# when a caller comes from the cache.
+@exact_kernel
+def _sum_parts(parts, count):
+    """Return the sum of `count` numbers, in order."""
+    total = parts[0]
+    for k in range(1, count):
+        total += parts[k]
+    return total
+
+
+@exact_kernel
+def _sum_others(hit, members, parts, count, joined, width):
+    """Return the sum over those members that are not joined with the candidate `hit`."""
+    total = parts[0] * float32(0)
+    for k in range(count):
+        hits = False
+        for t in range(width):
+            hits |= joined[members[k] * width + t] == hit
+        total += parts[k] * float32(not hits)
+    return total
+
+
 @kernel
 def _grad_strip(
     start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows, exps, peaks,
@@ -76,9 +99,8 @@ def _grad_strip(
         first = block_start(block_first + part, num_blocks, num_inputs)
         size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
         for i in range(size):
-            factor[i] = float32(0)
-            for m in range(offsets[first + i], offsets[first + i + 1]):
-                factor[i] += parts[m]
+            begin, end = offsets[first + i], offsets[first + i + 1]
+            factor[i] = _sum_parts(pointer(parts, begin), end - begin)
         if peak.shape[0] > 0:
             below = peaks[part * num_strips + start // STRIP]
             for i in range(size):
@@ -102,34 +124,50 @@ def _grad_strip(
 
 
 @kernel
-def _move_labels(
-    row_start, row_stop, start, stop, offsets, members, alike, joined, x, dim, grads, grad_rows,
-    grad_offsets,
+def _add_contested(
+    row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim, peaks, peak,
+    offsets, members, alike, joined, kept, parts, num_rows, grad_rows, grad_offsets,
 ):
-    """Take the gradients of joined labels from those of the candidates that they are."""
-    for u in range(start, stop):
-        if alike[u] > 0:
-            continue
-        for m in range(offsets[u], offsets[u + 1]):
-            for t in range(joined.shape[1]):
-                hit = joined[members[m], t]
-                if row_start <= hit < row_stop:
+    """Add the gradients of candidates that some examples of an input are joined with.
+
+    They are those of the other examples.
+    """
+    width, num_strips = joined.shape[1], (num_rows + STRIP - 1) // STRIP
+    for part in range(block_stop - block_first):
+        first = block_start(block_first + part, num_blocks, num_inputs)
+        for u in range(first, block_start(block_first + part + 1, num_blocks, num_inputs)):
+            begin, end = offsets[u], offsets[u + 1]
+            if alike[u] > 0:
+                continue
+            for m in range(begin, end):
+                for t in range(width):
+                    hit = joined[members[m], t]
+                    if kept[m, t] == float32(0) or hit < row_start or hit >= row_stop:
+                        continue
+                    share = kept[m, t] * _sum_others(
+                        hit, pointer(members, begin), pointer(parts, begin), end - begin,
+                        pointer(joined, 0), width,
+                    )
+                    if peak.shape[0] > 0:
+                        share *= exp(peaks[part * num_strips + hit // STRIP, u - first] - peak[u])
                     out = pointer(grad_rows, hit * grad_rows.shape[1])
-                    axpy(-grads[m, t], pointer(x, u * x.shape[1]), dim, out)
-                    grad_offsets[hit] -= grads[m, t]
+                    axpy(share, pointer(x, u * x.shape[1]), dim, out)
+                    grad_offsets[hit] += share
 
 
 @parallel_kernel
 def grad_candidates(
     block_first, block_stop, num_blocks, num_inputs, x, dim, exps, peaks, peak, offsets, members,
-    alike, joined, own, example, accumulate, num_chunks, scratch, scaled, grad_rows, grad_offsets,
+    alike, joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows,
+    grad_offsets,
 ):
     """Compute, or add to, the gradients of the candidates' rows and offsets.
 
     exps[s, i] times exp(peaks - peak) and the sum of example[0] over the members of input i
     is the gradient of the logit of candidate s, for all members together; without `peak` the
-    exps are relative to nothing. See `forward_inputs` and `forward_examples`. `scratch` and
-    `scaled`, a block of inputs, are scratch, one a chunk.
+    exps are relative to nothing. Those of joined labels are not in `exps`, but in `kept`.
+    See `forward_inputs` and `forward_examples`. `scratch` and `scaled`, a block of inputs,
+    are scratch, one a chunk.
     """
     for chunk in prange(num_chunks):
         num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
@@ -145,8 +183,8 @@ def grad_candidates(
             )
             start = stop
         if joined.shape[1] > 0:
-            _move_labels(
-                row_start, row_stop, block_start(block_first, num_blocks, num_inputs),
-                block_start(block_stop, num_blocks, num_inputs), offsets, members, alike, joined,
-                x, dim, own[0], grad_rows, grad_offsets,
+            _add_contested(
+                row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim,
+                peaks, peak, offsets, members, alike, joined, kept, example[0], num_rows,
+                grad_rows, grad_offsets,
             )

@@ -13,15 +13,19 @@ from numpy import uint64
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.histories import number_rows
 
+_FEW = 16  # numbers of 32 bits
 _PLACE, _MASK, _MIX = uint64(0x803779B9), uint64(0xFFFFFFFF), uint64(0xBF58476D1CE4E5B9)
 
 
 @exact_kernel
-def row_keys(bits, ids, keys):
-    """Write a number >= 0 for each row `ids[i]` of `bits`; equal rows have equal ones."""
+def row_keys(bits, ids, width, keys):
+    """Write a number >= 0 for the first `width` numbers of each row `ids[i]` of `bits`.
+
+    Equal rows have equal ones.
+    """
     for i in range(ids.shape[0]):
         total = uint64(0)
-        for d in range(bits.shape[1]):
+        for d in range(width):
             mixed = ((uint64(bits[ids[i], d]) + uint64(d) * _PLACE) & _MASK) * _MIX
             total += mixed ^ (mixed >> uint64(32))
         keys[i] = total >> uint64(1)
@@ -61,6 +65,14 @@ def join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined):
 
 
 @exact_kernel
+def _set_apart(joined, keys):
+    """Give an example that leaves candidates out a key of its own."""
+    for i in range(keys.shape[0]):
+        for t in range(joined.shape[1]):
+            keys[i] = -1 - i if joined[i, t] < -1 else keys[i]
+
+
+@exact_kernel
 def group_inputs(
     bits, ids, hits, true_counts, sampled_counts, subtract_log_q, hashes, keys, slots, offsets,
     members, alike, joined,
@@ -76,23 +88,27 @@ def group_inputs(
     candidates; `joined`, see `join_hits`. `hashes`, a power of two at least twice as long
     as `ids`, and `keys` are scratch.
     """
-    size = ids.shape[0]
+    size, dim = ids.shape[0], bits.shape[1]
     join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined)
     if bits.shape[0] > 0:
-        row_keys(bits, ids, keys)
+        # Of activations no two are equal: a few numbers of each tell.
+        row_keys(bits, ids, min(dim, _FEW), keys)
+        _set_apart(joined, keys)
+        count = number_rows(keys, 0, hashes, slots, members)[1]
+        if count < size:
+            row_keys(bits, ids, dim, keys)
+            _set_apart(joined, keys)
+            count = number_rows(keys, 0, hashes, slots, members)[1]
+            for i in range(size - 1, -1, -1):
+                members[slots[i]] = i  # in the end the first
+            if not _all_equal(bits, ids, slots, members):  # two rows have the same key
+                count = size
+                for i in range(size):
+                    slots[i] = i
     else:
         keys[:] = ids
-    for i in range(size):
-        for t in range(joined.shape[1]):
-            keys[i] = -1 - i if joined[i, t] < -1 else keys[i]
-    count = number_rows(keys, 0, hashes, slots, members)[1]
-    if bits.shape[0] > 0:
-        for i in range(size - 1, -1, -1):
-            members[slots[i]] = i  # in the end the first
-        if not _all_equal(bits, ids, slots, members):  # two rows have the same key
-            count = size
-            for i in range(size):
-                slots[i] = i
+        _set_apart(joined, keys)
+        count = number_rows(keys, 0, hashes, slots, members)[1]
     offsets[: count + 1] = 0
     alike[:count] = 1
     for i in range(size):

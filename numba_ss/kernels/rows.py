@@ -105,7 +105,8 @@ def axpy(a, x, size, y):
         y[d] += a * x[d]
 
 
-@kernel
+# Exact: either product could be the one that is fused with the sum.
+@exact_kernel
 def combine(a, x, b, y, size, out):
     """Write a * x + b * y."""
     for d in range(size):

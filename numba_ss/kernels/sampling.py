@@ -219,7 +219,7 @@ def _count_rows(
     kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries, num_sampled,
     memo, out,
 ):
-    # No call here takes an array, which would cost more than the arithmetic.
+    # No call for each class takes an array, which would cost more than the arithmetic.
     repeated = num_tries == num_sampled
     for j in range(rows.shape[0]):
         row = max(rows[j], 0)
