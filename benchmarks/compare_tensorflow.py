@@ -225,7 +225,7 @@ def draw_chart(rows, path):
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for a training step (median, log scale)")
-    axes.set_xlim(left=0.1)
+    axes.set_xlim(left=min(row["numba_ss"] for row in rows) / 3)
     figure.legend(frameon=False, loc="outside upper center", ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
