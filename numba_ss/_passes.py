@@ -91,7 +91,6 @@ class Workspace:
         integers = {
             "hashes": (1 << (2 * batch_size).bit_length(),),
             "joined": (batch_size, num_hits),
-            "alike": (batch_size,),
         }
         ids = {
             "keys": (batch_size,),
@@ -180,7 +179,6 @@ class BatchBuffers(NamedTuple):
     grad_offsets: Floats
     hashes: NDArray[np.int32]
     joined: NDArray[np.int32]
-    alike: NDArray[np.int32]
     keys: Integers
     slots: Integers
     member_offsets: Integers
@@ -207,7 +205,7 @@ def sampled_pass(
     num_inputs = group_inputs(
         _NO_BITS if by_id else table.view(np.uint32), ids, columns.hits, columns.private_counts,
         columns.shared_counts, columns.subtract_log_q, out.hashes, out.keys, out.slots,
-        out.member_offsets, out.members, out.alike, out.joined,
+        out.member_offsets, out.members, out.joined,
     )
     if num_shared:
         candidates.pack_candidates(
@@ -236,8 +234,8 @@ def sampled_pass(
         if num_shared:
             candidates.grad_candidates(
                 first, stop, num_blocks, num_inputs, out.x, dim, out.exps, out.peaks,
-                out.peak[: 0 if logistic else None], out.member_offsets, out.members, out.alike,
-                out.joined, out.own[3], out.example, first > 0, threads, out.scratch, out.scaled,
+                out.peak[: 0 if logistic else None], out.member_offsets, out.members, out.joined,
+                out.own[3], out.example, first > 0, threads, out.scratch, out.scaled,
                 out.grad_rows, out.grad_offsets,
             )
     return out
@@ -351,7 +349,7 @@ def full_pass(
         )
         candidates.grad_candidates(
             0, num_blocks, num_blocks, batch_size, x, dim, exps, scratch[0], no_counts, one_each,
-            _NO_IDS, _NO_HITS[0], _NO_HITS, no_hits, ones, False, threads, scratch, scaled,
+            _NO_IDS, _NO_HITS, no_hits, ones, False, threads, scratch, scaled,
             grad_rows, grad_offsets,
         )
         if not batch_size:

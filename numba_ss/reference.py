@@ -257,8 +257,8 @@ def join_hits(
 
 def group_inputs(
     inputs: list[Any], joined: list[list[int]]
-) -> tuple[list[int], list[list[int]], list[bool]]:
-    """Return the number of each example's input, the members of each, and who is alike.
+) -> tuple[list[int], list[list[int]]]:
+    """Return the number of each example's input, and the members of each.
 
     Inputs are ids or rows of bits. Where keys of different rows are equal, each example has
     its input to itself; an example that leaves candidates out always has.
@@ -274,8 +274,7 @@ def group_inputs(
         for i in examples
     ]
     slots = number_rows(first)[0].tolist()
-    members = [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
-    return slots, members, [all(joined[i] == joined[m[0]] for i in m) for m in members]
+    return slots, [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
 
 
 def block_start(block: int, num_blocks: int, num_inputs: int, lanes: int) -> int:

@@ -77,10 +77,9 @@ def test_grad_candidates(dtype, relative, num_chunks, rng):
                 strip *= np.exp(below[b, s, : stop - start, None])
     example, kept = rng.random((1, size)).astype(dtype), np.zeros((size, 1), dtype)
     share = np.add.reduceat(example[0].astype(float), offsets[:-1])
-    joined, alike = np.full((size, 1), -1, np.int32), np.ones(num_inputs, np.int32)
+    joined = np.full((size, 1), -1, np.int32)
     joined[members[0]] = STRIP + 1
     joined[members[2:4]] = 3
-    alike[0] = 0
     kept[[0, 2], 0] = 0.7, 0.8
     x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
     grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
@@ -96,7 +95,7 @@ def test_grad_candidates(dtype, relative, num_chunks, rng):
     for accumulate in (False, True):
         grad_candidates(
             0, 2, 2, num_inputs, x, dim, exps, peaks.reshape(4, BLOCK), peak, offsets, members,
-            alike, joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows,
+            joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows,
             grad_offsets,
         )
         times = 2 if accumulate else 1

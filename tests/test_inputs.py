@@ -24,22 +24,22 @@ def join(hits, true_counts, sampled_counts, subtract=True):
 
 
 def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(), subtract=True):
-    """Return slots, members, alike and joined, from scratch full of what another call left."""
+    """Return slots, members and joined, from scratch full of what another call left."""
     ids = np.array(ids, np.int64)
     size = len(ids)
     hits = np.array(hits, np.int32).reshape(size, -1)
     true_counts = np.array(true_counts, float).reshape(size, -1)
     hashes = np.full(1 << (2 * size).bit_length(), 3, np.int32)
     keys, slots, members = np.full((3, size), -7)
-    offsets, alike = np.full(size + 1, -7), np.full(size, -7, np.int32)
+    offsets = np.full(size + 1, -7)
     joined = np.full(hits.shape, -7, np.int32)
     count = inputs.group_inputs(
         bits, ids, hits, true_counts, np.array(sampled_counts, float), subtract, hashes, keys,
-        slots, offsets, members, alike, joined,
+        slots, offsets, members, joined,
     )
     assert (offsets[0], offsets[count]) == (0, size)
     lists = [members[i:j].tolist() for i, j in pairwise(offsets[: count + 1])]
-    got = slots.tolist(), lists, (alike[:count] > 0).tolist()
+    got = slots.tolist(), lists
     ref_joined = reference.join_hits(hits, true_counts, sampled_counts, subtract)
     assert joined.tolist() == ref_joined
     given_inputs = [bits[i] for i in ids] if len(bits) else ids.tolist()
@@ -107,7 +107,7 @@ def test_a_label_that_comes_twice():
 
 def test_equal_ids():
     got = group([8, 5, 8, 0, 5, 8])
-    assert got[:3] == ([0, 1, 0, 2, 1, 0], [[0, 2, 5], [1, 4], [3]], [True] * 3)
+    assert got[:2] == ([0, 1, 0, 2, 1, 0], [[0, 2, 5], [1, 4], [3]])
     assert group([4])[:2] == ([0], [[0]])
 
 
@@ -137,14 +137,14 @@ def test_different_rows_of_the_same_key(rng):
     for ids in ([0, 1, 2, 1], [1, 1, 1, 2, 0], [2, 0]):
         size = len(ids)
         got = group(ids, bits)
-        assert got[:3] == (list(range(size)), [[i] for i in range(size)], [True] * size)
+        assert got[:2] == (list(range(size)), [[i] for i in range(size)])
 
 
 def test_such_a_row_that_is_alone_anyway_is_no_matter(rng):
     bits = np.stack(colliding(rng, 4))
     got = group([0, 1, 0], bits, [[-1], [0], [-1]], [[1], [1], [1]], [2.0])
     assert got[0] == [0, 1, 0]
-    assert got[3] == [[-1], [-2], [-1]]
+    assert got[2] == [[-1], [-2], [-1]]
 
 
 @pytest.mark.parametrize("by_id", [True, False])
@@ -155,20 +155,10 @@ def test_who_leaves_candidates_out_is_alone(by_id):
     got = group(ids, bits, hits, true_counts, [1.0, 2.0])
     assert got[0] == [0, 1, 2, 0, 0, 2]
     assert got[1] == [[0, 3, 4], [1], [2, 5]]
-    assert got[2] == [False, True, True]
-    assert got[3] == [[0], [-3], [-1], [-1], [0], [-1]]
+    assert got[2] == [[0], [-3], [-1], [-1], [0], [-1]]
     # With counts that play no part nobody leaves anything out.
     got = group(ids, bits, hits, true_counts, [1.0, 2.0], subtract=False)
     assert got[:2] == ([0, 0, 1, 0, 0, 1], [[0, 1, 3, 4], [2, 5]])
-
-
-def test_alike():
-    """All members join the same candidates, label by label."""
-    counts = [1.0, 2.0, 3.0]
-    ids = [0, 1, 2, 3, 0, 1, 2, 3]
-    hits = [[2, 1], [2, 1], [2, 1], [-1, -1], [2, 1], [1, 2], [2, -1], [-1, -1]]
-    true_counts = [[counts[hit] for hit in row] for row in hits]
-    assert group(ids, NO_BITS, hits, true_counts, counts)[2] == [True, False, False, True]
 
 
 @given(
@@ -190,12 +180,11 @@ def test_group_inputs(seed, size, num_true, num_rows, kind, differ, subtract):
     hits = rng.integers(-1, num_sampled, (size, num_true))
     sampled_counts = rng.uniform(0.1, 2, num_sampled)
     true_counts = np.where(rng.random(hits.shape) < differ, 3.0, sampled_counts[hits])
-    slots, members, alike, joined = group(ids, bits, hits, true_counts, sampled_counts, subtract)
+    slots, members, joined = group(ids, bits, hits, true_counts, sampled_counts, subtract)
     assert sorted(chain(*members)) == list(range(size))
     assert [m[0] for m in members] == sorted(m[0] for m in members)
     for u, m in enumerate(members):
         assert m == sorted(m) == [i for i in range(size) if slots[i] == u]
-        assert alike[u] == all(joined[i] == joined[m[0]] for i in m)
         assert len(m) == 1 or not any(j < -1 for i in m for j in joined[i])
 
 
@@ -204,4 +193,4 @@ def test_rows_that_begin_alike(rng):
     bits = np.zeros((6, 40), np.uint32)
     bits[:, 30] = [1, 2, 1, 3, 2, 1]
     got = group(list(range(6)), bits)
-    assert got[:3] == ([0, 1, 0, 2, 1, 0], [[0, 2, 5], [1, 4], [3]], [True] * 3)
+    assert got[:2] == ([0, 1, 0, 2, 1, 0], [[0, 2, 5], [1, 4], [3]])

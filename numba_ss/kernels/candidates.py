@@ -126,7 +126,7 @@ def _grad_strip(
 @kernel
 def _add_contested(
     row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim, peaks, peak,
-    offsets, members, alike, joined, kept, parts, num_rows, grad_rows, grad_offsets,
+    offsets, members, joined, kept, parts, num_rows, grad_rows, grad_offsets,
 ):
     """Add the gradients of candidates that some examples of an input are joined with.
 
@@ -137,8 +137,6 @@ def _add_contested(
         first = block_start(block_first + part, num_blocks, num_inputs)
         for u in range(first, block_start(block_first + part + 1, num_blocks, num_inputs)):
             begin, end = offsets[u], offsets[u + 1]
-            if alike[u] > 0:
-                continue
             for m in range(begin, end):
                 for t in range(width):
                     hit = joined[members[m], t]
@@ -148,6 +146,8 @@ def _add_contested(
                         hit, pointer(members, begin), pointer(parts, begin), end - begin,
                         pointer(joined, 0), width,
                     )
+                    if share == float32(0):  # all are joined with it
+                        continue
                     if peak.shape[0] > 0:
                         share *= exp(peaks[part * num_strips + hit // STRIP, u - first] - peak[u])
                     out = pointer(grad_rows, hit * grad_rows.shape[1])
@@ -158,8 +158,7 @@ def _add_contested(
 @parallel_kernel
 def grad_candidates(
     block_first, block_stop, num_blocks, num_inputs, x, dim, exps, peaks, peak, offsets, members,
-    alike, joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows,
-    grad_offsets,
+    joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows, grad_offsets,
 ):
     """Compute, or add to, the gradients of the candidates' rows and offsets.
 
@@ -185,6 +184,6 @@ def grad_candidates(
         if joined.shape[1] > 0:
             _add_contested(
                 row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim,
-                peaks, peak, offsets, members, alike, joined, kept, example[0], num_rows,
-                grad_rows, grad_offsets,
+                peaks, peak, offsets, members, joined, kept, example[0], num_rows, grad_rows,
+                grad_offsets,
             )

@@ -75,7 +75,7 @@ def _set_apart(joined, keys):
 @exact_kernel
 def group_inputs(
     bits, ids, hits, true_counts, sampled_counts, subtract_log_q, hashes, keys, slots, offsets,
-    members, alike, joined,
+    members, joined,
 ):
     """Give the distinct inputs numbers, list their members, and return how many there are.
 
@@ -84,9 +84,8 @@ def group_inputs(
     example that leaves candidates out has its input to itself.
 
     Written: slots[i], the number of example i's input; the members of input u,
-    members[offsets[u]:offsets[u + 1]]; whether they are `alike`, joined with the same
-    candidates; `joined`, see `join_hits`. `hashes`, a power of two at least twice as long
-    as `ids`, and `keys` are scratch.
+    members[offsets[u]:offsets[u + 1]]; `joined`, see `join_hits`. `hashes`, a power of two
+    at least twice as long as `ids`, and `keys` are scratch.
     """
     size, dim = ids.shape[0], bits.shape[1]
     join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined)
@@ -110,7 +109,6 @@ def group_inputs(
         _set_apart(joined, keys)
         count = number_rows(keys, 0, hashes, slots, members)[1]
     offsets[: count + 1] = 0
-    alike[:count] = 1
     for i in range(size):
         offsets[slots[i] + 1] += 1
     for u in range(count):
@@ -123,8 +121,4 @@ def group_inputs(
     for u in range(count, 0, -1):
         offsets[u] = offsets[u - 1]
     offsets[0] = 0
-    for i in range(size):
-        first = members[offsets[slots[i]]]
-        for t in range(joined.shape[1]):
-            alike[slots[i]] &= joined[i, t] == joined[first, t]
     return count
