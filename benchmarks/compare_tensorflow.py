@@ -71,7 +71,7 @@ class OurSide:
         import numba_ss
 
         sampler = numba_ss.LogUniformSampler(num_classes, seed=0)
-        labels = batches(num_classes, batch_size)[0][1][:, None]
+        labels = batches(num_classes, batch_size, count=1)[0][1][:, None]
         return lambda i: sampler.sample(labels, num_sampled)
 
     def full(self, num_classes, dim, batch_size):
@@ -79,7 +79,7 @@ class OurSide:
 
         weights, biases = table(num_classes, dim, 0), np.zeros(num_classes, np.float32)
         inputs = table(batch_size, dim, 1)
-        labels = batches(num_classes, batch_size)[0][1][:, None]
+        labels = batches(num_classes, batch_size, count=1)[0][1][:, None]
         return lambda i: numba_ss.softmax_loss(weights, biases, labels, inputs)
 
 
@@ -119,7 +119,7 @@ class TheirSide:
         return lambda i: step(*data[i % BATCHES]).numpy()
 
     def sample(self, num_classes, batch_size, num_sampled):
-        labels = self.tf.constant(batches(num_classes, batch_size)[0][1][:, None])
+        labels = self.tf.constant(batches(num_classes, batch_size, count=1)[0][1][:, None])
         draw = self.tf.random.log_uniform_candidate_sampler
         return lambda i: draw(labels, 1, num_sampled, True, num_classes, seed=0)[0].numpy()
 
@@ -127,7 +127,7 @@ class TheirSide:
         tf = self.tf
         weights, biases = tf.constant(table(num_classes, dim, 0)), tf.zeros([num_classes])
         inputs = tf.constant(table(batch_size, dim, 1))
-        labels = tf.constant(batches(num_classes, batch_size)[0][1])
+        labels = tf.constant(batches(num_classes, batch_size, count=1)[0][1])
 
         @tf.function
         def loss():

@@ -86,7 +86,7 @@ def _shape(array: NDArray[Any]) -> str:
 def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbols: str) -> None:
     """Compare a shape; None stands for any length."""
     fits = array.ndim == len(shape)
-    if fits:
+    if fits:  # in a loop: a generator would be a good part of the checks of a small step
         for want, have in zip(shape, array.shape, strict=True):
             fits = fits and (want is None or want == have)
     if not fits:

@@ -32,7 +32,7 @@ _GATHERED = 4
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
 _NO_BITS, _NO_IDS = np.empty((0, 0), np.uint32), np.empty(0, np.int64)
-_NO_HITS = np.empty((1, 0), np.int32)
+_NO_HITS = np.empty((0, 0), np.int32)
 # Examples of one walk over all classes; more would need more memory, not less time.
 EXAMPLES = 1024
 
@@ -331,7 +331,7 @@ def full_pass(
     scratch = workspace.array("scratch", (threads, 3, BLOCK), dtype)
     scaled = workspace.array("scaled", (threads, BLOCK, stride), dtype)
     one_each, ones = np.arange(batch_size + 1), np.ones((1, batch_size), dtype)
-    no_counts, no_hits = np.empty(0, dtype), np.empty((0, 0), dtype)
+    nothing, no_rows = np.empty(0, dtype), np.empty((0, 0), dtype)
     for start in range(0, len(weights), size):
         classes = np.arange(start, min(start + size, len(weights)))
         num_rows = _round_up(len(classes), ROWS)
@@ -341,16 +341,16 @@ def full_pass(
         grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
         grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
         candidates.pack_candidates(
-            weights, biases, classes, no_counts, False, threads, rows, offsets
+            weights, biases, classes, nothing, False, threads, rows, offsets
         )
         batch.forward_classes(
             x, batch_size, num_blocks, rows, offsets, normalizer, grad_loss, logistic or None,
             start > 0, dim, threads, xt, exps, grad_inputs,
         )
         candidates.grad_candidates(
-            0, num_blocks, num_blocks, batch_size, x, dim, exps, scratch[0], no_counts, one_each,
-            _NO_IDS, _NO_HITS, no_hits, ones, False, threads, scratch, scaled,
-            grad_rows, grad_offsets,
+            0, num_blocks, num_blocks, batch_size, x, dim, exps, no_rows, nothing, one_each,
+            _NO_IDS, _NO_HITS, no_rows, ones, False, threads, scratch, scaled, grad_rows,
+            grad_offsets,
         )
         if not batch_size:
             grad_rows[:], grad_offsets[:] = 0, 0

@@ -36,6 +36,11 @@ def log1p(x: Array) -> Array:
     return np.log1p(np.asarray(x, float))
 
 
+def exp_near(x: Array) -> Array:
+    """Return e**x."""
+    return np.exp(np.asarray(x, float))
+
+
 def expm1(x: Array) -> Array:
     """Return e**x - 1."""
     return np.expm1(np.asarray(x, float))

@@ -92,22 +92,20 @@ def group_inputs(
     if bits.shape[0] > 0:
         # Of activations no two are equal: a few numbers of each tell.
         row_keys(bits, ids, min(dim, _FEW), keys)
-        _set_apart(joined, keys)
-        count = number_rows(keys, 0, hashes, slots, members)[1]
-        if count < size:
-            row_keys(bits, ids, dim, keys)
-            _set_apart(joined, keys)
-            count = number_rows(keys, 0, hashes, slots, members)[1]
-            for i in range(size - 1, -1, -1):
-                members[slots[i]] = i  # in the end the first
-            if not _all_equal(bits, ids, slots, members):  # two rows have the same key
-                count = size
-                for i in range(size):
-                    slots[i] = i
     else:
         keys[:] = ids
+    _set_apart(joined, keys)
+    count = number_rows(keys, 0, hashes, slots, members)[1]
+    if bits.shape[0] > 0 and count < size:
+        row_keys(bits, ids, dim, keys)
         _set_apart(joined, keys)
         count = number_rows(keys, 0, hashes, slots, members)[1]
+        for i in range(size - 1, -1, -1):
+            members[slots[i]] = i  # in the end the first
+        if not _all_equal(bits, ids, slots, members):  # two rows have the same key
+            count = size
+            for i in range(size):
+                slots[i] = i
     offsets[: count + 1] = 0
     for i in range(size):
         offsets[slots[i] + 1] += 1

@@ -6,7 +6,6 @@ same candidates and the same expected counts, bit for bit.
 
 import math
 
-import numpy as np
 from numba import prange
 from numpy import float32, float64, int64, uint64
 
@@ -18,39 +17,11 @@ from numba_ss.kernels.rng import (
     next_float,
     start_stream,
 )
-from numba_ss.kernels.scalar import expm1
+from numba_ss.kernels.scalar import exp_near, expm1
 
 UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
 
 _EMPTY = -1
-
-_LOG2_E = 1.4426950408889634
-# ln 2 in two parts: the product of the first with a small integer is exact.
-_LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
-_ROUND = 6755399441055744.0  # 1.5 * 2**52: what is added to it is rounded to an integer
-
-
-@exact_kernel
-def _exp_near(x):
-    """Return e**x for x in [0, 40] to a few units in the last place, as vector code."""
-    shifted = x * _LOG2_E + _ROUND
-    n = shifted - _ROUND
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = (p * r + 1.0) * r + 1.0
-    bits = float64(shifted).view(np.int64) << int64(52)
-    return p * int64(bits + int64(0x3FF0000000000000)).view(np.float64)
 
 
 @exact_kernel
@@ -148,7 +119,7 @@ def _draw_log_uniform(uniform, log_range, range_max, out):
     """
     unsure = False
     for i in range(NUM_DOUBLES):
-        value = _exp_near(uniform[i] * log_range)
+        value = exp_near(uniform[i] * log_range)
         whole = int64(value)
         rest = value - float64(whole)
         unsure |= min(rest, 1.0 - rest) < 1e-14 * value or whole > range_max

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from numpy import float32, float64, int32
+from numpy import float32, float64, int32, int64
 
 from numba_ss.kernels._jit import by_precision, exact_kernel, ordered_kernel
 
@@ -65,6 +65,34 @@ exp.__doc__ = "Return e**x for x <= 0; float32 gives 0 below -87."
 
 log1p = by_precision(_log1p_single, _log1p_double)
 log1p.__doc__ = "Return log(1 + x) for x in [0, 1]."
+
+
+_NEAR_LOG2_E = 1.4426950408889634
+_NEAR_LN2_HIGH, _NEAR_LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+_NEAR_ROUND = 6755399441055744.0  # 1.5 * 2**52, see _ROUND
+
+
+@exact_kernel
+def exp_near(x):
+    """Return e**x for a float64 x in [0, 40] to a few units in the last place."""
+    shifted = x * _NEAR_LOG2_E + _NEAR_ROUND
+    n = shifted - _NEAR_ROUND
+    r = (x - n * _NEAR_LN2_HIGH) - n * _NEAR_LN2_LOW
+    p = 1.0 / 6227020800.0
+    p = p * r + 1.0 / 479001600.0
+    p = p * r + 1.0 / 39916800.0
+    p = p * r + 1.0 / 3628800.0
+    p = p * r + 1.0 / 362880.0
+    p = p * r + 1.0 / 40320.0
+    p = p * r + 1.0 / 5040.0
+    p = p * r + 1.0 / 720.0
+    p = p * r + 1.0 / 120.0
+    p = p * r + 1.0 / 24.0
+    p = p * r + 1.0 / 6.0
+    p = p * r + 0.5
+    p = (p * r + 1.0) * r + 1.0
+    bits = float64(shifted).view(np.int64) << int64(52)
+    return p * int64(bits + int64(0x3FF0000000000000)).view(np.float64)
 
 
 _EXPM1_LN2_HIGH, _EXPM1_LN2_LOW = float32(6.9313812256e-01), float32(9.0580006145e-06)
