@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.kernels import batch, candidates, ranking
+from numba_ss.kernels import backward, batch, candidates, examples, ranking, scatter
 from numba_ss.kernels.batch import STRIDE
-from numba_ss.kernels.candidates import BLOCK, STRIP, block_start
+from numba_ss.kernels.buffers import describe
+from numba_ss.kernels.candidates import BLOCK, STRIP
 from numba_ss.kernels.inputs import group_inputs
 from numba_ss.kernels.ranking import CLASSES
-from numba_ss.kernels.threads import threads_for
+from numba_ss.kernels.threads import threads_for, threads_for_update
 from numba_ss.kernels.tile import LANES, ROWS
 
 Floats = NDArray[np.floating[Any]]
@@ -31,8 +32,7 @@ _EXPS = 2**22
 _GATHERED = 4
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
-_NO_BITS, _NO_IDS = np.empty((0, 0), np.uint32), np.empty(0, np.int64)
-_NO_HITS = np.empty((0, 0), np.int32)
+_NO_BITS = np.empty((0, 0), np.uint32)
 # Examples of one walk over all classes; more would need more memory, not less time.
 EXAMPLES = 1024
 
@@ -74,37 +74,47 @@ class Workspace:
             "x": (_round_up(batch_size, LANES), stride),
             "xt": (threads, _round_up(dim, LANES), STRIDE),
             "scratch": (threads, 3, BLOCK),
-            "scaled": (threads, BLOCK, stride),
-            "y": (_round_up(batch_size, BLOCK), stride),
             "exps": (part * num_rows, BLOCK),
             "peaks": (part * -(-num_rows // STRIP), BLOCK),
             "peak": (batch_size,),
             "total": (batch_size,),
-            "example": (5, batch_size),
-            "own": (4, batch_size, num_own),
+            "y": (_round_up(batch_size, BLOCK), stride),
+            "kept": (batch_size * num_hits,),
+            "own": (4, num_own, batch_size),
+            "example": (4, batch_size),
+            "parts": (batch_size,),
+            "others": (threads, batch_size),
             "coefficients": (batch_size, num_own),
             "loss": (batch_size,),
+            "grad": (threads, stride),
             "grad_inputs": (batch_size, stride),
             "grad_rows": (num_rows, stride),
             "grad_offsets": (num_rows,),
         }
         integers = {
-            "hashes": (1 << (2 * batch_size).bit_length(),),
-            "joined": (batch_size, num_hits),
+            "hashes": (1 << (2 * max(batch_size, num_shared)).bit_length(),),
+            "hits": (batch_size, num_hits),
+            "joined": (num_hits, batch_size),
+            "entries": (3, batch_size * num_hits + 1),
         }
         ids = {
             "keys": (batch_size,),
             "slots": (batch_size,),
             "member_offsets": (batch_size + 1,),
             "members": (batch_size,),
+            "entry_offsets": (batch_size + 1,),
+            "apart": (1,),
+            "uses": (threads, max(batch_size * num_own, num_shared) + 1),
         }
         arrays = {
             name: self.array(name, shape, kind)
             for shapes, kind in ((numbers, dtype), (integers, np.int32), (ids, np.int64))
             for name, shape in shapes.items()
         }
-        self._key, self._batch = key, BatchBuffers(part=part, **arrays)
-        return self._batch
+        results = (arrays[name] for name in _RESULTS)
+        batch = BatchBuffers(part, describe(**arrays), arrays, *results)
+        self._key, self._batch = key, batch
+        return batch
 
 
 def _round_up(count: int, multiple: int) -> int:
@@ -132,8 +142,7 @@ class Columns(NamedTuple):
     `private` (batch_size, num_true, or more with candidates of an example's own) are row
     ids, -1 where absent, the first `num_true` of them labels; `shared` (num_sampled,) are
     row ids; both with their expected counts, whose log is subtracted from the logits where
-    `subtract_log_q`. `hits` (batch_size, num_true, or nothing) say where a label
-    is in `shared`, or -1: there an example does not count that candidate.
+    `subtract_log_q`. With `remove_hits` an example does not count a label in `shared`.
     """
 
     private: Integers
@@ -141,7 +150,7 @@ class Columns(NamedTuple):
     num_true: int
     shared: Integers
     shared_counts: Floats
-    hits: NDArray[np.int32]
+    remove_hits: bool
     subtract_log_q: bool
 
     def operations(self, dim: int) -> int:
@@ -150,95 +159,137 @@ class Columns(NamedTuple):
 
 
 class BatchBuffers(NamedTuple):
-    """The arrays of a sampled pass; rows may be padded.
+    """The arrays of a sampled pass, `all` of them for kernels, and results; rows may be padded.
 
-    What it computes, with C own columns: `loss` (batch_size,), `coefficients`
-    (batch_size, C) the gradient of the own logits, `x` the distinct inputs, that of example
-    i being x[slots[i]], `grad_inputs`, and `grad_rows` and `grad_offsets` the gradients of
-    the candidates' rows and biases. `part` blocks are taken at a time.
+    With C own columns: `loss` (batch_size,), `coefficients` (batch_size, C) the gradient of
+    the own logits, `x` the distinct inputs, that of example i being x[slots[i]],
+    `grad_inputs`, and `grad_rows` and `grad_offsets` the gradients of the candidates' rows and
+    biases. `joined` and `apart` are what `group_inputs` writes. `part` blocks are taken at a time.
     """
 
     part: int
-    rows: Floats
-    offsets: Floats
-    x: Floats
-    xt: Floats
-    scratch: Floats
-    scaled: Floats
-    y: Floats
-    exps: Floats
-    peaks: Floats
-    peak: Floats
-    total: Floats
-    example: Floats
-    own: Floats
-    coefficients: Floats
+    all: Any
+    arrays: dict[str, NDArray[Any]]  # what `all` describes, kept alive
     loss: Floats
+    coefficients: Floats
+    x: Floats
+    slots: Integers
     grad_inputs: Floats
     grad_rows: Floats
     grad_offsets: Floats
-    hashes: NDArray[np.int32]
     joined: NDArray[np.int32]
-    keys: Integers
-    slots: Integers
-    member_offsets: Integers
-    members: Integers
+    apart: Integers
 
 
-def sampled_pass(
-    workspace: Workspace, table: Floats, ids: Integers, weights: Floats, biases: Floats,
-    columns: Columns, grad_loss: Floats, logistic: bool, threads: int, by_id: bool = False,
-) -> BatchBuffers:
-    """Compute losses and gradients; the inputs are the rows `ids` of `table`.
+_RESULTS = BatchBuffers._fields[3:]
 
-    Equal inputs are worked on together: those of the same id, with `by_id`, else those of
-    the same bits.
+
+class SampledPass:
+    """A batch on its way: its losses when it is made, then its gradients.
+
+    The inputs are the rows `ids` of `table`. Equal ones are worked on together, those of the
+    same id, with `by_id`, else those of the same bits. `result` holds what was computed.
     """
-    (batch_size, num_own), dim = columns.private.shape, weights.shape[1]
-    num_shared, num_hits = len(columns.shared), columns.hits.shape[1]
-    out = workspace.batch(
-        batch_size, num_own, num_shared, num_hits, dim, threads, weights.dtype
+
+    __slots__ = (
+        "_columns", "_ids", "_is_relative", "_num_inputs", "_threads", "_weights", "result"
     )
-    if not batch_size:
-        out.grad_rows[:], out.grad_offsets[:] = 0, 0
-        return out
-    num_inputs = group_inputs(
-        _NO_BITS if by_id else table.view(np.uint32), ids, columns.hits, columns.private_counts,
-        columns.shared_counts, columns.subtract_log_q, out.hashes, out.keys, out.slots,
-        out.member_offsets, out.members, out.joined,
-    )
-    if num_shared:
-        candidates.pack_candidates(
-            weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
-            min(threads, threads_for(_GATHERED * out.rows.size)), out.rows, out.offsets,
+
+    def __init__(
+        self, workspace: Workspace, table: Floats, ids: Integers, weights: Floats,
+        biases: Floats, columns: Columns, grad_loss: Floats, logistic: bool, threads: int,
+        by_id: bool = False,
+    ) -> None:
+        batch_size, num_own = columns.private.shape
+        num_shared = len(columns.shared)
+        num_hits = columns.num_true if columns.remove_hits and num_shared else 0
+        out = self.result = workspace.batch(
+            batch_size, num_own, num_shared, num_hits, weights.shape[1], threads, weights.dtype
         )
-    num_blocks = blocks_of(num_inputs)
-    for first in range(0, num_blocks, out.part):
-        stop = min(first + out.part, num_blocks)
-        batch.forward_inputs(
-            first, stop, num_blocks, num_inputs, table, ids, dim, out.member_offsets,
-            out.members, out.rows, out.offsets, out.joined, logistic or None,
-            min(threads, stop - first), out.x, out.xt, out.scratch, out.exps, out.peaks,
-            out.peak, out.total, out.y, out.own[0], out.own[3],
+        num_inputs = self._num_inputs = group_inputs(
+            _NO_BITS if by_id else table.view(np.uint32), ids, columns.private, columns.shared,
+            columns.private_counts, columns.shared_counts, columns.subtract_log_q, out.all,
         )
-        ends = (
-            out.member_offsets[block_start(block, num_blocks, num_inputs)]
-            for block in (first, stop)
-        )
-        batch.forward_examples(
-            *ends, out.members, out.slots, out.x, weights, biases, columns.private,
-            columns.private_counts, columns.subtract_log_q, columns.num_true, out.rows,
-            out.joined, grad_loss, logistic or None, out.peak, out.total, out.y, threads,
-            out.own, out.example, out.coefficients, out.loss, out.grad_inputs,
-        )
+        self._ids, self._columns, self._weights = ids, columns, weights
+        self._is_relative, self._threads = not logistic, threads
         if num_shared:
-            candidates.grad_candidates(
-                first, stop, num_blocks, num_inputs, out.x, dim, out.exps, out.peaks,
-                out.peak[: 0 if logistic else None], out.member_offsets, out.members, out.joined,
-                out.own[3], out.example, first > 0, threads, out.scratch, out.scaled,
-                out.grad_rows, out.grad_offsets,
+            candidates.pack_candidates(
+                weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
+                min(threads, threads_for(_GATHERED * out.grad_rows.size)), out.all,
             )
-    return out
+        num_blocks, use_logistic = blocks_of(num_inputs), logistic or None
+        for first in range(0, num_blocks, out.part):
+            stop = min(first + out.part, num_blocks)
+            batch.forward_inputs(
+                first, stop, num_blocks, num_inputs, table, ids, use_logistic,
+                min(threads, stop - first), out.all,
+            )
+            examples.forward_examples(
+                first, stop, num_blocks, num_inputs, weights, biases, columns.private,
+                columns.private_counts, columns.subtract_log_q, columns.num_true, grad_loss,
+                use_logistic, threads, out.all,
+            )
+            if stop < num_blocks:  # before its exps give way to those of the next part
+                backward.backward(
+                    first, stop, num_blocks, num_inputs, self._is_relative, first > 0, None,
+                    None, weights, None, threads, None, out.all,
+                )
+
+    def backward(
+        self, step: np.float32 | None = None, table: Floats | None = None,
+        rows: Integers | None = None,
+    ) -> None:
+        """Compute the gradients; the weights are still those of the losses.
+
+        With a `table`, which shares no memory with the weights, those of the inputs, taken
+        `by_id`, are not kept: step times them is subtracted from the table's `rows`, one by one
+        and in order. There is a row for each example, by default its id.
+        """
+        if not self._num_inputs:
+            self.result.grad_rows[:], self.result.grad_offsets[:] = 0, 0
+        rows = self._ids if rows is None else rows
+        num_blocks = blocks_of(self._num_inputs)
+        first = max(num_blocks - 1, 0) // self.result.part * self.result.part
+        # Where a row's examples are not next to each other, their order would be lost.
+        at_once = table is not None and not self.result.apart[0]
+        backward.backward(
+            first, num_blocks, num_blocks, self._num_inputs, self._is_relative, first > 0, rows,
+            self._columns.private, self._weights, step if at_once else None, self._threads,
+            table if at_once else None, self.result.all,
+        )
+        if table is not None and not at_once:
+            subtract_rows(rows, self.result.grad_inputs, step, table)
+
+    def update_classes(
+        self, step: np.float32, weights: Floats, biases: Floats,
+        private: Integers | None = None, shared: Integers | None = None,
+    ) -> None:
+        """Subtract step times the gradients: of own columns in row order, then of candidates.
+
+        The rows are the classes, or others in their place.
+        """
+        out, columns = self.result, self._columns
+        threads = min(self._threads, threads_for_update(out.x.size + out.grad_rows.size))
+        scatter.scatter_classes(
+            columns.private if private is None else private,
+            columns.shared if shared is None else shared, step, threads, weights, biases, out.all,
+        )
+
+
+def subtract_rows(ids: Integers, grads: Floats, step: Any, table: Floats) -> None:
+    """Subtract step times the gradients from a table's rows `ids`, one by one."""
+    threads = threads_for_update(grads.size)
+    uses = np.empty((threads, len(ids) + 1), np.int64)
+    scatter.scatter_rows(ids, grads, step, threads, uses, table)
+
+
+def update_classes(
+    result: BatchBuffers, private: Integers, shared: Integers, step: np.float32, threads: int,
+    weights: Floats, biases: Floats,
+) -> None:
+    """Subtract step times the gradients of the classes: labels in row order, then candidates."""
+    threads = min(threads, threads_for_update(result.x.size + result.grad_rows.size))
+    scatter.scatter_classes(private, shared, step, threads, weights, biases, result.all)
 
 
 def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
@@ -327,30 +378,36 @@ def full_pass(
     num_blocks = -(-batch_size // BLOCK)
     size = max(CLASSES, _EXPS // (max(num_blocks, 1) * BLOCK) // CLASSES * CLASSES)
     size = min(size, _round_up(len(weights), ROWS))
-    xt = workspace.array("xt", (threads, _round_up(dim, LANES), STRIDE), dtype)
-    scratch = workspace.array("scratch", (threads, 3, BLOCK), dtype)
-    scaled = workspace.array("scaled", (threads, BLOCK, stride), dtype)
-    one_each, ones = np.arange(batch_size + 1), np.ones((1, batch_size), dtype)
-    nothing, no_rows = np.empty(0, dtype), np.empty((0, 0), dtype)
+    shared = {
+        "x": x,
+        "xt": workspace.array("xt", (threads, _round_up(dim, LANES), STRIDE), dtype),
+        "scratch": workspace.array("scratch", (threads, 3, BLOCK), dtype),
+        "parts": np.ones(batch_size, dtype),
+        "others": np.empty((threads, 0), dtype),
+        "member_offsets": np.arange(batch_size + 1),
+    }
+    nothing = np.empty(0, dtype)
     for start in range(0, len(weights), size):
         classes = np.arange(start, min(start + size, len(weights)))
         num_rows = _round_up(len(classes), ROWS)
-        rows = workspace.array("rows", (num_rows, stride), dtype)
-        offsets = workspace.array("offsets", (num_rows,), dtype)
-        exps = workspace.array("exps", (num_blocks * num_rows, BLOCK), dtype)
         grad_rows = workspace.array("grad_rows", (num_rows, stride), dtype)
         grad_offsets = workspace.array("grad_offsets", (num_rows,), dtype)
-        candidates.pack_candidates(
-            weights, biases, classes, nothing, False, threads, rows, offsets
-        )
+        block = {
+            "rows": workspace.array("rows", (num_rows, stride), dtype),
+            "offsets": workspace.array("offsets", (num_rows,), dtype),
+            "exps": workspace.array("exps", (num_blocks * num_rows, BLOCK), dtype),
+            "grad_rows": grad_rows,
+            "grad_offsets": grad_offsets,
+        }
+        buffers = describe(**shared, **block)
+        candidates.pack_candidates(weights, biases, classes, nothing, False, threads, buffers)
         batch.forward_classes(
-            x, batch_size, num_blocks, rows, offsets, normalizer, grad_loss, logistic or None,
-            start > 0, dim, threads, xt, exps, grad_inputs,
+            batch_size, num_blocks, normalizer, grad_loss, logistic or None, start > 0, dim,
+            threads, grad_inputs, buffers,
         )
-        candidates.grad_candidates(
-            0, num_blocks, num_blocks, batch_size, x, dim, exps, no_rows, nothing, one_each,
-            _NO_IDS, _NO_HITS, no_rows, ones, False, threads, scratch, scaled, grad_rows,
-            grad_offsets,
+        backward.backward(
+            0, num_blocks, num_blocks, batch_size, False, False, None, None, weights, None,
+            threads, None, buffers,
         )
         if not batch_size:
             grad_rows[:], grad_offsets[:] = 0, 0

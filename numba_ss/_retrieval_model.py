@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks, _passes
 from numba_ss._memory import aligned_zeros, widen
 from numba_ss._tower import Tower
-from numba_ss.kernels import adagrad, histories, items, scatter, tower
+from numba_ss.kernels import adagrad, histories, items, tower
 from numba_ss.kernels.threads import threads_for
 from numba_ss.losses import make_columns
 from numba_ss.samplers import CandidateSampler, SampledCandidates
@@ -24,7 +24,6 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _NOTHING = np.empty(0, np.float32)
-_NO_TABLE = np.empty((0, 0), np.float32)
 # Of one pass when vectors are computed: users, events in their histories, items.
 _USERS, _HISTORIES, _ITEMS = 1024, 2**18, 65536
 # Multiplications that take as long as moving a number that lies somewhere in a table.
@@ -205,22 +204,19 @@ class RetrievalModel:
         upstream[:] = 1 / batch_size
         biases = self._scratch.array("biases", (num_scored,), np.float32)
         biases[:] = 0
-        result = _passes.sampled_pass(
+        scored = _passes.SampledPass(
             self._workspace, batch.x, np.arange(batch_size), batch.unit, biases, columns,
             upstream, False, threads_for(columns.operations(width)),
         )
-        loss = float(np.add.reduce(result.loss, dtype=np.float64))
+        loss = float(np.add.reduce(scored.result.loss, dtype=np.float64))
         if not math.isfinite(loss):
             return loss
         accept()
         grads = self._scratch.array("grads", (len(batch.rows), width), np.float32)
         grads[:] = 0
-        scatter.scatter_step(
-            columns.private, result.coefficients, result.x, result.slots, columns.shared,
-            result.grad_rows, result.grad_offsets, batch.first, result.grad_inputs,
-            np.float32(-1), False, 1, grads[:num_scored], biases, _NO_TABLE,
-        )
-        self._backward(events, batch, result.grad_inputs, grads, np.float32(rate))
+        scored.backward()
+        scored.update_classes(np.float32(-1), grads[:num_scored], biases)
+        self._backward(events, batch, scored.result.grad_inputs, grads, np.float32(rate))
         return loss
 
     def _backward(

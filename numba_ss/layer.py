@@ -13,8 +13,7 @@ from numba_ss import _checks, _passes
 from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
-from numba_ss.kernels import scatter
-from numba_ss.kernels.threads import threads_for, threads_for_update, use_threads
+from numba_ss.kernels.threads import threads_for, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
@@ -47,7 +46,6 @@ LOSSES: dict[str, tuple[bool, bool | None, bool | None]] = {
     "logistic": (True, None, None),
 }
 _FULL = ("softmax", "logistic")
-_NO_TABLE = np.empty((0, 0), np.float32)
 
 
 class SampledSoftmax:
@@ -320,30 +318,28 @@ class SampledSoftmax:
             labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
         )
         threads = threads_for(columns.operations(self.dim))
-        result = _passes.sampled_pass(
+        batch = _passes.SampledPass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads, by_id=update_table,
         )
+        result = batch.result
         total = float(np.add.reduce(result.loss, dtype=np.float64))
         if not math.isfinite(total):
             check_counts(labels, sampled, self._subtract_log_q)
             reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
             self._explain(result.loss, table, ids, reached, update_table)
         accept()
+        tied = update_table and self._tied
         if self._adagrad is not None:
-            self._adagrad.step_touched(
-                columns, result, table if update_table else None, ids, step
-            )
+            self._adagrad.step_touched(batch, columns, table if update_table else None, ids, step)
         else:
-            tied = update_table and self._tied
-            threads = threads_for_update(
-                result.x.size + result.rows.size, 2 if update_table and not tied else 1
-            )
-            scatter.scatter_step(
-                columns.private, result.coefficients, result.x, result.slots, columns.shared,
-                result.grad_rows, result.grad_offsets, ids, result.grad_inputs, step, tied,
-                threads, self.weights, self.biases, table if update_table else _NO_TABLE,
-            )
+            if update_table and not tied:
+                batch.backward(step, table)
+            else:
+                batch.backward()
+            batch.update_classes(step, self.weights, self.biases)
+            if tied:
+                _passes.subtract_rows(ids, result.grad_inputs, step, table)
         grad_inputs = None if update_table else result.grad_inputs[:, : self.dim].copy()
         return result.loss, total, grad_inputs
 
@@ -384,7 +380,7 @@ class SampledSoftmax:
             self.biases[block.classes] -= step * block.grad_offsets[:count]
         if not update_table:
             return loss, total, grad_inputs
-        scatter.scatter_rows(ids, grad_inputs, step, threads_for_update(grad_inputs.size), table)
+        _passes.subtract_rows(ids, grad_inputs, step, table)
         return loss, total, None
 
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:

@@ -33,7 +33,7 @@ from numba_ss import _checks, _passes
 from numba_ss._passes import Columns
 from numba_ss._tables import Table
 from numba_ss.kernels.threads import threads_for
-from numba_ss.samplers import LogUniformSampler, SampledCandidates, find_hits
+from numba_ss.samplers import LogUniformSampler, SampledCandidates
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -82,13 +82,9 @@ def make_columns(
     if true_count.dtype != dtype or sampled_count.dtype != dtype:
         true_count, sampled_count = true_count.astype(dtype), sampled_count.astype(dtype)
     num_true = labels.shape[1]
-    if candidates.ndim == 1 and remove_hits:
-        hits = find_hits(labels, candidates)
-    else:
-        hits = np.empty((len(labels), 0), np.int32)
     if candidates.ndim == 1:
         return Columns(
-            labels, true_count, num_true, candidates, sampled_count, hits, subtract_log_q
+            labels, true_count, num_true, candidates, sampled_count, remove_hits, subtract_log_q
         )
     if remove_hits:
         hit = (candidates[:, :, None] == labels[:, None, :]).any(axis=2)
@@ -99,7 +95,7 @@ def make_columns(
         num_true,
         np.empty(0, np.int64),
         np.empty(0, sampled_count.dtype),
-        hits,
+        False,
         subtract_log_q,
     )
 
@@ -166,36 +162,40 @@ class _Problem:
             y, sampled, self.inputs.dtype, remove_hits, subtract_log_q
         )
 
-    def run(self, grad_loss: Floats, logistic: bool) -> _passes.BatchBuffers:
-        """Compute the pass, on rows copied together where kernels cannot read them."""
+    def run(self, grad_loss: Floats, logistic: bool) -> _passes.SampledPass:
+        """Compute the losses, on rows copied together where kernels cannot read them."""
         columns, dtype = self.columns, self.inputs.dtype
         weights, biases = self.weights.direct(dtype), self.biases.direct(dtype)
         if weights is None or biases is None:
             present = columns.private >= 0
-            needed = np.concatenate([columns.private[present], columns.shared])
+            classes = np.concatenate([columns.private[present], columns.shared])
+            needed, rows = np.unique(classes, return_inverse=True)
             weights, biases = self.weights.rows(needed, dtype), self.biases.rows(needed, dtype)
-            private = np.full_like(columns.private, -1)
-            private[present] = np.arange(len(needed) - len(columns.shared))
-            shared = np.arange(len(needed) - len(columns.shared), len(needed))
+            num_private = len(classes) - len(columns.shared)
+            private, shared = np.full_like(columns.private, -1), rows[num_private:]
+            private[present] = rows[:num_private]
             columns = columns._replace(private=private, shared=shared)
-        result = _passes.sampled_pass(
+        batch = _passes.SampledPass(
             _passes.Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases,
             columns, grad_loss, logistic, threads_for(columns.operations(self.inputs.shape[1])),
         )
-        if not np.isfinite(result.loss).all():
+        loss = batch.result.loss
+        if not np.isfinite(loss).all():
             private, shared = self.columns.private, self.columns.shared
             reached = np.concatenate([private[private >= 0], shared])
             parts = [*self.weights.named(reached), *self.biases.named(reached)]
-            _checks.explain_loss(result.loss, [("inputs", self.inputs, None), *parts])
-        return result
+            _checks.explain_loss(loss, [("inputs", self.inputs, None), *parts])
+        return batch
 
     def loss(self, logistic: bool) -> Floats:
         """Return the losses."""
-        return self.run(np.ones(len(self.inputs), self.inputs.dtype), logistic).loss
+        return self.run(np.ones(len(self.inputs), self.inputs.dtype), logistic).result.loss
 
     def loss_and_grad(self, grad_loss: Any, logistic: bool) -> LossAndGradients:
         """Return the losses and gradients, as arrays of their own."""
-        result = self.run(check_grad_loss(grad_loss, self.inputs), logistic)
+        batch = self.run(check_grad_loss(grad_loss, self.inputs), logistic)
+        batch.backward()
+        result = batch.result
         batch_size, dim = self.inputs.shape
         columns = self.columns
         # The absent columns have the coefficient 0, and no row.

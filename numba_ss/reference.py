@@ -31,6 +31,12 @@ def exp(x: Array) -> Array:
     return np.exp(np.asarray(x, float))
 
 
+def log(x: Array) -> Array:
+    """Return the natural logarithm."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(np.asarray(x, float))
+
+
 def log1p(x: Array) -> Array:
     """Return log(1 + x)."""
     return np.log1p(np.asarray(x, float))
@@ -65,6 +71,21 @@ def axpy(a: float, x: Array, y: Array) -> Array:
 def combine(a: float, x: Array, b: float, y: Array) -> Array:
     """Return a x + b y."""
     return a * np.asarray(x, float) + b * np.asarray(y, float)
+
+
+def subtract_scaled(a: float, x: Array, y: Array) -> Array:
+    """Return y - a x, in the type of the rows."""
+    return y - a * x
+
+
+def subtract_product(a: float, b: float, x: Array, y: Array) -> Array:
+    """Return y - a (b x), in the type of the rows."""
+    return y - a * (b * x)
+
+
+def scale_row(factors: Array, y: Array) -> Array:
+    """Return the products of numbers in the same places."""
+    return factors * y
 
 
 def gather_row(source: Array) -> float:
@@ -323,6 +344,11 @@ def _logistic_block(
     return loss.sum(axis=1), (sigmoid - targets) * grad_loss[:, None]
 
 
+def seen(logit: float) -> float:
+    """Return a logit, and NaN for what is not finite."""
+    return logit if np.isfinite(logit) else np.nan
+
+
 def softmax_strip(
     logits: Array, peak: Array, total: Array
 ) -> tuple[Array, Array, Array, Array]:
@@ -427,7 +453,7 @@ def forward_examples(
     loss, grad = block(logits, private, num_true, np.asarray(grad_loss, float))
     coefficients, probs = grad[:, : private.shape[1]], grad[:, private.shape[1] :]
     coefficients = np.where(private >= 0, coefficients, 0)
-    grad_inputs = probs @ rows + np.einsum("bc,bcd->bd", coefficients, weights[own])
+    grad_inputs = grad_examples(probs, rows, coefficients, weights[own])
     return Forward(loss, coefficients, probs, grad_inputs)
 
 
@@ -446,6 +472,19 @@ def forward_classes(
 def grad_candidates(inputs: Array, probs: Array) -> tuple[Array, Array]:
     """Return the gradients of the candidates' rows and of their biases."""
     return multiply(transpose(probs), inputs), probs.sum(axis=0)
+
+
+def grad_examples(probs: Array, rows: Array, coefficients: Array, own_rows: Array) -> Array:
+    """Return the gradients of the inputs: of the shared columns, and of each example's own."""
+    return multiply(probs, rows) + np.einsum("bc,bcd->bd", coefficients, own_rows)
+
+
+def backward(
+    inputs: Array, probs: Array, rows: Array, coefficients: Array, own_rows: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of the candidates' rows, of their biases, and of the inputs."""
+    grad_inputs = grad_examples(probs, rows, coefficients, own_rows)
+    return *grad_candidates(inputs, probs), grad_inputs
 
 
 def full_loss_and_grad(
@@ -497,7 +536,7 @@ def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) ->
     return table
 
 
-def scatter_step(
+def scatter_classes(
     table: Array, private: Array, coefficients: Array, inputs: Array, slots: Array,
     candidates: Array, grad_rows: Array, learning_rate: Any,
 ) -> Array:

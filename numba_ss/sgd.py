@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
-from numba_ss.kernels import adagrad, histories, scatter
+from numba_ss.kernels import adagrad, histories
 from numba_ss.kernels.threads import max_num_threads, threads_for_update, use_threads
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-_NO_TABLE = np.empty((0, 0), np.float32)
-
+_ADD = np.float32(-1)  # the step with which gradients are added up
 
 def check_threads(num_threads: Any) -> int | None:
     """Return a number of threads that the process has, or None for Numba's setting."""
@@ -101,9 +100,7 @@ def update_rows(
         if squares is not None:
             _step_repeated(table, ids, values, step, squares)
             return
-        scatter.scatter_rows(
-            ids, _columns(values), step, threads_for_update(values.size), _columns(table)
-        )
+        _passes.subtract_rows(ids, _columns(values), step, _columns(table))
 
 
 def _check_squares(name: str, squares: Floats, rows: Integers) -> None:
@@ -143,7 +140,7 @@ def _step_repeated(
     rows, slots, _ = _distinct(ids)
     grads = _columns(grads)
     sums = np.zeros((len(rows), grads.shape[1]), np.float32)
-    scatter.scatter_rows(slots, grads, np.float32(-1), threads_for_update(grads.size), sums)
+    _passes.subtract_rows(slots, grads, _ADD, sums)
     _step_distinct(table, rows, sums, step, squares)
 
 
@@ -168,7 +165,7 @@ class Adagrad:
         self._workspace = _passes.Workspace()
 
     def step_touched(
-        self, columns: _passes.Columns, result: _passes.BatchBuffers, table: Floats | None,
+        self, batch: _passes.SampledPass, columns: _passes.Columns, table: Floats | None,
         ids: Integers, step: np.float32,
     ) -> None:
         """Update what a batch touched, and the rows `ids` of a table."""
@@ -183,19 +180,15 @@ class Adagrad:
         dim = self._weights.shape[1]
         sums = self._zeros("sums", len(rows), dim)
         bias_sums = self._zeros("bias_sums", num_biases)
-        table_rows, table_slots, table_sums = rows, slots[len(classes) :], sums
-        if table is None:
-            table_sums = _NO_TABLE
-        elif not tied:
+        if table is not None and not tied:
             table_rows, table_slots, _ = _distinct(ids)
             table_sums = self._zeros("table_sums", len(table_rows), dim)
-        scatter.scatter_step(
-            private, result.coefficients, result.x, result.slots, slots[num_private : len(classes)],
-            result.grad_rows, result.grad_offsets, table_slots, result.grad_inputs,
-            np.float32(-1), tied,
-            threads_for_update(result.x.size + result.rows.size, 1 if table is None or tied else 2),
-            sums, bias_sums, table_sums,
-        )
+            batch.backward(_ADD, table_sums, table_slots)
+        else:
+            batch.backward()
+        batch.update_classes(_ADD, sums, bias_sums, private, slots[num_private : len(classes)])
+        if tied:
+            _passes.subtract_rows(slots[len(classes) :], batch.result.grad_inputs, _ADD, sums)
         _step_distinct(self._weights, rows, sums, step, self._weight_squares)
         _step_distinct(self._biases, rows[:num_biases], bias_sums, step, self._bias_squares)
         if table is not None and not tied:
@@ -217,8 +210,7 @@ class Adagrad:
             bias_sums[block.classes] = block.grad_offsets[:count]
         tied = table is not None and self._is_tied(table)
         if tied:
-            threads = threads_for_update(grad_inputs.size)
-            scatter.scatter_rows(ids, grad_inputs, np.float32(-1), threads, sums)
+            _passes.subtract_rows(ids, grad_inputs, _ADD, sums)
         rows = np.arange(len(sums))
         _step_distinct(self._weights, rows, sums, step, self._weight_squares)
         _step_distinct(self._biases, rows, bias_sums, step, self._bias_squares)

@@ -96,11 +96,12 @@ class Problem:
             (self.sampled, self.true_count, self.sampled_count),
         )
 
-    def columns(self, hits, subtract_log_q=True):
+    def columns(self, remove_hits=True, subtract_log_q=True):
         """The same as the pass wants it."""
         return Columns(
             self.labels, self.true_count.astype(self.weights.dtype), self.labels.shape[1],
-            self.sampled, self.sampled_count.astype(self.weights.dtype), hits, subtract_log_q,
+            self.sampled, self.sampled_count.astype(self.weights.dtype), remove_hits,
+            subtract_log_q,
         )
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,12 +38,16 @@ def repeat(problem, rng, num_inputs, by_class):
     return problem
 
 
-def run(problem, hits, logistic, threads=2, subtract_log_q=True):
-    return _passes.sampled_pass(
+def run(problem, hits, logistic, threads=2, subtract_log_q=True, backward=True):
+    """Return all arrays of a pass; no hits are removed where `hits` has no columns."""
+    batch = _passes.SampledPass(
         _passes.Workspace(), problem.inputs, np.arange(len(problem.inputs)), problem.weights,
-        problem.biases, problem.columns(hits, subtract_log_q), problem.grad_loss, logistic,
-        threads,
+        problem.biases, problem.columns(hits.shape[1] > 0, subtract_log_q), problem.grad_loss,
+        logistic, threads,
     )
+    if backward:
+        batch.backward()
+    return SimpleNamespace(part=batch.result.part, **batch.result.arrays)
 
 
 def num_inputs(result):
@@ -154,10 +159,12 @@ def test_by_id_or_by_content(logistic, by_class, rng):
     ids = same.argmax(axis=1) + 12 * rng.integers(0, 2, 90)
     found = []
     for by_id in (False, True):
-        got = _passes.sampled_pass(
-            _passes.Workspace(), table, ids, problem.weights, problem.biases,
-            problem.columns(hits), problem.grad_loss, logistic, 2, by_id,
+        batch = _passes.SampledPass(
+            _passes.Workspace(), table, ids, problem.weights, problem.biases, problem.columns(),
+            problem.grad_loss, logistic, 2, by_id,
         )
+        batch.backward()
+        got = batch.result
         compare(problem, got, hits, logistic, 2e-5)
         found.append(num_inputs(got))
     assert found[0] < found[1] <= 90
@@ -266,7 +273,7 @@ def test_bits_do_not_depend_on_chunks(logistic, dtype, by_class, rng):
 def test_forward_inputs(logistic, rng):
     """What `forward_inputs` leaves for `forward_examples`: more than a strip, several blocks."""
     problem = repeat(Problem(rng, 300, 9, 3 * BLOCK, 1, STRIP + 22), rng, 2 * BLOCK, True)
-    got = run(problem, np.full((3 * BLOCK, 0), -1, np.int32), logistic)
+    got = run(problem, np.full((3 * BLOCK, 0), -1, np.int32), logistic, backward=False)
     distinct = np.unique(got.slots, return_index=True)[1]
     log_q = np.log(problem.sampled_count)
     rows, offsets = reference.pack_candidates(

@@ -7,6 +7,7 @@ import pytest
 from conftest import Problem
 
 from numba_ss import reference
+from numba_ss.kernels.buffers import describe
 from numba_ss.kernels.candidates import (
     BLOCK,
     STRIP,
@@ -39,7 +40,7 @@ def test_pack_candidates(rng):
         rows, offsets = np.ones((2 * ROWS, 16), np.float32), np.empty(2 * ROWS, np.float32)
         pack_candidates(
             problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract, 3,
-            rows, offsets,
+            describe(rows=rows, offsets=offsets),
         )
         ref = reference.pack_candidates(
             problem.weights, problem.biases, problem.sampled, log_q * subtract
@@ -59,7 +60,6 @@ def test_grad_candidates(dtype, relative, num_chunks, rng):
     members_of[:2] = 2
     offsets = np.concatenate([[0], np.cumsum(members_of)])
     size = int(offsets[-1])
-    members = rng.permutation(size)
     starts = [block_start(b, 2, num_inputs) for b in range(3)]
     probs = rng.random((num_inputs, num_rows)).astype(dtype)
     exps = np.zeros((2 * num_rows, BLOCK), dtype)
@@ -75,29 +75,38 @@ def test_grad_candidates(dtype, relative, num_chunks, rng):
             for s in range(2):
                 strip = factor[start:stop, s * STRIP : (s + 1) * STRIP]
                 strip *= np.exp(below[b, s, : stop - start, None])
-    example, kept = rng.random((1, size)).astype(dtype), np.zeros((size, 1), dtype)
-    share = np.add.reduceat(example[0].astype(float), offsets[:-1])
-    joined = np.full((size, 1), -1, np.int32)
-    joined[members[0]] = STRIP + 1
-    joined[members[2:4]] = 3
-    kept[[0, 2], 0] = 0.7, 0.8
+    parts = rng.random(size).astype(dtype)
+    share = np.add.reduceat(parts.astype(float), offsets[:-1])
+    joined = np.full((1, size), -1, np.int32)
+    joined[0, [0, 2, 3]] = STRIP + 1, 3, 3
+    entries = np.array([[0, 2, 3], [0, 0, 0], [STRIP + 1, 3, 3]], np.int32)
+    entry_offsets = np.full(num_inputs + 1, 3)
+    entry_offsets[:2] = 0, 1
+    kept = np.array([0.7, 0.8, 0], dtype)
     x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
     grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
-    scratch, scaled = np.empty((num_chunks, 1, BLOCK), dtype), np.empty((num_chunks, BLOCK, stride), dtype)
+    scratch, others = np.empty((num_chunks, 1, BLOCK), dtype), np.empty((num_chunks, size), dtype)
+    peaks = peaks.reshape(4, BLOCK)
+    before = exps.copy()
+    buffers = describe(
+        x=x, exps=exps, peaks=peaks, peak=peak, parts=parts, kept=kept, others=others,
+        scratch=scratch, grad_rows=grad_rows, grad_offsets=grad_offsets, member_offsets=offsets,
+        joined=joined, entries=entries, entry_offsets=entry_offsets,
+    )
     ref_rows, ref_offsets = reference.grad_candidates(
         x[:num_inputs, :dim], probs * factor * share[:, None]
     )
     # The other example of the first input has a gradient there; of the second no example has.
-    share = 0.7 * factor[0, STRIP + 1] * example[0, 1]
+    share = 0.7 * factor[0, STRIP + 1] * parts[1]
     ref_rows[STRIP + 1] += share * x[0, :dim]
     ref_offsets[STRIP + 1] += share
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     for accumulate in (False, True):
-        grad_candidates(
-            0, 2, 2, num_inputs, x, dim, exps, peaks.reshape(4, BLOCK), peak, offsets, members,
-            joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows,
-            grad_offsets,
-        )
+        exps[:] = before
+        for chunk in range(num_chunks):
+            grad_candidates(
+                chunk, num_chunks, 0, 2, 2, num_inputs, dim, relative, accumulate, x, buffers
+            )
         times = 2 if accumulate else 1
         np.testing.assert_allclose(grad_rows[:, :dim], times * ref_rows, atol=tolerance)
         np.testing.assert_allclose(grad_offsets, times * ref_offsets, atol=tolerance)

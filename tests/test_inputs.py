@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from numba_ss import reference
 from numba_ss.kernels import inputs
+from numba_ss.kernels.buffers import describe
 
 NO_BITS = np.empty((0, 0), np.uint32)
 NO_HITS = np.empty((0, 0), np.int32)
@@ -16,11 +17,11 @@ NO_HITS = np.empty((0, 0), np.int32)
 
 def join(hits, true_counts, sampled_counts, subtract=True):
     hits = np.array(hits, np.int32)
-    joined = np.full(hits.shape, -7, np.int32)
     true_counts, sampled_counts = np.array(true_counts, float), np.array(sampled_counts, float)
-    inputs.join_hits(hits, true_counts, sampled_counts, subtract, joined)
-    assert joined.tolist() == reference.join_hits(hits, true_counts, sampled_counts, subtract)
-    return joined.tolist()
+    ref = reference.join_hits(hits, true_counts, sampled_counts, subtract)
+    inputs.join_hits(hits, true_counts, sampled_counts, subtract)
+    assert hits.tolist() == ref
+    return hits.tolist()
 
 
 def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(), subtract=True):
@@ -29,22 +30,39 @@ def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(
     size = len(ids)
     hits = np.array(hits, np.int32).reshape(size, -1)
     true_counts = np.array(true_counts, float).reshape(size, -1)
-    hashes = np.full(1 << (2 * size).bit_length(), 3, np.int32)
+    num_sampled, width = len(sampled_counts), hits.shape[1]
+    candidates = np.arange(100, 100 + num_sampled)
+    labels = np.where(hits < 0, 7, candidates[hits] if num_sampled else 7)
     keys, slots, members = np.full((3, size), -7)
-    offsets = np.full(size + 1, -7)
-    joined = np.full(hits.shape, -7, np.int32)
+    offsets, entry_offsets = np.full((2, size + 1), -7)
+    joined, entries = np.full((width, size), -7, np.int32), np.full((3, size * width + 1), -7, np.int32)
+    hashes = np.full(1 << (2 * max(size, num_sampled)).bit_length(), 3, np.int32)
+    found, apart = np.full(hits.shape, -7, np.int32), np.full(1, -7)
     count = inputs.group_inputs(
-        bits, ids, hits, true_counts, np.array(sampled_counts, float), subtract, hashes, keys,
-        slots, offsets, members, joined,
+        bits, ids, labels, candidates, true_counts, np.array(sampled_counts, float), subtract,
+        describe(
+            hashes=hashes, keys=keys, hits=found, slots=slots, member_offsets=offsets,
+            members=members, joined=joined, entries=entries, entry_offsets=entry_offsets,
+            apart=apart,
+        ),
     )
     assert (offsets[0], offsets[count]) == (0, size)
     lists = [members[i:j].tolist() for i, j in pairwise(offsets[: count + 1])]
     got = slots.tolist(), lists
     ref_joined = reference.join_hits(hits, true_counts, sampled_counts, subtract)
-    assert joined.tolist() == ref_joined
+    assert joined.T.tolist() == [ref_joined[i] for i in members]
+    assert apart[0] == sum(hit < -1 for row in ref_joined for hit in row)
+    ref_entries = [
+        [(m, t, hit) for m in range(i, j) for t, hit in enumerate(ref_joined[members[m]]) if hit != -1]
+        for i, j in pairwise(offsets[: count + 1])
+    ]
+    assert ref_entries == [
+        list(zip(*entries[:, i:j].tolist(), strict=True))
+        for i, j in pairwise(entry_offsets[: count + 1])
+    ]
     given_inputs = [bits[i] for i in ids] if len(bits) else ids.tolist()
     assert got == reference.group_inputs(given_inputs, ref_joined)
-    return *got, joined.tolist()
+    return *got, ref_joined
 
 
 def row_keys(bits):

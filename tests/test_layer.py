@@ -8,7 +8,8 @@ import pytest
 from conftest import JIT, densify
 
 import numba_ss
-from numba_ss import ArgumentError, SampledSoftmax, reference, sgd
+from numba_ss import ArgumentError, SampledSoftmax, _passes, reference, sgd
+from numba_ss import layer as layers
 
 CLASSES, DIM, SAMPLED, BATCH = (300, 12, 40, 150) if JIT else (60, 5, 12, 10)
 LOSSES = ["sampled_softmax", "nce", "sampled_logistic", "negative_sampling"]
@@ -167,7 +168,9 @@ def test_adagrad_changes_what_a_batch_touches_alone(rng):
 def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
     results = []
     for chunks in (1, 2, 5):
-        monkeypatch.setattr(sgd, "threads_for_update", lambda numbers, n=chunks: n)
+        for module, name in ((sgd, "threads_for_update"), (_passes, "threads_for_update")):
+            monkeypatch.setattr(module, name, lambda numbers, n=chunks: n)
+        monkeypatch.setattr(layers, "threads_for", lambda operations, n=chunks: n)
         rng = np.random.default_rng(3)
         number = None if loss == "softmax" else SAMPLED
         layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad")

@@ -29,14 +29,15 @@ def test_buffers_are_kept_and_grow():
 
 def test_buffers_follow_the_hits():
     workspace = _passes.Workspace()
-    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).joined.shape == (10, 0)
-    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).joined.shape == (10, 3)
+    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).joined.shape == (0, 10)
+    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).joined.shape == (3, 10)
 
 
 def test_memory_of_exps_is_bounded():
     """A batch of 100,000 with 1,000 candidates is taken in parts."""
-    out = _passes.Workspace().batch(100_000, 1, 1_000, 1, 4, 2, np.float32)
-    assert out.exps.nbytes <= 4 * _passes._EXPS
+    workspace = _passes.Workspace()
+    out = workspace.batch(100_000, 1, 1_000, 1, 4, 2, np.float32)
+    assert workspace.array("exps", (1,), np.float32).base.nbytes <= 4 * _passes._EXPS
     assert 0 < out.part * BLOCK < 100_000
 
 

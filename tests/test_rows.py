@@ -30,6 +30,21 @@ def combine_at(a, x, i, b, y, j, size, out):
 
 
 @kernel
+def subtract_at(a, x, i, size, y, j):
+    rows.subtract_scaled(a, pointer(x, i), size, pointer(y, j))
+
+
+@kernel
+def subtract_product_at(a, b, x, i, size, y, j):
+    rows.subtract_product(a, b, pointer(x, i), size, pointer(y, j))
+
+
+@kernel
+def scale_at(x, i, size, y, j):
+    rows.scale_row(pointer(x, i), size, pointer(y, j))
+
+
+@kernel
 def gather_at(x, i, size, y, j):
     return rows.gather_row(pointer(x, i), size, pointer(y, j))
 
@@ -51,6 +66,16 @@ def test_row_operations(dtype, size, rng):
     combine_at(dtype(0.5), x, 3, dtype(-2), y, 11, size, y)
     want = reference.combine(0.5, part, -2, other)
     np.testing.assert_allclose(y[11 : 11 + size], want, atol=tolerance)
+    np.testing.assert_array_equal(np.delete(y, np.s_[11 : 11 + size]), np.delete(before, np.s_[11 : 11 + size]))
+    a, b, other = dtype(0.3), dtype(-0.7), y[11 : 11 + size].copy()
+    subtract_at(a, x, 3, size, y, 11)
+    other = reference.subtract_scaled(a, part, other)
+    np.testing.assert_array_equal(y[11 : 11 + size], other)
+    subtract_product_at(a, b, x, 3, size, y, 11)
+    other = reference.subtract_product(a, b, part, other)
+    np.testing.assert_array_equal(y[11 : 11 + size], other)
+    scale_at(x, 3, size, y, 11)
+    np.testing.assert_array_equal(y[11 : 11 + size], reference.scale_row(part, other))
     np.testing.assert_array_equal(np.delete(y, np.s_[11 : 11 + size]), np.delete(before, np.s_[11 : 11 + size]))
     assert gather_at(x, 3, size, y, 11) == reference.gather_row(part) == 0
     np.testing.assert_array_equal(y[11 : 11 + size], part)

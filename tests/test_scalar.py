@@ -20,6 +20,12 @@ def _exp_all(x, out):
 
 
 @numba.njit
+def _log_all(x, out):
+    for i in range(x.size):
+        out[i] = scalar.log(x[i])
+
+
+@numba.njit
 def _log1p_all(x, out):
     for i in range(x.size):
         out[i] = scalar.log1p(x[i])
@@ -64,6 +70,27 @@ def test_exp_at_the_edges(dtype):
     assert got[0] == 0
     assert got[3] == 1
     assert np.isnan(got[4])
+
+
+def test_log_is_within_two_ulp():
+    """From the smallest numbers there are to the largest; near 1 it is small, and as exact."""
+    many = 200_001 if JIT else 301
+    near = 1 + np.linspace(-0.5, 1, many)
+    x = np.concatenate([np.logspace(-44.8, 38.5, many), near]).astype(np.float32)
+    got = np.empty_like(x)
+    _log_all(x, got)
+    ref = reference.log(x)
+    assert np.max(np.abs(got - ref) / np.spacing(np.abs(ref).astype(np.float32))) < 2
+    assert got[x == 1].tolist() == [0] * np.count_nonzero(x == 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_at_the_edges(dtype):
+    x = np.array([0, -0.0, np.inf, np.nan, -1, -np.inf, 1], dtype)
+    got = np.empty_like(x)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        _log_all(x, got)
+    np.testing.assert_array_equal(got, reference.log(x))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-7), (np.float64, 1e-15)])
@@ -120,7 +147,9 @@ def test_inverse_root_at_the_edges():
 
 @needs_jit
 def test_float32_stays_float32():
-    for kernel in (scalar.inverse_root, scalar._exp_single, scalar._log1p_single):
+    for kernel in (
+        scalar.inverse_root, scalar._exp_single, scalar._log_single, scalar._log1p_single
+    ):
         kernel(np.float32(0.5))
         signature = next(s for s in kernel.nopython_signatures if "float32" in str(s.args))
         assert signature.return_type == numba.float32, kernel
@@ -128,9 +157,10 @@ def test_float32_stays_float32():
 
 @needs_jit
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
-def test_loops_are_vector_code():
+@pytest.mark.parametrize("function", [_exp_all, _log_all], ids=["exp", "log"])
+def test_loops_are_vector_code(function):
     x = np.ones(64, np.float32)
     # Anew, for what comes from the cache cannot be inspected.
-    kernel = numba.njit(fastmath=set(FASTMATH), error_model="numpy")(_exp_all.py_func)
+    kernel = numba.njit(fastmath=set(FASTMATH), error_model="numpy")(function.py_func)
     kernel(x, x.copy())
     assert re.search(r"(mul|fmadd\d+|add)ps", kernel.inspect_asm(kernel.signatures[0]))

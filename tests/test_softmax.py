@@ -125,7 +125,9 @@ def test_softmax_own(dtype, scale, num_true, shared, rng):
     ref = reference.softmax_own(*(a.astype(float) for a in (upstream, targets, extra, logits, peak, total)))
     highest = np.maximum(peak, logits.max(axis=1))
     share, loss = np.full((2, SIZE), np.nan, dtype)
-    softmax.softmax_own(upstream, targets, extra, logits, peak, total, share, loss)
+    by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, logits)]
+    softmax.softmax_own(0, SIZE, upstream, *by_column, peak, total, share, loss)
+    logits = by_column[2].T
     np.testing.assert_array_equal(peak, highest)
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref[0], atol=limit, rtol=0)
@@ -145,7 +147,9 @@ def test_logistic_own(dtype, scale, num_true, rng):
     extra[0, 0] = extra[2] = 0
     ref = reference.logistic_own(*(a.astype(float) for a in (upstream, targets, extra, logits, total)))
     loss = np.full(SIZE, np.nan, dtype)
-    softmax.logistic_own(upstream, targets, extra, logits, total, loss)
+    by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, logits)]
+    softmax.logistic_own(0, SIZE, upstream, *by_column, total, loss)
+    logits = by_column[2].T
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref[0], atol=limit, rtol=0)
     np.testing.assert_allclose(logits, ref[1], atol=limit, rtol=0)
@@ -171,10 +175,13 @@ def test_all_columns(dtype, scale, cuts, num_true, use_logistic, rng):
     ref_loss, ref_grad = block(columns, private, num_true, upstream.astype(float))
     exps, peak, total = run_strips(products, offsets, cuts, use_logistic)
     loss, share = np.full(SIZE, np.nan, dtype), upstream.copy()
-    if use_logistic:
-        softmax.logistic_own(upstream, targets, extra, own, total, loss)
-    else:
-        softmax.softmax_own(upstream, targets, extra, own, peak, total, share, loss)
+    by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, own)]
+    for piece in ((0, 3), (3, SIZE)):
+        if use_logistic:
+            softmax.logistic_own(*piece, upstream, *by_column, total, loss)
+        else:
+            softmax.softmax_own(*piece, upstream, *by_column, peak, total, share, loss)
+    own = by_column[2].T
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref_loss, atol=limit, rtol=0)
     got = own - targets * upstream[:, None]

@@ -18,15 +18,15 @@ from numba import prange
 from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.candidates import AHEAD, BLOCK, STRIP, block_start
-from numba_ss.kernels.rows import axpy, combine, dot, gather_row, pointer
+from numba_ss.kernels.rows import gather_row, pointer
 from numba_ss.kernels.softmax import (
     LOWEST,
     logistic_classes,
-    logistic_own,
     logistic_strip,
+    seen,
     softmax_classes,
-    softmax_own,
     softmax_strip,
 )
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row, transpose
@@ -53,47 +53,40 @@ def _load_inputs(table, ids, start, stop, offsets, members, dim, x, xt):
 
 
 @kernel
-def _seen(logit):
-    """Return a logit, but NaN for an infinite one: -inf would be taken for no column."""
-    return logit if abs(logit) < np.inf else logit * float32(np.nan)
-
-
-@kernel
 def _take_hits(
-    s_start, s_stop, start, stop, first, offsets, members, row_offsets, joined, exps, logits
+    s_start, s_stop, start, stop, first, entries, entry_offsets, row_offsets, exps, logits
 ):
     """Note the logits of labels that are candidates of a strip; leave out what is apart."""
     for u in range(start, stop):
-        for m in range(offsets[u], offsets[u + 1]):
-            for t in range(joined.shape[1]):
-                hit = joined[members[m], t]
-                if s_start <= hit < s_stop:
-                    logits[m, t] = _seen(exps[first + hit, u - start] + row_offsets[hit])
-                elif s_start <= -2 - hit < s_stop:
-                    exps[first - 2 - hit, u - start] = -np.inf
+        for e in range(entry_offsets[u], entry_offsets[u + 1]):
+            hit = entries[2, e]
+            if s_start <= hit < s_stop:
+                logit = seen(exps[first + hit, u - start] + row_offsets[hit])
+                logits[entries[1, e], entries[0, e]] = logit
+            elif s_start <= -2 - hit < s_stop:
+                exps[first - 2 - hit, u - start] = -np.inf
 
 
 @kernel
-def _keep_hits(s_start, s_stop, start, stop, first, offsets, members, joined, exps, kept):
+def _keep_hits(s_start, s_stop, start, stop, first, entries, entry_offsets, exps, kept):
     """Move the exps of joined labels to `kept`, to that of the first example of an input.
 
     As candidates they have a gradient of the other examples alone.
     """
     for u in range(start, stop):
-        for m in range(offsets[u], offsets[u + 1]):
-            for t in range(joined.shape[1]):
-                hit = joined[members[m], t]
-                if s_start <= hit < s_stop:
-                    kept[m, t] = exps[first + hit, u - start]
-                    exps[first + hit, u - start] = float32(0)
+        for e in range(entry_offsets[u], entry_offsets[u + 1]):
+            hit = entries[2, e]
+            if s_start <= hit < s_stop:
+                kept[e] = exps[first + hit, u - start]
+                exps[first + hit, u - start] = float32(0)
 
 
 @kernel
 def _input_block(
-    start, stop, first, strip_first, table, ids, dim, offsets, members, rows, row_offsets,
-    joined, use_logistic, x, xt, scratch, exps, peaks, peak, total, y, logits, kept,
+    start, stop, first, strip_first, table, ids, offsets, members, entries, entry_offsets,
+    rows, row_offsets, use_logistic, x, xt, scratch, exps, peaks, peak, total, y, logits, kept,
 ):
-    stride, num_rows, size = rows.shape[1], rows.shape[0], stop - start
+    dim, stride, num_rows, size = table.shape[1], rows.shape[1], rows.shape[0], stop - start
     _load_inputs(table, ids, start, stop, offsets, members, dim, x, xt)
     highest, added, rise = scratch[0], scratch[1], scratch[2]
     for i in range(size):
@@ -106,7 +99,7 @@ def _input_block(
             s_stop - s, (size + LANES - 1) // LANES, dim, 0,
         )
         _take_hits(
-            s, s_stop, start, stop, first, offsets, members, row_offsets, joined, exps, logits
+            s, s_stop, start, stop, first, entries, entry_offsets, row_offsets, exps, logits
         )
         if use_logistic is not None:
             logistic_strip(size, row_offsets[s:s_stop], exps, first + s, added)
@@ -125,147 +118,56 @@ def _input_block(
             start * stride, stride, (size + ROWS - 1) // ROWS * ROWS, (dim + LANES - 1) // LANES,
             s_stop - s, int64(s > 0),
         )
-        _keep_hits(s, s_stop, start, stop, first, offsets, members, joined, exps, kept)
+        _keep_hits(s, s_stop, start, stop, first, entries, entry_offsets, exps, kept)
     for i in range(size):
         peak[start + i], total[start + i] = highest[i], added[i]
 
 
+@kernel
+def _inputs_chunk(
+    chunk, block_first, block_stop, num_blocks, num_inputs, table, ids, use_logistic,
+    num_chunks, buffers,
+):
+    rows, row_offsets = numbers(buffers, "rows", table), numbers(buffers, "offsets", table)
+    x, xt = numbers(buffers, "x", table), numbers(buffers, "xt", table)
+    exps, peaks = numbers(buffers, "exps", table), numbers(buffers, "peaks", table)
+    peak, total = numbers(buffers, "peak", table), numbers(buffers, "total", table)
+    y, own = numbers(buffers, "y", table), numbers(buffers, "own", table)
+    kept, scratch = numbers(buffers, "kept", table), numbers(buffers, "scratch", table)
+    offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
+    entries, entry_offsets = integers(buffers, "entries"), integers(buffers, "entry_offsets")
+    count = block_stop - block_first
+    num_strips = (rows.shape[0] + STRIP - 1) // STRIP
+    for part in range(chunk * count // num_chunks, (chunk + 1) * count // num_chunks):
+        start = block_start(block_first + part, num_blocks, num_inputs)
+        stop = block_start(block_first + part + 1, num_blocks, num_inputs)
+        _input_block(
+            start, stop, part * rows.shape[0], part * num_strips, table, ids, offsets,
+            members, entries, entry_offsets, rows, row_offsets, use_logistic, x, xt[chunk],
+            scratch[chunk], exps, peaks, peak, total, y, own[0], kept,
+        )
+
+
 @parallel_kernel
 def forward_inputs(
-    block_first, block_stop, num_blocks, num_inputs, table, ids, dim, offsets, members, rows,
-    row_offsets, joined, use_logistic, num_chunks, x, xt, scratch, exps, peaks, peak, total, y,
-    logits, kept,
+    block_first, block_stop, num_blocks, num_inputs, table, ids, use_logistic, num_chunks, buffers
 ):
     """Compare a range of blocks of distinct inputs with the candidates.
 
-    The inputs are the rows `ids` of `table`, `num_inputs` of them distinct, with `offsets`,
-    `members` and `joined` as `group_inputs` wrote them; `rows` and `row_offsets`
-    are what `pack_candidates` wrote; `use_logistic` is True or None, a type of its own each,
-    so that only the loss in use is compiled. Written: `x`, the distinct inputs with padded
-    rows; `exps`, and `peaks` that those of each strip of a block are relative to; `peak` and
-    `total` of each input; `y`, the sums of exp x row beside `peak`; `logits` of the joined
-    labels and, instead of in `exps`, the `kept` exps of each, once for an input, both in the
-    order of members. `xt` and `scratch` are scratch, one a chunk.
+    The inputs are the rows `ids` of `table`, `num_inputs` of them distinct, as `group_inputs`
+    found; `rows` and `offsets` are what `pack_candidates` wrote; `use_logistic` is True or
+    None, a type of its own each, so that only the loss in use is compiled. Written to the
+    buffers: `x`, the distinct inputs with padded rows; `exps`, and `peaks` that those of each
+    strip of a block are relative to; `peak` and `total` of each input; `y`, the sums of
+    exp x row beside `peak`; own[0], the logits of the joined labels, in the order of members;
+    and, instead of in `exps`, the `kept` exps of each entry, for an input once and else 0.
+    `xt` and `scratch` are scratch, one a chunk.
     """
     for chunk in prange(num_chunks):
-        count = block_stop - block_first
-        num_strips = (rows.shape[0] + STRIP - 1) // STRIP
-        for part in range(chunk * count // num_chunks, (chunk + 1) * count // num_chunks):
-            start = block_start(block_first + part, num_blocks, num_inputs)
-            stop = block_start(block_first + part + 1, num_blocks, num_inputs)
-            _input_block(
-                start, stop, part * rows.shape[0], part * num_strips, table, ids, dim, offsets,
-                members, rows, row_offsets, joined, use_logistic, x, xt[chunk],
-                scratch[chunk], exps, peaks, peak, total, y, logits, kept,
-            )
-
-
-@kernel
-def _own_columns(
-    start, stop, members, slots, x, weights, biases, columns, counts, subtract_log_q, num_true,
-    joined, grad_loss, upstream, logits, targets, extra,
-):
-    """Write the logits of the own columns that are not joined, and 1/T; absent ones are -inf."""
-    dim, stride, zero = weights.shape[1], x.shape[1], targets.dtype.type(0)
-    for m in range(start, stop):
-        i = members[m]
-        upstream[m] = grad_loss[i]
-        num_labels = 0
-        for c in range(columns.shape[1]):
-            if m + AHEAD < stop and columns[members[m + AHEAD], c] >= 0:
-                prefetch_row(weights, columns[members[m + AHEAD], c])
-            num_labels += c < num_true and columns[i, c] >= 0
-        share = targets.dtype.type(1) / targets.dtype.type(num_labels)
-        for c in range(columns.shape[1]):
-            row = columns[i, c]
-            targets[m, c] = share if c < num_true and row >= 0 else zero
-            if c < joined.shape[1] and joined[i, c] >= 0:
-                extra[m, c] = zero
-                continue
-            extra[m, c] = float32(1)
-            if row < 0:
-                logits[m, c] = -np.inf
-                continue
-            own = pointer(weights, row * dim)
-            logit = dot(pointer(x, slots[i] * stride), own, dim) + biases[row]
-            if subtract_log_q:
-                logit -= np.log(counts[i, c])
-            logits[m, c] = _seen(logit)
-
-
-@kernel
-def _grad_examples(
-    start, stop, members, slots, weights, columns, rows, joined, parts, upstream, losses, grads,
-    targets, y, coefficients, loss, grad_inputs,
-):
-    dim, stride, out_stride = weights.shape[1], rows.shape[1], grad_inputs.shape[1]
-    for m in range(start, stop):
-        i = members[m]
-        loss[i] = losses[m]
-        common, out = pointer(y, slots[i] * stride), pointer(grad_inputs, i * out_stride)
-        for c in range(columns.shape[1]):
-            target = targets[m, c] * upstream[m]
-            coefficient = grads[m, c] - target
-            coefficients[i, c] = coefficient
-            if c < joined.shape[1] and joined[i, c] >= 0:
-                # The rest of its gradient is in what is common.
-                factor, row = -target, pointer(rows, joined[i, c] * stride)
-            elif columns[i, c] >= 0:
-                factor, row = coefficient, pointer(weights, columns[i, c] * dim)
-            else:
-                factor, row = coefficient * float32(0), common
-            if c == 0:
-                combine(parts[m], common, factor, row, dim, out)
-            else:
-                axpy(factor, row, dim, out)
-
-
-@parallel_kernel
-def forward_examples(
-    first, last, members, slots, x, weights, biases, columns, counts, subtract_log_q, num_true,
-    rows, joined, grad_loss, use_logistic, peak, total, y, num_chunks, own, example,
-    coefficients, loss, grad_inputs,
-):
-    """Finish the members `first` to `last`: losses, gradients of own logits and of inputs.
-
-    `columns` (batch_size, any) are row ids in `weights`, the first `num_true` of them
-    labels; see `forward_inputs` for the rest. Written: own[0], where the logits of joined
-    labels stand, the gradients of all own logits, less the targets'; example[0], by which
-    exp(logit - peak) of an example's shared columns is multiplied to be a gradient, both in
-    the order of members; `coefficients`, with the targets' part, in the order of examples;
-    `loss`; `grad_inputs`, padded. The rest of `own` and `example` is scratch.
-    """
-    for chunk in prange(num_chunks):
-        logits, targets, extra = own[0], own[1], own[2]
-        parts, top, totals, upstream, losses = (
-            example[0], example[1], example[2], example[3], example[4],
+        _inputs_chunk(
+            chunk, block_first, block_stop, num_blocks, num_inputs, table, ids, use_logistic,
+            num_chunks, buffers,
         )
-        # In pieces that do not depend on the chunks: what vector code rounds otherwise than
-        # single numbers would else depend on them, too.
-        pieces = (last - first + BLOCK - 1) // BLOCK
-        for piece in range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks):
-            start = first + piece * BLOCK
-            stop = min(start + BLOCK, last)
-            _own_columns(
-                start, stop, members, slots, x, weights, biases, columns, counts,
-                subtract_log_q, num_true, joined, grad_loss, upstream, logits, targets, extra,
-            )
-            for m in range(start, stop):
-                u = slots[members[m]]
-                top[m], totals[m] = peak[u], total[u]
-            m = slice(start, stop)
-            if use_logistic is not None:
-                parts[m] = upstream[m]
-                logistic_own(upstream[m], targets[m], extra[m], logits[m], totals[m], losses[m])
-            else:
-                softmax_own(
-                    upstream[m], targets[m], extra[m], logits[m], top[m], totals[m], parts[m],
-                    losses[m],
-                )
-            _grad_examples(
-                start, stop, members, slots, weights, columns, rows, joined, parts, upstream,
-                losses, logits, targets, y, coefficients, loss, grad_inputs,
-            )
 
 
 @kernel
@@ -292,24 +194,39 @@ def _classes_block(
     )
 
 
+@kernel
+def _classes_chunk(
+    chunk, batch_size, num_blocks, normalizer, grad_loss, use_logistic, accumulate, dim,
+    num_chunks, grad_inputs, buffers,
+):
+    rows, offsets = numbers(buffers, "rows", grad_loss), numbers(buffers, "offsets", grad_loss)
+    x, xt = numbers(buffers, "x", grad_loss), numbers(buffers, "xt", grad_loss)
+    exps = numbers(buffers, "exps", grad_loss)
+    for block in range(
+        chunk * num_blocks // num_chunks, (chunk + 1) * num_blocks // num_chunks
+    ):
+        start = block_start(block, num_blocks, batch_size)
+        stop = block_start(block + 1, num_blocks, batch_size)
+        _classes_block(
+            start, stop, block * rows.shape[0], x, rows, offsets,
+            normalizer, grad_loss, use_logistic, accumulate, dim, xt[chunk], exps,
+            grad_inputs,
+        )
+
+
 @parallel_kernel
 def forward_classes(
-    x, batch_size, num_blocks, rows, offsets, normalizer, grad_loss, use_logistic, accumulate,
-    dim, num_chunks, xt, exps, grad_inputs,
+    batch_size, num_blocks, normalizer, grad_loss, use_logistic, accumulate, dim, num_chunks,
+    grad_inputs, buffers,
 ):
     """Compute the gradients of the logits of a block of all the classes, and of the inputs.
 
-    The inputs lie in `x`, a row an example; `grad_loss` is the upstream gradient. The
-    labels' own part, -1/T, is not in the gradients, which stand in `exps`.
+    The inputs lie in `x`, a row an example, and the classes in `rows` and `offsets`;
+    `grad_loss` is the upstream gradient. The labels' own part, -1/T, is not in the gradients,
+    which stand in `exps`. `xt` is scratch.
     """
     for chunk in prange(num_chunks):
-        for block in range(
-            chunk * num_blocks // num_chunks, (chunk + 1) * num_blocks // num_chunks
-        ):
-            start = block_start(block, num_blocks, batch_size)
-            stop = block_start(block + 1, num_blocks, batch_size)
-            _classes_block(
-                start, stop, block * rows.shape[0], x, rows, offsets,
-                normalizer, grad_loss, use_logistic, accumulate, dim, xt[chunk], exps,
-                grad_inputs,
-            )
+        _classes_chunk(
+            chunk, batch_size, num_blocks, normalizer, grad_loss, use_logistic, accumulate, dim,
+            num_chunks, grad_inputs, buffers,
+        )

@@ -9,8 +9,9 @@ from numba import prange
 from numpy import float32, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
-from numba_ss.kernels.rows import axpy, dot, gather_row, pointer
-from numba_ss.kernels.scalar import exp
+from numba_ss.kernels.buffers import integers, numbers
+from numba_ss.kernels.rows import axpy, dot, gather_row, pointer, scale_row
+from numba_ss.kernels.scalar import exp, log
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
 
 BLOCK = 64  # inputs; a multiple of LANES and ROWS
@@ -28,27 +29,36 @@ def block_start(block, num_blocks, num_inputs):
     return min(block * num_units // num_blocks * UNIT, num_inputs)
 
 
+@kernel
+def _pack_chunk(chunk, weights, biases, candidates, counts, subtract_log_q, num_chunks, buffers):
+    rows, offsets = numbers(buffers, "rows", weights), numbers(buffers, "offsets", weights)
+    size = rows.shape[0]
+    start, stop = chunk * size // num_chunks, (chunk + 1) * size // num_chunks
+    _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
+    if subtract_log_q:
+        stop = min(stop, candidates.shape[0])
+        _subtract_logs(counts[start:stop], offsets[start:stop])
+
+
 @parallel_kernel
-def pack_candidates(
-    weights, biases, candidates, counts, subtract_log_q, num_chunks, out_rows, out_offsets
-):
-    """Gather the candidates' rows and what their logits start from, bias - log Q.
+def pack_candidates(weights, biases, candidates, counts, subtract_log_q, num_chunks, buffers):
+    """Gather the candidates' `rows`, and what their logits start from, `offsets`: bias - log Q.
 
     Rows beyond the candidates, up to a multiple of ROWS, get the offset -inf: no
     column. A row that is not finite gets the offset NaN.
     """
     for chunk in prange(num_chunks):
-        size = out_rows.shape[0]
-        _pack_rows(
-            chunk * size // num_chunks, (chunk + 1) * size // num_chunks,
-            weights, biases, candidates, counts, subtract_log_q, out_rows, out_offsets,
-        )
+        _pack_chunk(chunk, weights, biases, candidates, counts, subtract_log_q, num_chunks, buffers)
 
 
 @kernel
-def _pack_rows(
-    start, stop, weights, biases, candidates, counts, subtract_log_q, out_rows, out_offsets
-):
+def _subtract_logs(counts, offsets):
+    for j in range(offsets.shape[0]):
+        offsets[j] -= log(counts[j])
+
+
+@kernel
+def _pack_rows(start, stop, weights, biases, candidates, out_rows, out_offsets):
     dim, stride = weights.shape[1], out_rows.shape[1]
     for j in range(start, stop):
         if j < candidates.shape[0]:
@@ -57,8 +67,6 @@ def _pack_rows(
             row = candidates[j]
             probe = gather_row(pointer(weights, row * dim), dim, pointer(out_rows, j * stride))
             out_offsets[j] = biases[row] + probe
-            if subtract_log_q:
-                out_offsets[j] -= np.log(counts[j])
         else:
             out_rows[j, :] = float32(0)
             out_offsets[j] = -np.inf
@@ -75,22 +83,17 @@ def _sum_parts(parts, count):
     return total
 
 
-@exact_kernel
-def _sum_others(hit, members, parts, count, joined, width):
-    """Return the sum over those members that are not joined with the candidate `hit`."""
-    total = parts[0] * float32(0)
-    for k in range(count):
-        hits = False
-        for t in range(width):
-            hits |= joined[members[k] * width + t] == hit
-        total += parts[k] * float32(not hits)
-    return total
+@kernel
+def _leave_out(hit, joined, count, others):
+    """Put 0 where a member is joined with the candidate `hit`."""
+    for m in range(count):
+        others[m] = float32(0) if joined[m] == hit else others[m]
 
 
 @kernel
 def _grad_strip(
-    start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows, exps, peaks,
-    peak, offsets, parts, accumulate, factor, scaled, grad_rows, grad_offsets,
+    start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows, exps,
+    is_relative, peaks, peak, offsets, parts, accumulate, factor, grad_rows, grad_offsets,
 ):
     """Compute the gradients of the rows `start` to `stop`, which lie in one strip."""
     stride, out_stride = x.shape[1], grad_rows.shape[1]
@@ -101,89 +104,98 @@ def _grad_strip(
         for i in range(size):
             begin, end = offsets[first + i], offsets[first + i + 1]
             factor[i] = _sum_parts(pointer(parts, begin), end - begin)
-        if peak.shape[0] > 0:
+        if is_relative:
             below = peaks[part * num_strips + start // STRIP]
             for i in range(size):
                 factor[i] *= exp(below[i] - peak[first + i])
-        # Whole vectors: the lanes beyond hold products with rows of zeros.
+        # Whole vectors, as the numbers beyond are no more to compute.
         width = (size + LANES - 1) // LANES * LANES
         for i in range(size, width):
             factor[i] = float32(0)
-        for i in range(size):
-            for d in range(dim):
-                scaled[i, d] = x[first + i, d] * factor[i]
-        multiply(
-            exps, (part * num_rows + start) * BLOCK, BLOCK, 1, scaled, 0, stride, LANES,
-            grad_rows, start * out_stride, out_stride, stop - start, (dim + LANES - 1) // LANES,
-            size, int64(accumulate or part > 0),
-        )
         for s in range(start, stop):
             row = pointer(exps, (part * num_rows + s) * BLOCK)
             total = dot(row, pointer(factor, 0), width)
             grad_offsets[s] = total + (grad_offsets[s] if accumulate or part > 0 else float32(0))
+            scale_row(pointer(factor, 0), width, row)
+        multiply(
+            exps, (part * num_rows + start) * BLOCK, BLOCK, 1, x, first * stride, stride, LANES,
+            grad_rows, start * out_stride, out_stride, stop - start, (dim + LANES - 1) // LANES,
+            size, int64(accumulate or part > 0),
+        )
 
 
 @kernel
 def _add_contested(
-    row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim, peaks, peak,
-    offsets, members, joined, kept, parts, num_rows, grad_rows, grad_offsets,
+    row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim, is_relative,
+    peaks, peak, offsets, entries, entry_offsets, joined, kept, parts, num_rows, others,
+    grad_rows, grad_offsets,
 ):
     """Add the gradients of candidates that some examples of an input are joined with.
 
     They are those of the other examples.
     """
-    width, num_strips = joined.shape[1], (num_rows + STRIP - 1) // STRIP
+    (num_columns, size), num_strips = joined.shape, (num_rows + STRIP - 1) // STRIP
     for part in range(block_stop - block_first):
         first = block_start(block_first + part, num_blocks, num_inputs)
         for u in range(first, block_start(block_first + part + 1, num_blocks, num_inputs)):
-            begin, end = offsets[u], offsets[u + 1]
-            for m in range(begin, end):
-                for t in range(width):
-                    hit = joined[members[m], t]
-                    if kept[m, t] == float32(0) or hit < row_start or hit >= row_stop:
-                        continue
-                    share = kept[m, t] * _sum_others(
-                        hit, pointer(members, begin), pointer(parts, begin), end - begin,
-                        pointer(joined, 0), width,
-                    )
-                    if share == float32(0):  # all are joined with it
-                        continue
-                    if peak.shape[0] > 0:
-                        share *= exp(peaks[part * num_strips + hit // STRIP, u - first] - peak[u])
-                    out = pointer(grad_rows, hit * grad_rows.shape[1])
-                    axpy(share, pointer(x, u * x.shape[1]), dim, out)
-                    grad_offsets[hit] += share
+            begin, count = offsets[u], offsets[u + 1] - offsets[u]
+            if count == 1:  # there are no others
+                continue
+            for e in range(entry_offsets[u], entry_offsets[u + 1]):
+                hit = entries[2, e]
+                if hit < row_start or hit >= row_stop or kept[e] == float32(0):
+                    continue
+                for m in range(count):
+                    others[m] = float32(1)
+                for t in range(num_columns):
+                    _leave_out(hit, pointer(joined, t * size + begin), count, pointer(others, 0))
+                share = kept[e] * dot(pointer(parts, begin), pointer(others, 0), count)
+                if share == float32(0):  # all are joined with it
+                    continue
+                if is_relative:
+                    share *= exp(peaks[part * num_strips + hit // STRIP, u - first] - peak[u])
+                out = pointer(grad_rows, hit * grad_rows.shape[1])
+                axpy(share, pointer(x, u * x.shape[1]), dim, out)
+                grad_offsets[hit] += share
 
 
-@parallel_kernel
+@kernel
 def grad_candidates(
-    block_first, block_stop, num_blocks, num_inputs, x, dim, exps, peaks, peak, offsets, members,
-    joined, kept, example, accumulate, num_chunks, scratch, scaled, grad_rows, grad_offsets,
+    chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs, dim, is_relative,
+    accumulate, like, buffers,
 ):
-    """Compute, or add to, the gradients of the candidates' rows and offsets.
+    """Compute, or add to, the gradients of a chunk of the candidates.
 
-    exps[s, i] times exp(peaks - peak) and the sum of example[0] over the members of input i
-    is the gradient of the logit of candidate s, for all members together; without `peak` the
-    exps are relative to nothing. Those of joined labels are not in `exps`, but in `kept`.
-    See `forward_inputs` and `forward_examples`. `scratch` and `scaled`, a block of inputs,
-    are scratch, one a chunk.
+    They are `grad_rows` and `grad_offsets`. exps[s, i] times exp(peaks - peak) and the sum of
+    `parts` over the members of input i is the gradient of the logit of candidate s, for all
+    members together; the exps are relative to nothing unless `is_relative`. Those of joined
+    labels are not in `exps`, but in `kept`. See `forward_inputs` and `forward_examples`. `exps`
+    are changed; `scratch` and `others` are scratch, one a chunk. `like` is an array of the
+    buffers' type of numbers.
     """
-    for chunk in prange(num_chunks):
-        num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
-        row_start = chunk * num_tiles // num_chunks * ROWS
-        row_stop = (chunk + 1) * num_tiles // num_chunks * ROWS
-        start = row_start
-        while start < row_stop:
-            stop = min((start // STRIP + 1) * STRIP, row_stop)
-            _grad_strip(
-                start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows,
-                exps, peaks, peak, offsets, example[0], accumulate, scratch[chunk, 0],
-                scaled[chunk], grad_rows, grad_offsets,
-            )
-            start = stop
-        if joined.shape[1] > 0:
-            _add_contested(
-                row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim,
-                peaks, peak, offsets, members, joined, kept, example[0], num_rows, grad_rows,
-                grad_offsets,
-            )
+    x, exps = numbers(buffers, "x", like), numbers(buffers, "exps", like)
+    peaks, peak = numbers(buffers, "peaks", like), numbers(buffers, "peak", like)
+    parts, kept = numbers(buffers, "parts", like), numbers(buffers, "kept", like)
+    others, scratch = numbers(buffers, "others", like), numbers(buffers, "scratch", like)
+    grad_rows = numbers(buffers, "grad_rows", like)
+    grad_offsets = numbers(buffers, "grad_offsets", like)
+    offsets, joined = integers(buffers, "member_offsets"), integers(buffers, "joined")
+    entries, entry_offsets = integers(buffers, "entries"), integers(buffers, "entry_offsets")
+    num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
+    row_start = chunk * num_tiles // num_chunks * ROWS
+    row_stop = (chunk + 1) * num_tiles // num_chunks * ROWS
+    start = row_start
+    while start < row_stop:
+        stop = min((start // STRIP + 1) * STRIP, row_stop)
+        _grad_strip(
+            start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows,
+            exps, is_relative, peaks, peak, offsets, parts, accumulate, scratch[chunk, 0],
+            grad_rows, grad_offsets,
+        )
+        start = stop
+    if joined.shape[0] > 0:
+        _add_contested(
+            row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim,
+            is_relative, peaks, peak, offsets, entries, entry_offsets, joined, kept, parts,
+            num_rows, others[chunk], grad_rows, grad_offsets,
+        )

@@ -11,7 +11,9 @@ its *members*, stand one after the other, in order.
 from numpy import uint64
 
 from numba_ss.kernels._jit import exact_kernel
+from numba_ss.kernels.buffers import integers
 from numba_ss.kernels.histories import number_rows
+from numba_ss.kernels.sampling import find_hits
 
 _FEW = 16  # numbers of 32 bits
 _PLACE, _MASK, _MIX = uint64(0x803779B9), uint64(0xFFFFFFFF), uint64(0xBF58476D1CE4E5B9)
@@ -42,63 +44,106 @@ def _all_equal(bits, ids, slots, first):
 
 
 @exact_kernel
-def join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined):
+def join_hits(hits, true_counts, sampled_counts, subtract_log_q):
     """Say of each label that is a candidate whether it can be worked on as the candidate.
 
-    `hits` are positions among the candidates, or -1. In `joined` they stay where the logits
-    are equal, for the expected counts are. Where these differ, the candidate `hit` is left
-    out and the label is a column of its own: -2 - hit. A label that comes twice is the
-    candidate once, and another column, -1, for the second time.
+    `hits` are positions among the candidates, or -1. They stay where the logits are equal,
+    for the expected counts are. Where these differ, the candidate `hit` is left out and the
+    label is a column of its own: -2 - hit. A label that comes twice is the candidate once,
+    and another column, -1, for the second time.
     """
-    if sampled_counts.shape[0] == 0:
-        joined[:, :] = -1
-        return
     for i in range(hits.shape[0]):
-        for t in range(hits.shape[1]):
+        for t in range(hits.shape[1] - 1, -1, -1):
             hit = hits[i, t]
             # Looked up where there is no hit, too: a branch would be a guess half of the time.
             equal = not subtract_log_q or true_counts[i, t] == sampled_counts[max(hit, 0)]
-            joined[i, t] = hit if hit < 0 or equal else -2 - hit
+            known = hit < 0
             for earlier in range(t):
-                if hit >= 0 and hits[i, earlier] == hit and joined[i, earlier] != -1:
-                    joined[i, t] = -1
+                known |= hits[i, earlier] == hit
+            hits[i, t] = -1 if known else (hit if equal else -2 - hit)
 
 
 @exact_kernel
 def _set_apart(joined, keys):
-    """Give an example that leaves candidates out a key of its own."""
+    """Give an example that leaves candidates out a key of its own; return how often."""
+    count = 0
     for i in range(keys.shape[0]):
         for t in range(joined.shape[1]):
             keys[i] = -1 - i if joined[i, t] < -1 else keys[i]
+            count += joined[i, t] < -1
+    return count
+
+
+@exact_kernel
+def _list_members(slots, count, hits, offsets, members, joined):
+    """List the members of each input, and what `join_hits` said of them."""
+    offsets[: count + 1] = 0
+    for i in range(slots.shape[0]):
+        offsets[slots[i] + 1] += 1
+    for u in range(count):
+        offsets[u + 1] += offsets[u]
+    # Now each offset moves on to the next input's while the members are put in place.
+    for i in range(slots.shape[0]):
+        m = offsets[slots[i]]
+        offsets[slots[i]] += 1
+        members[m] = i
+        for t in range(hits.shape[1]):
+            joined[t, m] = hits[i, t]
+    for u in range(count, 0, -1):
+        offsets[u] = offsets[u - 1]
+    offsets[0] = 0
+
+
+@exact_kernel
+def _list_entries(slots, members, joined, entries, entry_offsets):
+    """List the labels that are candidates: without a branch, which would be a guess."""
+    count = 0
+    entry_offsets[0] = 0
+    for m in range(members.shape[0]):
+        for t in range(joined.shape[0]):
+            hit = joined[t, m]
+            entries[0, count], entries[1, count], entries[2, count] = m, t, hit
+            count += hit != -1
+        entry_offsets[slots[members[m]] + 1] = count
 
 
 @exact_kernel
 def group_inputs(
-    bits, ids, hits, true_counts, sampled_counts, subtract_log_q, hashes, keys, slots, offsets,
-    members, joined,
+    bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q, buffers
 ):
     """Give the distinct inputs numbers, list their members, and return how many there are.
 
     Inputs are rows `ids` of a table. Where `bits`, the table's numbers as integers, has
     rows, they are the same if all their bits are; where it has none, if their ids are. An
-    example that leaves candidates out has its input to itself.
+    example that leaves candidates out has its input to itself. The first hits.shape[1] of
+    each example's labels are looked up among the candidates, of which there are some.
 
-    Written: slots[i], the number of example i's input; the members of input u,
-    members[offsets[u]:offsets[u + 1]]; `joined`, see `join_hits`. `hashes`, a power of two
-    at least twice as long as `ids`, and `keys` are scratch.
+    Written to the buffers: slots[i], the number of example i's input; the members of input u,
+    members[member_offsets[u]:member_offsets[u + 1]]; joined[t, m], what `join_hits` says of
+    label t of member m; and the entries of input u, the labels that are candidates, from
+    entry_offsets[u] to entry_offsets[u + 1]: their member, their column, and again what
+    `join_hits` says; apart[0], how often a candidate is left out. `hashes`, a power of two at
+    least twice as long as `ids` and as the candidates, `keys` and `hits` are scratch.
     """
+    hits, hashes = integers(buffers, "hits"), integers(buffers, "hashes")
+    keys, slots = integers(buffers, "keys"), integers(buffers, "slots")
+    offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
+    joined, entries = integers(buffers, "joined"), integers(buffers, "entries")
+    entry_offsets = integers(buffers, "entry_offsets")
     size, dim = ids.shape[0], bits.shape[1]
-    join_hits(hits, true_counts, sampled_counts, subtract_log_q, joined)
+    if hits.shape[1] > 0:
+        find_hits(labels.reshape(-1), candidates, hashes, hits.reshape(-1))
+        join_hits(hits, true_counts, sampled_counts, subtract_log_q)
     if bits.shape[0] > 0:
         # Of activations no two are equal: a few numbers of each tell.
         row_keys(bits, ids, min(dim, _FEW), keys)
     else:
         keys[:] = ids
-    _set_apart(joined, keys)
+    integers(buffers, "apart")[0] = _set_apart(hits, keys)
     count = number_rows(keys, 0, hashes, slots, members)[1]
     if bits.shape[0] > 0 and count < size:
         row_keys(bits, ids, dim, keys)
-        _set_apart(joined, keys)
+        _set_apart(hits, keys)
         count = number_rows(keys, 0, hashes, slots, members)[1]
         for i in range(size - 1, -1, -1):
             members[slots[i]] = i  # in the end the first
@@ -106,17 +151,6 @@ def group_inputs(
             count = size
             for i in range(size):
                 slots[i] = i
-    offsets[: count + 1] = 0
-    for i in range(size):
-        offsets[slots[i] + 1] += 1
-    for u in range(count):
-        offsets[u + 1] += offsets[u]
-    # Now each offset moves on to the next input's while the members are put in place.
-    for i in range(size):
-        u = slots[i]
-        members[offsets[u]] = i
-        offsets[u] += 1
-    for u in range(count, 0, -1):
-        offsets[u] = offsets[u - 1]
-    offsets[0] = 0
+    _list_members(slots, count, hits, offsets, members, joined)
+    _list_entries(slots, members, joined, entries, entry_offsets)
     return count

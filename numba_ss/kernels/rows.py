@@ -113,6 +113,28 @@ def combine(a, x, b, y, size, out):
         out[d] = a * x[d] + b * y[d]
 
 
+# Exact: that gradients are subtracted one by one is a promise bit for bit.
+@exact_kernel
+def subtract_scaled(a, x, size, y):
+    """Subtract a * x from the row y, in place."""
+    for d in range(size):
+        y[d] -= a * x[d]
+
+
+@exact_kernel
+def subtract_product(a, b, x, size, y):
+    """Subtract a * (b * x) from the row y, in place."""
+    for d in range(size):
+        y[d] -= a * (b * x[d])
+
+
+@exact_kernel
+def scale_row(factors, size, y):
+    """Multiply the numbers of the row y by the factors, in place."""
+    for d in range(size):
+        y[d] *= factors[d]
+
+
 @kernel
 def gather_row(source, size, out):
     """Copy a row; return 0, or NaN where it holds an infinity or a NaN."""

@@ -60,8 +60,46 @@ def _log1p_double(x):
     return float64(math.log1p(x))
 
 
+_SMALLEST, _LIFTED, _LIFTED_BY = float32(1.1754944e-38), float32(8388608.0), float32(23)
+_ROOT_HALF_BITS, _NUM_FRACTION_BITS = int32(0x3F3504F3), int32(23)
+
+
+@ordered_kernel
+def _log_single(x):
+    # x = 2**n m with m in [sqrt(1/2), sqrt(2)): log x = n ln 2 + log m.
+    small = x < _SMALLEST
+    lifted = x * _LIFTED if small else x
+    bits = float32(lifted).view(np.int32)
+    n = (bits - _ROOT_HALF_BITS) >> _NUM_FRACTION_BITS
+    f = int32(bits - (n << _NUM_FRACTION_BITS)).view(np.float32) - float32(1)
+    power = float32(n) - (_LIFTED_BY if small else float32(0))
+    p = float32(7.0376836292e-2)
+    p = p * f + float32(-1.1514610310e-1)
+    p = p * f + float32(1.1676998740e-1)
+    p = p * f + float32(-1.2420140846e-1)
+    p = p * f + float32(1.4249322787e-1)
+    p = p * f + float32(-1.6668057665e-1)
+    p = p * f + float32(2.0000714765e-1)
+    p = p * f + float32(-2.4999993993e-1)
+    p = p * f + float32(3.3333331174e-1)
+    square = f * f
+    tail = (f * square) * p + power * _LN2_LOW
+    result = (f + (tail - float32(0.5) * square)) + power * _LN2_HIGH
+    result = result if x < float32(np.inf) else x
+    result = float32(-np.inf) if x == float32(0) else result
+    return float32(np.nan) if x < float32(0) else result
+
+
+@ordered_kernel
+def _log_double(x):
+    return float64(np.log(x))
+
+
 exp = by_precision(_exp_single, _exp_double)
 exp.__doc__ = "Return e**x for x <= 0; float32 gives 0 below -87."
+
+log = by_precision(_log_single, _log_double)
+log.__doc__ = "Return the natural logarithm of x."
 
 log1p = by_precision(_log1p_single, _log1p_double)
 log1p.__doc__ = "Return log(1 + x) for x in [0, 1]."

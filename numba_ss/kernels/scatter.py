@@ -9,102 +9,96 @@ from numba import prange
 from numpy import uint64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.rows import pointer
+from numba_ss.kernels.buffers import integers, numbers
+from numba_ss.kernels.rows import pointer, subtract_product, subtract_scaled
 from numba_ss.kernels.tile import prefetch_row
 
 _AHEAD = 8  # rows that are asked for before they are changed
 
 
 @exact_kernel
-def _owner(row, num_chunks):
-    # Hashed, so that ids with a common factor do not fall to one chunk alone.
-    mixed = (uint64(row) * uint64(0x9E3779B97F4A7C15)) >> uint64(32)
-    return mixed % uint64(num_chunks)
+def _list_uses(chunk, num_chunks, rows, uses):
+    """List the positions of the rows that belong to a chunk; return how many there are.
+
+    Hashed, so that ids with a common factor do not fall to one chunk alone. Whose a row is
+    no processor can guess: there is no branch.
+    """
+    count = 0
+    for u in range(rows.shape[0]):
+        uses[count] = u
+        mixed = (uint64(rows[u]) * uint64(0x9E3779B97F4A7C15)) >> uint64(32)
+        owner = (mixed * uint64(num_chunks)) >> uint64(32)
+        count += (rows[u] >= 0) & (owner == uint64(chunk))
+    return count
 
 
 @exact_kernel
-def _subtract(learning_rate, grad, size, target):
-    for d in range(size):
-        target[d] -= learning_rate * grad[d]
-
-
-@exact_kernel
-def _subtract_product(learning_rate, coefficient, x, size, target):
-    for d in range(size):
-        target[d] -= learning_rate * (coefficient * x[d])
-
-
-@exact_kernel
-def _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table):
+def _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, uses, table):
     """Subtract the gradients `grads[u, :dim]` from the chunk's own rows."""
     dim, stride = table.shape[1], grads.shape[1]
-    for u in range(rows.shape[0]):
-        if u + _AHEAD < rows.shape[0]:
-            following = rows[u + _AHEAD]
-            if _owner(following, num_chunks) == uint64(chunk):
-                prefetch_row(table, following)
-        row = rows[u]
-        if _owner(row, num_chunks) == uint64(chunk):
-            grad = pointer(grads, u * stride)
-            _subtract(learning_rate, grad, dim, pointer(table, row * dim))
-
-
-@exact_kernel
-def _subtract_values(chunk, num_chunks, rows, grads, learning_rate, values):
-    """As `_subtract_rows`, for one number a row."""
-    for u in range(rows.shape[0]):
-        if _owner(rows[u], num_chunks) == uint64(chunk):
-            values[rows[u]] -= learning_rate * grads[u]
+    count = _list_uses(chunk, num_chunks, rows, uses)
+    for k in range(count):
+        if k + _AHEAD < count:
+            prefetch_row(table, rows[uses[k + _AHEAD]])
+        u = uses[k]
+        subtract_scaled(
+            learning_rate, pointer(grads, u * stride), dim, pointer(table, rows[u] * dim)
+        )
 
 
 @exact_kernel
 def _subtract_columns(
-    chunk, num_chunks, columns, coefficients, x, slots, learning_rate, weights, biases
+    chunk, num_chunks, columns, coefficients, x, slots, learning_rate, uses, weights, biases
 ):
     """Subtract the gradients of the own columns, coefficients[i, c] * x[slots[i]]."""
-    dim, stride = weights.shape[1], x.shape[1]
-    for i in range(columns.shape[0]):
-        for c in range(columns.shape[1]):
-            if i + _AHEAD < columns.shape[0]:
-                following = columns[i + _AHEAD, c]
-                if following >= 0 and _owner(following, num_chunks) == uint64(chunk):
-                    prefetch_row(weights, following)
-            row = columns[i, c]
-            if row >= 0 and _owner(row, num_chunks) == uint64(chunk):
-                coefficient = coefficients[i, c]
-                own = pointer(weights, row * dim)
-                source = pointer(x, slots[i] * stride)
-                _subtract_product(learning_rate, coefficient, source, dim, own)
-                biases[row] -= learning_rate * coefficient
+    dim, stride, width = weights.shape[1], x.shape[1], columns.shape[1]
+    rows, factors = columns.reshape(-1), coefficients.reshape(-1)
+    count = _list_uses(chunk, num_chunks, rows, uses)
+    for k in range(count):
+        if k + _AHEAD < count:
+            prefetch_row(weights, rows[uses[k + _AHEAD]])
+        use = uses[k]
+        row, factor = rows[use], factors[use]
+        source = pointer(x, slots[use // width] * stride)
+        subtract_product(learning_rate, factor, source, dim, pointer(weights, row * dim))
+        biases[row] -= learning_rate * factor
+
+
+@exact_kernel
+def _scatter_chunk(chunk, columns, candidates, learning_rate, num_chunks, weights, biases, buffers):
+    coefficients, x = numbers(buffers, "coefficients", weights), numbers(buffers, "x", weights)
+    grad_rows = numbers(buffers, "grad_rows", weights)
+    grad_offsets = numbers(buffers, "grad_offsets", weights)
+    slots, uses = integers(buffers, "slots"), integers(buffers, "uses")
+    _subtract_columns(
+        chunk, num_chunks, columns, coefficients, x, slots, learning_rate, uses[chunk],
+        weights, biases,
+    )
+    _subtract_rows(
+        chunk, num_chunks, candidates, grad_rows, learning_rate, uses[chunk], weights
+    )
+    count = _list_uses(chunk, num_chunks, candidates, uses[chunk])
+    for k in range(count):
+        u = uses[chunk, k]
+        biases[candidates[u]] -= learning_rate * grad_offsets[u]
 
 
 @parallel_kernel
-def scatter_step(
-    columns, coefficients, x, slots, candidates, grad_rows, grad_offsets, ids, grad_inputs,
-    learning_rate, tied, num_chunks, weights, biases, table,
-):
-    """Apply a step: labels in row order, then candidates, then the input rows.
+def scatter_classes(columns, candidates, learning_rate, num_chunks, weights, biases, buffers):
+    """Apply a step to the classes: labels in row order, then candidates.
 
-    `table` is empty where the inputs are not rows of a table. Unless it is `tied`, the
-    weights themselves, half of the chunks are for its rows alone.
+    The gradients are `coefficients` times the inputs, x[slots[i]] that of example i, and
+    `grad_rows` and `grad_offsets`. `uses`, a row a chunk, is scratch, with a number for each
+    column or candidate, and one more.
     """
     for chunk in prange(num_chunks):
-        others = 0 if tied or table.shape[0] == 0 else num_chunks // 2
-        owners = num_chunks - others
-        if chunk < owners:
-            _subtract_columns(
-                chunk, owners, columns, coefficients, x, slots, learning_rate, weights, biases
-            )
-            _subtract_rows(chunk, owners, candidates, grad_rows, learning_rate, weights)
-            _subtract_values(chunk, owners, candidates, grad_offsets, learning_rate, biases)
-        if table.shape[0] > 0 and others == 0:
-            _subtract_rows(chunk, owners, ids, grad_inputs, learning_rate, table)
-        elif chunk >= owners:
-            _subtract_rows(chunk - owners, others, ids, grad_inputs, learning_rate, table)
+        _scatter_chunk(
+            chunk, columns, candidates, learning_rate, num_chunks, weights, biases, buffers,
+        )
 
 
 @parallel_kernel
-def scatter_rows(rows, grads, learning_rate, num_chunks, table):
-    """Subtract the gradients one by one, in order."""
+def scatter_rows(rows, grads, learning_rate, num_chunks, uses, table):
+    """Subtract the gradients one by one, in order; `uses` as in `scatter_classes`."""
     for chunk in prange(num_chunks):
-        _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, table)
+        _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, uses[chunk], table)

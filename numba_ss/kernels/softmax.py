@@ -16,10 +16,16 @@ import numpy as np
 from numpy import float32
 
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.scalar import exp, log1p
+from numba_ss.kernels.scalar import exp, log, log1p
 
 # Where a maximum starts: finite, so that what is taken from it never is inf - inf.
 LOWEST = float32(-3.4e38)
+
+
+@kernel
+def seen(logit):
+    """Return a logit, but NaN for an infinite one: -inf would be taken for no column."""
+    return logit if abs(logit) < np.inf else logit * float32(np.nan)
 
 
 @kernel
@@ -70,56 +76,75 @@ def logistic_strip(size, offsets, logits, first, total):
 
 
 @kernel
-def softmax_own(upstream, targets, extra, logits, peak, total, share, loss):
-    """Finish the losses of examples; turn their own logits into gradients, less the targets'.
-
-    `logits`, `targets` and `extra` are (examples, own columns); extra is 1, or 0 where the
-    column is among the shared ones already. `peak` and `total` are those of the shared
-    columns. Written: `total` and `share`, by which exp(logit - peak) of all columns and of
-    the shared ones is multiplied to be a gradient.
-    """
-    size, num_own = logits.shape
-    for j in range(size):
-        loss[j] = peak[j]
-    for c in range(num_own):
-        for j in range(size):
-            z, highest = logits[j, c], peak[j]
-            peak[j] = highest if z <= highest else z
-    for j in range(size):
-        share[j] = exp(loss[j] - peak[j])
-        total[j] *= share[j]
-        loss[j] = float32(0)
-    for c in range(num_own):
-        for j in range(size):
-            z, target = logits[j, c] - peak[j], targets[j, c]
-            e = exp(z)
-            logits[j, c] = e
-            total[j] += e * extra[j, c]
-            loss[j] -= z * target if target > float32(0) else float32(0)
-    for j in range(size):
-        loss[j] += np.log(total[j])
-        total[j] = upstream[j] / total[j]
-        share[j] *= total[j]
-    for c in range(num_own):
-        for j in range(size):
-            logits[j, c] *= total[j]
+def _softmax_column(targets, extra, logits, peak, total, loss):
+    for j in range(logits.shape[0]):
+        z, target = logits[j] - peak[j], targets[j]
+        e = exp(z)
+        logits[j] = e
+        total[j] += e * extra[j]
+        loss[j] -= z * target if target > float32(0) else float32(0)
 
 
 @kernel
-def logistic_own(upstream, targets, extra, logits, total, loss):
+def softmax_own(start, stop, upstream, targets, extra, logits, peak, total, share, loss):
+    """Finish the losses of examples; turn their own logits into gradients, less the targets'.
+
+    `logits`, `targets` and `extra` are (own columns, examples), of which those from `start` to
+    `stop` are meant; extra is 1, or 0 where the column is among the shared ones already.
+    `peak` and `total` are those of the shared columns. Written: `total` and `share`, by which
+    exp(logit - peak) of all columns and of the shared ones is multiplied to be a gradient.
+    """
+    m = slice(start, stop)
+    top, sums, shares, losses = peak[m], total[m], share[m], loss[m]
+    for j in range(top.shape[0]):
+        losses[j] = top[j]
+    for c in range(logits.shape[0]):
+        column = logits[c, start:stop]
+        for j in range(column.shape[0]):
+            z, highest = column[j], top[j]
+            top[j] = highest if z <= highest else z
+    for j in range(top.shape[0]):
+        shares[j] = exp(losses[j] - top[j])
+        sums[j] *= shares[j]
+        losses[j] = float32(0)
+    weight = upstream[m]
+    for c in range(logits.shape[0]):
+        _softmax_column(
+            targets[c, start:stop], extra[c, start:stop], logits[c, start:stop], top, sums, losses
+        )
+    for j in range(top.shape[0]):
+        losses[j] += log(sums[j])
+        sums[j] = weight[j] / sums[j]
+        shares[j] *= sums[j]
+    for c in range(logits.shape[0]):
+        column = logits[c, start:stop]
+        for j in range(column.shape[0]):
+            column[j] *= sums[j]
+
+
+@kernel
+def _logistic_column(upstream, targets, extra, logits, loss):
+    for j in range(logits.shape[0]):
+        z, target = logits[j], targets[j]
+        e = exp(-abs(z))
+        part = (max(z, float32(0)) + log1p(e)) * extra[j] - z * target
+        grad = _sigmoid(z, e) * upstream[j]
+        absent = z == -np.inf
+        loss[j] += float32(0) if absent else part
+        logits[j] = float32(0) if absent else grad
+
+
+@kernel
+def logistic_own(start, stop, upstream, targets, extra, logits, total, loss):
     """As `softmax_own`; `total` holds the losses of the shared columns."""
-    size, num_own = logits.shape
-    for j in range(size):
-        loss[j] = total[j]
-    for c in range(num_own):
-        for j in range(size):
-            z, target = logits[j, c], targets[j, c]
-            e = exp(-abs(z))
-            part = (max(z, float32(0)) + log1p(e)) * extra[j, c] - z * target
-            grad = _sigmoid(z, e) * upstream[j]
-            absent = z == -np.inf
-            loss[j] += float32(0) if absent else part
-            logits[j, c] = float32(0) if absent else grad
+    losses, sums = loss[start:stop], total[start:stop]
+    for j in range(losses.shape[0]):
+        losses[j] = sums[j]
+    for c in range(logits.shape[0]):
+        _logistic_column(
+            upstream[start:stop], targets[c, start:stop], extra[c, start:stop],
+            logits[c, start:stop], losses,
+        )
 
 
 @kernel

@@ -21,7 +21,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 # Multiplications and additions below which a second thread costs more than it gives.
 _SMALL = 2**20
-_MOVED = 16  # multiplications that take as long as updating a number
+_MOVED = 8  # multiplications that take as long as updating a number
 
 get_num_threads = numba.get_num_threads
 
@@ -36,15 +36,9 @@ def threads_for(operations: int) -> int:
     return 1 if operations < _SMALL else numba.get_num_threads()
 
 
-def threads_for_update(numbers: int, tables: int = 1) -> int:
-    """Return how many threads share the rows of an update of so many numbers.
-
-    It waits for memory, and rows that change hands between two threads cost what the
-    second gives: with two threads, one took 0.5 to 0.9 of the time of both. Two `tables`
-    are another matter, for each has a thread of its own.
-    """
-    threads = threads_for(_MOVED * numbers) if tables > 1 else threads_for(numbers)
-    return threads if threads > 2 or tables > 1 else 1
+def threads_for_update(numbers: int) -> int:
+    """Return how many threads share the rows of an update of so many numbers."""
+    return threads_for(_MOVED * numbers)
 
 
 class use_threads:

@@ -1,0 +1,194 @@
+"""What distinguishes the examples of a batch: their own columns, losses and gradients.
+
+See `batch` for what examples of the same input have in common, and `softmax` for what own
+columns are. Examples are taken in the order of members, those of an input one after the
+other (see `inputs`). Everything is computed in an order that depends on the batch alone.
+"""
+
+import numpy as np
+from numba import prange
+from numpy import float32
+
+from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels.buffers import integers, numbers
+from numba_ss.kernels.candidates import AHEAD, BLOCK, block_start
+from numba_ss.kernels.rows import axpy, combine, dot, pointer, subtract_scaled
+from numba_ss.kernels.scalar import log
+from numba_ss.kernels.softmax import logistic_own, seen, softmax_own
+from numba_ss.kernels.tile import prefetch_row
+
+
+@kernel
+def _own_columns(
+    start, stop, members, slots, x, weights, biases, columns, counts, num_true, joined,
+    grad_loss, upstream, logits, targets, extra, expected,
+):
+    """Write the logits of the own columns that are not joined, and 1/T; absent ones are -inf.
+
+    From the logits the log of `expected` is to be taken, which is 0 where it has been.
+    """
+    dim, stride, zero = weights.shape[1], x.shape[1], targets.dtype.type(0)
+    for m in range(start, stop):
+        i = members[m]
+        upstream[m] = grad_loss[i]
+        num_labels = 0
+        for c in range(columns.shape[1]):
+            if m + AHEAD < stop and columns[members[m + AHEAD], c] >= 0:
+                prefetch_row(weights, columns[members[m + AHEAD], c])
+            num_labels += c < num_true and columns[i, c] >= 0
+        share = targets.dtype.type(1) / targets.dtype.type(num_labels)
+        for c in range(columns.shape[1]):
+            row = columns[i, c]
+            targets[c, m] = share if c < num_true and row >= 0 else zero
+            expected[c, m] = float32(1)
+            if c < joined.shape[0] and joined[c, m] >= 0:
+                extra[c, m] = zero
+                continue
+            extra[c, m] = float32(1)
+            if row < 0:
+                logits[c, m] = -np.inf
+                continue
+            own = pointer(weights, row * dim)
+            logits[c, m] = seen(dot(pointer(x, slots[i] * stride), own, dim) + biases[row])
+            expected[c, m] = counts[i, c]
+
+
+@kernel
+def _subtract_logs(expected, logits):
+    for m in range(logits.shape[0]):
+        logits[m] -= log(expected[m])
+
+
+@kernel
+def _finish(
+    start, stop, members, columns, joined, upstream, losses, targets, grads, coefficients, loss
+):
+    """Write losses and coefficients in the order of examples; make factors of the gradients."""
+    for m in range(start, stop):
+        i = members[m]
+        loss[i] = losses[m]
+        for c in range(columns.shape[1]):
+            target = targets[c, m] * upstream[m]
+            coefficient = grads[c, m] - target
+            coefficients[i, c] = coefficient
+            # The rest of a joined label's gradient is in what its examples have in common.
+            is_joined = c < joined.shape[0] and joined[c, m] >= 0
+            grads[c, m] = -target if is_joined else coefficient
+
+
+@kernel
+def _examples_chunk(
+    chunk, block_first, block_stop, num_blocks, num_inputs, weights, biases, columns, counts,
+    subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
+):
+    x, peak = numbers(buffers, "x", weights), numbers(buffers, "peak", weights)
+    total, parts = numbers(buffers, "total", weights), numbers(buffers, "parts", weights)
+    own, example = numbers(buffers, "own", weights), numbers(buffers, "example", weights)
+    coefficients = numbers(buffers, "coefficients", weights)
+    loss, joined = numbers(buffers, "loss", weights), integers(buffers, "joined")
+    offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
+    slots = integers(buffers, "slots")
+    logits, targets, extra, expected = own[0], own[1], own[2], own[3]
+    top, totals, upstream, losses = example[0], example[1], example[2], example[3]
+    first = offsets[block_start(block_first, num_blocks, num_inputs)]
+    last = offsets[block_start(block_stop, num_blocks, num_inputs)]
+    # In pieces that do not depend on the chunks: what vector code rounds otherwise than
+    # single numbers would else depend on them, too.
+    pieces = (last - first + BLOCK - 1) // BLOCK
+    for piece in range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks):
+        start = first + piece * BLOCK
+        stop = min(start + BLOCK, last)
+        _own_columns(
+            start, stop, members, slots, x, weights, biases, columns, counts, num_true,
+            joined, grad_loss, upstream, logits, targets, extra, expected,
+        )
+        for m in range(start, stop):
+            u = slots[members[m]]
+            top[m], totals[m] = peak[u], total[u]
+        if subtract_log_q:
+            for c in range(columns.shape[1]):
+                _subtract_logs(expected[c, start:stop], logits[c, start:stop])
+        if use_logistic is not None:
+            parts[start:stop] = upstream[start:stop]
+            logistic_own(start, stop, upstream, targets, extra, logits, totals, losses)
+        else:
+            softmax_own(
+                start, stop, upstream, targets, extra, logits, top, totals, parts, losses
+            )
+        _finish(
+            start, stop, members, columns, joined, upstream, losses, targets, logits,
+            coefficients, loss,
+        )
+
+
+@parallel_kernel
+def forward_examples(
+    block_first, block_stop, num_blocks, num_inputs, weights, biases, columns, counts,
+    subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
+):
+    """Finish the losses of the examples of a range of blocks, and the gradients of own logits.
+
+    `columns` (batch_size, any) are row ids in `weights`, the first `num_true` of them
+    labels; see `forward_inputs` for the rest. Written to the buffers, in the order of examples:
+    `coefficients`, the gradients of the own logits, and `loss`; in the order of members:
+    `parts`, by which exp(logit - peak) of an example's shared columns is multiplied to be
+    a gradient, and own[0], where the logits of joined labels stand, the factors that
+    `grad_examples` multiplies rows by. The rest of `own` and `example` are scratch.
+    """
+    for chunk in prange(num_chunks):
+        _examples_chunk(
+            chunk, block_first, block_stop, num_blocks, num_inputs, weights, biases, columns,
+            counts, subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
+        )
+
+
+@kernel
+def _first_member(m, members, slots):
+    """Return the first member from `m` on that has another input than the one before it."""
+    while 0 < m < members.shape[0] and slots[members[m]] == slots[members[m - 1]]:
+        m += 1
+    return m
+
+
+@kernel
+def grad_examples(chunk, num_chunks, ids, columns, weights, learning_rate, table, buffers):
+    """Compute the gradients of the inputs of a chunk of the examples.
+
+    That of an example is its part of `y`, of what it has in common with the others of its
+    input, and the sum of its factors times the rows of its own columns: `rows` of candidates
+    for joined labels, else of `weights`; see `forward_examples`. With a `table`, the gradients
+    are subtracted from its rows `ids`, in the order of examples, provided that inputs of one
+    id are one input; with None they are written to `grad_inputs`. `grad` is scratch, a
+    row a chunk.
+    """
+    y, parts = numbers(buffers, "y", weights), numbers(buffers, "parts", weights)
+    factors, rows = numbers(buffers, "own", weights)[0], numbers(buffers, "rows", weights)
+    members, slots = integers(buffers, "members"), integers(buffers, "slots")
+    joined, grad = integers(buffers, "joined"), numbers(buffers, "grad", weights)
+    grad_inputs = numbers(buffers, "grad_inputs", weights)
+    dim, stride, size = weights.shape[1], y.shape[1], members.shape[0]
+    start = _first_member(chunk * size // num_chunks, members, slots)
+    stop = _first_member((chunk + 1) * size // num_chunks, members, slots)
+    for m in range(start, stop):
+        i = members[m]
+        common = pointer(y, slots[i] * stride)
+        if table is None:
+            out = pointer(grad_inputs, i * stride)
+        else:
+            out = pointer(grad, chunk * stride)
+        for c in range(columns.shape[1]):
+            if m + AHEAD < stop and columns[members[m + AHEAD], c] >= 0:
+                prefetch_row(weights, columns[members[m + AHEAD], c])
+            factor, row = factors[c, m], common
+            if c < joined.shape[0] and joined[c, m] >= 0:
+                row = pointer(rows, joined[c, m] * stride)
+            elif columns[i, c] >= 0:
+                row = pointer(weights, columns[i, c] * dim)
+            else:
+                factor *= float32(0)
+            if c == 0:
+                combine(parts[m], common, factor, row, dim, out)
+            else:
+                axpy(factor, row, dim, out)
+        if table is not None:
+            subtract_scaled(learning_rate, out, dim, pointer(table, ids[i] * dim))
