@@ -85,10 +85,11 @@ def _shape(array: NDArray[Any]) -> str:
 
 def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbols: str) -> None:
     """Compare a shape; None stands for any length."""
-    fits = array.ndim == len(shape)
-    if fits:  # in a loop: a generator would be a good part of the checks of a small step
-        for want, have in zip(shape, array.shape, strict=True):
-            fits = fits and (want is None or want == have)
+    have = array.shape
+    fits = have == shape or (
+        len(have) == len(shape)
+        and all(want is None or want == got for want, got in zip(shape, have, strict=True))
+    )
     if not fits:
         values = ", ".join("any" if want is None else str(want) for want in shape)
         fail(name, f"shape ({symbols}) = ({values})", _shape(array))

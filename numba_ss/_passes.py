@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.kernels import backward, batch, candidates, examples, ranking, scatter
+from numba_ss.kernels import backward, batch, examples, ranking, scatter
 from numba_ss.kernels.batch import STRIDE
 from numba_ss.kernels.buffers import describe
 from numba_ss.kernels.candidates import BLOCK, STRIP
-from numba_ss.kernels.inputs import group_inputs
+from numba_ss.kernels.prepare import prepare
 from numba_ss.kernels.ranking import CLASSES
 from numba_ss.kernels.threads import threads_for, threads_for_update
 from numba_ss.kernels.tile import LANES, ROWS
@@ -28,8 +28,6 @@ Integers = NDArray[np.int64]
 # Numbers in the largest array of a pass: above it a batch is taken in parts. 16 MB of
 # float32 stay in the last-level cache of a server.
 _EXPS = 2**22
-# Multiplications that take as long as gathering a number.
-_GATHERED = 4
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
 _NO_BITS = np.empty((0, 0), np.uint32)
@@ -103,7 +101,7 @@ class Workspace:
             "member_offsets": (batch_size + 1,),
             "members": (batch_size,),
             "entry_offsets": (batch_size + 1,),
-            "apart": (1,),
+            "sizes": (2,),
             "uses": (threads, max(batch_size * num_own, num_shared) + 1),
         }
         arrays = {
@@ -164,7 +162,7 @@ class BatchBuffers(NamedTuple):
     With C own columns: `loss` (batch_size,), `coefficients` (batch_size, C) the gradient of
     the own logits, `x` the distinct inputs, that of example i being x[slots[i]],
     `grad_inputs`, and `grad_rows` and `grad_offsets` the gradients of the candidates' rows and
-    biases. `joined` and `apart` are what `group_inputs` writes. `part` blocks are taken at a time.
+    biases. `joined` and `sizes` are what `group_inputs` writes. `part` blocks are taken at a time.
     """
 
     part: int
@@ -178,7 +176,7 @@ class BatchBuffers(NamedTuple):
     grad_rows: Floats
     grad_offsets: Floats
     joined: NDArray[np.int32]
-    apart: Integers
+    sizes: Integers
 
 
 _RESULTS = BatchBuffers._fields[3:]
@@ -206,17 +204,14 @@ class SampledPass:
         out = self.result = workspace.batch(
             batch_size, num_own, num_shared, num_hits, weights.shape[1], threads, weights.dtype
         )
-        num_inputs = self._num_inputs = group_inputs(
+        prepare(
             _NO_BITS if by_id else table.view(np.uint32), ids, columns.private, columns.shared,
-            columns.private_counts, columns.shared_counts, columns.subtract_log_q, out.all,
+            columns.private_counts, columns.shared_counts, columns.subtract_log_q, weights,
+            biases, len(out.grad_rows), threads if num_shared else 1, out.all,
         )
+        num_inputs = self._num_inputs = int(out.sizes[0])
         self._ids, self._columns, self._weights = ids, columns, weights
         self._is_relative, self._threads = not logistic, threads
-        if num_shared:
-            candidates.pack_candidates(
-                weights, biases, columns.shared, columns.shared_counts, columns.subtract_log_q,
-                min(threads, threads_for(_GATHERED * out.grad_rows.size)), out.all,
-            )
         num_blocks, use_logistic = blocks_of(num_inputs), logistic or None
         for first in range(0, num_blocks, out.part):
             stop = min(first + out.part, num_blocks)
@@ -251,7 +246,7 @@ class SampledPass:
         num_blocks = blocks_of(self._num_inputs)
         first = max(num_blocks - 1, 0) // self.result.part * self.result.part
         # Where a row's examples are not next to each other, their order would be lost.
-        at_once = table is not None and not self.result.apart[0]
+        at_once = table is not None and not self.result.sizes[1]
         backward.backward(
             first, num_blocks, num_blocks, self._num_inputs, self._is_relative, first > 0, rows,
             self._columns.private, self._weights, step if at_once else None, self._threads,
@@ -400,7 +395,10 @@ def full_pass(
             "grad_offsets": grad_offsets,
         }
         buffers = describe(**shared, **block)
-        candidates.pack_candidates(weights, biases, classes, nothing, False, threads, buffers)
+        prepare(
+            None, None, None, classes, None, nothing, False, weights, biases, num_rows, threads,
+            buffers,
+        )
         batch.forward_classes(
             batch_size, num_blocks, normalizer, grad_loss, logistic or None, start > 0, dim,
             threads, grad_inputs, buffers,

@@ -279,7 +279,7 @@ class SampledSoftmax:
         if not checked or not table.flags.writeable:
             self._table = self._check_table(table)
         rows = _checks.ids("ids", ids)
-        _checks.shaped("ids", rows, (None,), "batch_size,")
+        _checks.shaped("ids", rows, (rows.size,), "batch_size,")
         _checks.in_range("ids", rows, len(table), "num_rows")
         return self._train(table, rows, labels, learning_rate, True)[0]
 

@@ -309,6 +309,22 @@ def block_start(block: int, num_blocks: int, num_inputs: int, lanes: int) -> int
     return min(lanes * math.floor(vectors * block / num_blocks), num_inputs)
 
 
+def first_row(
+    chunk: int, num_chunks: int, num_rows: int, num_examples: int, cost: int
+) -> int:
+    """Return where a chunk begins: `cost` examples of the first are as much work as a row."""
+    before = num_examples // cost
+    return int(np.clip(math.floor((num_rows + before) * chunk / num_chunks) - before, 0, num_rows))
+
+
+def prepare(
+    ids: list[int], joined: list[list[int]], weights: Array, biases: Array, candidates: Array,
+    log_q: Array,
+) -> tuple[Any, ...]:
+    """Return the groups of inputs, and the candidates' rows and what their logits start from."""
+    return *group_inputs(ids, joined), *pack_candidates(weights, biases, candidates, log_q)
+
+
 # Losses and gradients
 
 

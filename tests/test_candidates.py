@@ -38,10 +38,11 @@ def test_pack_candidates(rng):
     log_q = np.log(problem.sampled_count)
     for subtract in (True, False):
         rows, offsets = np.ones((2 * ROWS, 16), np.float32), np.empty(2 * ROWS, np.float32)
-        pack_candidates(
-            problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract, 3,
-            describe(rows=rows, offsets=offsets),
-        )
+        for start, stop in pairwise([0, 2, 4, 2 * ROWS]):
+            pack_candidates(
+                start, stop, problem.weights, problem.biases, problem.sampled,
+                problem.sampled_count, subtract, describe(rows=rows, offsets=offsets),
+            )
         ref = reference.pack_candidates(
             problem.weights, problem.biases, problem.sampled, log_q * subtract
         )

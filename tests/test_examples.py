@@ -55,7 +55,7 @@ def test_rows_take_their_gradients_one_by_one(num_chunks, by_class, rng):
     want, step = reference.scatter_rows(table, ids, grads, np.float32(0.3)), np.float32(0.3)
     got = table.copy()
     batch, _ = forward(problem, ids, got, threads=num_chunks)
-    assert (batch.result.apart[0] > 0) != by_class
+    assert (batch.result.sizes[1] > 0) != by_class
     batch.backward(step, got)
     np.testing.assert_array_equal(got, want)
 
@@ -71,3 +71,15 @@ def test_grad_examples(num_chunks, rng):
             chunk, num_chunks, ids, problem.labels, problem.weights, None, None, batch.result.all
         )
     np.testing.assert_allclose(batch.result.grad_inputs[:, :9], ref.grad_inputs, atol=2e-5)
+
+
+def test_rows_that_no_example_reaches_do_not_matter(rng):
+    """An absent label is no row, though it stands for the first one in some places."""
+    problem, ids, table = make(rng, True, num_true=3)
+    problem.labels[problem.labels == 0] = 1
+    problem.sampled = np.arange(1, 1 + len(problem.sampled))
+    problem.weights[0], problem.biases[0] = np.nan, np.nan
+    batch, _ = forward(problem, ids, table)
+    batch.backward()
+    for name in ("loss", "coefficients", "grad_inputs", "grad_rows", "grad_offsets"):
+        assert np.isfinite(getattr(batch.result, name)).all(), name

@@ -19,8 +19,9 @@ def join(hits, true_counts, sampled_counts, subtract=True):
     hits = np.array(hits, np.int32)
     true_counts, sampled_counts = np.array(true_counts, float), np.array(sampled_counts, float)
     ref = reference.join_hits(hits, true_counts, sampled_counts, subtract)
-    inputs.join_hits(hits, true_counts, sampled_counts, subtract)
+    num_apart = inputs.join_hits(hits, true_counts, sampled_counts, subtract)
     assert hits.tolist() == ref
+    assert num_apart == sum(hit < -1 for row in ref for hit in row)
     return hits.tolist()
 
 
@@ -37,21 +38,22 @@ def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(
     offsets, entry_offsets = np.full((2, size + 1), -7)
     joined, entries = np.full((width, size), -7, np.int32), np.full((3, size * width + 1), -7, np.int32)
     hashes = np.full(1 << (2 * max(size, num_sampled)).bit_length(), 3, np.int32)
-    found, apart = np.full(hits.shape, -7, np.int32), np.full(1, -7)
-    count = inputs.group_inputs(
+    found, sizes = np.full(hits.shape, -7, np.int32), np.full(2, -7)
+    inputs.group_inputs(
         bits, ids, labels, candidates, true_counts, np.array(sampled_counts, float), subtract,
         describe(
             hashes=hashes, keys=keys, hits=found, slots=slots, member_offsets=offsets,
             members=members, joined=joined, entries=entries, entry_offsets=entry_offsets,
-            apart=apart,
+            sizes=sizes,
         ),
     )
+    count, num_apart = sizes
     assert (offsets[0], offsets[count]) == (0, size)
     lists = [members[i:j].tolist() for i, j in pairwise(offsets[: count + 1])]
     got = slots.tolist(), lists
     ref_joined = reference.join_hits(hits, true_counts, sampled_counts, subtract)
     assert joined.T.tolist() == [ref_joined[i] for i in members]
-    assert apart[0] == sum(hit < -1 for row in ref_joined for hit in row)
+    assert num_apart == sum(hit < -1 for row in ref_joined for hit in row)
     ref_entries = [
         [(m, t, hit) for m in range(i, j) for t, hit in enumerate(ref_joined[members[m]]) if hit != -1]
         for i, j in pairwise(offsets[: count + 1])

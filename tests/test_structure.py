@@ -46,7 +46,8 @@ LAYERS = [
     {"_training"},
     {"checkpoint", "progress", "sample", "_estimator", "_memory"},
     {"_checks", "_seeds", "_files"},
-    {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"},
+    {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
+    | {"kernels.prepare"},
     {"kernels.batch", "kernels.windows", "kernels.row_tile", "kernels.adagrad"}
     | {"kernels.inputs", "kernels.examples"},
     {"kernels.softmax", "kernels.scatter", "kernels.sampling", "kernels.text"}

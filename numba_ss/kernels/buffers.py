@@ -49,7 +49,7 @@ FIELDS = {
     "member_offsets": (1, _INDEX),
     "members": (1, _INDEX),
     "entry_offsets": (1, _INDEX),
-    "apart": (1, _INDEX),
+    "sizes": (1, _INDEX),
     "uses": (2, _INDEX),
 }
 _PLACES = {name: place for place, name in enumerate(FIELDS)}

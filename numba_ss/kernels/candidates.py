@@ -5,10 +5,9 @@ into strips.
 """
 
 import numpy as np
-from numba import prange
 from numpy import float32, int64
 
-from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.rows import axpy, dot, gather_row, pointer, scale_row
 from numba_ss.kernels.scalar import exp, log
@@ -30,28 +29,6 @@ def block_start(block, num_blocks, num_inputs):
 
 
 @kernel
-def _pack_chunk(chunk, weights, biases, candidates, counts, subtract_log_q, num_chunks, buffers):
-    rows, offsets = numbers(buffers, "rows", weights), numbers(buffers, "offsets", weights)
-    size = rows.shape[0]
-    start, stop = chunk * size // num_chunks, (chunk + 1) * size // num_chunks
-    _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
-    if subtract_log_q:
-        stop = min(stop, candidates.shape[0])
-        _subtract_logs(counts[start:stop], offsets[start:stop])
-
-
-@parallel_kernel
-def pack_candidates(weights, biases, candidates, counts, subtract_log_q, num_chunks, buffers):
-    """Gather the candidates' `rows`, and what their logits start from, `offsets`: bias - log Q.
-
-    Rows beyond the candidates, up to a multiple of ROWS, get the offset -inf: no
-    column. A row that is not finite gets the offset NaN.
-    """
-    for chunk in prange(num_chunks):
-        _pack_chunk(chunk, weights, biases, candidates, counts, subtract_log_q, num_chunks, buffers)
-
-
-@kernel
 def _subtract_logs(counts, offsets):
     for j in range(offsets.shape[0]):
         offsets[j] -= log(counts[j])
@@ -70,6 +47,20 @@ def _pack_rows(start, stop, weights, biases, candidates, out_rows, out_offsets):
         else:
             out_rows[j, :] = float32(0)
             out_offsets[j] = -np.inf
+
+
+@kernel
+def pack_candidates(start, stop, weights, biases, candidates, counts, subtract_log_q, buffers):
+    """Gather some of the candidates' `rows`, and what their logits start from, bias - log Q.
+
+    That is `offsets`. Rows beyond the candidates, up to a multiple of ROWS, get the offset
+    -inf: no column. A row that is not finite gets the offset NaN.
+    """
+    rows, offsets = numbers(buffers, "rows", weights), numbers(buffers, "offsets", weights)
+    _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
+    if subtract_log_q:
+        stop = min(stop, candidates.shape[0])
+        _subtract_logs(counts[start:stop], offsets[start:stop])
 
 
 # Exact: a sum that may be reordered is, in one way when it is freshly compiled and in another
@@ -153,7 +144,8 @@ def _add_contested(
                 if share == float32(0):  # all are joined with it
                     continue
                 if is_relative:
-                    share *= exp(peaks[part * num_strips + hit // STRIP, u - first] - peak[u])
+                    drop = peaks[part * num_strips + hit // STRIP, u - first] - peak[u]
+                    share *= exp(drop) if drop != float32(0) else float32(1)
                 out = pointer(grad_rows, hit * grad_rows.shape[1])
                 axpy(share, pointer(x, u * x.shape[1]), dim, out)
                 grad_offsets[hit] += share

@@ -7,7 +7,6 @@ other (see `inputs`). Everything is computed in an order that depends on the bat
 
 import numpy as np
 from numba import prange
-from numpy import float32
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
@@ -19,38 +18,49 @@ from numba_ss.kernels.tile import prefetch_row
 
 
 @kernel
-def _own_columns(
-    start, stop, members, slots, x, weights, biases, columns, counts, num_true, joined,
-    grad_loss, upstream, logits, targets, extra, expected,
-):
-    """Write the logits of the own columns that are not joined, and 1/T; absent ones are -inf.
-
-    From the logits the log of `expected` is to be taken, which is 0 where it has been.
-    """
-    dim, stride, zero = weights.shape[1], x.shape[1], targets.dtype.type(0)
+def _count_labels(start, stop, members, columns, num_true, grad_loss, upstream, shares):
+    """Write the upstream gradient and 1/T of each example."""
     for m in range(start, stop):
         i = members[m]
         upstream[m] = grad_loss[i]
         num_labels = 0
-        for c in range(columns.shape[1]):
-            if m + AHEAD < stop and columns[members[m + AHEAD], c] >= 0:
-                prefetch_row(weights, columns[members[m + AHEAD], c])
-            num_labels += c < num_true and columns[i, c] >= 0
-        share = targets.dtype.type(1) / targets.dtype.type(num_labels)
-        for c in range(columns.shape[1]):
-            row = columns[i, c]
-            targets[c, m] = share if c < num_true and row >= 0 else zero
-            expected[c, m] = float32(1)
-            if c < joined.shape[0] and joined[c, m] >= 0:
-                extra[c, m] = zero
-                continue
-            extra[c, m] = float32(1)
-            if row < 0:
-                logits[c, m] = -np.inf
-                continue
-            own = pointer(weights, row * dim)
-            logits[c, m] = seen(dot(pointer(x, slots[i] * stride), own, dim) + biases[row])
-            expected[c, m] = counts[i, c]
+        for c in range(num_true):
+            num_labels += columns[i, c] >= 0
+        shares[m] = shares.dtype.type(1) / shares.dtype.type(num_labels)
+
+
+@kernel
+def _own_columns(
+    start, stop, members, slots, x, weights, biases, columns, counts, num_true, joined, shares,
+    uses, logits, targets, extra, expected,
+):
+    """Write the logits of the own columns that are not joined, and 1/T; absent ones are -inf.
+
+    From the logits the log of `expected` is to be taken, which is 0 where it has been. Which
+    columns have a logit is listed first, in `uses`: a branch would be a guess.
+    """
+    dim, stride, zero = weights.shape[1], x.shape[1], targets.dtype.type(0)
+    one = targets.dtype.type(1)
+    for c in range(columns.shape[1]):
+        count = 0
+        for m in range(start, stop):
+            i = members[m]
+            present = columns[i, c] >= 0
+            is_joined = c < joined.shape[0] and joined[c, m] >= 0
+            targets[c, m] = shares[m] if present and c < num_true else zero
+            extra[c, m] = zero if is_joined else one
+            logits[c, m] = logits[c, m] if is_joined else -np.inf
+            is_own = present and not is_joined
+            expected[c, m] = counts[i, c] if is_own else one
+            uses[count] = m
+            count += is_own
+        for k in range(count):
+            if k + AHEAD < count:
+                prefetch_row(weights, columns[members[uses[k + AHEAD]], c])
+            m = uses[k]
+            row = columns[members[m], c]
+            own, source = pointer(weights, row * dim), pointer(x, slots[members[m]] * stride)
+            logits[c, m] = seen(dot(source, own, dim) + biases[row])
 
 
 @kernel
@@ -87,7 +97,7 @@ def _examples_chunk(
     coefficients = numbers(buffers, "coefficients", weights)
     loss, joined = numbers(buffers, "loss", weights), integers(buffers, "joined")
     offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
-    slots = integers(buffers, "slots")
+    slots, uses = integers(buffers, "slots"), integers(buffers, "uses")[chunk]
     logits, targets, extra, expected = own[0], own[1], own[2], own[3]
     top, totals, upstream, losses = example[0], example[1], example[2], example[3]
     first = offsets[block_start(block_first, num_blocks, num_inputs)]
@@ -98,9 +108,10 @@ def _examples_chunk(
     for piece in range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks):
         start = first + piece * BLOCK
         stop = min(start + BLOCK, last)
+        _count_labels(start, stop, members, columns, num_true, grad_loss, upstream, top)
         _own_columns(
             start, stop, members, slots, x, weights, biases, columns, counts, num_true,
-            joined, grad_loss, upstream, logits, targets, extra, expected,
+            joined, top, uses, logits, targets, extra, expected,
         )
         for m in range(start, stop):
             u = slots[members[m]]
@@ -133,7 +144,8 @@ def forward_examples(
     `coefficients`, the gradients of the own logits, and `loss`; in the order of members:
     `parts`, by which exp(logit - peak) of an example's shared columns is multiplied to be
     a gradient, and own[0], where the logits of joined labels stand, the factors that
-    `grad_examples` multiplies rows by. The rest of `own` and `example` are scratch.
+    `grad_examples` multiplies rows by. The rest of `own` and `example`, and `uses`, a row a
+    chunk, are scratch.
     """
     for chunk in prange(num_chunks):
         _examples_chunk(
@@ -179,13 +191,13 @@ def grad_examples(chunk, num_chunks, ids, columns, weights, learning_rate, table
         for c in range(columns.shape[1]):
             if m + AHEAD < stop and columns[members[m + AHEAD], c] >= 0:
                 prefetch_row(weights, columns[members[m + AHEAD], c])
-            factor, row = factors[c, m], common
-            if c < joined.shape[0] and joined[c, m] >= 0:
-                row = pointer(rows, joined[c, m] * stride)
-            elif columns[i, c] >= 0:
-                row = pointer(weights, columns[i, c] * dim)
-            else:
-                factor *= float32(0)
+            # Chosen without a branch. An absent column has the factor 0, and any row will do
+            # that is known to be finite.
+            is_joined = c < joined.shape[0] and joined[c, m] >= 0
+            candidate = pointer(rows, joined[c, m] * stride if is_joined else 0)
+            own = pointer(weights, max(columns[i, c], 0) * dim)
+            row = candidate if is_joined else (own if columns[i, c] >= 0 else common)
+            factor = factors[c, m]
             if c == 0:
                 combine(parts[m], common, factor, row, dim, out)
             else:

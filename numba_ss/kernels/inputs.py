@@ -44,54 +44,64 @@ def _all_equal(bits, ids, slots, first):
 
 
 @exact_kernel
+def _drop_repeated(hits):
+    """Keep a candidate that is several of an example's labels for the first of them."""
+    for i in range(hits.shape[0]):
+        for t in range(hits.shape[1] - 1, 0, -1):
+            for earlier in range(t):
+                hits[i, t] = -1 if hits[i, earlier] == hits[i, t] else hits[i, t]
+
+
+@exact_kernel
+def _join_flat(hits, true_counts, sampled_counts):
+    count = 0
+    for j in range(hits.shape[0]):
+        hit = hits[j]
+        # Looked up where there is no hit, too: a branch would be a guess half of the time.
+        apart = (hit >= 0) & (true_counts[j] != sampled_counts[max(hit, 0)])
+        hits[j] = -2 - hit if apart else hit
+        count += apart
+    return count
+
+
+@exact_kernel
 def join_hits(hits, true_counts, sampled_counts, subtract_log_q):
     """Say of each label that is a candidate whether it can be worked on as the candidate.
 
     `hits` are positions among the candidates, or -1. They stay where the logits are equal,
     for the expected counts are. Where these differ, the candidate `hit` is left out and the
     label is a column of its own: -2 - hit. A label that comes twice is the candidate once,
-    and another column, -1, for the second time.
+    and another column, -1, for the second time. Return how many candidates are left out.
     """
-    for i in range(hits.shape[0]):
-        for t in range(hits.shape[1] - 1, -1, -1):
-            hit = hits[i, t]
-            # Looked up where there is no hit, too: a branch would be a guess half of the time.
-            equal = not subtract_log_q or true_counts[i, t] == sampled_counts[max(hit, 0)]
-            known = hit < 0
-            for earlier in range(t):
-                known |= hits[i, earlier] == hit
-            hits[i, t] = -1 if known else (hit if equal else -2 - hit)
+    _drop_repeated(hits)
+    if not subtract_log_q:
+        return 0
+    return _join_flat(hits.reshape(-1), true_counts.reshape(-1), sampled_counts)
 
 
 @exact_kernel
 def _set_apart(joined, keys):
-    """Give an example that leaves candidates out a key of its own; return how often."""
-    count = 0
+    """Give an example that leaves candidates out a key of its own."""
     for i in range(keys.shape[0]):
         for t in range(joined.shape[1]):
             keys[i] = -1 - i if joined[i, t] < -1 else keys[i]
-            count += joined[i, t] < -1
-    return count
 
 
 @exact_kernel
-def _list_members(slots, count, hits, offsets, members, joined):
-    """List the members of each input, and what `join_hits` said of them."""
+def _list_members(slots, count, hits, ranks, offsets, members, joined):
+    """List the members of each input, and what `join_hits` said of them; `ranks` is scratch."""
     offsets[: count + 1] = 0
     for i in range(slots.shape[0]):
-        offsets[slots[i] + 1] += 1
+        place = slots[i] + 1
+        ranks[i] = offsets[place]
+        offsets[place] += 1
     for u in range(count):
         offsets[u + 1] += offsets[u]
-    # Now each offset moves on to the next input's while the members are put in place.
     for i in range(slots.shape[0]):
-        m = offsets[slots[i]]
-        offsets[slots[i]] += 1
+        m = offsets[slots[i]] + ranks[i]
         members[m] = i
         for t in range(hits.shape[1]):
             joined[t, m] = hits[i, t]
-    for u in range(count, 0, -1):
-        offsets[u] = offsets[u - 1]
-    offsets[0] = 0
 
 
 @exact_kernel
@@ -111,7 +121,7 @@ def _list_entries(slots, members, joined, entries, entry_offsets):
 def group_inputs(
     bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q, buffers
 ):
-    """Give the distinct inputs numbers, list their members, and return how many there are.
+    """Give the distinct inputs numbers, list their members, and write how many there are.
 
     Inputs are rows `ids` of a table. Where `bits`, the table's numbers as integers, has
     rows, they are the same if all their bits are; where it has none, if their ids are. An
@@ -122,24 +132,26 @@ def group_inputs(
     members[member_offsets[u]:member_offsets[u + 1]]; joined[t, m], what `join_hits` says of
     label t of member m; and the entries of input u, the labels that are candidates, from
     entry_offsets[u] to entry_offsets[u + 1]: their member, their column, and again what
-    `join_hits` says; apart[0], how often a candidate is left out. `hashes`, a power of two at
-    least twice as long as `ids` and as the candidates, `keys` and `hits` are scratch.
+    `join_hits` says; `sizes`, how many inputs there are, and how often a candidate is left
+    out. `hashes`, a power of two at least twice as long as `ids` and as the candidates, `keys`
+    and `hits` are scratch.
     """
     hits, hashes = integers(buffers, "hits"), integers(buffers, "hashes")
     keys, slots = integers(buffers, "keys"), integers(buffers, "slots")
     offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
     joined, entries = integers(buffers, "joined"), integers(buffers, "entries")
     entry_offsets = integers(buffers, "entry_offsets")
-    size, dim = ids.shape[0], bits.shape[1]
+    size, dim, num_apart = ids.shape[0], bits.shape[1], 0
     if hits.shape[1] > 0:
         find_hits(labels.reshape(-1), candidates, hashes, hits.reshape(-1))
-        join_hits(hits, true_counts, sampled_counts, subtract_log_q)
+        num_apart = join_hits(hits, true_counts, sampled_counts, subtract_log_q)
     if bits.shape[0] > 0:
         # Of activations no two are equal: a few numbers of each tell.
         row_keys(bits, ids, min(dim, _FEW), keys)
     else:
         keys[:] = ids
-    integers(buffers, "apart")[0] = _set_apart(hits, keys)
+    if num_apart > 0:
+        _set_apart(hits, keys)
     count = number_rows(keys, 0, hashes, slots, members)[1]
     if bits.shape[0] > 0 and count < size:
         row_keys(bits, ids, dim, keys)
@@ -151,6 +163,7 @@ def group_inputs(
             count = size
             for i in range(size):
                 slots[i] = i
-    _list_members(slots, count, hits, offsets, members, joined)
+    _list_members(slots, count, hits, keys, offsets, members, joined)
     _list_entries(slots, members, joined, entries, entry_offsets)
-    return count
+    sizes = integers(buffers, "sizes")
+    sizes[0], sizes[1] = count, num_apart
