@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from numba_ss.kernels import backward, batch, examples, ranking, scatter
 from numba_ss.kernels.batch import STRIDE
 from numba_ss.kernels.buffers import describe
-from numba_ss.kernels.candidates import BLOCK, STRIP
+from numba_ss.kernels.candidates import BLOCK, STRIP, blocks_of
 from numba_ss.kernels.prepare import prepare
 from numba_ss.kernels.ranking import CLASSES
 from numba_ss.kernels.threads import threads_for, threads_for_update
@@ -30,7 +30,7 @@ Integers = NDArray[np.int64]
 _EXPS = 2**22
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
-_NO_BITS = np.empty((0, 0), np.uint32)
+NO_BITS = np.empty((0, 0), np.uint32)
 # Examples of one walk over all classes; more would need more memory, not less time.
 EXAMPLES = 1024
 
@@ -110,19 +110,13 @@ class Workspace:
             for name, shape in shapes.items()
         }
         results = (arrays[name] for name in _RESULTS)
-        batch = BatchBuffers(part, describe(**arrays), arrays, *results)
+        batch = BatchBuffers(part, part >= num_blocks, describe(**arrays), arrays, *results)
         self._key, self._batch = key, batch
         return batch
 
 
 def _round_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
-
-
-def blocks_of(num_inputs: int) -> int:
-    """Return how many blocks distinct inputs are cut into: of some, an even number."""
-    count = -(-num_inputs // BLOCK)
-    return count + count % 2 if num_inputs > BLOCK // 2 else count
 
 
 def padded(dim: int) -> int:
@@ -162,10 +156,12 @@ class BatchBuffers(NamedTuple):
     With C own columns: `loss` (batch_size,), `coefficients` (batch_size, C) the gradient of
     the own logits, `x` the distinct inputs, that of example i being x[slots[i]],
     `grad_inputs`, and `grad_rows` and `grad_offsets` the gradients of the candidates' rows and
-    biases. `joined` and `sizes` are what `group_inputs` writes. `part` blocks are taken at a time.
+    biases. `joined` and `sizes` are what `group_inputs` writes. `part` blocks are taken at a
+    time; with `is_whole` these are all.
     """
 
     part: int
+    is_whole: bool
     all: Any
     arrays: dict[str, NDArray[Any]]  # what `all` describes, kept alive
     loss: Floats
@@ -179,7 +175,17 @@ class BatchBuffers(NamedTuple):
     sizes: Integers
 
 
-_RESULTS = BatchBuffers._fields[3:]
+_RESULTS = BatchBuffers._fields[4:]
+
+
+def buffers_of(
+    workspace: Workspace, columns: Columns, dim: int, threads: int, dtype: DTypeLike
+) -> BatchBuffers:
+    """Return buffers for a batch."""
+    batch_size, num_own = columns.private.shape
+    num_shared = len(columns.shared)
+    num_hits = columns.num_true if columns.remove_hits and num_shared else 0
+    return workspace.batch(batch_size, num_own, num_shared, num_hits, dim, threads, dtype)
 
 
 class SampledPass:
@@ -198,16 +204,13 @@ class SampledPass:
         biases: Floats, columns: Columns, grad_loss: Floats, logistic: bool, threads: int,
         by_id: bool = False,
     ) -> None:
-        batch_size, num_own = columns.private.shape
-        num_shared = len(columns.shared)
-        num_hits = columns.num_true if columns.remove_hits and num_shared else 0
-        out = self.result = workspace.batch(
-            batch_size, num_own, num_shared, num_hits, weights.shape[1], threads, weights.dtype
+        out = self.result = buffers_of(
+            workspace, columns, weights.shape[1], threads, weights.dtype
         )
         prepare(
-            _NO_BITS if by_id else table.view(np.uint32), ids, columns.private, columns.shared,
+            NO_BITS if by_id else table.view(np.uint32), ids, columns.private, columns.shared,
             columns.private_counts, columns.shared_counts, columns.subtract_log_q, weights,
-            biases, len(out.grad_rows), threads if num_shared else 1, out.all,
+            biases, len(out.grad_rows), threads if len(columns.shared) else 1, out.all,
         )
         num_inputs = self._num_inputs = int(out.sizes[0])
         self._ids, self._columns, self._weights = ids, columns, weights

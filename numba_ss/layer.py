@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,7 +14,8 @@ from numba_ss import _checks, _passes
 from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
-from numba_ss.kernels.threads import threads_for, use_threads
+from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
+from numba_ss.kernels.threads import Pace, threads_for, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
@@ -176,6 +178,7 @@ class SampledSoftmax:
         self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
         self.num_steps = 0
         self._workspace = _passes.Workspace()
+        self._pace = Pace()
         self._grad_loss = np.empty(0, np.float32)
         self._table: Floats | None = None  # the last one that was checked
         self._tied = False  # whether that is the weights themselves
@@ -317,31 +320,65 @@ class SampledSoftmax:
         columns = make_columns(
             labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
         )
-        threads = threads_for(columns.operations(self.dim))
+        operations = columns.operations(self.dim)
+        threads = threads_for(operations)
+        out = _passes.buffers_of(self._workspace, columns, self.dim, threads, np.float32)
+
+        def check(total: float) -> float:
+            if not math.isfinite(total):
+                check_counts(labels, sampled, self._subtract_log_q)
+                reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
+                self._explain(out.loss, table, ids, reached, update_table)
+            accept()
+            return total
+
+        given = table, ids, columns, grad_loss, step, update_table
+        if threads == 1 and out.is_whole and len(ids) and self._adagrad is None:
+            total = check(self._step_alone(*given, out))
+        else:
+            start = perf_counter()
+            with use_threads(1 if threads > 1 and self._pace.alone else None):
+                total = self._step_in_parts(*given, threads, check)
+            if threads > 1:
+                self._pace.record((perf_counter() - start) / operations)
+        grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
+        return out.loss, total, grad_inputs
+
+    def _step_alone(
+        self, table: Floats, ids: Integers, columns: _passes.Columns, grad_loss: Floats,
+        step: np.float32, update_table: bool, out: _passes.BatchBuffers,
+    ) -> float:
+        """Return the sum of the losses; nothing has changed if it is not finite."""
+        total: float = sampled_step(
+            _passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
+            columns.private, columns.shared, columns.private_counts, columns.shared_counts,
+            columns.subtract_log_q, self.weights, self.biases, grad_loss, self._logistic or None,
+            step, KEPT if not update_table else TIED if self._tied else SUBTRACTED, out.all,
+        )
+        return total
+
+    def _step_in_parts(
+        self, table: Floats, ids: Integers, columns: _passes.Columns, grad_loss: Floats,
+        step: np.float32, update_table: bool, threads: int, check: Callable[[float], float],
+    ) -> float:
+        """As `_step_alone`, with any number of threads; `check` comes before the update."""
         batch = _passes.SampledPass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads, by_id=update_table,
         )
-        result = batch.result
-        total = float(np.add.reduce(result.loss, dtype=np.float64))
-        if not math.isfinite(total):
-            check_counts(labels, sampled, self._subtract_log_q)
-            reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
-            self._explain(result.loss, table, ids, reached, update_table)
-        accept()
-        tied = update_table and self._tied
+        total = check(float(np.add.reduce(batch.result.loss, dtype=np.float64)))
         if self._adagrad is not None:
             self._adagrad.step_touched(batch, columns, table if update_table else None, ids, step)
+            return total
+        tied = update_table and self._tied
+        if update_table and not tied:
+            batch.backward(step, table)
         else:
-            if update_table and not tied:
-                batch.backward(step, table)
-            else:
-                batch.backward()
-            batch.update_classes(step, self.weights, self.biases)
-            if tied:
-                _passes.subtract_rows(ids, result.grad_inputs, step, table)
-        grad_inputs = None if update_table else result.grad_inputs[:, : self.dim].copy()
-        return result.loss, total, grad_inputs
+            batch.backward()
+        batch.update_classes(step, self.weights, self.biases)
+        if tied:
+            _passes.subtract_rows(ids, batch.result.grad_inputs, step, table)
+        return total
 
     def _explain(
         self, loss: Floats, table: Floats, ids: Integers, rows: Integers | None, is_table: bool

@@ -303,6 +303,12 @@ def group_inputs(
     return slots, [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
 
 
+def blocks_of(num_inputs: int, block: int) -> int:
+    """Return how many blocks of at most so many inputs there are; of more than half, even."""
+    count = math.ceil(num_inputs / block)
+    return count if num_inputs <= block // 2 else 2 * math.ceil(count / 2)
+
+
 def block_start(block: int, num_blocks: int, num_inputs: int, lanes: int) -> int:
     """Return the first input of a block; all blocks but the last are whole vectors."""
     vectors = math.ceil(num_inputs / lanes)
@@ -501,6 +507,34 @@ def backward(
     """Return the gradients of the candidates' rows, of their biases, and of the inputs."""
     grad_inputs = grad_examples(probs, rows, coefficients, own_rows)
     return *grad_candidates(inputs, probs), grad_inputs
+
+
+def sampled_step(
+    table: Array, ids: Array, weights: Array, biases: Array, labels: Array, log_q: Array,
+    shared: Array, shared_log_q: Array, hits: Array, grad_loss: Array, logistic: bool,
+    learning_rate: float,
+) -> tuple[float, Array, Array, Array]:
+    """Return the sum of the losses, and weights, biases and table after a step of SGD.
+
+    The inputs are the rows `ids` of the table.
+    """
+    num_true = labels.shape[1]
+    batch = forward_examples(
+        table[ids], weights, biases, labels, log_q, num_true, shared, shared_log_q, hits,
+        grad_loss, logistic,
+    )
+    inputs, slots = np.asarray(table[ids], float), np.arange(len(ids))
+    grad_rows, grad_biases = grad_candidates(inputs, batch.probabilities)
+    new_weights = scatter_classes(
+        np.asarray(weights, float), labels, batch.coefficients, inputs, slots, shared, grad_rows,
+        learning_rate,
+    )
+    new_biases = scatter_classes(
+        np.asarray(biases, float)[:, None], labels, batch.coefficients, np.ones((len(ids), 1)),
+        slots, shared, grad_biases[:, None], learning_rate,
+    )[:, 0]
+    new_table = scatter_rows(np.asarray(table, float), ids, batch.grad_inputs, learning_rate)
+    return float(batch.loss.sum()), new_weights, new_biases, new_table
 
 
 def full_loss_and_grad(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numba_ss import _passes, reference
-from numba_ss.kernels.candidates import BLOCK, STRIP, block_start
+from numba_ss.kernels.candidates import BLOCK, STRIP, block_start, blocks_of
 from numba_ss.kernels.tile import ROWS
 from numba_ss.samplers import find_hits
 
@@ -246,7 +246,7 @@ def test_parts_of_a_batch_give_the_same(logistic, repeated, rng, monkeypatch):
     hits = find_hits(problem.labels, problem.sampled)
     monkeypatch.setattr(_passes, "_EXPS", 2 * BLOCK * ROWS)
     got = run(problem, hits, logistic)
-    assert got.part < _passes.blocks_of(num_inputs(got))
+    assert got.part < blocks_of(num_inputs(got))
     compare(problem, got, hits, logistic, 2e-5)
 
 
@@ -286,7 +286,7 @@ def test_forward_inputs(logistic, rng):
     np.testing.assert_allclose(got.y[:count, :9], y, atol=1e-5 * np.abs(y).max())
     if not logistic:
         np.testing.assert_allclose(got.peak[:count], peak, rtol=1e-5)
-    num_blocks, num_rows = _passes.blocks_of(count), len(got.rows)
+    num_blocks, num_rows = blocks_of(count), len(got.rows)
     for block in range(num_blocks):
         start, stop = (block_start(b, num_blocks, count) for b in (block, block + 1))
         for first in range(0, STRIP + 22, STRIP):

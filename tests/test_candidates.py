@@ -13,10 +13,24 @@ from numba_ss.kernels.candidates import (
     STRIP,
     UNIT,
     block_start,
+    blocks_of,
     grad_candidates,
     pack_candidates,
 )
 from numba_ss.kernels.tile import LANES, ROWS
+
+
+def test_blocks_are_as_few_as_fit():
+    """But of more than half a block an even number, for two threads."""
+    for num_inputs in range(5 * BLOCK):
+        count = blocks_of(num_inputs)
+        assert count == reference.blocks_of(num_inputs, BLOCK)
+        fewest = -(-num_inputs // BLOCK)
+        if num_inputs <= BLOCK // 2:
+            assert count == fewest
+        else:
+            assert count % 2 == 0
+            assert fewest <= count <= fewest + 1
 
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 3, 8])

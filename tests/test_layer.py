@@ -10,6 +10,7 @@ from conftest import JIT, densify
 import numba_ss
 from numba_ss import ArgumentError, SampledSoftmax, _passes, reference, sgd
 from numba_ss import layer as layers
+from numba_ss.kernels import threads
 
 CLASSES, DIM, SAMPLED, BATCH = (300, 12, 40, 150) if JIT else (60, 5, 12, 10)
 LOSSES = ["sampled_softmax", "nce", "sampled_logistic", "negative_sampling"]
@@ -555,4 +556,48 @@ def test_a_sampler_is_pickled_without_what_it_remembers(rng):
     other = pickle.loads(pickle.dumps(sampler))
     assert len(pickle.dumps(sampler)) < 10_000
     for a, b in zip(sampler.sample(labels, 50), other.sample(labels, 50), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
+    """Whoever works, alone or together."""
+    def change(pace, seconds):
+        assert seconds > 0
+        pace.alone = not pace.alone
+
+    results = []
+    for record in (lambda pace, seconds: None, change):
+        monkeypatch.setattr(threads.Pace, "record", record)
+        monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
+        rng = np.random.default_rng(3)
+        layer = SampledSoftmax(CLASSES, DIM, SAMPLED, optimizer=optimizer)
+        table = rng.standard_normal((50, DIM)).astype(np.float32)
+        for _ in range(4):
+            layer.step_rows(table, rng.integers(0, 50, BATCH), batch(rng)[1])
+        results.append((layer.weights, layer.biases, table))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "nce"])
+@pytest.mark.parametrize("kind", ["table", "tied", "step"])
+def test_one_call_or_five(loss, kind, monkeypatch):
+    """A small step is one compiled call; any step can be taken in parts."""
+    results = []
+    for in_parts in (False, True):
+        rng = np.random.default_rng(3)
+        layer = SampledSoftmax(CLASSES, DIM, SAMPLED, loss=loss)
+        table = layer.weights if kind == "tied" else rng.standard_normal((CLASSES, DIM), np.float32)
+        if in_parts:
+            monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
+        for _ in range(3):
+            ids, labels = rng.integers(0, CLASSES, BATCH), batch(rng)[1]
+            if kind == "step":
+                _, grads = layer.step(table[ids], labels)
+                np.subtract.at(table, ids, grads)
+            else:
+                layer.step_rows(table, ids, labels)
+        results.append((layer.weights, layer.biases, table))
+    for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)

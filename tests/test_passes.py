@@ -39,15 +39,3 @@ def test_memory_of_exps_is_bounded():
     out = workspace.batch(100_000, 1, 1_000, 1, 4, 2, np.float32)
     assert workspace.array("exps", (1,), np.float32).base.nbytes <= 4 * _passes._EXPS
     assert 0 < out.part * BLOCK < 100_000
-
-
-def test_blocks_are_as_few_as_fit():
-    """But of more than half a block an even number, for two threads."""
-    for num_inputs in range(5 * BLOCK):
-        count = _passes.blocks_of(num_inputs)
-        fewest = -(-num_inputs // BLOCK)
-        if num_inputs <= BLOCK // 2:
-            assert count == fewest
-        else:
-            assert count % 2 == 0
-            assert fewest <= count <= fewest + 1

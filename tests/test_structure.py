@@ -46,6 +46,7 @@ LAYERS = [
     {"_training"},
     {"checkpoint", "progress", "sample", "_estimator", "_memory"},
     {"_checks", "_seeds", "_files"},
+    {"kernels.step"},
     {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
     | {"kernels.prepare"},
     {"kernels.batch", "kernels.windows", "kernels.row_tile", "kernels.adagrad"}

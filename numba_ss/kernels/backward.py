@@ -4,6 +4,7 @@ They have nothing to do with each other, but for the threads that share the work
 """
 
 from numba import prange
+from numpy import int64
 
 from numba_ss.kernels._jit import parallel_kernel
 from numba_ss.kernels.candidates import grad_candidates
@@ -24,8 +25,10 @@ def backward(
     """
     for chunk in prange(num_chunks):
         grad_candidates(
-            chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs,
+            int64(chunk), num_chunks, block_first, block_stop, num_blocks, num_inputs,
             weights.shape[1], is_relative, accumulate, weights, buffers,
         )
         if columns is not None:
-            grad_examples(chunk, num_chunks, ids, columns, weights, learning_rate, table, buffers)
+            grad_examples(
+                int64(chunk), num_chunks, ids, columns, weights, learning_rate, table, buffers
+            )

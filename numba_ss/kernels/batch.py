@@ -165,8 +165,8 @@ def forward_inputs(
     """
     for chunk in prange(num_chunks):
         _inputs_chunk(
-            chunk, block_first, block_stop, num_blocks, num_inputs, table, ids, use_logistic,
-            num_chunks, buffers,
+            int64(chunk), block_first, block_stop, num_blocks, num_inputs, table, ids,
+            use_logistic, num_chunks, buffers,
         )
 
 
@@ -227,6 +227,6 @@ def forward_classes(
     """
     for chunk in prange(num_chunks):
         _classes_chunk(
-            chunk, batch_size, num_blocks, normalizer, grad_loss, use_logistic, accumulate, dim,
-            num_chunks, grad_inputs, buffers,
+            int64(chunk), batch_size, num_blocks, normalizer, grad_loss, use_logistic,
+            accumulate, dim, num_chunks, grad_inputs, buffers,
         )

@@ -22,6 +22,13 @@ AHEAD = 8  # rows that are asked for before they are read
 
 
 @kernel
+def blocks_of(num_inputs):
+    """Return how many blocks distinct inputs are cut into: of some, an even number."""
+    count = (num_inputs + BLOCK - 1) // BLOCK
+    return count + count % 2 if num_inputs > BLOCK // 2 else count
+
+
+@kernel
 def block_start(block, num_blocks, num_inputs):
     """Return the first input of a block: the inputs evenly shared out, in whole units."""
     num_units = (num_inputs + UNIT - 1) // UNIT

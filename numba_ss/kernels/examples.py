@@ -7,6 +7,7 @@ other (see `inputs`). Everything is computed in an order that depends on the bat
 
 import numpy as np
 from numba import prange
+from numpy import int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
@@ -149,7 +150,7 @@ def forward_examples(
     """
     for chunk in prange(num_chunks):
         _examples_chunk(
-            chunk, block_first, block_stop, num_blocks, num_inputs, weights, biases, columns,
+            int64(chunk), block_first, block_stop, num_blocks, num_inputs, weights, biases, columns,
             counts, subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
         )
 

@@ -149,7 +149,8 @@ def group_inputs(
         # Of activations no two are equal: a few numbers of each tell.
         row_keys(bits, ids, min(dim, _FEW), keys)
     else:
-        keys[:] = ids
+        for i in range(size):
+            keys[i] = ids[i]
     if num_apart > 0:
         _set_apart(hits, keys)
     count = number_rows(keys, 0, hashes, slots, members)[1]

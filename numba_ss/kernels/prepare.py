@@ -4,6 +4,7 @@ One chunk lists the groups while the others gather rows.
 """
 
 from numba import prange
+from numpy import int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.candidates import pack_candidates
@@ -20,6 +21,25 @@ def first_row(chunk, num_chunks, num_rows, num_examples):
     return min(max(work - grouping, 0), num_rows)
 
 
+@kernel
+def _prepare_chunk(
+    chunk, bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q, weights,
+    biases, num_rows, num_chunks, buffers,
+):
+    num_examples = 0
+    if ids is not None:
+        num_examples = ids.shape[0]
+        if chunk == 0:
+            group_inputs(
+                bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q, buffers
+            )
+    start = first_row(chunk, num_chunks, num_rows, num_examples)
+    stop = first_row(chunk + 1, num_chunks, num_rows, num_examples)
+    pack_candidates(
+        start, stop, weights, biases, candidates, sampled_counts, subtract_log_q, buffers
+    )
+
+
 @parallel_kernel
 def prepare(
     bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q, weights, biases,
@@ -31,16 +51,7 @@ def prepare(
     rows beside them that are no column.
     """
     for chunk in prange(num_chunks):
-        num_examples = 0
-        if ids is not None:
-            num_examples = ids.shape[0]
-            if chunk == 0:
-                group_inputs(
-                    bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q,
-                    buffers,
-                )
-        start = first_row(chunk, num_chunks, num_rows, num_examples)
-        stop = first_row(chunk + 1, num_chunks, num_rows, num_examples)
-        pack_candidates(
-            start, stop, weights, biases, candidates, sampled_counts, subtract_log_q, buffers
+        _prepare_chunk(
+            int64(chunk), bits, ids, labels, candidates, true_counts, sampled_counts,
+            subtract_log_q, weights, biases, num_rows, num_chunks, buffers,
         )

@@ -6,7 +6,7 @@ product and the difference apart.
 """
 
 from numba import prange
-from numpy import uint64
+from numpy import int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
@@ -93,7 +93,7 @@ def scatter_classes(columns, candidates, learning_rate, num_chunks, weights, bia
     """
     for chunk in prange(num_chunks):
         _scatter_chunk(
-            chunk, columns, candidates, learning_rate, num_chunks, weights, biases, buffers,
+            int64(chunk), columns, candidates, learning_rate, num_chunks, weights, biases, buffers,
         )
 
 
@@ -101,4 +101,6 @@ def scatter_classes(columns, candidates, learning_rate, num_chunks, weights, bia
 def scatter_rows(rows, grads, learning_rate, num_chunks, uses, table):
     """Subtract the gradients one by one, in order; `uses` as in `scatter_classes`."""
     for chunk in prange(num_chunks):
-        _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, uses[chunk], table)
+        _subtract_rows(
+            int64(chunk), num_chunks, rows, grads, learning_rate, uses[chunk], table
+        )

@@ -1,11 +1,13 @@
 """How many threads the parallel kernels use."""
 
+import math
 import os
 
 import numba
 from numba import config
 
 __all__ = [
+    "Pace",
     "get_num_threads",
     "max_num_threads",
     "threads_for",
@@ -39,6 +41,49 @@ def threads_for(operations: int) -> int:
 def threads_for_update(numbers: int) -> int:
     """Return how many threads share the rows of an update of so many numbers."""
     return threads_for(_MOVED * numbers)
+
+
+class Pace:
+    """Whether a work that is done again and again is faster with one thread than with all.
+
+    Cores may share a cache or sit on two chips, and other processes may want them: what a
+    second thread gives to a work of a tenth of a millisecond no rule can tell. So the other
+    way is tried for a few steps now and then, the more seldom the more often it lost.
+    """
+
+    _WARM, _TRIAL = 2, 6  # steps that are not counted after a change, and those of a trial
+    _FIRST, _LAST = 32, 4096  # steps between trials
+    _GAIN = 0.9  # of the time at most, or it is not worth a change
+
+    def __init__(self) -> None:
+        self.alone = False
+        self._period = self._FIRST
+        self._before = math.inf  # seconds of a step, before a trial
+        self._is_trial = False
+        self._start(self._FIRST)
+
+    def _start(self, steps: int) -> None:
+        self._left, self._skip, self._seconds = steps, self._WARM, 0.0
+        self._steps = steps
+
+    def record(self, seconds: float) -> None:
+        """Take notice of what a step took, in proportion to its work; `alone` is for the next."""
+        if self._skip:
+            self._skip -= 1
+            return
+        self._seconds += seconds
+        self._left -= 1
+        if self._left:
+            return
+        mean = self._seconds / self._steps
+        if not self._is_trial:
+            self._before, self._is_trial, self.alone = mean, True, not self.alone
+            self._start(self._TRIAL)
+            return
+        won = mean < self._GAIN * self._before
+        self._period = self._FIRST if won else min(2 * self._period, self._LAST)
+        self._is_trial, self.alone = False, self.alone if won else not self.alone
+        self._start(self._period)
 
 
 class use_threads:
