@@ -76,7 +76,7 @@ def test_both_forms_of_a_parallel_kernel_agree(rng):
     scatter_rows.serial(rows, grads, np.float32(0.5), 1, uses, tables[0])
     scatter_rows.parallel(rows, grads, np.float32(0.5), 1, uses, tables[1])
     np.testing.assert_array_equal(*tables)
-    assert len(scatter_rows.serial.signatures) == 1
+    assert scatter_rows.serial.signatures
 
 
 @needs_jit
