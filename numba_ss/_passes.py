@@ -102,7 +102,7 @@ class Workspace:
             "members": (batch_size,),
             "entry_offsets": (batch_size + 1,),
             "sizes": (2,),
-            "uses": (threads, max(batch_size * num_own, num_shared) + 1),
+            "uses": (threads, batch_size + 1),
         }
         arrays = {
             name: self.array(name, shape, kind)
@@ -276,9 +276,7 @@ class SampledPass:
 
 def subtract_rows(ids: Integers, grads: Floats, step: Any, table: Floats) -> None:
     """Subtract step times the gradients from a table's rows `ids`, one by one."""
-    threads = threads_for_update(grads.size)
-    uses = np.empty((threads, len(ids) + 1), np.int64)
-    scatter.scatter_rows(ids, grads, step, threads, uses, table)
+    scatter.scatter_rows(ids, grads, step, threads_for_update(grads.size), table)
 
 
 def update_classes(

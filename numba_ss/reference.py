@@ -578,6 +578,12 @@ def select(logits: Array, k: int, exclude: list[Any] | None = None) -> tuple[Arr
 # Updates
 
 
+def first_column(chunk: int, num_chunks: int, dim: int) -> int:
+    """Return where a chunk of the columns begins: all are whole lines of 16 numbers."""
+    lines = math.ceil(dim / 16)
+    return min(16 * math.floor(lines * chunk / num_chunks), dim)
+
+
 def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) -> Array:
     """Return the table less the gradients, one by one and in the table's own type."""
     table = table.copy()

@@ -72,9 +72,9 @@ def test_both_forms_of_a_parallel_kernel_agree(rng):
     from numba_ss.kernels.scatter import scatter_rows
 
     rows, grads = rng.integers(0, 9, 40), rng.standard_normal((40, 5)).astype(np.float32)
-    tables, uses = np.zeros((2, 9, 5), np.float32), np.empty((1, 41), np.int64)
-    scatter_rows.serial(rows, grads, np.float32(0.5), 1, uses, tables[0])
-    scatter_rows.parallel(rows, grads, np.float32(0.5), 1, uses, tables[1])
+    tables = np.zeros((2, 9, 5), np.float32)
+    scatter_rows.serial(rows, grads, np.float32(0.5), 1, tables[0])
+    scatter_rows.parallel(rows, grads, np.float32(0.5), 1, tables[1])
     np.testing.assert_array_equal(*tables)
     assert scatter_rows.serial.signatures
 
@@ -84,8 +84,8 @@ def test_what_was_compiled_is_known(monkeypatch, tmp_path, caplog):
     from numba_ss._training import announce
     from numba_ss.kernels.scatter import scatter_rows
 
-    table, uses = np.zeros((1, 2), np.float32), np.empty((1, 2), np.int64)
-    scatter_rows(np.zeros(1, int), table.copy(), np.float32(1), 1, uses, table)
+    table = np.zeros((1, 2), np.float32)
+    scatter_rows(np.zeros(1, int), table.copy(), np.float32(1), 1, table)
     caplog.set_level("INFO", "numba_ss")
     announce(scatter_rows)
     assert not caplog.messages

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, kernel
-from numba_ss.kernels.tile import LANES
+from numba_ss.kernels.tile import LANES, emit_prefetch
 
 # The functions that emit code run while Numba compiles, where coverage is not measured.
 
@@ -81,9 +81,27 @@ def _python_dot(x, y, num_vectors):
     return x[: num_vectors * LANES] @ y[: num_vectors * LANES]
 
 
+@intrinsic
+def _compiled_prefetch(context, row, size):  # pragma: no cover
+    signature = types.void(row, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        width = ir.Constant(ir.IntType(64), signature.args[0].dtype.bitwidth // 8)
+        emit_prefetch(builder, arguments[0], builder.mul(arguments[1], width))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _python_prefetch(row, size):
+    pass
+
+
 # pointer(array, start): where the number `start` of a contiguous array stands.
 pointer = _python_pointer if config.DISABLE_JIT else _compiled_pointer
 _vector_dot = _python_dot if config.DISABLE_JIT else _compiled_dot
+# prefetch(row, size): ask for a row that will be read or written soon.
+prefetch = _python_prefetch if config.DISABLE_JIT else _compiled_prefetch
 
 
 # Exact, and in vectors that are written out: a compiler that may reorder a sum does so in one

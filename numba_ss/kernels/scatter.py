@@ -1,86 +1,79 @@
 """Subtract gradients from rows, as if one by one.
 
-Each row belongs to one chunk, which takes its gradients in order. So the result is, bit
-for bit, that of the plain loop, whatever the number of chunks: `exact_kernel` keeps the
-product and the difference apart.
+Each chunk has some columns of the table, and takes the gradients of all rows in order. So the
+result is, bit for bit, that of the plain loop, whatever the number of chunks: `exact_kernel`
+keeps the product and the difference apart. Chunks with rows of their own would each have to
+find them, and have as much to do as these are frequent.
 """
 
 from numba import prange
-from numpy import int64, uint64
+from numpy import int64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
-from numba_ss.kernels.rows import pointer, subtract_product, subtract_scaled
-from numba_ss.kernels.tile import prefetch_row
+from numba_ss.kernels.rows import pointer, prefetch, subtract_product, subtract_scaled
 
 _AHEAD = 8  # rows that are asked for before they are changed
+_UNIT = 16  # numbers of a cache line; two chunks should not write to one
 
 
 @exact_kernel
-def _list_uses(chunk, num_chunks, rows, uses):
-    """List the positions of the rows that belong to a chunk; return how many there are.
+def first_column(chunk, num_chunks, dim):
+    """Return the first column of a chunk; where there are few, some chunks have none."""
+    num_units = (dim + _UNIT - 1) // _UNIT
+    return min(chunk * num_units // num_chunks * _UNIT, dim)
 
-    Hashed, so that ids with a common factor do not fall to one chunk alone. Whose a row is
-    no processor can guess: there is no branch.
-    """
-    count = 0
+
+@exact_kernel
+def _subtract_rows(start, stop, rows, grads, learning_rate, table):
+    """Subtract columns of the gradients `grads[u]`."""
+    dim, stride, size = table.shape[1], grads.shape[1], stop - start
     for u in range(rows.shape[0]):
-        uses[count] = u
-        mixed = (uint64(rows[u]) * uint64(0x9E3779B97F4A7C15)) >> uint64(32)
-        owner = (mixed * uint64(num_chunks)) >> uint64(32)
-        count += (rows[u] >= 0) & (owner == uint64(chunk))
-    return count
+        if u + _AHEAD < rows.shape[0]:
+            prefetch(pointer(table, rows[u + _AHEAD] * dim + start), size)
+        grad, target = pointer(grads, u * stride + start), pointer(table, rows[u] * dim + start)
+        subtract_scaled(learning_rate, grad, size, target)
 
 
 @exact_kernel
-def _subtract_rows(chunk, num_chunks, rows, grads, learning_rate, uses, table):
-    """Subtract the gradients `grads[u, :dim]` from the chunk's own rows."""
-    dim, stride = table.shape[1], grads.shape[1]
-    count = _list_uses(chunk, num_chunks, rows, uses)
-    for k in range(count):
-        if k + _AHEAD < count:
-            prefetch_row(table, rows[uses[k + _AHEAD]])
-        u = uses[k]
-        subtract_scaled(
-            learning_rate, pointer(grads, u * stride), dim, pointer(table, rows[u] * dim)
-        )
+def _subtract_products(start, stop, rows, coefficients, x, slots, learning_rate, weights):
+    """Subtract columns of the gradients of the own columns, coefficients[i, c] * x[slots[i]]."""
+    dim, stride, size = weights.shape[1], x.shape[1], stop - start
+    for i in range(rows.shape[0]):
+        source = pointer(x, slots[i] * stride + start)
+        for c in range(rows.shape[1]):
+            if i + _AHEAD < rows.shape[0] and rows[i + _AHEAD, c] >= 0:
+                prefetch(pointer(weights, rows[i + _AHEAD, c] * dim + start), size)
+            if rows[i, c] >= 0:
+                target = pointer(weights, rows[i, c] * dim + start)
+                subtract_product(learning_rate, coefficients[i, c], source, size, target)
 
 
 @exact_kernel
-def _subtract_columns(
-    chunk, num_chunks, columns, coefficients, x, slots, learning_rate, uses, weights, biases
-):
-    """Subtract the gradients of the own columns, coefficients[i, c] * x[slots[i]]."""
-    dim, stride, width = weights.shape[1], x.shape[1], columns.shape[1]
-    rows, factors = columns.reshape(-1), coefficients.reshape(-1)
-    count = _list_uses(chunk, num_chunks, rows, uses)
-    for k in range(count):
-        if k + _AHEAD < count:
-            prefetch_row(weights, rows[uses[k + _AHEAD]])
-        use = uses[k]
-        row, factor = rows[use], factors[use]
-        source = pointer(x, slots[use // width] * stride)
-        subtract_product(learning_rate, factor, source, dim, pointer(weights, row * dim))
-        biases[row] -= learning_rate * factor
+def _subtract_biases(rows, coefficients, candidates, grad_offsets, learning_rate, biases):
+    for i in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            if rows[i, c] >= 0:
+                biases[rows[i, c]] -= learning_rate * coefficients[i, c]
+    for s in range(candidates.shape[0]):
+        biases[candidates[s]] -= learning_rate * grad_offsets[s]
 
 
 @exact_kernel
 def _scatter_chunk(chunk, columns, candidates, learning_rate, num_chunks, weights, biases, buffers):
     coefficients, x = numbers(buffers, "coefficients", weights), numbers(buffers, "x", weights)
     grad_rows = numbers(buffers, "grad_rows", weights)
-    grad_offsets = numbers(buffers, "grad_offsets", weights)
-    slots, uses = integers(buffers, "slots"), integers(buffers, "uses")
-    _subtract_columns(
-        chunk, num_chunks, columns, coefficients, x, slots, learning_rate, uses[chunk],
-        weights, biases,
-    )
-    _subtract_rows(
-        chunk, num_chunks, candidates, grad_rows, learning_rate, uses[chunk], weights
-    )
-    count = _list_uses(chunk, num_chunks, candidates, uses[chunk])
-    for k in range(count):
-        u = uses[chunk, k]
-        biases[candidates[u]] -= learning_rate * grad_offsets[u]
+    start = first_column(chunk, num_chunks, weights.shape[1])
+    stop = first_column(chunk + 1, num_chunks, weights.shape[1])
+    if start < stop:
+        _subtract_products(
+            start, stop, columns, coefficients, x, integers(buffers, "slots"), learning_rate,
+            weights,
+        )
+        _subtract_rows(start, stop, candidates, grad_rows, learning_rate, weights)
+    if chunk == 0:
+        grad_offsets = numbers(buffers, "grad_offsets", weights)
+        _subtract_biases(columns, coefficients, candidates, grad_offsets, learning_rate, biases)
 
 
 @parallel_kernel
@@ -88,19 +81,24 @@ def scatter_classes(columns, candidates, learning_rate, num_chunks, weights, bia
     """Apply a step to the classes: labels in row order, then candidates.
 
     The gradients are `coefficients` times the inputs, x[slots[i]] that of example i, and
-    `grad_rows` and `grad_offsets`. `uses`, a row a chunk, is scratch, with a number for each
-    column or candidate, and one more.
+    `grad_rows` and `grad_offsets`.
     """
     for chunk in prange(num_chunks):
         _scatter_chunk(
-            int64(chunk), columns, candidates, learning_rate, num_chunks, weights, biases, buffers,
+            int64(chunk), columns, candidates, learning_rate, num_chunks, weights, biases, buffers
         )
+
+
+@exact_kernel
+def _rows_chunk(chunk, num_chunks, rows, grads, learning_rate, table):
+    start = first_column(chunk, num_chunks, table.shape[1])
+    stop = first_column(chunk + 1, num_chunks, table.shape[1])
+    if start < stop:
+        _subtract_rows(start, stop, rows, grads, learning_rate, table)
 
 
 @parallel_kernel
-def scatter_rows(rows, grads, learning_rate, num_chunks, uses, table):
-    """Subtract the gradients one by one, in order; `uses` as in `scatter_classes`."""
+def scatter_rows(rows, grads, learning_rate, num_chunks, table):
+    """Subtract the gradients one by one, in order."""
     for chunk in prange(num_chunks):
-        _subtract_rows(
-            int64(chunk), num_chunks, rows, grads, learning_rate, uses[chunk], table
-        )
+        _rows_chunk(int64(chunk), num_chunks, rows, grads, learning_rate, table)

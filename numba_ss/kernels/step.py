@@ -78,6 +78,6 @@ def sampled_step(
         )
     _scatter_classes(labels, candidates, learning_rate, 1, weights, biases, buffers)
     if inputs != KEPT and not at_once:
-        grads, uses = numbers(buffers, "grad_inputs", weights), integers(buffers, "uses")
-        _scatter_rows(ids, grads, learning_rate, 1, uses, table)
+        grads = numbers(buffers, "grad_inputs", weights)
+        _scatter_rows(ids, grads, learning_rate, 1, table)
     return total

@@ -206,27 +206,32 @@ def _python_transpose(source, source_start, source_row, out, out_start, out_row)
         out.reshape(-1)[out_start + i * out_row :][:LANES] = column
 
 
+def emit_prefetch(builder, start, size):  # pragma: no cover
+    """Emit a request for the cache lines of `size` bytes from `start` on."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    prefetch = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
+        "llvm.prefetch.p0",
+    )
+    start = builder.bitcast(start, byte)
+    # read = 0, keep in all caches = 3, data = 1
+    hints = [ir.Constant(flag, value) for value in (0, 3, 1)]
+    bounds = ir.Constant(size.type, 0), size, ir.Constant(size.type, 64)
+    with cgutils.for_range_slice(builder, *bounds) as (offset, _):
+        builder.call(prefetch, [builder.gep(start, [offset]), *hints])
+
+
 @intrinsic
 def _compiled_prefetch(context, array, row):  # pragma: no cover
     signature = types.void(array, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        byte = ir.IntType(8).as_pointer()
-        flag = ir.IntType(32)
-        prefetch = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
-            "llvm.prefetch.p0",
-        )
         proxy = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
         stride = cgutils.unpack_tuple(builder, proxy.strides)[0]
-        start = builder.gep(builder.bitcast(proxy.data, byte), [builder.mul(arguments[1], stride)])
-        # read = 0, keep in all caches = 3, data = 1
-        hints = [ir.Constant(flag, value) for value in (0, 3, 1)]
-        with cgutils.for_range_slice(
-            builder, ir.Constant(stride.type, 0), stride, ir.Constant(stride.type, 64)
-        ) as (offset, _):
-            builder.call(prefetch, [builder.gep(start, [offset]), *hints])
+        start = builder.bitcast(proxy.data, ir.IntType(8).as_pointer())
+        start = builder.gep(start, [builder.mul(arguments[1], stride)])
+        emit_prefetch(builder, start, stride)
         return context.get_dummy_value()
 
     return signature, codegen
