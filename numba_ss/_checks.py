@@ -142,7 +142,7 @@ def labels(
     value: Any, batch_size: int, num_true: int | None, num_classes: int
 ) -> Integers:
     """Return labels, (batch_size, num_true); -1 or a mask marks an absent one."""
-    masked = isinstance(value, np.ma.MaskedArray)
+    masked = type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray)
     mask = np.ma.getmaskarray(value) if masked else None
     array = ids("labels", np.ma.getdata(value) if masked else value)
     shaped("labels", array, (batch_size, num_true), "batch_size, num_true")

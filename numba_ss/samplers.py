@@ -109,13 +109,14 @@ class CandidateSampler:
         seed = _checks.optional_integer("seed", seed)
         global_seed = _checks.optional_integer("global_seed", global_seed)
         self._exclude = _checks.unique_ids("exclude_ids", exclude_ids, self.range_max)
-        self._key = self._high = self._block = 0
+        self._key = self._high = np.uint64(0)
+        self._block = 0
         self._implicit = None
         if seed is None and global_seed is not None:
             self._implicit = ImplicitSeeds(global_seed)
             self._global_seed = global_seed
         else:
-            self._key, self._high = stream_of(seed, global_seed)
+            self._key, self._high = map(np.uint64, stream_of(seed, global_seed))
         self._stream = np.zeros(STREAM_SIZE, np.uint64)
         self._uniform = np.empty(NUM_DOUBLES)
         self._drawn = np.empty(NUM_DOUBLES, np.int64)
@@ -175,9 +176,9 @@ class CandidateSampler:
         unique = _checks.flag("unique", unique)
         if unique:
             self.check_supply(num_sampled)
-        key, high, block = self._key, self._high, self._block
+        key, high = self._key, self._high
         if self._implicit is not None:
-            key, high = stream_of(self._implicit.following, self._global_seed)
+            key, high = map(np.uint64, stream_of(self._implicit.following, self._global_seed))
         if self._block and not self._memo.size and self._fixed:
             self._memo = np.full(min(self.range_max, _REMEMBERED), np.nan, np.float32)
         size = 1 << (4 * num_sampled).bit_length()
@@ -186,7 +187,7 @@ class CandidateSampler:
         candidates = np.empty(num_sampled, np.int64)
         total = self._total()
         num_tries = sampling.draw_candidates(
-            self._kind, np.uint64(key), np.uint64(high), np.uint64(block),
+            self._kind, key, high, np.uint64(self._block),
             self.range_max, self._log_range, total, self._tree, self._cut, self._alias,
             self._exclude, unique, self._stream, self._uniform, self._drawn, self._keys,
             candidates,
@@ -251,7 +252,7 @@ class CandidateSampler:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state: dict[str, Any] = {"sampler": type(self).__name__, "range_max": self.range_max}
         if self._implicit is None:
-            return state | {"key": self._key, "high": self._high, "block": self._block}
+            return state | {"key": int(self._key), "high": int(self._high), "block": self._block}
         return state | {"global_seed": self._global_seed, "implicit_seeds": self._implicit.given}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -261,7 +262,7 @@ class CandidateSampler:
                 _checks.fail(f"state_dict[{name!r}]", repr(want), repr(state.get(name)))
         if "key" in state:
             self._implicit = None
-            self._key, self._high = int(state["key"]), int(state["high"])
+            self._key, self._high = np.uint64(state["key"]), np.uint64(state["high"])
             self._block = int(state["block"])
         else:
             self._global_seed = int(state["global_seed"])
