@@ -94,8 +94,8 @@ class SampledSoftmax:
     seed : int or None, default=0
         Of the sampler, and of the initial weights.
     num_threads : int, optional
-        Threads of each call; by default Numba's setting. The caller's setting is put
-        back.
+        Threads of each call, at most; by default Numba's setting. A step takes one where it
+        is faster. The caller's setting is put back.
     weights : ndarray of float32, shape (num_classes, dim), optional
         Class embeddings, updated in place; by default normal with variance 1 / dim.
     biases : ndarray of float32, shape (num_classes,), optional
