@@ -67,3 +67,12 @@ def test_unknown_names_are_refused():
     with pytest.raises(KeyError):
         describe(unknown=np.zeros(1))
     assert "unknown" not in FIELDS
+
+
+@kernel
+def lengths(buffers, like):
+    return numbers(buffers, "exps", like).shape[0], integers(buffers, "joined").shape[0]
+
+
+def test_what_was_not_described_is_empty():
+    assert lengths(describe(x=np.ones((2, 2))), np.ones(1)) == (0, 0)

@@ -115,11 +115,12 @@ if config.DISABLE_JIT:
 
     def integers(buffers, name):
         """Return an array of integers."""
-        return buffers[name]
+        # As the table does, of what was not described an array without numbers.
+        return buffers[name] if name in buffers else np.empty((0,) * FIELDS[name][0], int)
 
     def numbers(buffers, name, like):
         """Return an array of the type of `like`."""
-        return buffers[name]
+        return buffers[name] if name in buffers else np.empty((0,) * FIELDS[name][0], like.dtype)
 
 else:
     describe, integers, numbers = _table, _compiled_integers, _compiled_numbers
