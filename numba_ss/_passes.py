@@ -48,7 +48,7 @@ class Workspace:
         return Workspace, ()
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array whose content is undefined, but finite where untouched."""
+        """Return an array whose content is undefined."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
@@ -110,9 +110,9 @@ class Workspace:
             for name, shape in shapes.items()
         }
         results = (arrays[name] for name in _RESULTS)
-        batch = BatchBuffers(part, part >= num_blocks, describe(**arrays), arrays, *results)
-        self._key, self._batch = key, batch
-        return batch
+        out = BatchBuffers(part, part >= num_blocks, describe(**arrays), arrays, *results)
+        self._key, self._batch = key, out
+        return out
 
 
 def _round_up(count: int, multiple: int) -> int:
@@ -277,15 +277,6 @@ class SampledPass:
 def subtract_rows(ids: Integers, grads: Floats, step: Any, table: Floats) -> None:
     """Subtract step times the gradients from a table's rows `ids`, one by one."""
     scatter.scatter_rows(ids, grads, step, threads_for_update(grads.size), table)
-
-
-def update_classes(
-    result: BatchBuffers, private: Integers, shared: Integers, step: np.float32, threads: int,
-    weights: Floats, biases: Floats,
-) -> None:
-    """Subtract step times the gradients of the classes: labels in row order, then candidates."""
-    threads = min(threads, threads_for_update(result.x.size + result.grad_rows.size))
-    scatter.scatter_classes(private, shared, step, threads, weights, biases, result.all)
 
 
 def transposed(x: Floats, batch_size: int, dim: int) -> Floats:

@@ -14,6 +14,7 @@ from numba_ss import _checks, _passes
 from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
+from numba_ss.kernels.examples import sum_losses
 from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
 from numba_ss.kernels.threads import Pace, threads_for, use_threads
 from numba_ss.losses import check_counts, make_columns
@@ -180,8 +181,13 @@ class SampledSoftmax:
         self._workspace = _passes.Workspace()
         self._pace = Pace()
         self._grad_loss = np.empty(0, np.float32)
+        self._scaled = 0, self.reduction  # what it is made for
         self._table: Floats | None = None  # the last one that was checked
         self._tied = False  # whether that is the weights themselves
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind the caller's table."""
+        return vars(self) | {"_table": None}
 
     @property
     def weights(self) -> Floats:
@@ -304,8 +310,9 @@ class SampledSoftmax:
         rate = rate(self.num_steps) if callable(rate) else rate
         step = np.float32(_checks.number("learning_rate", rate, positive=True))
         scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1.0
-        if len(self._grad_loss) != len(ids):
+        if self._scaled != (len(ids), self.reduction):
             self._grad_loss = np.full(len(ids), scale, np.float32)
+            self._scaled = len(ids), self.reduction
         train = self._train_full if self.loss in _FULL else self._train_sampled
         with use_threads(self._num_threads):
             loss, total, grad_inputs = train(table, ids, y, self._grad_loss, step, update_table)
@@ -327,9 +334,8 @@ class SampledSoftmax:
         def check(total: float) -> float:
             if not math.isfinite(total):
                 check_counts(labels, sampled, self._subtract_log_q)
-                reached = np.concatenate([labels.ravel(), sampled.sampled_candidates])
+                reached = np.concatenate([labels.ravel(), sampled.sampled_candidates.ravel()])
                 self._explain(out.loss, table, ids, reached, update_table)
-            accept()
             return total
 
         given = table, ids, columns, grad_loss, step, update_table
@@ -341,6 +347,7 @@ class SampledSoftmax:
                 total = self._step_in_parts(*given, threads, check)
             if threads > 1:
                 self._pace.record((perf_counter() - start) / operations)
+        accept()
         grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
         return out.loss, total, grad_inputs
 
@@ -351,9 +358,10 @@ class SampledSoftmax:
         """Return the sum of the losses; nothing has changed if it is not finite."""
         total: float = sampled_step(
             _passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
-            columns.private, columns.shared, columns.private_counts, columns.shared_counts,
-            columns.subtract_log_q, self.weights, self.biases, grad_loss, self._logistic or None,
-            step, KEPT if not update_table else TIED if self._tied else SUBTRACTED, out.all,
+            columns.private, columns.num_true, columns.shared, columns.private_counts,
+            columns.shared_counts, columns.subtract_log_q, self.weights, self.biases, grad_loss,
+            self._logistic or None, step,
+            KEPT if not update_table else TIED if self._tied else SUBTRACTED, out.all,
         )
         return total
 
@@ -366,7 +374,7 @@ class SampledSoftmax:
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads, by_id=update_table,
         )
-        total = check(float(np.add.reduce(batch.result.loss, dtype=np.float64)))
+        total = check(sum_losses(batch.result.loss))
         if self._adagrad is not None:
             self._adagrad.step_touched(batch, columns, table if update_table else None, ids, step)
             return total

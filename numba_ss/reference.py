@@ -537,6 +537,11 @@ def sampled_step(
     return float(batch.loss.sum()), new_weights, new_biases, new_table
 
 
+def sum_losses(loss: Array) -> float:
+    """Return the sum."""
+    return math.fsum(loss)
+
+
 def full_loss_and_grad(
     weights: Array, biases: Array, labels: Array, inputs: Array, grad_loss: Array, logistic: bool
 ) -> tuple[Array, Array, Array, Array]:

@@ -32,7 +32,7 @@ def update_rows(
     r"""Subtract ``learning_rate * grads[u]`` from ``table[rows[u]]``, for u = 0, 1, ...
 
     The rows may repeat. The result is that of the loop, bit for bit, whatever the
-    number of threads: each row belongs to one of them.
+    number of threads: each has some columns of all rows.
 
     With `squares` it is a step of row-wise Adagrad [1]_ instead: with g the sum of the
     gradients of a row, which is taken once,

@@ -238,7 +238,7 @@ def test_adagrad_of_changing_batches(rng):
         ("softmax", "log_uniform"),
     ],
 )
-def test_bits_do_not_depend_on_threads(loss, sampler, optimizer):
+def test_bits_do_not_depend_on_threads(loss, sampler, optimizer, monkeypatch):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("needs two threads")
     results = []
@@ -250,6 +250,9 @@ def test_bits_do_not_depend_on_threads(loss, sampler, optimizer):
             CLASSES, 40, num_sampled, sampler=sampler, loss=loss, optimizer=optimizer,
             num_threads=num_threads,
         )
+        # As many threads as there are, however small the step.
+        for module, name in ((layers, "threads_for"), (_passes, "threads_for_update")):
+            monkeypatch.setattr(module, name, lambda operations: numba.get_num_threads())
         for _ in range(3 if JIT else 1):
             ids = rng.integers(0, 400, 500 if JIT else 70)
             labels = np.minimum(rng.zipf(1.3, (len(ids), 1)), CLASSES) - 1
@@ -561,12 +564,20 @@ def test_a_sampler_is_pickled_without_what_it_remembers(rng):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
-    """Whoever works, alone or together."""
+    """Whoever works, alone or together; and the layer does as it is told."""
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("needs two threads")
+
     def change(pace, seconds):
         assert seconds > 0
         pace.alone = not pace.alone
 
-    results = []
+    def backward(batch, *given):
+        seen.append(numba.get_num_threads())
+        return pass_backward(batch, *given)
+
+    results, seen, pass_backward = [], [], _passes.SampledPass.backward
+    monkeypatch.setattr(_passes.SampledPass, "backward", backward)
     for record in (lambda pace, seconds: None, change):
         monkeypatch.setattr(threads.Pace, "record", record)
         monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
@@ -576,6 +587,8 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
         for _ in range(4):
             layer.step_rows(table, rng.integers(0, 50, BATCH), batch(rng)[1])
         results.append((layer.weights, layer.biases, table))
+    most = numba.get_num_threads()
+    assert seen == [most] * 4 + [most, 1, most, 1]
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -591,13 +604,61 @@ def test_one_call_or_five(loss, kind, monkeypatch):
         table = layer.weights if kind == "tied" else rng.standard_normal((CLASSES, DIM), np.float32)
         if in_parts:
             monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
+        losses = []
         for _ in range(3):
             ids, labels = rng.integers(0, CLASSES, BATCH), batch(rng)[1]
             if kind == "step":
-                _, grads = layer.step(table[ids], labels)
+                loss_of_step, grads = layer.step(table[ids], labels)
                 np.subtract.at(table, ids, grads)
             else:
-                layer.step_rows(table, ids, labels)
-        results.append((layer.weights, layer.biases, table))
+                loss_of_step = layer.step_rows(table, ids, labels)
+            losses.append(loss_of_step)
+        results.append((layer.weights, layer.biases, table, losses))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_large_batch_on_one_thread(monkeypatch):
+    """It is taken in parts, with the same result."""
+    results = []
+    for exps in (_passes._EXPS, 2 * 64 * 64):
+        monkeypatch.setattr(_passes, "_EXPS", exps)
+        rng = np.random.default_rng(3)
+        layer = SampledSoftmax(CLASSES, DIM, SAMPLED, num_threads=1)
+        table = rng.standard_normal((400, DIM), np.float32)
+        for _ in range(2):
+            ids, labels = rng.permutation(400)[:300], rng.integers(0, CLASSES, (300, 1))
+            layer.step_rows(table, ids, labels)
+        results.append((layer, table))
+    (whole, one), (parts, other) = results
+    assert [layer._workspace._batch.is_whole for layer in (whole, parts)] == [True, False]
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_allclose(whole.weights, parts.weights, atol=1e-6)
+
+
+def test_a_bias_of_minus_infinity_is_refused():
+    """It is no absent column."""
+    layer = SampledSoftmax(30, DIM, 30)
+    layer.biases[7] = -np.inf
+    with pytest.raises(ArgumentError, match=r"biases: expected finite numbers, got -inf at biases\[7\]"):
+        layer.step(np.ones((2, DIM)), [[1], [2]])
+
+
+def test_the_reduction_can_change():
+    layers_of = [SampledSoftmax(30, DIM, 9, reduction=kind) for kind in ("mean", "sum")]
+    inputs, labels = np.ones((4, DIM), np.float32), [[1], [2], [3], [4]]
+    layers_of[0].reduction = "sum"
+    steps = [layer.step(inputs, labels) for layer in layers_of]
+    assert steps[0][0] == steps[1][0]
+    np.testing.assert_array_equal(steps[0][1], steps[1][1])
+    layers_of[0].reduction = layers_of[1].reduction = "mean"
+    steps = [layer.step(inputs, labels) for layer in layers_of]
+    np.testing.assert_array_equal(steps[0][1], steps[1][1])
+    assert abs(steps[0][1]).max() < 1
+
+
+def test_a_pickle_leaves_the_table_behind():
+    layer = SampledSoftmax(30, DIM, 9)
+    size = len(pickle.dumps(layer))
+    layer.step_rows(np.ones((10_000, DIM), np.float32), [1, 2], [[1], [2]])
+    assert len(pickle.dumps(layer)) < size + 1000

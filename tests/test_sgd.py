@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import JIT, densify
 
-from numba_ss import ArgumentError, LinearDecay, reference, sgd, update_rows
+from numba_ss import ArgumentError, LinearDecay, _passes, reference, sgd, update_rows
 
 
 @pytest.mark.parametrize("num_threads", [None, 1])
@@ -48,7 +48,8 @@ def test_adagrad_does_not_depend_on_chunks(monkeypatch, rng):
     grads = rng.standard_normal((len(rows), 24)).astype(np.float32)
     results = []
     for chunks in (1, 2, 5):
-        monkeypatch.setattr(sgd, "threads_for_update", lambda numbers, n=chunks: n)
+        for module in (sgd, _passes):
+            monkeypatch.setattr(module, "threads_for_update", lambda numbers, n=chunks: n)
         table, squares = np.zeros(size, np.float32), np.zeros(50, np.float32)
         for _ in range(2):
             update_rows(table, rows, grads, 0.1, squares=squares)

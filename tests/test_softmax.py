@@ -208,3 +208,11 @@ def test_classes(dtype, rng):
     got = np.ascontiguousarray(logits.T)
     softmax.logistic_classes(0, SIZE, grad_loss, offsets, got, 0)
     np.testing.assert_allclose(got.T, reference.logistic_classes(logits, grad_loss), atol=tolerance)
+
+
+def test_a_small_logistic_loss_is_exact():
+    """Of a label with a large logit nothing cancels."""
+    z = np.array([8, 12, 16, 30], np.float32)
+    loss, ones = np.empty(4, np.float32), np.ones((1, 4), np.float32)
+    softmax.logistic_own(0, 4, ones[0], ones, ones, z[None].copy(), np.zeros(4, np.float32), loss)
+    np.testing.assert_allclose(loss, np.log1p(np.exp(-z.astype(float))), rtol=1e-6)

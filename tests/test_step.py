@@ -6,13 +6,15 @@ from conftest import Problem
 
 from numba_ss import _passes, reference
 from numba_ss.kernels.candidates import BLOCK
+from numba_ss.kernels.examples import sum_losses
 from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
-from numba_ss.samplers import find_hits
+from numba_ss.losses import make_columns
+from numba_ss.samplers import SampledCandidates, find_hits
 
 STEP = np.float32(0.3)
 
 
-def make(rng, by_class=True, num_true=2, dim=9):
+def make(rng, by_class=True, num_true=2, dim=21):
     problem = Problem(rng, 80, dim, BLOCK + 40, num_true, 20, ragged=num_true > 1)
     if by_class:
         counts = rng.uniform(0.05, 2, len(problem.weights)).astype(np.float32)
@@ -27,7 +29,7 @@ def step(problem, inputs, logistic, columns):
     table = problem.weights if inputs == TIED else problem.table
     out = _passes.buffers_of(_passes.Workspace(), columns, table.shape[1], 1, np.float32)
     total = sampled_step(
-        _passes.NO_BITS, table, problem.ids, columns.private, columns.shared,
+        _passes.NO_BITS, table, problem.ids, columns.private, columns.num_true, columns.shared,
         columns.private_counts, columns.shared_counts, columns.subtract_log_q, problem.weights,
         problem.biases, problem.grad_loss, logistic or None, STEP, inputs, out.all,
     )
@@ -59,7 +61,7 @@ def test_as_in_parts(logistic, by_class, num_true, inputs, rng):
     if inputs == TIED:
         _passes.subtract_rows(problem.ids, batch.result.grad_inputs, STEP, table)
     total, out = step(problem, inputs, logistic, columns)
-    assert total == pytest.approx(batch.result.loss.sum(dtype=float), rel=1e-12)
+    assert total == sum_losses(batch.result.loss)
     np.testing.assert_array_equal(out.loss, batch.result.loss)
     np.testing.assert_array_equal(problem.weights, weights)
     np.testing.assert_array_equal(problem.biases, biases)
@@ -88,10 +90,32 @@ def test_sampled_step(logistic, rng):
 @pytest.mark.parametrize("inputs", [KEPT, SUBTRACTED, TIED])
 def test_a_loss_that_is_not_finite_changes_nothing(inputs, rng):
     problem = make(rng)
-    problem.weights[problem.labels[3, 0]] = np.inf
+    problem.weights[problem.labels.max()] = np.inf
     before = copies(problem)
     total, out = step(problem, inputs, False, problem.columns())
     assert not np.isfinite(total)
     assert not np.isfinite(out.loss).all()
+    for got, want in zip(copies(problem), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+def test_candidates_of_an_example_s_own(logistic, rng):
+    """They are no labels."""
+    problem = make(rng, num_true=1)
+    size, number = len(problem.labels), 5
+    drawn = rng.integers(0, 80, (size, number))
+    counts = rng.uniform(0.1, 1, (size, 1 + number)).astype(np.float32)
+    sampled = SampledCandidates(drawn, counts[:, :1].copy(), counts[:, 1:].copy())
+    columns = make_columns(problem.labels, sampled, np.float32, True, True)
+    before = copies(problem)
+    batch = _passes.SampledPass(
+        _passes.Workspace(), before[2], problem.ids, *before[:2], columns, problem.grad_loss,
+        logistic, 1, by_id=True,
+    )
+    batch.backward(STEP, before[2])
+    batch.update_classes(STEP, *before[:2])
+    total, _ = step(problem, SUBTRACTED, logistic, columns)
+    assert total == sum_losses(batch.result.loss)
     for got, want in zip(copies(problem), before, strict=True):
         np.testing.assert_array_equal(got, want)

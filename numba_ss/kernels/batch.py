@@ -21,11 +21,11 @@ from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.candidates import AHEAD, BLOCK, STRIP, block_start
 from numba_ss.kernels.rows import gather_row, pointer
+from numba_ss.kernels.scalar import seen
 from numba_ss.kernels.softmax import (
     LOWEST,
     logistic_classes,
     logistic_strip,
-    seen,
     softmax_classes,
     softmax_strip,
 )

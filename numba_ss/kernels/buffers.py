@@ -17,7 +17,7 @@ from numba.np.arrayobj import populate_array
 
 _INDEX, _SHORT, _NUMBER = types.int64, types.int32, None
 
-# Number of dimensions and type of each; `_passes.BatchBuffers` says what stands in it.
+# Number of dimensions and type of each; the kernels that write them say what they are.
 FIELDS = {
     "rows": (2, _NUMBER),
     "offsets": (1, _NUMBER),

@@ -10,7 +10,7 @@ from numpy import float32, int64
 from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.rows import axpy, dot, gather_row, pointer, scale_row
-from numba_ss.kernels.scalar import exp, log
+from numba_ss.kernels.scalar import exp, log, seen
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
 
 BLOCK = 64  # inputs; a multiple of LANES and ROWS
@@ -42,6 +42,12 @@ def _subtract_logs(counts, offsets):
 
 
 @kernel
+def _see(offsets):
+    for j in range(offsets.shape[0]):
+        offsets[j] = seen(offsets[j])
+
+
+@kernel
 def _pack_rows(start, stop, weights, biases, candidates, out_rows, out_offsets):
     dim, stride = weights.shape[1], out_rows.shape[1]
     for j in range(start, stop):
@@ -61,13 +67,16 @@ def pack_candidates(start, stop, weights, biases, candidates, counts, subtract_l
     """Gather some of the candidates' `rows`, and what their logits start from, bias - log Q.
 
     That is `offsets`. Rows beyond the candidates, up to a multiple of ROWS, get the offset
-    -inf: no column. A row that is not finite gets the offset NaN.
+    -inf: no column. A row that is not finite gets the offset NaN, and so does a candidate, one
+    with a count, whose bias or log Q is not.
     """
     rows, offsets = numbers(buffers, "rows", weights), numbers(buffers, "offsets", weights)
     _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
+    stop = min(stop, counts.shape[0])
     if subtract_log_q:
-        stop = min(stop, candidates.shape[0])
         _subtract_logs(counts[start:stop], offsets[start:stop])
+    if start < stop:
+        _see(offsets[start:stop])
 
 
 # Exact: a sum that may be reordered is, in one way when it is freshly compiled and in another

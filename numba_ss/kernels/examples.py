@@ -7,14 +7,14 @@ other (see `inputs`). Everything is computed in an order that depends on the bat
 
 import numpy as np
 from numba import prange
-from numpy import int64
+from numpy import float64, int64
 
-from numba_ss.kernels._jit import kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.candidates import AHEAD, BLOCK, block_start
 from numba_ss.kernels.rows import axpy, combine, dot, pointer, subtract_scaled
-from numba_ss.kernels.scalar import log
-from numba_ss.kernels.softmax import logistic_own, seen, softmax_own
+from numba_ss.kernels.scalar import log, seen
+from numba_ss.kernels.softmax import logistic_own, softmax_own
 from numba_ss.kernels.tile import prefetch_row
 
 
@@ -153,6 +153,15 @@ def forward_examples(
             int64(chunk), block_first, block_stop, num_blocks, num_inputs, weights, biases, columns,
             counts, subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
         )
+
+
+@exact_kernel
+def sum_losses(loss):
+    """Return the sum in float64, in order."""
+    total = float64(0)
+    for i in range(loss.shape[0]):
+        total += float64(loss[i])
+    return total
 
 
 @kernel

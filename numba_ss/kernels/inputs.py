@@ -125,8 +125,8 @@ def group_inputs(
 
     Inputs are rows `ids` of a table. Where `bits`, the table's numbers as integers, has
     rows, they are the same if all their bits are; where it has none, if their ids are. An
-    example that leaves candidates out has its input to itself. The first hits.shape[1] of
-    each example's labels are looked up among the candidates, of which there are some.
+    example that leaves candidates out has its input to itself. Unless `hits` has no columns,
+    there are candidates, and `labels` and `true_counts`, as wide as `hits`, are looked up.
 
     Written to the buffers: slots[i], the number of example i's input; the members of input u,
     members[member_offsets[u]:member_offsets[u + 1]]; joined[t, m], what `join_hits` says of

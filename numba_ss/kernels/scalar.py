@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy import float32, float64, int32, int64
 
-from numba_ss.kernels._jit import by_precision, exact_kernel, ordered_kernel
+from numba_ss.kernels._jit import by_precision, exact_kernel, kernel, ordered_kernel
 
 _LOG2_E = float32(1.4426950408889634)
 # ln 2 in two parts: the product of the first with a small integer is exact.
@@ -178,3 +178,9 @@ def expm1(x):
 def inverse_root(x):
     """Return 1 / sqrt(x), and 0 for 0."""
     return float32(1) / float32(math.sqrt(x)) if x > float32(0) else float32(0)
+
+
+@kernel
+def seen(logit):
+    """Return a logit, but NaN for an infinite one: -inf would be taken for no column."""
+    return logit if abs(logit) < np.inf else logit * float32(np.nan)

@@ -15,17 +15,11 @@ summed over the columns, with the same targets.
 import numpy as np
 from numpy import float32
 
-from numba_ss.kernels._jit import kernel
+from numba_ss.kernels._jit import kernel, ordered_kernel
 from numba_ss.kernels.scalar import exp, log, log1p
 
 # Where a maximum starts: finite, so that what is taken from it never is inf - inf.
 LOWEST = float32(-3.4e38)
-
-
-@kernel
-def seen(logit):
-    """Return a logit, but NaN for an infinite one: -inf would be taken for no column."""
-    return logit if abs(logit) < np.inf else logit * float32(np.nan)
 
 
 @kernel
@@ -122,12 +116,13 @@ def softmax_own(start, stop, upstream, targets, extra, logits, peak, total, shar
             column[j] *= sums[j]
 
 
-@kernel
+# In the order that is written: of a label's large logit nothing is left but log1p.
+@ordered_kernel
 def _logistic_column(upstream, targets, extra, logits, loss):
     for j in range(logits.shape[0]):
         z, target = logits[j], targets[j]
         e = exp(-abs(z))
-        part = (max(z, float32(0)) + log1p(e)) * extra[j] - z * target
+        part = (max(z, float32(0)) * extra[j] - z * target) + log1p(e) * extra[j]
         grad = _sigmoid(z, e) * upstream[j]
         absent = z == -np.inf
         loss[j] += float32(0) if absent else part

@@ -39,7 +39,7 @@ def threads_for(operations: int) -> int:
 
 
 def threads_for_update(numbers: int) -> int:
-    """Return how many threads share the rows of an update of so many numbers."""
+    """Return how many threads share an update of so many numbers."""
     return threads_for(_MOVED * numbers)
 
 
