@@ -422,6 +422,11 @@ def logistic_classes(logits: Array, grad_loss: Array) -> Array:
     return np.exp(-np.logaddexp(0, -logits)) * grad_loss[:, None]
 
 
+def subtract_logs(counts: Array, logits: Array) -> Array:
+    """Return logits less the logarithm of the expected counts."""
+    return np.asarray(logits, float) - log(counts)
+
+
 def pack_candidates(
     weights: Array, biases: Array, candidates: Array, log_q: Array
 ) -> tuple[Array, Array]:

@@ -18,6 +18,7 @@ Integers = NDArray[np.int64]
 
 _ADD = np.float32(-1)  # the step with which gradients are added up
 
+
 def check_threads(num_threads: Any) -> int | None:
     """Return a number of threads that the process has, or None for Numba's setting."""
     if num_threads is None:

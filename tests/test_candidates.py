@@ -16,6 +16,7 @@ from numba_ss.kernels.candidates import (
     blocks_of,
     grad_candidates,
     pack_candidates,
+    subtract_logs,
 )
 from numba_ss.kernels.tile import LANES, ROWS
 
@@ -45,6 +46,13 @@ def test_block_start(num_blocks):
         assert max(vectors) - min(vectors) <= 1
         assert max(vectors) * LANES <= BLOCK
         assert not any(start % LANES for start in starts[:-1] if start < size)
+
+
+def test_subtract_logs(rng):
+    counts, logits = rng.uniform(1e-9, 30, (2, 37)).astype(np.float32)
+    ref = reference.subtract_logs(counts, logits)
+    subtract_logs(counts, logits)
+    np.testing.assert_allclose(logits, ref, rtol=1e-6, atol=1e-6)
 
 
 def test_pack_candidates(rng):

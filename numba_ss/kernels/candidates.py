@@ -36,9 +36,10 @@ def block_start(block, num_blocks, num_inputs):
 
 
 @kernel
-def _subtract_logs(counts, offsets):
-    for j in range(offsets.shape[0]):
-        offsets[j] -= log(counts[j])
+def subtract_logs(counts, logits):
+    """Subtract log Q from logits, or from what they start from."""
+    for j in range(logits.shape[0]):
+        logits[j] -= log(counts[j])
 
 
 @kernel
@@ -74,7 +75,7 @@ def pack_candidates(start, stop, weights, biases, candidates, counts, subtract_l
     _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
     stop = min(stop, counts.shape[0])
     if subtract_log_q:
-        _subtract_logs(counts[start:stop], offsets[start:stop])
+        subtract_logs(counts[start:stop], offsets[start:stop])
     if start < stop:
         _see(offsets[start:stop])
 

@@ -11,9 +11,9 @@ from numpy import float64, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
-from numba_ss.kernels.candidates import AHEAD, BLOCK, block_start
+from numba_ss.kernels.candidates import AHEAD, BLOCK, block_start, subtract_logs
 from numba_ss.kernels.rows import axpy, combine, dot, pointer, subtract_scaled
-from numba_ss.kernels.scalar import log, seen
+from numba_ss.kernels.scalar import seen
 from numba_ss.kernels.softmax import logistic_own, softmax_own
 from numba_ss.kernels.tile import prefetch_row
 
@@ -65,12 +65,6 @@ def _own_columns(
 
 
 @kernel
-def _subtract_logs(expected, logits):
-    for m in range(logits.shape[0]):
-        logits[m] -= log(expected[m])
-
-
-@kernel
 def _finish(
     start, stop, members, columns, joined, upstream, losses, targets, grads, coefficients, loss
 ):
@@ -119,7 +113,7 @@ def _examples_chunk(
             top[m], totals[m] = peak[u], total[u]
         if subtract_log_q:
             for c in range(columns.shape[1]):
-                _subtract_logs(expected[c, start:stop], logits[c, start:stop])
+                subtract_logs(expected[c, start:stop], logits[c, start:stop])
         if use_logistic is not None:
             parts[start:stop] = upstream[start:stop]
             logistic_own(start, stop, upstream, targets, extra, logits, totals, losses)
