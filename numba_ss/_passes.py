@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.kernels import backward, batch, examples, ranking, scatter
+from numba_ss.kernels import backward, batch, candidates, examples, ranking, scatter
 from numba_ss.kernels.batch import STRIDE
 from numba_ss.kernels.buffers import describe
 from numba_ss.kernels.candidates import BLOCK, STRIP, blocks_of
 from numba_ss.kernels.prepare import prepare
 from numba_ss.kernels.ranking import CLASSES
+from numba_ss.kernels.step import NUM_PHASES, parts_of
+from numba_ss.kernels.team import board_shape
 from numba_ss.kernels.threads import threads_for, threads_for_update
 from numba_ss.kernels.tile import LANES, ROWS
 
@@ -71,7 +73,7 @@ class Workspace:
             "offsets": (num_rows,),
             "x": (_round_up(batch_size, LANES), stride),
             "xt": (threads, _round_up(dim, LANES), STRIDE),
-            "scratch": (threads, 3, BLOCK),
+            "scratch": (parts_of(threads), 3, BLOCK),
             "exps": (part * num_rows, BLOCK),
             "peaks": (part * -(-num_rows // STRIP), BLOCK),
             "peak": (batch_size,),
@@ -81,10 +83,9 @@ class Workspace:
             "own": (4, num_own, batch_size),
             "example": (4, batch_size),
             "parts": (batch_size,),
-            "others": (threads, batch_size),
             "coefficients": (batch_size, num_own),
             "loss": (batch_size,),
-            "grad": (threads, stride),
+            "grad": (parts_of(threads), stride),
             "grad_inputs": (batch_size, stride),
             "grad_rows": (num_rows, stride),
             "grad_offsets": (num_rows,),
@@ -103,6 +104,7 @@ class Workspace:
             "entry_offsets": (batch_size + 1,),
             "sizes": (2,),
             "uses": (threads, batch_size + 1),
+            "board": board_shape(NUM_PHASES, 2 * parts_of(threads)),
         }
         arrays = {
             name: self.array(name, shape, kind)
@@ -173,6 +175,7 @@ class BatchBuffers(NamedTuple):
     grad_offsets: Floats
     joined: NDArray[np.int32]
     sizes: Integers
+    board: Integers
 
 
 _RESULTS = BatchBuffers._fields[4:]
@@ -228,10 +231,11 @@ class SampledPass:
                 use_logistic, threads, out.all,
             )
             if stop < num_blocks:  # before its exps give way to those of the next part
-                backward.backward(
-                    first, stop, num_blocks, num_inputs, self._is_relative, first > 0, None,
-                    None, weights, None, threads, None, out.all,
+                backward.backward_inputs(
+                    first, stop, num_blocks, num_inputs, self._is_relative, None, None, weights,
+                    None, threads, None, out.all,
                 )
+                self._grad_candidates(first, stop)
 
     def backward(
         self, step: np.float32 | None = None, table: Floats | None = None,
@@ -250,13 +254,20 @@ class SampledPass:
         first = max(num_blocks - 1, 0) // self.result.part * self.result.part
         # Where a row's examples are not next to each other, their order would be lost.
         at_once = table is not None and not self.result.sizes[1]
-        backward.backward(
-            first, num_blocks, num_blocks, self._num_inputs, self._is_relative, first > 0, rows,
+        backward.backward_inputs(
+            first, num_blocks, num_blocks, self._num_inputs, self._is_relative, rows,
             self._columns.private, self._weights, step if at_once else None, self._threads,
             table if at_once else None, self.result.all,
         )
+        self._grad_candidates(first, num_blocks)
         if table is not None and not at_once:
             subtract_rows(rows, self.result.grad_inputs, step, table)
+
+    def _grad_candidates(self, first: int, stop: int) -> None:
+        candidates.grad_candidates(
+            first, stop, blocks_of(self._num_inputs), self._num_inputs, self._weights.shape[1],
+            self._threads, self._weights, self.result.all,
+        )
 
     def update_classes(
         self, step: np.float32, weights: Floats, biases: Floats,
@@ -369,9 +380,6 @@ def full_pass(
         "x": x,
         "xt": workspace.array("xt", (threads, _round_up(dim, LANES), STRIDE), dtype),
         "scratch": workspace.array("scratch", (threads, 3, BLOCK), dtype),
-        "parts": np.ones(batch_size, dtype),
-        "others": np.empty((threads, 0), dtype),
-        "member_offsets": np.arange(batch_size + 1),
     }
     nothing = np.empty(0, dtype)
     for start in range(0, len(weights), size):
@@ -395,9 +403,8 @@ def full_pass(
             batch_size, num_blocks, normalizer, grad_loss, logistic or None, start > 0, dim,
             threads, grad_inputs, buffers,
         )
-        backward.backward(
-            0, num_blocks, num_blocks, batch_size, False, False, None, None, weights, None,
-            threads, None, buffers,
+        candidates.grad_candidates(
+            0, num_blocks, num_blocks, batch_size, dim, threads, weights, buffers
         )
         if not batch_size:
             grad_rows[:], grad_offsets[:] = 0, 0

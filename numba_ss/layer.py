@@ -16,7 +16,7 @@ from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels.examples import sum_losses
 from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
-from numba_ss.kernels.threads import Pace, threads_for, use_threads
+from numba_ss.kernels.threads import Pace, threads_for, threads_for_update, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
@@ -173,7 +173,8 @@ class SampledSoftmax:
             weights *= np.float32(self.dim**-0.5)
         self._weights = _checks.trainable("weights", weights, shape, "num_classes, dim")
         if biases is None:
-            biases = np.zeros(self.num_classes, np.float32)
+            # Written, for a page that is zeros by promise costs a step more than a row does.
+            biases = np.full(self.num_classes, 0, np.float32)
         self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
         adaptive = optimizer == "adagrad"
         self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
@@ -339,37 +340,39 @@ class SampledSoftmax:
             return total
 
         given = table, ids, columns, grad_loss, step, update_table
-        if threads == 1 and out.is_whole and len(ids) and self._adagrad is None:
-            total = check(self._step_alone(*given, out))
-        else:
-            start = perf_counter()
-            with use_threads(1 if threads > 1 and self._pace.alone else None):
+        start = perf_counter()
+        with use_threads(1 if threads > 1 and self._pace.alone else None):
+            if out.is_whole and len(ids) and self._adagrad is None:
+                self._step_at_once(*given, threads, out)
+                total = check(sum_losses(out.loss))
+            else:
                 total = self._step_in_parts(*given, threads, check)
-            if threads > 1:
-                self._pace.record((perf_counter() - start) / operations)
+        if threads > 1:
+            self._pace.record((perf_counter() - start) / operations)
         accept()
         grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
         return out.loss, total, grad_inputs
 
-    def _step_alone(
+    def _step_at_once(
         self, table: Floats, ids: Integers, columns: _passes.Columns, grad_loss: Floats,
-        step: np.float32, update_table: bool, out: _passes.BatchBuffers,
-    ) -> float:
-        """Return the sum of the losses; nothing has changed if it is not finite."""
-        total: float = sampled_step(
+        step: np.float32, update_table: bool, threads: int, out: _passes.BatchBuffers,
+    ) -> None:
+        """Change nothing if the sum of the losses is not finite."""
+        out.board.fill(0)
+        sampled_step(
             _passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
             columns.private, columns.num_true, columns.shared, columns.private_counts,
             columns.shared_counts, columns.subtract_log_q, self.weights, self.biases, grad_loss,
             self._logistic or None, step,
-            KEPT if not update_table else TIED if self._tied else SUBTRACTED, out.all,
+            KEPT if not update_table else TIED if self._tied else SUBTRACTED,
+            min(threads, threads_for_update(out.x.size + out.grad_rows.size)), threads, out.all,
         )
-        return total
 
     def _step_in_parts(
         self, table: Floats, ids: Integers, columns: _passes.Columns, grad_loss: Floats,
         step: np.float32, update_table: bool, threads: int, check: Callable[[float], float],
     ) -> float:
-        """As `_step_alone`, with any number of threads; `check` comes before the update."""
+        """As `_step_at_once`, for every batch and optimizer; `check` comes before the update."""
         batch = _passes.SampledPass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads, by_id=update_table,

@@ -506,12 +506,40 @@ def grad_examples(probs: Array, rows: Array, coefficients: Array, own_rows: Arra
     return multiply(probs, rows) + np.einsum("bc,bcd->bd", coefficients, own_rows)
 
 
-def backward(
-    inputs: Array, probs: Array, rows: Array, coefficients: Array, own_rows: Array
-) -> tuple[Array, Array, Array]:
-    """Return the gradients of the candidates' rows, of their biases, and of the inputs."""
-    grad_inputs = grad_examples(probs, rows, coefficients, own_rows)
-    return *grad_candidates(inputs, probs), grad_inputs
+def grad_logits(probs: Array, slots: Array) -> Array:
+    """Return the gradients of the inputs' logits: the sums of those of their examples."""
+    out = np.zeros((slots.max(initial=-1) + 1, probs.shape[1]))
+    np.add.at(out, slots, probs)
+    return out
+
+
+def backward_inputs(
+    probs: Array, slots: Array, rows: Array, coefficients: Array, own_rows: Array
+) -> tuple[Array, Array]:
+    """Return the gradients of the inputs' logits, and of the examples' inputs."""
+    return grad_logits(probs, slots), grad_examples(probs, rows, coefficients, own_rows)
+
+
+def parts_of(num_chunks: int) -> int:
+    """Return how many parts are shared by so many chunks: two for each."""
+    return 2 * num_chunks
+
+
+def take_task(taken: list[bool], chunk: int, num_chunks: int) -> int:
+    """Return the first task that is not taken, from a chunk's own on and round; or -1."""
+    first = len(taken) * chunk // num_chunks
+    order = [*range(first, len(taken)), *range(first)]
+    return next((task for task in order if not taken[task]), -1)
+
+
+def next_task(done: int, taken: list[bool], chunk: int, num_chunks: int) -> tuple[int, int]:
+    """Return how many tasks are done, one more than before, and which one comes next."""
+    return done + 1, take_task(taken, chunk, num_chunks)
+
+
+def wait_for(done: int, count: int) -> bool:
+    """Return whether all are done; nobody will do more."""
+    return done == count
 
 
 def sampled_step(
@@ -602,18 +630,30 @@ def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) ->
     return table
 
 
+def scatter_own(
+    table: Array, private: Array, coefficients: Array, inputs: Array, slots: Array,
+    learning_rate: Any,
+) -> Array:
+    """Return the class rows less the private gradients; example i's input is inputs[slots[i]]."""
+    example, column = np.nonzero(private >= 0)
+    grads = coefficients[example, column][:, None] * inputs[slots[example]]
+    return scatter_rows(table, private[example, column], grads, learning_rate)
+
+
+def scatter_candidates(
+    table: Array, candidates: Array, grad_rows: Array, learning_rate: Any
+) -> Array:
+    """Return the class rows less the candidates' gradients."""
+    return scatter_rows(table, candidates, grad_rows, learning_rate)
+
+
 def scatter_classes(
     table: Array, private: Array, coefficients: Array, inputs: Array, slots: Array,
     candidates: Array, grad_rows: Array, learning_rate: Any,
 ) -> Array:
-    """Return the class rows less the private gradients, then the candidates'.
-
-    The input of example i is inputs[slots[i]].
-    """
-    example, column = np.nonzero(private >= 0)
-    grads = coefficients[example, column][:, None] * inputs[slots[example]]
-    table = scatter_rows(table, private[example, column], grads, learning_rate)
-    return scatter_rows(table, candidates, grad_rows, learning_rate)
+    """Return the class rows less the private gradients, then the candidates'."""
+    table = scatter_own(table, private, coefficients, inputs, slots, learning_rate)
+    return scatter_candidates(table, candidates, grad_rows, learning_rate)
 
 
 # Windows

@@ -1,16 +1,19 @@
-"""kernels/backward.py: both halves of the backward pass, alone and together."""
+"""kernels/backward.py: both halves, alone and together."""
 
 import numpy as np
 import pytest
 from conftest import Problem
 
 from numba_ss import _passes, reference
-from numba_ss.kernels.backward import backward
+from numba_ss.kernels.backward import backward_inputs
+from numba_ss.kernels.candidates import block_start
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3])
-def test_backward(num_chunks, rng):
+@pytest.mark.parametrize("with_examples", [False, True])
+def test_backward_inputs(num_chunks, with_examples, rng):
     problem = Problem(rng, batch_size=90, num_true=2)
+    problem.inputs = problem.inputs[np.minimum(rng.integers(0, 90, 90), 79)]
     batch = _passes.SampledPass(
         _passes.Workspace(), problem.inputs, np.arange(90), problem.weights, problem.biases,
         problem.columns(remove_hits=False), problem.grad_loss, False, num_chunks,
@@ -20,21 +23,22 @@ def test_backward(num_chunks, rng):
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0], 2,
         problem.sampled, log_q[1], np.empty((90, 0), int), problem.grad_loss, False,
     )
-    grad_rows, grad_offsets, grad_inputs = reference.backward(
-        problem.inputs, ref.probabilities, problem.weights[problem.sampled], ref.coefficients,
+    got = batch.result
+    grad_logits, grad_inputs = reference.backward_inputs(
+        ref.probabilities, got.slots, problem.weights[problem.sampled], ref.coefficients,
         problem.weights[problem.labels],
     )
-    got = batch.result
-    num_sampled = len(problem.sampled)
-    for columns in (None, problem.labels):
-        got.grad_inputs[:] = 7
-        backward(
-            0, 2, 2, 90, True, False, np.arange(90), columns, problem.weights, None, num_chunks,
-            None, got.all,
-        )
-        if columns is None:
-            np.testing.assert_allclose(got.grad_rows[:num_sampled, :9], grad_rows, atol=1e-4)
-            np.testing.assert_allclose(got.grad_offsets[:num_sampled], grad_offsets, atol=1e-4)
-            assert (got.grad_inputs == 7).all()
-        else:
-            np.testing.assert_allclose(got.grad_inputs[:, :9], grad_inputs, atol=1e-4)
+    got.grad_inputs[:] = 7
+    columns, num_inputs, num_sampled = problem.labels, len(grad_logits), len(problem.sampled)
+    backward_inputs(
+        0, 2, 2, num_inputs, True, np.arange(90), columns if with_examples else None,
+        problem.weights, None, num_chunks, None, got.all,
+    )
+    for block in range(2):
+        start, stop = (block_start(b, 2, num_inputs) for b in (block, block + 1))
+        exps = got.arrays["exps"][block * len(got.grad_rows) :][:num_sampled, : stop - start]
+        np.testing.assert_allclose(exps.T, grad_logits[start:stop], atol=1e-5)
+    if with_examples:
+        np.testing.assert_allclose(got.grad_inputs[:, :9], grad_inputs, atol=1e-4)
+    else:
+        assert (got.grad_inputs == 7).all()

@@ -15,6 +15,7 @@ from numba_ss.kernels.candidates import (
     block_start,
     blocks_of,
     grad_candidates,
+    grad_logits,
     pack_candidates,
     subtract_logs,
 )
@@ -73,63 +74,86 @@ def test_pack_candidates(rng):
         assert np.isneginf(offsets[5:]).all()
 
 
+def exps_of(values, starts):
+    """Return (num_inputs, num_rows) values as they stand in `exps`, and a block's inputs there."""
+    num_rows = values.shape[1]
+    exps = np.zeros(((len(starts) - 1) * num_rows, BLOCK), values.dtype)
+    places = [
+        (slice(start, stop), exps[b * num_rows : (b + 1) * num_rows, : stop - start])
+        for b, (start, stop) in enumerate(pairwise(starts))
+    ]
+    for inputs, place in places:
+        place[:] = values[inputs].T
+    return exps, places
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])
-def test_grad_candidates(dtype, relative, num_chunks, rng):
-    """Two blocks and two strips; labels of two inputs are candidates, those of one alike."""
-    num_inputs, num_rows, dim, stride = BLOCK + UNIT + 3, STRIP + 2 * ROWS, 5, 16
-    members_of = rng.integers(1, 3, num_inputs)
-    members_of[:2] = 2
+def test_grad_logits(dtype, relative, num_chunks, rng):
+    """Two blocks and two strips; labels of some examples are candidates."""
+    num_inputs, num_rows = BLOCK + UNIT + 3, STRIP + 2 * ROWS
+    members_of = rng.integers(1, 4, num_inputs)
+    members_of[:4] = 2, 2, 11, 1
     offsets = np.concatenate([[0], np.cumsum(members_of)])
-    size = int(offsets[-1])
+    slots, size = np.repeat(np.arange(num_inputs), members_of), int(offsets[-1])
     starts = [block_start(b, 2, num_inputs) for b in range(3)]
     probs = rng.random((num_inputs, num_rows)).astype(dtype)
-    exps = np.zeros((2 * num_rows, BLOCK), dtype)
-    for b, (start, stop) in enumerate(pairwise(starts)):
-        exps[b * num_rows : (b + 1) * num_rows, : stop - start] = probs[start:stop].T
     peak = rng.standard_normal(num_inputs if relative else 0).astype(dtype)
-    below = -rng.random((2, 2, BLOCK)).astype(dtype)  # by strip and place, less the peak
+    peaks = np.zeros((4, BLOCK), dtype)  # by block and strip
     factor = np.ones((num_inputs, num_rows))
-    peaks = below.copy()
     if relative:
-        for b, (start, stop) in enumerate(pairwise(starts)):
-            peaks[b, :, : stop - start] += peak[start:stop]
-            for s in range(2):
-                strip = factor[start:stop, s * STRIP : (s + 1) * STRIP]
-                strip *= np.exp(below[b, s, : stop - start, None])
+        below = -rng.random((2, num_inputs)).astype(dtype)
+        factor = np.exp(below.T.astype(float)).repeat([STRIP, 2 * ROWS], axis=1)
+        for strip in range(2):
+            for b, (start, stop) in enumerate(pairwise(starts)):
+                peaks[2 * b + strip, : stop - start] = below[strip, start:stop] + peak[start:stop]
     parts = rng.random(size).astype(dtype)
-    share = np.add.reduceat(parts.astype(float), offsets[:-1])
-    joined = np.full((1, size), -1, np.int32)
-    joined[0, [0, 2, 3]] = STRIP + 1, 3, 3
-    entries = np.array([[0, 2, 3], [0, 0, 0], [STRIP + 1, 3, 3]], np.int32)
-    entry_offsets = np.full(num_inputs + 1, 3)
-    entry_offsets[:2] = 0, 1
-    kept = np.array([0.7, 0.8, 0], dtype)
+    # Of the first input one example is joined, of the second both, with the same; of the third
+    # two with the same and one with two; and the fourth has one example only.
+    first = offsets[2]
+    labels = [(0, 0, STRIP + 1), (2, 0, 3), (3, 0, 3), (first + 4, 0, 5), (first + 8, 0, 5)]
+    labels += [(first + 10, 0, 7), (first + 10, 1, STRIP + 1), (offsets[3], 0, 9)]
+    joined = np.full((2, size), -1, np.int32)
+    gradients = parts[:, None].astype(float) * (probs * factor)[slots]
+    exps, places = exps_of(probs, starts)
+    kept = np.zeros(len(labels), dtype)
+    for e, (m, t, hit) in enumerate(labels):
+        joined[t, m] = hit
+        gradients[m, hit] = 0
+        place = exps[hit : hit + 1, slots[m]]  # all in the first block
+        kept[e], place[:] = place[0], 0
+    entries = np.array(labels, np.int32).T.copy()
+    entry_offsets = np.searchsorted(slots[entries[0]], np.arange(num_inputs + 1))
+    scratch, grad_rows = np.empty((num_chunks, 2, BLOCK), dtype), np.empty((num_rows, 16), dtype)
+    buffers = describe(
+        exps=exps, peaks=peaks, peak=peak, parts=parts, kept=kept, joined=joined,
+        scratch=scratch, grad_rows=grad_rows, member_offsets=offsets, entries=entries, entry_offsets=entry_offsets,
+    )
+    for chunk in range(num_chunks):
+        grad_logits(chunk, num_chunks, 0, 2, 2, num_inputs, relative, exps, buffers)
+    want = reference.grad_logits(gradients, slots)
+    for inputs, place in places:
+        np.testing.assert_allclose(place.T, want[inputs], rtol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])
+def test_grad_candidates(dtype, num_chunks, rng):
+    """Two blocks and two strips; the blocks together, or one after the other."""
+    num_inputs, num_rows, dim, stride = BLOCK + UNIT + 3, STRIP + 2 * ROWS, 5, 16
+    probs = rng.random((num_inputs, num_rows)).astype(dtype)
+    all_exps, _ = exps_of(probs, [block_start(b, 2, num_inputs) for b in range(3)])
     x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
     grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
-    scratch, others = np.empty((num_chunks, 1, BLOCK), dtype), np.empty((num_chunks, size), dtype)
-    peaks = peaks.reshape(4, BLOCK)
-    before = exps.copy()
-    buffers = describe(
-        x=x, exps=exps, peaks=peaks, peak=peak, parts=parts, kept=kept, others=others,
-        scratch=scratch, grad_rows=grad_rows, grad_offsets=grad_offsets, member_offsets=offsets,
-        joined=joined, entries=entries, entry_offsets=entry_offsets,
-    )
-    ref_rows, ref_offsets = reference.grad_candidates(
-        x[:num_inputs, :dim], probs * factor * share[:, None]
-    )
-    # The other example of the first input has a gradient there; of the second no example has.
-    share = 0.7 * factor[0, STRIP + 1] * parts[1]
-    ref_rows[STRIP + 1] += share * x[0, :dim]
-    ref_offsets[STRIP + 1] += share
+    scratch = np.empty((num_chunks, 1, BLOCK), dtype)
+    arrays = {"x": x, "scratch": scratch, "grad_rows": grad_rows, "grad_offsets": grad_offsets}
+    ref_rows, ref_offsets = reference.grad_candidates(x[:num_inputs, :dim], probs)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
-    for accumulate in (False, True):
-        exps[:] = before
-        for chunk in range(num_chunks):
-            grad_candidates(
-                chunk, num_chunks, 0, 2, 2, num_inputs, dim, relative, accumulate, x, buffers
-            )
-        times = 2 if accumulate else 1
-        np.testing.assert_allclose(grad_rows[:, :dim], times * ref_rows, atol=tolerance)
-        np.testing.assert_allclose(grad_offsets, times * ref_offsets, atol=tolerance)
+    for parts in ([0, 2], [0, 1, 2]):
+        for first, stop in pairwise(parts):
+            exps = all_exps[first * num_rows : stop * num_rows]
+            buffers = describe(exps=exps, **arrays)
+            grad_candidates(first, stop, 2, num_inputs, dim, num_chunks, x, buffers)
+        np.testing.assert_allclose(grad_rows[:, :dim], ref_rows, atol=tolerance)
+        np.testing.assert_allclose(grad_offsets, ref_offsets, atol=tolerance)

@@ -572,12 +572,16 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
         assert seconds > 0
         pace.alone = not pace.alone
 
-    def backward(batch, *given):
-        seen.append(numba.get_num_threads())
-        return pass_backward(batch, *given)
+    def noted(function):
+        def note_and_call(*given):
+            seen.append(numba.get_num_threads())
+            return function(*given)
 
-    results, seen, pass_backward = [], [], _passes.SampledPass.backward
-    monkeypatch.setattr(_passes.SampledPass, "backward", backward)
+        return note_and_call
+
+    results, seen = [], []
+    monkeypatch.setattr(_passes.SampledPass, "backward", noted(_passes.SampledPass.backward))
+    monkeypatch.setattr(layers, "sampled_step", noted(layers.sampled_step))
     for record in (lambda pace, seconds: None, change):
         monkeypatch.setattr(threads.Pace, "record", record)
         monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
@@ -595,15 +599,18 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "nce"])
 @pytest.mark.parametrize("kind", ["table", "tied", "step"])
-def test_one_call_or_five(loss, kind, monkeypatch):
-    """A small step is one compiled call; any step can be taken in parts."""
-    results = []
-    for in_parts in (False, True):
+def test_one_call_or_several(loss, kind, monkeypatch):
+    """A step is one compiled call, for any number of threads; any step can be taken in parts."""
+    results, made = [], _passes.Workspace.batch
+    for threads_used, in_parts in ((1, False), (2, False), (1, True), (2, True)):
+        monkeypatch.setattr(layers, "threads_for", lambda _, threads_used=threads_used: threads_used)
+        if in_parts:
+            monkeypatch.setattr(
+                _passes.Workspace, "batch", lambda *given: made(*given)._replace(is_whole=False)
+            )
         rng = np.random.default_rng(3)
         layer = SampledSoftmax(CLASSES, DIM, SAMPLED, loss=loss)
         table = layer.weights if kind == "tied" else rng.standard_normal((CLASSES, DIM), np.float32)
-        if in_parts:
-            monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
         losses = []
         for _ in range(3):
             ids, labels = rng.integers(0, CLASSES, BATCH), batch(rng)[1]
@@ -614,8 +621,9 @@ def test_one_call_or_five(loss, kind, monkeypatch):
                 loss_of_step = layer.step_rows(table, ids, labels)
             losses.append(loss_of_step)
         results.append((layer.weights, layer.biases, table, losses))
-    for a, b in zip(*results, strict=True):
-        np.testing.assert_array_equal(a, b)
+    for same in zip(*results, strict=True):
+        for other in same[1:]:
+            np.testing.assert_array_equal(same[0], other)
 
 
 def test_a_large_batch_on_one_thread(monkeypatch):

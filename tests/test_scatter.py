@@ -61,6 +61,17 @@ def test_scatter_classes(num_chunks, dim, rng):
         coefficients=coefficients, x=x, slots=slots, grad_rows=grad_rows,
         grad_offsets=grad_offsets,
     )
+    before = weights.copy(), biases.copy()
     scatter.scatter_classes(private, candidates, step, num_chunks, weights, biases, buffers)
     np.testing.assert_array_equal(weights, ref_weights)
+    np.testing.assert_array_equal(biases, ref_biases)
+    weights, biases = before[0].copy(), before[1].copy()
+    for chunk in range(num_chunks):
+        scatter.scatter_own(chunk, num_chunks, private, step, weights, biases, buffers)
+    ref = reference.scatter_own(before[0], private, coefficients, x[:, :dim], slots, step)
+    np.testing.assert_array_equal(weights, ref)
+    for chunk in range(num_chunks):
+        scatter.scatter_candidates(chunk, num_chunks, candidates, step, weights, biases, buffers)
+    ref = reference.scatter_candidates(ref, candidates, grad_rows[:5, :dim], step)
+    np.testing.assert_array_equal(weights, ref)
     np.testing.assert_array_equal(biases, ref_biases)

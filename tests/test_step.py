@@ -7,7 +7,7 @@ from conftest import Problem
 from numba_ss import _passes, reference
 from numba_ss.kernels.candidates import BLOCK
 from numba_ss.kernels.examples import sum_losses
-from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
+from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, parts_of, sampled_step
 from numba_ss.losses import make_columns
 from numba_ss.samplers import SampledCandidates, find_hits
 
@@ -24,16 +24,18 @@ def make(rng, by_class=True, num_true=2, dim=21):
     return problem
 
 
-def step(problem, inputs, logistic, columns):
+def step(problem, inputs, logistic, columns, num_chunks=2, num_updates=1):
     """Return the sum of the losses and the buffers."""
     table = problem.weights if inputs == TIED else problem.table
-    out = _passes.buffers_of(_passes.Workspace(), columns, table.shape[1], 1, np.float32)
-    total = sampled_step(
+    out = _passes.buffers_of(_passes.Workspace(), columns, table.shape[1], num_chunks, np.float32)
+    out.board[:] = 0
+    sampled_step(
         _passes.NO_BITS, table, problem.ids, columns.private, columns.num_true, columns.shared,
         columns.private_counts, columns.shared_counts, columns.subtract_log_q, problem.weights,
-        problem.biases, problem.grad_loss, logistic or None, STEP, inputs, out.all,
+        problem.biases, problem.grad_loss, logistic or None, STEP, inputs, num_updates,
+        num_chunks, out.all,
     )
-    return total, out
+    return sum_losses(out.loss), out
 
 
 def copies(problem):
@@ -44,7 +46,8 @@ def copies(problem):
 @pytest.mark.parametrize("by_class", [True, False])
 @pytest.mark.parametrize("num_true", [1, 3])
 @pytest.mark.parametrize("inputs", [KEPT, SUBTRACTED, TIED])
-def test_as_in_parts(logistic, by_class, num_true, inputs, rng):
+@pytest.mark.parametrize(("num_chunks", "num_updates"), [(1, 1), (2, 1), (2, 2), (8, 3)])
+def test_as_in_parts(logistic, by_class, num_true, inputs, num_chunks, num_updates, rng):
     problem = make(rng, by_class, num_true)
     columns, (weights, biases, table) = problem.columns(), copies(problem)
     table = weights if inputs == TIED else table
@@ -60,7 +63,7 @@ def test_as_in_parts(logistic, by_class, num_true, inputs, rng):
     batch.update_classes(STEP, weights, biases)
     if inputs == TIED:
         _passes.subtract_rows(problem.ids, batch.result.grad_inputs, STEP, table)
-    total, out = step(problem, inputs, logistic, columns)
+    total, out = step(problem, inputs, logistic, columns, num_chunks, num_updates)
     assert total == sum_losses(batch.result.loss)
     np.testing.assert_array_equal(out.loss, batch.result.loss)
     np.testing.assert_array_equal(problem.weights, weights)
@@ -119,3 +122,8 @@ def test_candidates_of_an_example_s_own(logistic, rng):
     assert total == sum_losses(batch.result.loss)
     for got, want in zip(copies(problem), before, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 8])
+def test_parts_of(num_chunks):
+    assert parts_of(num_chunks) == reference.parts_of(num_chunks)

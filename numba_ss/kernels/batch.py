@@ -124,10 +124,11 @@ def _input_block(
 
 
 @kernel
-def _inputs_chunk(
+def forward_inputs_chunk(
     chunk, block_first, block_stop, num_blocks, num_inputs, table, ids, use_logistic,
     num_chunks, buffers,
 ):
+    """Do a chunk's part of what `forward_inputs` does."""
     rows, row_offsets = numbers(buffers, "rows", table), numbers(buffers, "offsets", table)
     x, xt = numbers(buffers, "x", table), numbers(buffers, "xt", table)
     exps, peaks = numbers(buffers, "exps", table), numbers(buffers, "peaks", table)
@@ -164,7 +165,7 @@ def forward_inputs(
     `xt` and `scratch` are scratch, one a chunk.
     """
     for chunk in prange(num_chunks):
-        _inputs_chunk(
+        forward_inputs_chunk(
             int64(chunk), block_first, block_stop, num_blocks, num_inputs, table, ids,
             use_logistic, num_chunks, buffers,
         )

@@ -33,7 +33,6 @@ FIELDS = {
     "own": (3, _NUMBER),
     "example": (2, _NUMBER),
     "parts": (1, _NUMBER),
-    "others": (2, _NUMBER),
     "coefficients": (2, _NUMBER),
     "loss": (1, _NUMBER),
     "grad": (2, _NUMBER),
@@ -51,6 +50,7 @@ FIELDS = {
     "entry_offsets": (1, _INDEX),
     "sizes": (1, _INDEX),
     "uses": (2, _INDEX),
+    "board": (2, _INDEX),
 }
 _PLACES = {name: place for place, name in enumerate(FIELDS)}
 _WIDTH = 4  # an address, and up to three lengths

@@ -5,11 +5,12 @@ into strips.
 """
 
 import numpy as np
+from numba import prange
 from numpy import float32, int64
 
-from numba_ss.kernels._jit import exact_kernel, kernel
+from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
-from numba_ss.kernels.rows import axpy, dot, gather_row, pointer, scale_row
+from numba_ss.kernels.rows import dot, gather_row, pointer, scale_row
 from numba_ss.kernels.scalar import exp, log, seen
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
 
@@ -91,120 +92,164 @@ def _sum_parts(parts, count):
     return total
 
 
-@kernel
-def _leave_out(hit, joined, count, others):
-    """Put 0 where a member is joined with the candidate `hit`."""
-    for m in range(count):
-        others[m] = float32(0) if joined[m] == hit else others[m]
+@exact_kernel
+def _sum_others(hit, parts, joined, num_columns, stride, count):
+    """Return the sum over members that are not joined with the candidate `hit`.
+
+    What `join_hits` said of label t of member m is joined[t * stride + m]. The sums of four
+    members do not wait for each other.
+    """
+    zero = parts[0] * float32(0)
+    a, b, c, d = zero, zero, zero, zero
+    for m in range(0, count, 4):
+        for k in range(4):
+            if m + k < count:
+                part = parts[m + k]
+                for t in range(num_columns):
+                    part = zero if joined[t * stride + m + k] == hit else part
+                if k == 0:
+                    a += part
+                elif k == 1:
+                    b += part
+                elif k == 2:
+                    c += part
+                else:
+                    d += part
+    return (a + b) + (c + d)
 
 
 @kernel
-def _grad_strip(
-    start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows, exps,
-    is_relative, peaks, peak, offsets, parts, accumulate, factor, grad_rows, grad_offsets,
+def _scale_block(
+    part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, scratch, exps
 ):
-    """Compute the gradients of the rows `start` to `stop`, which lie in one strip."""
-    stride, out_stride = x.shape[1], grad_rows.shape[1]
+    """Multiply the exps of a block by the sum of their input's parts."""
+    total, factor = scratch[0], scratch[1]
     num_strips = (num_rows + STRIP - 1) // STRIP
-    for part in range(block_stop - block_first):
-        first = block_start(block_first + part, num_blocks, num_inputs)
-        size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
+    # Whole vectors, as the numbers beyond are no more to compute.
+    width = (size + LANES - 1) // LANES * LANES
+    for i in range(size):
+        begin, end = offsets[first + i], offsets[first + i + 1]
+        total[i] = _sum_parts(pointer(parts, begin), end - begin)
+    for i in range(size, width):
+        total[i] = float32(0)
+        factor[i] = float32(0)
+    for strip in range(num_strips):
         for i in range(size):
-            begin, end = offsets[first + i], offsets[first + i + 1]
-            factor[i] = _sum_parts(pointer(parts, begin), end - begin)
+            factor[i] = total[i]
         if is_relative:
-            below = peaks[part * num_strips + start // STRIP]
+            below = peaks[part * num_strips + strip]
             for i in range(size):
                 factor[i] *= exp(below[i] - peak[first + i])
-        # Whole vectors, as the numbers beyond are no more to compute.
-        width = (size + LANES - 1) // LANES * LANES
-        for i in range(size, width):
-            factor[i] = float32(0)
-        for s in range(start, stop):
-            row = pointer(exps, (part * num_rows + s) * BLOCK)
-            total = dot(row, pointer(factor, 0), width)
-            grad_offsets[s] = total + (grad_offsets[s] if accumulate or part > 0 else float32(0))
-            scale_row(pointer(factor, 0), width, row)
-        multiply(
-            exps, (part * num_rows + start) * BLOCK, BLOCK, 1, x, first * stride, stride, LANES,
-            grad_rows, start * out_stride, out_stride, stop - start, (dim + LANES - 1) // LANES,
-            size, int64(accumulate or part > 0),
-        )
+        for s in range(strip * STRIP, min((strip + 1) * STRIP, num_rows)):
+            scale_row(pointer(factor, 0), width, pointer(exps, (part * num_rows + s) * BLOCK))
 
 
 @kernel
-def _add_contested(
-    row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim, is_relative,
-    peaks, peak, offsets, entries, entry_offsets, joined, kept, parts, num_rows, others,
-    grad_rows, grad_offsets,
+def _share_joined(
+    part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, entries,
+    entry_offsets, joined, kept, exps,
 ):
-    """Add the gradients of candidates that some examples of an input are joined with.
+    """Write the gradients of candidates that some examples of an input are joined with.
 
     They are those of the other examples.
     """
-    (num_columns, size), num_strips = joined.shape, (num_rows + STRIP - 1) // STRIP
-    for part in range(block_stop - block_first):
-        first = block_start(block_first + part, num_blocks, num_inputs)
-        for u in range(first, block_start(block_first + part + 1, num_blocks, num_inputs)):
-            begin, count = offsets[u], offsets[u + 1] - offsets[u]
-            if count == 1:  # there are no others
+    (num_columns, stride), num_strips = joined.shape, (num_rows + STRIP - 1) // STRIP
+    for i in range(size):
+        u = first + i
+        begin, count = offsets[u], offsets[u + 1] - offsets[u]
+        if count == 1:  # there are no others
+            continue
+        for e in range(entry_offsets[u], entry_offsets[u + 1]):
+            if kept[e] == float32(0):  # left out, or in an earlier entry
                 continue
-            for e in range(entry_offsets[u], entry_offsets[u + 1]):
-                hit = entries[2, e]
-                if hit < row_start or hit >= row_stop or kept[e] == float32(0):
-                    continue
-                for m in range(count):
-                    others[m] = float32(1)
-                for t in range(num_columns):
-                    _leave_out(hit, pointer(joined, t * size + begin), count, pointer(others, 0))
-                share = kept[e] * dot(pointer(parts, begin), pointer(others, 0), count)
-                if share == float32(0):  # all are joined with it
-                    continue
-                if is_relative:
-                    drop = peaks[part * num_strips + hit // STRIP, u - first] - peak[u]
-                    share *= exp(drop) if drop != float32(0) else float32(1)
-                out = pointer(grad_rows, hit * grad_rows.shape[1])
-                axpy(share, pointer(x, u * x.shape[1]), dim, out)
-                grad_offsets[hit] += share
+            hit = entries[2, e]
+            others = _sum_others(
+                hit, pointer(parts, begin), pointer(joined, begin), num_columns, stride, count
+            )
+            share = kept[e] * others
+            if is_relative:
+                drop = peaks[part * num_strips + hit // STRIP, i] - peak[u]
+                share *= exp(drop) if drop != float32(0) else float32(1)
+            exps[part * num_rows + hit, i] = share
 
 
 @kernel
-def grad_candidates(
-    chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs, dim, is_relative,
-    accumulate, like, buffers,
+def grad_logits(
+    chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs, is_relative, like, buffers
 ):
-    """Compute, or add to, the gradients of a chunk of the candidates.
+    """Turn the `exps` of a chunk of the blocks into the gradients of the candidates' logits.
 
-    They are `grad_rows` and `grad_offsets`. exps[s, i] times exp(peaks - peak) and the sum of
-    `parts` over the members of input i is the gradient of the logit of candidate s, for all
-    members together; the exps are relative to nothing unless `is_relative`. Those of joined
-    labels are not in `exps`, but in `kept`. See `forward_inputs` and `forward_examples`. `exps`
-    are changed; `scratch` and `others` are scratch, one a chunk. `like` is an array of the
+    exps[s, i] times exp(peaks - peak) and the sum of `parts` over the members of input i is
+    the gradient of the logit of candidate s, for all members together; the exps are relative
+    to nothing unless `is_relative`. Those of joined labels are in `kept`. See `forward_inputs`
+    and `forward_examples`. `scratch` is scratch, a row a chunk. `like` is an array of the
     buffers' type of numbers.
     """
-    x, exps = numbers(buffers, "x", like), numbers(buffers, "exps", like)
-    peaks, peak = numbers(buffers, "peaks", like), numbers(buffers, "peak", like)
-    parts, kept = numbers(buffers, "parts", like), numbers(buffers, "kept", like)
-    others, scratch = numbers(buffers, "others", like), numbers(buffers, "scratch", like)
-    grad_rows = numbers(buffers, "grad_rows", like)
-    grad_offsets = numbers(buffers, "grad_offsets", like)
+    exps, peaks = numbers(buffers, "exps", like), numbers(buffers, "peaks", like)
+    peak, parts = numbers(buffers, "peak", like), numbers(buffers, "parts", like)
+    kept, scratch = numbers(buffers, "kept", like), numbers(buffers, "scratch", like)
     offsets, joined = integers(buffers, "member_offsets"), integers(buffers, "joined")
     entries, entry_offsets = integers(buffers, "entries"), integers(buffers, "entry_offsets")
-    num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
-    row_start = chunk * num_tiles // num_chunks * ROWS
-    row_stop = (chunk + 1) * num_tiles // num_chunks * ROWS
-    start = row_start
-    while start < row_stop:
-        stop = min((start // STRIP + 1) * STRIP, row_stop)
-        _grad_strip(
-            start, stop, block_first, block_stop, num_blocks, num_inputs, x, dim, num_rows,
-            exps, is_relative, peaks, peak, offsets, parts, accumulate, scratch[chunk, 0],
-            grad_rows, grad_offsets,
+    num_rows = numbers(buffers, "grad_rows", like).shape[0]
+    count = block_stop - block_first
+    for part in range(chunk * count // num_chunks, (chunk + 1) * count // num_chunks):
+        first = block_start(block_first + part, num_blocks, num_inputs)
+        size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
+        _scale_block(
+            part, first, size, num_rows, offsets, parts, is_relative, peaks, peak,
+            scratch[chunk], exps,
         )
+        if joined.shape[0] > 0:
+            _share_joined(
+                part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, entries,
+                entry_offsets, joined, kept, exps,
+            )
+
+
+@kernel
+def grad_candidates_chunk(
+    chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs, dim, like, buffers
+):
+    """Do a chunk's part of what `grad_candidates` does."""
+    x, exps = numbers(buffers, "x", like), numbers(buffers, "exps", like)
+    grad_rows = numbers(buffers, "grad_rows", like)
+    grad_offsets = numbers(buffers, "grad_offsets", like)
+    ones = numbers(buffers, "scratch", like)[chunk, 0]
+    ones[:] = float32(1)
+    num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
+    stride, out_stride = x.shape[1], grad_rows.shape[1]
+    start = chunk * num_tiles // num_chunks * ROWS
+    last = (chunk + 1) * num_tiles // num_chunks * ROWS
+    while start < last:
+        stop = min((start // STRIP + 1) * STRIP, last)
+        for part in range(block_stop - block_first):
+            first = block_start(block_first + part, num_blocks, num_inputs)
+            size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
+            is_more = block_first + part > 0
+            for s in range(start, stop):
+                row = pointer(exps, (part * num_rows + s) * BLOCK)
+                total = dot(row, pointer(ones, 0), size)
+                grad_offsets[s] = total + (grad_offsets[s] if is_more else float32(0))
+            multiply(
+                exps, (part * num_rows + start) * BLOCK, BLOCK, 1, x, first * stride, stride,
+                LANES, grad_rows, start * out_stride, out_stride, stop - start,
+                (dim + LANES - 1) // LANES, size, int64(is_more),
+            )
         start = stop
-    if joined.shape[0] > 0:
-        _add_contested(
-            row_start, row_stop, block_first, block_stop, num_blocks, num_inputs, x, dim,
-            is_relative, peaks, peak, offsets, entries, entry_offsets, joined, kept, parts,
-            num_rows, others[chunk], grad_rows, grad_offsets,
+
+
+@parallel_kernel
+def grad_candidates(
+    block_first, block_stop, num_blocks, num_inputs, dim, num_chunks, like, buffers
+):
+    """Compute the gradients of the candidates, `grad_rows` and `grad_offsets`.
+
+    A range of blocks that does not begin with the first adds to what is there. The gradients
+    of its logits stand in `exps`, and the inputs in `x`; see `grad_logits`. `scratch` is
+    scratch, a row a chunk. `like` is an array of the buffers' type of numbers.
+    """
+    for chunk in prange(num_chunks):
+        grad_candidates_chunk(
+            int64(chunk), num_chunks, block_first, block_stop, num_blocks, num_inputs, dim, like,
+            buffers,
         )

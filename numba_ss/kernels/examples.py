@@ -82,10 +82,11 @@ def _finish(
 
 
 @kernel
-def _examples_chunk(
+def forward_examples_chunk(
     chunk, block_first, block_stop, num_blocks, num_inputs, weights, biases, columns, counts,
     subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
 ):
+    """Do a chunk's part of what `forward_examples` does."""
     x, peak = numbers(buffers, "x", weights), numbers(buffers, "peak", weights)
     total, parts = numbers(buffers, "total", weights), numbers(buffers, "parts", weights)
     own, example = numbers(buffers, "own", weights), numbers(buffers, "example", weights)
@@ -143,7 +144,7 @@ def forward_examples(
     chunk, are scratch.
     """
     for chunk in prange(num_chunks):
-        _examples_chunk(
+        forward_examples_chunk(
             int64(chunk), block_first, block_stop, num_blocks, num_inputs, weights, biases, columns,
             counts, subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
         )
@@ -151,11 +152,17 @@ def forward_examples(
 
 @exact_kernel
 def sum_losses(loss):
-    """Return the sum in float64, in order."""
-    total = float64(0)
-    for i in range(loss.shape[0]):
-        total += float64(loss[i])
-    return total
+    """Return the sum in float64, in an order of its own: four sums do not wait for each other."""
+    size = loss.shape[0]
+    a, b, c, d = float64(0), float64(0), float64(0), float64(0)
+    for i in range(0, size - 3, 4):
+        a += float64(loss[i])
+        b += float64(loss[i + 1])
+        c += float64(loss[i + 2])
+        d += float64(loss[i + 3])
+    for i in range(size // 4 * 4, size):
+        a += float64(loss[i])
+    return (a + b) + (c + d)
 
 
 @kernel

@@ -22,10 +22,11 @@ def first_row(chunk, num_chunks, num_rows, num_examples):
 
 
 @kernel
-def _prepare_chunk(
+def prepare_chunk(
     chunk, bits, ids, labels, candidates, true_counts, sampled_counts, subtract_log_q, weights,
     biases, num_rows, num_chunks, buffers,
 ):
+    """Do a chunk's part of what `prepare` does."""
     num_examples = 0
     if ids is not None:
         num_examples = ids.shape[0]
@@ -51,7 +52,7 @@ def prepare(
     rows beside them that are no column.
     """
     for chunk in prange(num_chunks):
-        _prepare_chunk(
+        prepare_chunk(
             int64(chunk), bits, ids, labels, candidates, true_counts, sampled_counts,
             subtract_log_q, weights, biases, num_rows, num_chunks, buffers,
         )

@@ -36,6 +36,15 @@ def _subtract_rows(start, stop, rows, grads, learning_rate, table):
 
 
 @exact_kernel
+def scatter_rows_chunk(chunk, num_chunks, rows, grads, learning_rate, table):
+    """Do a chunk's part of what `scatter_rows` does."""
+    start = first_column(chunk, num_chunks, table.shape[1])
+    stop = first_column(chunk + 1, num_chunks, table.shape[1])
+    if start < stop:
+        _subtract_rows(start, stop, rows, grads, learning_rate, table)
+
+
+@exact_kernel
 def _subtract_products(start, stop, rows, coefficients, x, slots, learning_rate, weights):
     """Subtract columns of the gradients of the own columns, coefficients[i, c] * x[slots[i]]."""
     dim, stride, size = weights.shape[1], x.shape[1], stop - start
@@ -50,30 +59,34 @@ def _subtract_products(start, stop, rows, coefficients, x, slots, learning_rate,
 
 
 @exact_kernel
-def _subtract_biases(rows, coefficients, candidates, grad_offsets, learning_rate, biases):
-    for i in range(rows.shape[0]):
-        for c in range(rows.shape[1]):
-            if rows[i, c] >= 0:
-                biases[rows[i, c]] -= learning_rate * coefficients[i, c]
-    for s in range(candidates.shape[0]):
-        biases[candidates[s]] -= learning_rate * grad_offsets[s]
-
-
-@exact_kernel
-def _scatter_chunk(chunk, columns, candidates, learning_rate, num_chunks, weights, biases, buffers):
+def scatter_own(chunk, num_chunks, columns, learning_rate, weights, biases, buffers):
+    """Apply a step to a chunk of the columns of the examples' own rows."""
     coefficients, x = numbers(buffers, "coefficients", weights), numbers(buffers, "x", weights)
-    grad_rows = numbers(buffers, "grad_rows", weights)
+    slots = integers(buffers, "slots")
     start = first_column(chunk, num_chunks, weights.shape[1])
     stop = first_column(chunk + 1, num_chunks, weights.shape[1])
     if start < stop:
-        _subtract_products(
-            start, stop, columns, coefficients, x, integers(buffers, "slots"), learning_rate,
-            weights,
-        )
-        _subtract_rows(start, stop, candidates, grad_rows, learning_rate, weights)
+        _subtract_products(start, stop, columns, coefficients, x, slots, learning_rate, weights)
+    if chunk == 0:
+        for i in range(columns.shape[0]):
+            for c in range(columns.shape[1]):
+                if columns[i, c] >= 0:
+                    biases[columns[i, c]] -= learning_rate * coefficients[i, c]
+
+
+@exact_kernel
+def scatter_candidates(
+    chunk, num_chunks, candidates, learning_rate, weights, biases, buffers
+):
+    """Apply a step to a chunk of the columns of the candidates' rows."""
+    scatter_rows_chunk(
+        chunk, num_chunks, candidates, numbers(buffers, "grad_rows", weights), learning_rate,
+        weights,
+    )
     if chunk == 0:
         grad_offsets = numbers(buffers, "grad_offsets", weights)
-        _subtract_biases(columns, coefficients, candidates, grad_offsets, learning_rate, biases)
+        for s in range(candidates.shape[0]):
+            biases[candidates[s]] -= learning_rate * grad_offsets[s]
 
 
 @parallel_kernel
@@ -84,21 +97,16 @@ def scatter_classes(columns, candidates, learning_rate, num_chunks, weights, bia
     `grad_rows` and `grad_offsets`.
     """
     for chunk in prange(num_chunks):
-        _scatter_chunk(
-            int64(chunk), columns, candidates, learning_rate, num_chunks, weights, biases, buffers
+        scatter_own(
+            int64(chunk), num_chunks, columns, learning_rate, weights, biases, buffers
         )
-
-
-@exact_kernel
-def _rows_chunk(chunk, num_chunks, rows, grads, learning_rate, table):
-    start = first_column(chunk, num_chunks, table.shape[1])
-    stop = first_column(chunk + 1, num_chunks, table.shape[1])
-    if start < stop:
-        _subtract_rows(start, stop, rows, grads, learning_rate, table)
+        scatter_candidates(
+            int64(chunk), num_chunks, candidates, learning_rate, weights, biases, buffers
+        )
 
 
 @parallel_kernel
 def scatter_rows(rows, grads, learning_rate, num_chunks, table):
     """Subtract the gradients one by one, in order."""
     for chunk in prange(num_chunks):
-        _rows_chunk(int64(chunk), num_chunks, rows, grads, learning_rate, table)
+        scatter_rows_chunk(int64(chunk), num_chunks, rows, grads, learning_rate, table)
