@@ -85,7 +85,6 @@ class Workspace:
             "parts": (batch_size,),
             "coefficients": (batch_size, num_own),
             "loss": (batch_size,),
-            "grad": (parts_of(threads), stride),
             "grad_inputs": (batch_size, stride),
             "grad_rows": (num_rows, stride),
             "grad_offsets": (num_rows,),
@@ -104,6 +103,7 @@ class Workspace:
             "entry_offsets": (batch_size + 1,),
             "sizes": (2,),
             "uses": (threads, batch_size + 1),
+            "choices": (num_own, batch_size),
             "board": board_shape(NUM_PHASES, 2 * parts_of(threads)),
         }
         arrays = {
@@ -232,8 +232,8 @@ class SampledPass:
             )
             if stop < num_blocks:  # before its exps give way to those of the next part
                 backward.backward_inputs(
-                    first, stop, num_blocks, num_inputs, self._is_relative, None, None, weights,
-                    None, threads, None, out.all,
+                    first, stop, num_blocks, num_inputs, self._is_relative, None, weights, None,
+                    threads, None, out.all,
                 )
                 self._grad_candidates(first, stop)
 
@@ -256,8 +256,8 @@ class SampledPass:
         at_once = table is not None and not self.result.sizes[1]
         backward.backward_inputs(
             first, num_blocks, num_blocks, self._num_inputs, self._is_relative, rows,
-            self._columns.private, self._weights, step if at_once else None, self._threads,
-            table if at_once else None, self.result.all,
+            self._weights, step if at_once else None, self._threads, table if at_once else None,
+            self.result.all,
         )
         self._grad_candidates(first, num_blocks)
         if table is not None and not at_once:

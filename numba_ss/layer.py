@@ -49,6 +49,7 @@ LOSSES: dict[str, tuple[bool, bool | None, bool | None]] = {
     "logistic": (True, None, None),
 }
 _FULL = ("softmax", "logistic")
+_FLOAT32 = np.dtype(np.float32)
 
 
 class SampledSoftmax:
@@ -325,12 +326,10 @@ class SampledSoftmax:
         step: np.float32, update_table: bool,
     ) -> tuple[Floats, float, Floats | None]:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
-        columns = make_columns(
-            labels, sampled, np.float32, self._remove_hits, self._subtract_log_q
-        )
+        columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
         operations = columns.operations(self.dim)
         threads = threads_for(operations)
-        out = _passes.buffers_of(self._workspace, columns, self.dim, threads, np.float32)
+        out = _passes.buffers_of(self._workspace, columns, self.dim, threads, _FLOAT32)
 
         def check(total: float) -> float:
             if not math.isfinite(total):
@@ -339,15 +338,15 @@ class SampledSoftmax:
                 self._explain(out.loss, table, ids, reached, update_table)
             return total
 
-        given = table, ids, columns, grad_loss, step, update_table
-        start = perf_counter()
-        with use_threads(1 if threads > 1 and self._pace.alone else None):
-            if out.is_whole and len(ids) and self._adagrad is None:
-                self._step_at_once(*given, threads, out)
-                total = check(sum_losses(out.loss))
-            else:
-                total = self._step_in_parts(*given, threads, check)
-        if threads > 1:
+        at_once = out.is_whole and len(ids) and self._adagrad is None
+        take = self._step_at_once if at_once else self._step_in_parts
+        given = table, ids, columns, grad_loss, step, update_table, threads, out, check
+        if threads == 1:
+            total = take(*given)
+        else:
+            start = perf_counter()
+            with use_threads(1 if self._pace.alone else None):
+                total = take(*given)
             self._pace.record((perf_counter() - start) / operations)
         accept()
         grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
@@ -356,28 +355,31 @@ class SampledSoftmax:
     def _step_at_once(
         self, table: Floats, ids: Integers, columns: _passes.Columns, grad_loss: Floats,
         step: np.float32, update_table: bool, threads: int, out: _passes.BatchBuffers,
-    ) -> None:
-        """Change nothing if the sum of the losses is not finite."""
+        check: Callable[[float], float],
+    ) -> float:
+        """Return the sum of the losses; nothing has changed if `check` refuses it."""
         out.board.fill(0)
         sampled_step(
             _passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
             columns.private, columns.num_true, columns.shared, columns.private_counts,
-            columns.shared_counts, columns.subtract_log_q, self.weights, self.biases, grad_loss,
+            columns.shared_counts, columns.subtract_log_q, self._weights, self._biases, grad_loss,
             self._logistic or None, step,
             KEPT if not update_table else TIED if self._tied else SUBTRACTED,
             min(threads, threads_for_update(out.x.size + out.grad_rows.size)), threads, out.all,
         )
+        return check(sum_losses(out.loss))
 
     def _step_in_parts(
         self, table: Floats, ids: Integers, columns: _passes.Columns, grad_loss: Floats,
-        step: np.float32, update_table: bool, threads: int, check: Callable[[float], float],
+        step: np.float32, update_table: bool, threads: int, out: _passes.BatchBuffers,
+        check: Callable[[float], float],
     ) -> float:
-        """As `_step_at_once`, for every batch and optimizer; `check` comes before the update."""
+        """As `_step_at_once`, for every batch and optimizer."""
         batch = _passes.SampledPass(
             self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
             self._logistic, threads, by_id=update_table,
         )
-        total = check(sum_losses(batch.result.loss))
+        total = check(sum_losses(out.loss))
         if self._adagrad is not None:
             self._adagrad.step_touched(batch, columns, table if update_table else None, ids, step)
             return total
@@ -388,7 +390,7 @@ class SampledSoftmax:
             batch.backward()
         batch.update_classes(step, self.weights, self.biases)
         if tied:
-            _passes.subtract_rows(ids, batch.result.grad_inputs, step, table)
+            _passes.subtract_rows(ids, out.grad_inputs, step, table)
         return total
 
     def _explain(

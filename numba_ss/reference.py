@@ -68,11 +68,6 @@ def axpy(a: float, x: Array, y: Array) -> Array:
     return np.asarray(y, float) + a * np.asarray(x, float)
 
 
-def combine(a: float, x: Array, b: float, y: Array) -> Array:
-    """Return a x + b y."""
-    return a * np.asarray(x, float) + b * np.asarray(y, float)
-
-
 def subtract_scaled(a: float, x: Array, y: Array) -> Array:
     """Return y - a x, in the type of the rows."""
     return y - a * x
@@ -246,6 +241,13 @@ def draw_candidates(
         if not (unique and row in candidates):
             candidates.append(row)
     return candidates, num_tries
+
+
+def draw_and_count(p: Array, labels: Array, **draw: Any) -> tuple[list[int], Array, Array]:
+    """Return candidates, and the expected counts of labels and of candidates."""
+    candidates, num_tries = draw_candidates(**draw)
+    rows = (np.asarray(labels, int), np.asarray(candidates, int))
+    return candidates, *(expected_counts(p[ids], num_tries, len(candidates)) for ids in rows)
 
 
 def find_hits(labels: Array, candidates: Array) -> Array:
@@ -504,6 +506,19 @@ def grad_candidates(inputs: Array, probs: Array) -> tuple[Array, Array]:
 def grad_examples(probs: Array, rows: Array, coefficients: Array, own_rows: Array) -> Array:
     """Return the gradients of the inputs: of the shared columns, and of each example's own."""
     return multiply(probs, rows) + np.einsum("bc,bcd->bd", coefficients, own_rows)
+
+
+def write_members(common: Array, parts: Array, factors: Array, rows: Array) -> Array:
+    """Return the gradients of members; `rows` (columns, members, dim) are their own."""
+    own = np.einsum("cm,cmd->md", np.asarray(factors, float), np.asarray(rows, float))
+    return np.outer(np.asarray(parts, float), np.asarray(common, float)) + own
+
+
+def subtract_members(step: Any, grads: Array, row: Array) -> Array:
+    """Return the row less step times each gradient, one by one, in their own type."""
+    for grad in grads:
+        row = subtract_scaled(step, grad, row)
+    return row
 
 
 def grad_logits(probs: Array, slots: Array) -> Array:

@@ -186,20 +186,26 @@ class CandidateSampler:
             self._keys = np.empty(size, np.int64)
         candidates = np.empty(num_sampled, np.int64)
         total = self._total()
-        num_tries = sampling.draw_candidates(
-            self._kind, key, high, np.uint64(self._block),
-            self.range_max, self._log_range, total, self._tree, self._cut, self._alias,
-            self._exclude, unique, self._stream, self._uniform, self._drawn, self._keys,
-            candidates,
+        draw = (
+            self._kind, key, high, np.uint64(self._block), self.range_max, self._log_range, total,
+            self._tree, self._cut, self._alias, self._exclude, unique, self._stream,
+            self._uniform, self._drawn, self._keys, candidates,
         )
         true_count = np.empty(labels.shape, np.float32)
         sampled_count = np.empty(num_sampled, np.float32)
-        sampling.expected_counts(
-            self._kind, labels.reshape(-1), candidates, self.range_max, self._log_range, total,
-            self._weights, self._exclude, self._kept(total), num_tries,
-            threads_for(_OPERATIONS * (labels.size + num_sampled)), self._memo,
-            true_count.reshape(-1), sampled_count,
-        )
+        kept = self._kept(total)
+        threads = threads_for(_OPERATIONS * (labels.size + num_sampled))
+        if threads == 1:
+            sampling.draw_and_count(
+                *draw, self._weights, kept, self._memo, labels, true_count, sampled_count
+            )
+        else:
+            num_tries = sampling.draw_candidates(*draw)
+            sampling.expected_counts(
+                self._kind, labels.reshape(-1), candidates, self.range_max, self._log_range,
+                total, self._weights, self._exclude, kept, num_tries, threads, self._memo,
+                true_count.reshape(-1), sampled_count,
+            )
 
         def accept() -> None:
             if self._implicit is not None:

@@ -68,7 +68,7 @@ def test_grad_examples(num_chunks, rng):
     batch.result.grad_inputs[:] = np.nan
     for chunk in range(num_chunks):
         examples.grad_examples(
-            chunk, num_chunks, ids, problem.labels, problem.weights, None, None, batch.result.all
+            chunk, num_chunks, ids, problem.weights, None, None, batch.result.all
         )
     np.testing.assert_allclose(batch.result.grad_inputs[:, :9], ref.grad_inputs, atol=2e-5)
 

@@ -25,11 +25,6 @@ def axpy_at(a, x, i, size, y, j):
 
 
 @kernel
-def combine_at(a, x, i, b, y, j, size, out):
-    rows.combine(a, pointer(x, i), b, pointer(y, j), size, pointer(out, j))
-
-
-@kernel
 def subtract_at(a, x, i, size, y, j):
     rows.subtract_scaled(a, pointer(x, i), size, pointer(y, j))
 
@@ -62,11 +57,6 @@ def test_row_operations(dtype, size, rng):
     changed = np.flatnonzero(y != before)
     assert changed.min() >= 11
     assert changed.max() < 11 + size
-    before, other = y.copy(), y[11 : 11 + size].copy()
-    combine_at(dtype(0.5), x, 3, dtype(-2), y, 11, size, y)
-    want = reference.combine(0.5, part, -2, other)
-    np.testing.assert_allclose(y[11 : 11 + size], want, atol=tolerance)
-    np.testing.assert_array_equal(np.delete(y, np.s_[11 : 11 + size]), np.delete(before, np.s_[11 : 11 + size]))
     a, b, other = dtype(0.3), dtype(-0.7), y[11 : 11 + size].copy()
     subtract_at(a, x, 3, size, y, 11)
     other = reference.subtract_scaled(a, part, other)

@@ -42,15 +42,17 @@ class Distribution:
             self.kind, self.range_max, self.weights if weighted else None
         )
 
-    def draw(self, num_sampled, unique, block=0, exclude=EMPTY):
-        out = np.empty(num_sampled, np.int64)
-        num_tries = sampling.draw_candidates(
+    def arguments(self, unique, block, exclude, out):
+        return (
             KINDS.index(self.kind), np.uint64(7), np.uint64(11), np.uint64(block),
             self.range_max, self.log_range, self.total, self.tree, self.cut, self.alias, exclude,
             unique, np.zeros(STREAM_SIZE, np.uint64), np.empty(NUM_DOUBLES),
             np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int64), out,
         )
-        return out, num_tries
+
+    def draw(self, num_sampled, unique, block=0, exclude=EMPTY):
+        out = np.empty(num_sampled, np.int64)
+        return out, sampling.draw_candidates(*self.arguments(unique, block, exclude, out))
 
     def reference_draw(self, num_sampled, unique, block=0, exclude=()):
         return reference.draw_candidates(
@@ -120,6 +122,28 @@ def test_expected_counts(kind, num_tries, num_chunks, rng):
         ref = reference.expected_counts(p[rows], num_tries, 5)
         np.testing.assert_allclose(got, ref, rtol=2e-6)
         assert not got[np.isin(rows, exclude)].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unique", [False, True])
+def test_draw_and_count(kind, unique, rng):
+    distribution = Distribution(kind, 37, rng)
+    labels = rng.integers(0, 37, (9, 2))
+    counts = np.empty((9, 2), np.float32), np.empty(30, np.float32)
+    out = np.empty(30, np.int64)
+    num_tries = sampling.draw_and_count(
+        *distribution.arguments(unique, 0, EMPTY, out), distribution.weights, 1.0,
+        np.full(20, np.nan, np.float32), labels, *counts,
+    )
+    candidates, *ref = reference.draw_and_count(
+        distribution.probabilities(), labels, kind=kind, stream=reference.start_stream(7, 11, 0),
+        range_max=37, num_sampled=30, unique=unique, weights=distribution.weights,
+        cut=distribution.cut, alias=distribution.alias,
+    )
+    assert out.tolist() == candidates
+    assert num_tries >= 30
+    for got, want in zip(counts, ref, strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-6)
 
 
 def test_tree_learns_and_finds(rng):

@@ -53,7 +53,7 @@ LAYERS = [
     | {"kernels.inputs", "kernels.examples"},
     {"kernels.softmax", "kernels.scatter", "kernels.sampling", "kernels.text"}
     | {"kernels.histories", "kernels.candidates"},
-    {"kernels.rows", "kernels.buffers"},
+    {"kernels.rows", "kernels.buffers", "kernels.members"},
     {"kernels.tile", "kernels.scalar", "kernels.rng", "kernels.threads"},
     {"kernels._jit"},
 ]

@@ -14,14 +14,14 @@ from numba_ss.kernels.examples import grad_examples
 
 @parallel_kernel
 def backward_inputs(
-    block_first, block_stop, num_blocks, num_inputs, is_relative, ids, columns, weights,
-    learning_rate, num_chunks, table, buffers,
+    block_first, block_stop, num_blocks, num_inputs, is_relative, ids, weights, learning_rate,
+    num_chunks, table, buffers,
 ):
     """Compute the gradients of the candidates' logits, and of inputs.
 
     Those of the logits are of a range of blocks. Those of the inputs are of all examples: with
     a `table`, they are subtracted from its rows `ids`; with None, they are written to
-    `grad_inputs`. With None for `columns`, there are those of the logits alone. See
+    `grad_inputs`. With None for `ids`, there are those of the logits alone. See
     `grad_logits` and `grad_examples`.
     """
     for chunk in prange(num_chunks):
@@ -29,7 +29,5 @@ def backward_inputs(
             int64(chunk), num_chunks, block_first, block_stop, num_blocks, num_inputs,
             is_relative, weights, buffers,
         )
-        if columns is not None:
-            grad_examples(
-                int64(chunk), num_chunks, ids, columns, weights, learning_rate, table, buffers
-            )
+        if ids is not None:
+            grad_examples(int64(chunk), num_chunks, ids, weights, learning_rate, table, buffers)

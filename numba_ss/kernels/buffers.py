@@ -35,7 +35,6 @@ FIELDS = {
     "parts": (1, _NUMBER),
     "coefficients": (2, _NUMBER),
     "loss": (1, _NUMBER),
-    "grad": (2, _NUMBER),
     "grad_inputs": (2, _NUMBER),
     "grad_rows": (2, _NUMBER),
     "grad_offsets": (1, _NUMBER),
@@ -50,6 +49,7 @@ FIELDS = {
     "entry_offsets": (1, _INDEX),
     "sizes": (1, _INDEX),
     "uses": (2, _INDEX),
+    "choices": (2, _INDEX),
     "board": (2, _INDEX),
 }
 _PLACES = {name: place for place, name in enumerate(FIELDS)}

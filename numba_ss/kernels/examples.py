@@ -12,7 +12,8 @@ from numpy import float64, int64
 from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.candidates import AHEAD, BLOCK, block_start, subtract_logs
-from numba_ss.kernels.rows import axpy, combine, dot, pointer, subtract_scaled
+from numba_ss.kernels.members import ABSENT, subtract_members, write_members
+from numba_ss.kernels.rows import dot, pointer
 from numba_ss.kernels.scalar import seen
 from numba_ss.kernels.softmax import logistic_own, softmax_own
 from numba_ss.kernels.tile import prefetch_row
@@ -33,7 +34,7 @@ def _count_labels(start, stop, members, columns, num_true, grad_loss, upstream, 
 @kernel
 def _own_columns(
     start, stop, members, slots, x, weights, biases, columns, counts, num_true, joined, shares,
-    uses, logits, targets, extra, expected,
+    uses, logits, targets, extra, expected, choices,
 ):
     """Write the logits of the own columns that are not joined, and 1/T; absent ones are -inf.
 
@@ -53,6 +54,8 @@ def _own_columns(
             logits[c, m] = logits[c, m] if is_joined else -np.inf
             is_own = present and not is_joined
             expected[c, m] = counts[i, c] if is_own else one
+            hit = joined[c, m] if is_joined else 0
+            choices[c, m] = -1 - hit if is_joined else (columns[i, c] if present else ABSENT)
             uses[count] = m
             count += is_own
         for k in range(count):
@@ -94,6 +97,7 @@ def forward_examples_chunk(
     loss, joined = numbers(buffers, "loss", weights), integers(buffers, "joined")
     offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
     slots, uses = integers(buffers, "slots"), integers(buffers, "uses")[chunk]
+    choices = integers(buffers, "choices")
     logits, targets, extra, expected = own[0], own[1], own[2], own[3]
     top, totals, upstream, losses = example[0], example[1], example[2], example[3]
     first = offsets[block_start(block_first, num_blocks, num_inputs)]
@@ -107,7 +111,7 @@ def forward_examples_chunk(
         _count_labels(start, stop, members, columns, num_true, grad_loss, upstream, top)
         _own_columns(
             start, stop, members, slots, x, weights, biases, columns, counts, num_true,
-            joined, top, uses, logits, targets, extra, expected,
+            joined, top, uses, logits, targets, extra, expected, choices,
         )
         for m in range(start, stop):
             u = slots[members[m]]
@@ -139,9 +143,9 @@ def forward_examples(
     labels; see `forward_inputs` for the rest. Written to the buffers, in the order of examples:
     `coefficients`, the gradients of the own logits, and `loss`; in the order of members:
     `parts`, by which exp(logit - peak) of an example's shared columns is multiplied to be
-    a gradient, and own[0], where the logits of joined labels stand, the factors that
-    `grad_examples` multiplies rows by. The rest of `own` and `example`, and `uses`, a row a
-    chunk, are scratch.
+    a gradient; own[0], where the logits of joined labels stand, the factors that `grad_examples`
+    multiplies rows by; and `choices`, which rows these are, see `members`. The rest of `own` and
+    `example`, and `uses`, a row a chunk, are scratch.
     """
     for chunk in prange(num_chunks):
         forward_examples_chunk(
@@ -174,44 +178,36 @@ def _first_member(m, members, slots):
 
 
 @kernel
-def grad_examples(chunk, num_chunks, ids, columns, weights, learning_rate, table, buffers):
+def grad_examples(chunk, num_chunks, ids, weights, learning_rate, table, buffers):
     """Compute the gradients of the inputs of a chunk of the examples.
 
     That of an example is its part of `y`, of what it has in common with the others of its
-    input, and the sum of its factors times the rows of its own columns: `rows` of candidates
-    for joined labels, else of `weights`; see `forward_examples`. With a `table`, the gradients
-    are subtracted from its rows `ids`, in the order of examples, provided that inputs of one
-    id are one input; with None they are written to `grad_inputs`. `grad` is scratch, a
-    row a chunk.
+    input, and the sum of its factors times the rows of its own columns, which `choices` say;
+    see `forward_examples`. With a `table`, the gradients are subtracted from its rows `ids`,
+    else written to `grad_inputs`.
     """
     y, parts = numbers(buffers, "y", weights), numbers(buffers, "parts", weights)
     factors, rows = numbers(buffers, "own", weights)[0], numbers(buffers, "rows", weights)
     members, slots = integers(buffers, "members"), integers(buffers, "slots")
-    joined, grad = integers(buffers, "joined"), numbers(buffers, "grad", weights)
+    offsets, choices = integers(buffers, "member_offsets"), integers(buffers, "choices")
     grad_inputs = numbers(buffers, "grad_inputs", weights)
-    dim, stride, size = weights.shape[1], y.shape[1], members.shape[0]
-    start = _first_member(chunk * size // num_chunks, members, slots)
+    dim, stride, (num_columns, size) = weights.shape[1], y.shape[1], choices.shape
+    m = _first_member(chunk * size // num_chunks, members, slots)
     stop = _first_member((chunk + 1) * size // num_chunks, members, slots)
-    for m in range(start, stop):
-        i = members[m]
-        common = pointer(y, slots[i] * stride)
+    while m < stop:
+        u = slots[members[m]]
+        count = offsets[u + 1] - m
+        common, own = pointer(y, u * stride), pointer(factors, m)
         if table is None:
-            out = pointer(grad_inputs, i * stride)
+            write_members(
+                common, pointer(parts, m), own, pointer(choices, m), size, num_columns,
+                pointer(weights, 0), dim, pointer(rows, 0), stride, count, pointer(members, m),
+                pointer(grad_inputs, 0),
+            )
         else:
-            out = pointer(grad, chunk * stride)
-        for c in range(columns.shape[1]):
-            if m + AHEAD < stop and columns[members[m + AHEAD], c] >= 0:
-                prefetch_row(weights, columns[members[m + AHEAD], c])
-            # Chosen without a branch. An absent column has the factor 0, and any row will do
-            # that is known to be finite.
-            is_joined = c < joined.shape[0] and joined[c, m] >= 0
-            candidate = pointer(rows, joined[c, m] * stride if is_joined else 0)
-            own = pointer(weights, max(columns[i, c], 0) * dim)
-            row = candidate if is_joined else (own if columns[i, c] >= 0 else common)
-            factor = factors[c, m]
-            if c == 0:
-                combine(parts[m], common, factor, row, dim, out)
-            else:
-                axpy(factor, row, dim, out)
-        if table is not None:
-            subtract_scaled(learning_rate, out, dim, pointer(table, ids[i] * dim))
+            subtract_members(
+                learning_rate, common, pointer(parts, m), own, pointer(choices, m), size,
+                num_columns, pointer(weights, 0), dim, pointer(rows, 0), stride, count,
+                pointer(table, ids[members[m]] * dim),
+            )
+        m += count

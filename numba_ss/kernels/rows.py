@@ -123,14 +123,6 @@ def axpy(a, x, size, y):
         y[d] += a * x[d]
 
 
-# Exact: either product could be the one that is fused with the sum.
-@exact_kernel
-def combine(a, x, b, y, size, out):
-    """Write a * x + b * y."""
-    for d in range(size):
-        out[d] = a * x[d] + b * y[d]
-
-
 # Exact: that gradients are subtracted one by one is a promise bit for bit.
 @exact_kernel
 def subtract_scaled(a, x, size, y):

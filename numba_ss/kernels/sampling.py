@@ -232,6 +232,30 @@ def expected_counts(
 
 
 @exact_kernel
+def draw_and_count(
+    kind, key, high, block, range_max, log_range, total, tree, cut, alias, exclude, unique, stream,
+    uniform, drawn, keys, out_candidates, weights, kept, memo, labels, out_labels, out_counts,
+):
+    """Draw as `draw_candidates` and count as `expected_counts`, on one thread.
+
+    `labels` and `out_labels` have two dimensions.
+    """
+    num_tries = draw_candidates(
+        kind, key, high, block, range_max, log_range, total, tree, cut, alias, exclude, unique,
+        stream, uniform, drawn, keys, out_candidates,
+    )
+    num_sampled = out_candidates.shape[0]
+    for rows, out in (
+        (labels.reshape(-1), out_labels.reshape(-1)), (out_candidates, out_counts)
+    ):
+        _count_rows(
+            kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries,
+            num_sampled, memo, out,
+        )
+    return num_tries
+
+
+@exact_kernel
 def learn_labels(labels, weights, tree, budget):
     """Add 1 to the weight of each of the first `budget` labels."""
     for j in range(min(labels.shape[0], budget)):

@@ -92,9 +92,9 @@ def _step_chunk(
                 weights, buffers,
             )
         elif at_once:
-            grad_examples(part, num_parts, ids, columns, weights, learning_rate, table, buffers)
+            grad_examples(part, num_parts, ids, weights, learning_rate, table, buffers)
         else:
-            grad_examples(part, num_parts, ids, columns, weights, None, None, buffers)
+            grad_examples(part, num_parts, ids, weights, None, None, buffers)
         task = next_task(board, _BACKWARD, 2 * num_parts, chunk, num_chunks)
     if not wait_for(board, _BACKWARD, 2 * num_parts, patience):
         return
