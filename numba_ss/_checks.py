@@ -18,6 +18,7 @@ from numba_ss.kernels import sampling
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
+_INT64 = np.dtype(np.int64)
 FLOAT_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -117,7 +118,7 @@ def _position(flat: int, shape: tuple[int, ...]) -> str:
 
 def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
     """Require every id to be in [0, stop), and name the first that is not."""
-    outside = sampling.first_outside(ids.reshape(-1), stop)
+    outside = sampling.first_outside(ids if ids.ndim == 1 else ids.reshape(-1), stop)
     if outside >= 0:
         value = ids.reshape(-1)[outside]
         where = _position(outside, ids.shape)
@@ -126,7 +127,7 @@ def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
 
 def ids(name: str, value: Any) -> Integers:
     """Return integers as a contiguous int64 array of any shape."""
-    if type(value) is np.ndarray and value.dtype == np.int64 and value.flags.carray:
+    if type(value) is np.ndarray and value.dtype == _INT64 and value.flags.carray:
         return value
     array = np.asarray(value)
     if array.size == 0 and not isinstance(value, np.ndarray):

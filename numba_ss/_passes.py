@@ -54,7 +54,8 @@ class Workspace:
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
-            buffer = self._buffers[name] = np.zeros(size, dtype)
+            # Whole vectors may be read where the last numbers are.
+            buffer = self._buffers[name] = np.zeros(size + LANES, dtype)
         return buffer[:size].reshape(shape)
 
     def batch(
@@ -80,8 +81,12 @@ class Workspace:
             "total": (batch_size,),
             "y": (_round_up(batch_size, BLOCK), stride),
             "kept": (batch_size * num_hits,),
-            "own": (4, num_own, batch_size),
-            "example": (4, batch_size),
+            "factors": (num_own, batch_size),
+            "example": (threads, 5, BLOCK),
+            "logits": (threads, num_own, BLOCK),
+            "targets": (threads, num_own, BLOCK),
+            "extra": (threads, num_own, BLOCK),
+            "expected": (threads, num_own, BLOCK),
             "parts": (batch_size,),
             "coefficients": (batch_size, num_own),
             "loss": (batch_size,),
@@ -102,7 +107,7 @@ class Workspace:
             "members": (batch_size,),
             "entry_offsets": (batch_size + 1,),
             "sizes": (2,),
-            "uses": (threads, batch_size + 1),
+            "places": (threads, 2, BLOCK + 1),
             "choices": (num_own, batch_size),
             "board": board_shape(NUM_PHASES, 2 * parts_of(threads)),
         }

@@ -341,12 +341,13 @@ class SampledSoftmax:
         at_once = out.is_whole and len(ids) and self._adagrad is None
         take = self._step_at_once if at_once else self._step_in_parts
         given = table, ids, columns, grad_loss, step, update_table, threads, out, check
-        if threads == 1:
-            total = take(*given)
-        else:
-            start = perf_counter()
-            with use_threads(1 if self._pace.alone else None):
+        start = perf_counter()
+        if threads > 1 and self._pace.alone:
+            with use_threads(1):
                 total = take(*given)
+        else:
+            total = take(*given)
+        if threads > 1:
             self._pace.record((perf_counter() - start) / operations)
         accept()
         grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()

@@ -514,6 +514,11 @@ def write_members(common: Array, parts: Array, factors: Array, rows: Array) -> A
     return np.outer(np.asarray(parts, float), np.asarray(common, float)) + own
 
 
+def sum_others(hit: int, parts: Array, joined: Array) -> float:
+    """Return the sum of the parts of members none of whose labels, columns, is the candidate."""
+    return math.fsum(parts[~(joined == hit).any(axis=0)])
+
+
 def subtract_members(step: Any, grads: Array, row: Array) -> Array:
     """Return the row less step times each gradient, one by one, in their own type."""
     for grad in grads:

@@ -111,6 +111,7 @@ class CandidateSampler:
         self._exclude = _checks.unique_ids("exclude_ids", exclude_ids, self.range_max)
         self._key = self._high = np.uint64(0)
         self._block = 0
+        self._asked = 0, False  # the last arguments of `propose` that were checked
         self._implicit = None
         if seed is None and global_seed is not None:
             self._implicit = ImplicitSeeds(global_seed)
@@ -172,10 +173,9 @@ class CandidateSampler:
         For a caller who may find the batch unusable after the draw. Negative labels are
         absent ones.
         """
-        num_sampled = _checks.integer("num_sampled", num_sampled, 1)
-        unique = _checks.flag("unique", unique)
-        if unique:
-            self.check_supply(num_sampled)
+        if (num_sampled, unique) != self._asked:
+            self._asked = self._check_asked(num_sampled, unique)
+        num_sampled, unique = self._asked
         key, high = self._key, self._high
         if self._implicit is not None:
             key, high = map(np.uint64, stream_of(self._implicit.following, self._global_seed))
@@ -187,7 +187,7 @@ class CandidateSampler:
         candidates = np.empty(num_sampled, np.int64)
         total = self._total()
         draw = (
-            self._kind, key, high, np.uint64(self._block), self.range_max, self._log_range, total,
+            self._kind, key, high, self._block, self.range_max, self._log_range, total,
             self._tree, self._cut, self._alias, self._exclude, unique, self._stream,
             self._uniform, self._drawn, self._keys, candidates,
         )
@@ -216,6 +216,13 @@ class CandidateSampler:
             self._learn(labels)
 
         return SampledCandidates(candidates, true_count, sampled_count), accept
+
+    def _check_asked(self, num_sampled: int | None, unique: bool) -> tuple[int, bool]:
+        count = _checks.integer("num_sampled", num_sampled, 1)
+        unique = _checks.flag("unique", unique)
+        if unique:
+            self.check_supply(count)
+        return count, unique
 
     def check_supply(self, num_sampled: int) -> None:
         """Require that so many distinct classes can be drawn."""

@@ -11,7 +11,7 @@ from numba_ss.kernels.buffers import FIELDS, describe, integers, numbers
 
 @kernel
 def change(buffers, like):
-    x, own, slots = numbers(buffers, "x", like), numbers(buffers, "own", like), integers(buffers, "slots")
+    x, own, slots = numbers(buffers, "x", like), numbers(buffers, "extra", like), integers(buffers, "slots")
     x[1, 2] = own[1, 2, 3] + slots[4]
     own[0, 0, 1] = own.shape[0] * 100 + own.shape[1] * 10 + own.shape[2]
     slots[0] = integers(buffers, "hits").shape[1]
@@ -22,7 +22,7 @@ def change(buffers, like):
 def test_arrays_are_those_that_were_described(dtype):
     x, own = np.zeros((2, 3), dtype), np.arange(24).astype(dtype).reshape(2, 3, 4)
     slots, hits = np.arange(5), np.zeros((0, 7), np.int32)
-    assert change(describe(x=x, own=own, slots=slots, hits=hits), x) == 35
+    assert change(describe(x=x, extra=own, slots=slots, hits=hits), x) == 35
     assert x[1, 2] == 23 + 4
     assert x.sum() == 27
     assert own[0, 0, 1] == 234

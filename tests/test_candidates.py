@@ -108,14 +108,14 @@ def test_grad_logits(dtype, relative, num_chunks, rng):
         for strip in range(2):
             for b, (start, stop) in enumerate(pairwise(starts)):
                 peaks[2 * b + strip, : stop - start] = below[strip, start:stop] + peak[start:stop]
-    parts = rng.random(size).astype(dtype)
+    parts = rng.random(size + LANES).astype(dtype)  # whole vectors are read
     # Of the first input one example is joined, of the second both, with the same; of the third
     # two with the same and one with two; and the fourth has one example only.
     first = offsets[2]
     labels = [(0, 0, STRIP + 1), (2, 0, 3), (3, 0, 3), (first + 4, 0, 5), (first + 8, 0, 5)]
     labels += [(first + 10, 0, 7), (first + 10, 1, STRIP + 1), (offsets[3], 0, 9)]
-    joined = np.full((2, size), -1, np.int32)
-    gradients = parts[:, None].astype(float) * (probs * factor)[slots]
+    joined = np.full((2, size + LANES), -1, np.int32)
+    gradients = parts[:size, None].astype(float) * (probs * factor)[slots]
     exps, places = exps_of(probs, starts)
     kept = np.zeros(len(labels), dtype)
     for e, (m, t, hit) in enumerate(labels):

@@ -5,8 +5,9 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.members import ABSENT, subtract_members, write_members
+from numba_ss.kernels.members import ABSENT, subtract_members, sum_others, write_members
 from numba_ss.kernels.rows import pointer
+from numba_ss.kernels.tile import LANES
 
 STRIDE, PLANE = 336, 9  # of padded rows, and from one column to the next
 
@@ -27,6 +28,29 @@ def subtract(step, common, parts, factors, choices, weights, rows, count, out, r
         PLANE, factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE,
         count, pointer(out, row * weights.shape[1]),
     )
+
+
+@kernel
+def sum_at(hit, parts, joined, begin, count):
+    return sum_others(
+        hit, pointer(parts, begin), pointer(joined, begin), joined.shape[0], joined.shape[1], count
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("num_columns", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 40])
+def test_sum_others(dtype, num_columns, count, rng):
+    """What stands beyond the last member is read, and does not matter."""
+    parts = rng.standard_normal(3 + count + LANES).astype(dtype)
+    parts[3 + count :] = np.nan
+    joined = rng.integers(-1, 5, (num_columns, len(parts)), np.int32)
+    joined[joined == 4] = -7
+    for hit in range(5):
+        members = np.s_[3 : 3 + count]
+        want = reference.sum_others(hit, parts[members].astype(float), joined[:, members])
+        got = sum_at(hit, parts, joined, 3, count)
+        assert got == pytest.approx(want, abs=1e-5 if dtype == np.float32 else 1e-13)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -126,7 +126,7 @@ def test_softmax_own(dtype, scale, num_true, shared, rng):
     highest = np.maximum(peak, logits.max(axis=1))
     share, loss = np.full((2, SIZE), np.nan, dtype)
     by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, logits)]
-    softmax.softmax_own(0, SIZE, upstream, *by_column, peak, total, share, loss)
+    softmax.softmax_own(upstream, *by_column, peak, total, share, loss)
     logits = by_column[2].T
     np.testing.assert_array_equal(peak, highest)
     limit = limit_of(dtype, scale)
@@ -148,7 +148,7 @@ def test_logistic_own(dtype, scale, num_true, rng):
     ref = reference.logistic_own(*(a.astype(float) for a in (upstream, targets, extra, logits, total)))
     loss = np.full(SIZE, np.nan, dtype)
     by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, logits)]
-    softmax.logistic_own(0, SIZE, upstream, *by_column, total, loss)
+    softmax.logistic_own(upstream, *by_column, total, loss)
     logits = by_column[2].T
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref[0], atol=limit, rtol=0)
@@ -176,11 +176,10 @@ def test_all_columns(dtype, scale, cuts, num_true, use_logistic, rng):
     exps, peak, total = run_strips(products, offsets, cuts, use_logistic)
     loss, share = np.full(SIZE, np.nan, dtype), upstream.copy()
     by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, own)]
-    for piece in ((0, 3), (3, SIZE)):
-        if use_logistic:
-            softmax.logistic_own(*piece, upstream, *by_column, total, loss)
-        else:
-            softmax.softmax_own(*piece, upstream, *by_column, peak, total, share, loss)
+    if use_logistic:
+        softmax.logistic_own(upstream, *by_column, total, loss)
+    else:
+        softmax.softmax_own(upstream, *by_column, peak, total, share, loss)
     own = by_column[2].T
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref_loss, atol=limit, rtol=0)
@@ -214,5 +213,5 @@ def test_a_small_logistic_loss_is_exact():
     """Of a label with a large logit nothing cancels."""
     z = np.array([8, 12, 16, 30], np.float32)
     loss, ones = np.empty(4, np.float32), np.ones((1, 4), np.float32)
-    softmax.logistic_own(0, 4, ones[0], ones, ones, z[None].copy(), np.zeros(4, np.float32), loss)
+    softmax.logistic_own(ones[0], ones, ones, z[None].copy(), np.zeros(4, np.float32), loss)
     np.testing.assert_allclose(loss, np.log1p(np.exp(-z.astype(float))), rtol=1e-6)

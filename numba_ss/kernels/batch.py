@@ -133,7 +133,7 @@ def forward_inputs_chunk(
     x, xt = numbers(buffers, "x", table), numbers(buffers, "xt", table)
     exps, peaks = numbers(buffers, "exps", table), numbers(buffers, "peaks", table)
     peak, total = numbers(buffers, "peak", table), numbers(buffers, "total", table)
-    y, own = numbers(buffers, "y", table), numbers(buffers, "own", table)
+    y, factors = numbers(buffers, "y", table), numbers(buffers, "factors", table)
     kept, scratch = numbers(buffers, "kept", table), numbers(buffers, "scratch", table)
     offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
     entries, entry_offsets = integers(buffers, "entries"), integers(buffers, "entry_offsets")
@@ -145,7 +145,7 @@ def forward_inputs_chunk(
         _input_block(
             start, stop, part * rows.shape[0], part * num_strips, table, ids, offsets,
             members, entries, entry_offsets, rows, row_offsets, use_logistic, x, xt[chunk],
-            scratch[chunk], exps, peaks, peak, total, y, own[0], kept,
+            scratch[chunk], exps, peaks, peak, total, y, factors, kept,
         )
 
 
@@ -160,7 +160,7 @@ def forward_inputs(
     None, a type of its own each, so that only the loss in use is compiled. Written to the
     buffers: `x`, the distinct inputs with padded rows; `exps`, and `peaks` that those of each
     strip of a block are relative to; `peak` and `total` of each input; `y`, the sums of
-    exp x row beside `peak`; own[0], the logits of the joined labels, in the order of members;
+    exp x row beside `peak`; `factors`, the logits of the joined labels, in the order of members;
     and, instead of in `exps`, the `kept` exps of each entry, for an input once and else 0.
     `xt` and `scratch` are scratch, one a chunk.
     """

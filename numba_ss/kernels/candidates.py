@@ -10,6 +10,7 @@ from numpy import float32, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
+from numba_ss.kernels.members import sum_others
 from numba_ss.kernels.rows import dot, gather_row, pointer, scale_row
 from numba_ss.kernels.scalar import exp, log, seen
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
@@ -92,32 +93,6 @@ def _sum_parts(parts, count):
     return total
 
 
-@exact_kernel
-def _sum_others(hit, parts, joined, num_columns, stride, count):
-    """Return the sum over members that are not joined with the candidate `hit`.
-
-    What `join_hits` said of label t of member m is joined[t * stride + m]. The sums of four
-    members do not wait for each other.
-    """
-    zero = parts[0] * float32(0)
-    a, b, c, d = zero, zero, zero, zero
-    for m in range(0, count, 4):
-        for k in range(4):
-            if m + k < count:
-                part = parts[m + k]
-                for t in range(num_columns):
-                    part = zero if joined[t * stride + m + k] == hit else part
-                if k == 0:
-                    a += part
-                elif k == 1:
-                    b += part
-                elif k == 2:
-                    c += part
-                else:
-                    d += part
-    return (a + b) + (c + d)
-
-
 @kernel
 def _scale_block(
     part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, scratch, exps
@@ -144,7 +119,8 @@ def _scale_block(
             scale_row(pointer(factor, 0), width, pointer(exps, (part * num_rows + s) * BLOCK))
 
 
-@kernel
+# Exact, see `_sum_parts`.
+@exact_kernel
 def _share_joined(
     part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, entries,
     entry_offsets, joined, kept, exps,
@@ -163,7 +139,7 @@ def _share_joined(
             if kept[e] == float32(0):  # left out, or in an earlier entry
                 continue
             hit = entries[2, e]
-            others = _sum_others(
+            others = sum_others(
                 hit, pointer(parts, begin), pointer(joined, begin), num_columns, stride, count
             )
             share = kept[e] * others

@@ -20,68 +20,80 @@ from numba_ss.kernels.tile import prefetch_row
 
 
 @kernel
-def _count_labels(start, stop, members, columns, num_true, grad_loss, upstream, shares):
-    """Write the upstream gradient and 1/T of each example."""
-    for m in range(start, stop):
-        i = members[m]
-        upstream[m] = grad_loss[i]
-        num_labels = 0
-        for c in range(num_true):
-            num_labels += columns[i, c] >= 0
-        shares[m] = shares.dtype.type(1) / shares.dtype.type(num_labels)
+def _gather_examples(
+    start, size, members, slots, peak, total, grad_loss, inputs, top, totals, upstream
+):
+    """Bring together what a piece of the examples has of its inputs, and upstream gradients."""
+    for k in range(size):
+        i = members[start + k]
+        u = slots[i]
+        inputs[k], top[k], totals[k], upstream[k] = u, peak[u], total[u], grad_loss[i]
 
 
 @kernel
-def _own_columns(
-    start, stop, members, slots, x, weights, biases, columns, counts, num_true, joined, shares,
-    uses, logits, targets, extra, expected, choices,
-):
-    """Write the logits of the own columns that are not joined, and 1/T; absent ones are -inf.
-
-    From the logits the log of `expected` is to be taken, which is 0 where it has been. Which
-    columns have a logit is listed first, in `uses`: a branch would be a guess.
-    """
-    dim, stride, zero = weights.shape[1], x.shape[1], targets.dtype.type(0)
-    one = targets.dtype.type(1)
+def _gather_columns(start, size, members, columns, counts, joined, choices, expected):
+    """Write which rows the own columns are, see `members`, and their expected counts."""
     for c in range(columns.shape[1]):
-        count = 0
-        for m in range(start, stop):
-            i = members[m]
-            present = columns[i, c] >= 0
-            is_joined = c < joined.shape[0] and joined[c, m] >= 0
-            targets[c, m] = shares[m] if present and c < num_true else zero
-            extra[c, m] = zero if is_joined else one
-            logits[c, m] = logits[c, m] if is_joined else -np.inf
-            is_own = present and not is_joined
-            expected[c, m] = counts[i, c] if is_own else one
-            hit = joined[c, m] if is_joined else 0
-            choices[c, m] = -1 - hit if is_joined else (columns[i, c] if present else ABSENT)
-            uses[count] = m
-            count += is_own
-        for k in range(count):
-            if k + AHEAD < count:
-                prefetch_row(weights, columns[members[uses[k + AHEAD]], c])
-            m = uses[k]
-            row = columns[members[m], c]
-            own, source = pointer(weights, row * dim), pointer(x, slots[members[m]] * stride)
-            logits[c, m] = seen(dot(source, own, dim) + biases[row])
+        for k in range(size):
+            i = members[start + k]
+            hit = joined[c, start + k] if c < joined.shape[0] else -1
+            own = columns[i, c] if columns[i, c] >= 0 else ABSENT
+            choices[c, start + k] = int64(-1 - hit) if hit >= 0 else own
+            expected[c, k] = counts[i, c]
 
 
 @kernel
-def _finish(
-    start, stop, members, columns, joined, upstream, losses, targets, grads, coefficients, loss
-):
-    """Write losses and coefficients in the order of examples; make factors of the gradients."""
-    for m in range(start, stop):
-        i = members[m]
-        loss[i] = losses[m]
-        for c in range(columns.shape[1]):
-            target = targets[c, m] * upstream[m]
-            coefficient = grads[c, m] - target
-            coefficients[i, c] = coefficient
-            # The rest of a joined label's gradient is in what its examples have in common.
-            is_joined = c < joined.shape[0] and joined[c, m] >= 0
-            grads[c, m] = -target if is_joined else coefficient
+def _mark_column(choices, factors, extra, logits, expected, present):
+    """Prepare the logits of a column, and count it where it is present.
+
+    Joined ones stand in `factors`, absent ones are -inf. From the logits the log of `expected`
+    is to be taken, which is 0 where it has been.
+    """
+    zero, one = extra.dtype.type(0), extra.dtype.type(1)
+    for k in range(choices.shape[0]):
+        is_present = choices[k] != ABSENT
+        is_joined = is_present and choices[k] < 0
+        extra[k] = zero if is_joined else one
+        logits[k] = factors[k] if is_joined else -np.inf
+        expected[k] = expected[k] if choices[k] >= 0 else one
+        present[k] += one if is_present else zero
+
+
+@kernel
+def _compare_column(choices, inputs, x, weights, biases, uses, logits):
+    """Write the logits of the own columns that are not joined.
+
+    They are listed first, in `uses`: a branch would be a guess.
+    """
+    dim, stride, count = weights.shape[1], x.shape[1], 0
+    for k in range(choices.shape[0]):
+        uses[count] = k
+        count += choices[k] >= 0
+    for j in range(count):
+        if j + AHEAD < count:
+            prefetch_row(weights, choices[uses[j + AHEAD]])
+        k = uses[j]
+        row = choices[k]
+        own, source = pointer(weights, row * dim), pointer(x, inputs[k] * stride)
+        logits[k] = seen(dot(source, own, dim) + biases[row])
+
+
+@kernel
+def _share_targets(choices, shares, targets):
+    for k in range(choices.shape[0]):
+        targets[k] = shares[k] if choices[k] != ABSENT else shares.dtype.type(0)
+
+
+@kernel
+def _finish_column(choices, upstream, targets, grads, factors):
+    """Subtract the targets' gradients; make factors of the gradients.
+
+    The rest of a joined label's gradient is in what its examples have in common.
+    """
+    for k in range(choices.shape[0]):
+        target = targets[k] * upstream[k]
+        grads[k] -= target
+        factors[k] = -target if choices[k] < 0 else grads[k]
 
 
 @kernel
@@ -92,14 +104,17 @@ def forward_examples_chunk(
     """Do a chunk's part of what `forward_examples` does."""
     x, peak = numbers(buffers, "x", weights), numbers(buffers, "peak", weights)
     total, parts = numbers(buffers, "total", weights), numbers(buffers, "parts", weights)
-    own, example = numbers(buffers, "own", weights), numbers(buffers, "example", weights)
     coefficients = numbers(buffers, "coefficients", weights)
-    loss, joined = numbers(buffers, "loss", weights), integers(buffers, "joined")
+    factors, loss = numbers(buffers, "factors", weights), numbers(buffers, "loss", weights)
+    choices, joined = integers(buffers, "choices"), integers(buffers, "joined")
     offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
-    slots, uses = integers(buffers, "slots"), integers(buffers, "uses")[chunk]
-    choices = integers(buffers, "choices")
-    logits, targets, extra, expected = own[0], own[1], own[2], own[3]
-    top, totals, upstream, losses = example[0], example[1], example[2], example[3]
+    slots, places = integers(buffers, "slots"), integers(buffers, "places")[chunk]
+    example = numbers(buffers, "example", weights)[chunk]
+    logits = numbers(buffers, "logits", weights)[chunk]
+    extra = numbers(buffers, "extra", weights)[chunk]
+    targets = numbers(buffers, "targets", weights)[chunk]
+    expected = numbers(buffers, "expected", weights)[chunk]
+    num_columns = columns.shape[1]
     first = offsets[block_start(block_first, num_blocks, num_inputs)]
     last = offsets[block_start(block_stop, num_blocks, num_inputs)]
     # In pieces that do not depend on the chunks: what vector code rounds otherwise than
@@ -108,28 +123,44 @@ def forward_examples_chunk(
     for piece in range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks):
         start = first + piece * BLOCK
         stop = min(start + BLOCK, last)
-        _count_labels(start, stop, members, columns, num_true, grad_loss, upstream, top)
-        _own_columns(
-            start, stop, members, slots, x, weights, biases, columns, counts, num_true,
-            joined, top, uses, logits, targets, extra, expected, choices,
+        size = stop - start
+        inputs, uses = places[0], places[1]
+        top, totals, upstream = example[0, :size], example[1, :size], example[2, :size]
+        losses, shares = example[3, :size], example[4, :size]
+        _gather_examples(
+            start, size, members, slots, peak, total, grad_loss, inputs, top, totals, upstream
         )
-        for m in range(start, stop):
-            u = slots[members[m]]
-            top[m], totals[m] = peak[u], total[u]
-        if subtract_log_q:
-            for c in range(columns.shape[1]):
-                subtract_logs(expected[c, start:stop], logits[c, start:stop])
-        if use_logistic is not None:
-            parts[start:stop] = upstream[start:stop]
-            logistic_own(start, stop, upstream, targets, extra, logits, totals, losses)
-        else:
-            softmax_own(
-                start, stop, upstream, targets, extra, logits, top, totals, parts, losses
+        _gather_columns(start, size, members, columns, counts, joined, choices, expected)
+        shares[:] = shares.dtype.type(0)
+        for c in range(num_columns):
+            _mark_column(
+                choices[c, start:stop], factors[c, start:stop], extra[c], logits[c], expected[c],
+                shares if c < num_true else losses,
             )
-        _finish(
-            start, stop, members, columns, joined, upstream, losses, targets, logits,
-            coefficients, loss,
-        )
+            _compare_column(choices[c, start:stop], inputs, x, weights, biases, uses, logits[c])
+            if subtract_log_q:
+                subtract_logs(expected[c, :size], logits[c, :size])
+        for k in range(size):
+            shares[k] = shares.dtype.type(1) / shares[k]
+        for c in range(num_columns):
+            if c < num_true:
+                _share_targets(choices[c, start:stop], shares, targets[c])
+            else:
+                targets[c, :size] = shares.dtype.type(0)
+        if use_logistic is not None:
+            parts[start:stop] = upstream
+            logistic_own(upstream, targets, extra, logits, totals, losses)
+        else:
+            softmax_own(upstream, targets, extra, logits, top, totals, parts[start:stop], losses)
+        for c in range(num_columns):
+            _finish_column(
+                choices[c, start:stop], upstream, targets[c], logits[c], factors[c, start:stop]
+            )
+        for k in range(size):
+            i = members[start + k]
+            loss[i] = losses[k]
+            for c in range(num_columns):
+                coefficients[i, c] = logits[c, k]
 
 
 @parallel_kernel
@@ -143,9 +174,9 @@ def forward_examples(
     labels; see `forward_inputs` for the rest. Written to the buffers, in the order of examples:
     `coefficients`, the gradients of the own logits, and `loss`; in the order of members:
     `parts`, by which exp(logit - peak) of an example's shared columns is multiplied to be
-    a gradient; own[0], where the logits of joined labels stand, the factors that `grad_examples`
-    multiplies rows by; and `choices`, which rows these are, see `members`. The rest of `own` and
-    `example`, and `uses`, a row a chunk, are scratch.
+    a gradient; `factors`, where the logits of joined labels stand, those that `grad_examples`
+    multiplies rows by; and `choices`, which rows these are, see `members`. `example`, `places`,
+    `logits`, `targets`, `extra` and `expected` are scratch, one a chunk, for a piece.
     """
     for chunk in prange(num_chunks):
         forward_examples_chunk(
@@ -187,7 +218,7 @@ def grad_examples(chunk, num_chunks, ids, weights, learning_rate, table, buffers
     else written to `grad_inputs`.
     """
     y, parts = numbers(buffers, "y", weights), numbers(buffers, "parts", weights)
-    factors, rows = numbers(buffers, "own", weights)[0], numbers(buffers, "rows", weights)
+    factors, rows = numbers(buffers, "factors", weights), numbers(buffers, "rows", weights)
     members, slots = integers(buffers, "members"), integers(buffers, "slots")
     offsets, choices = integers(buffers, "member_offsets"), integers(buffers, "choices")
     grad_inputs = numbers(buffers, "grad_inputs", weights)

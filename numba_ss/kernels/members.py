@@ -36,14 +36,9 @@ class _Emitter:  # pragma: no cover
     """Writes LLVM code on vectors of some numbers."""
 
     def __init__(self, builder, number, bits, lanes):
-        self.builder, self.lanes, self.align = builder, lanes, bits // 8
+        self.builder, self.lanes, self.bits = builder, lanes, bits
         self.index = ir.IntType(64)
         self.vector = ir.VectorType(number, lanes)
-        self.muladd = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(self.vector, [self.vector] * 3),
-            f"llvm.fmuladd.v{lanes}f{bits}",
-        )
 
     def integer(self, value):
         return ir.Constant(self.index, value)
@@ -56,11 +51,31 @@ class _Emitter:  # pragma: no cover
         return self.builder.bitcast(place, self.vector.as_pointer())
 
     def load(self, base, count):
-        return [self.builder.load(self.address(base, v), align=self.align) for v in range(count)]
+        places = [self.address(base, v) for v in range(count)]
+        return [self.builder.load(place, align=self.bits // 8) for place in places]
 
     def store(self, values, base):
         for v, value in enumerate(values):
-            self.builder.store(value, self.address(base, v), align=self.align)
+            self.builder.store(value, self.address(base, v), align=self.bits // 8)
+
+    def total(self, vector):
+        """Return the sum of the lanes: each round adds the upper half of what is left."""
+        half = self.lanes // 2
+        while half:
+            mask = [lane + half if lane < half else lane for lane in range(self.lanes)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), mask)
+            vector = self.builder.fadd(vector, self.builder.shuffle_vector(vector, vector, mask))
+            half //= 2
+        return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+    def muladd(self, x, y, z):
+        """Return x y + z, fused where the CPU can."""
+        function = cgutils.get_or_insert_function(
+            self.builder.module,
+            ir.FunctionType(self.vector, [self.vector] * 3),
+            f"llvm.fmuladd.v{self.lanes}f{self.bits}",
+        )
+        return self.builder.call(function, [x, y, z])
 
     def splat(self, scalar):
         undefined = ir.Constant(self.vector, ir.Undefined)
@@ -145,7 +160,7 @@ def _compiled_members(lanes, most, is_written):  # pragma: no cover
                         factor = emit.splat(emit.item(factors, place))
                         own = emit.load(own_row(emit.item(choices, place)), size)
                         return [
-                            builder.call(emit.muladd, [factor, x, total])
+                            emit.muladd(factor, x, total)
                             for x, total in zip(own, sums, strict=True)
                         ]
 
@@ -193,6 +208,56 @@ def _python_members(lanes, most, is_written):
     return members
 
 
+@intrinsic
+def _compiled_sum_others(  # pragma: no cover
+    context, hit, parts, joined, num_columns, stride, count
+):
+    index, short = types.int64, types.int32
+    signature = parts.dtype(index, parts, types.CPointer(short), index, index, index)
+
+    def codegen(context, builder, signature, arguments):
+        hit, parts, joined, num_columns, stride, count = arguments
+        number = context.get_value_type(signature.return_type)
+        bits = signature.return_type.bitwidth
+        emit = _Emitter(builder, number, bits, LANES)
+        narrow = _Emitter(builder, ir.IntType(32), 32, LANES)
+        zero = ir.Constant(emit.vector, [0.0] * LANES)
+        lanes = ir.Constant(narrow.vector, list(range(LANES)))
+        few = ir.IntType(32)
+        wanted, last = (narrow.splat(builder.trunc(value, few)) for value in (hit, count))
+        rounds = builder.sdiv(
+            builder.add(count, emit.integer(LANES - 1)), emit.integer(LANES)
+        )
+
+        def add(k, sums):
+            first = builder.mul(k, emit.integer(LANES))
+            places = builder.add(narrow.splat(builder.trunc(first, few)), lanes)
+            beyond = builder.icmp_signed(">=", places, last)
+            kept = builder.select(beyond, zero, emit.load(builder.gep(parts, [first]), 1)[0])
+
+            def leave_out(t, kept):
+                place = builder.add(builder.mul(t, stride), first)
+                same = builder.icmp_signed(
+                    "==", narrow.load(builder.gep(joined, [place]), 1)[0], wanted
+                )
+                return [builder.select(same, zero, kept[0])]
+
+            return [builder.fadd(sums[0], emit.loop(num_columns, [kept], leave_out)[0])]
+
+        total = emit.loop(rounds, [zero], add)[0]
+        return emit.total(total)
+
+    return signature, codegen
+
+
+def _python_sum_others(hit, parts, joined, num_columns, stride, count):
+    kept = parts[:count].copy()
+    for t in range(num_columns):
+        kept[joined[t * stride : t * stride + count] == hit] = 0
+    return kept.sum()
+
+
+_sum_others = _python_sum_others if config.DISABLE_JIT else _compiled_sum_others
 _make = _python_members if config.DISABLE_JIT else _compiled_members
 _subtract_long, _subtract_short, _subtract_one = (
     _make(LANES, _MOST, False), _make(_SHORT, 3, False), _make(1, 3, False)
@@ -200,6 +265,17 @@ _subtract_long, _subtract_short, _subtract_one = (
 _write_long, _write_short, _write_one = (
     _make(LANES, _MOST, True), _make(_SHORT, 3, True), _make(1, 3, True)
 )
+
+
+# Exact, as the others: what is written out takes over a caller's leave to reorder sums.
+@exact_kernel
+def sum_others(hit, parts, joined, num_columns, stride, count):
+    """Return the sum of the parts of members that are not joined with the candidate `hit`.
+
+    What `join_hits` said of label t of member m is joined[t * stride + m]. Whole vectors are
+    read, beyond the last member too.
+    """
+    return _sum_others(hit, parts, joined, num_columns, stride, count)
 
 
 @exact_kernel

@@ -152,7 +152,7 @@ def draw_candidates(
     for that, a power of two that is more than there are candidates. An excluded class is
     drawn again and not counted. `uniform` and `drawn` are scratch, NUM_DOUBLES long.
     """
-    start_stream(stream, key, high, block)
+    start_stream(stream, key, high, uint64(block))
     keys[:] = 0
     num_tries = 0
     filled = 0

@@ -80,40 +80,34 @@ def _softmax_column(targets, extra, logits, peak, total, loss):
 
 
 @kernel
-def softmax_own(start, stop, upstream, targets, extra, logits, peak, total, share, loss):
+def softmax_own(upstream, targets, extra, logits, peak, total, share, loss):
     """Finish the losses of examples; turn their own logits into gradients, less the targets'.
 
-    `logits`, `targets` and `extra` are (own columns, examples), of which those from `start` to
-    `stop` are meant; extra is 1, or 0 where the column is among the shared ones already.
-    `peak` and `total` are those of the shared columns. Written: `total` and `share`, by which
-    exp(logit - peak) of all columns and of the shared ones is multiplied to be a gradient.
+    `logits`, `targets` and `extra` have a row for each own column; extra is 1, or 0 where the
+    column is among the shared ones already. `peak` and `total` are those of the shared columns.
+    Written: `total` and `share`, by which exp(logit - peak) of all columns and of the shared
+    ones is multiplied to be a gradient.
     """
-    m = slice(start, stop)
-    top, sums, shares, losses = peak[m], total[m], share[m], loss[m]
-    for j in range(top.shape[0]):
-        losses[j] = top[j]
+    size = upstream.shape[0]
+    for j in range(size):
+        loss[j] = peak[j]
     for c in range(logits.shape[0]):
-        column = logits[c, start:stop]
-        for j in range(column.shape[0]):
-            z, highest = column[j], top[j]
-            top[j] = highest if z <= highest else z
-    for j in range(top.shape[0]):
-        shares[j] = exp(losses[j] - top[j])
-        sums[j] *= shares[j]
-        losses[j] = float32(0)
-    weight = upstream[m]
+        for j in range(size):
+            z, highest = logits[c, j], peak[j]
+            peak[j] = highest if z <= highest else z
+    for j in range(size):
+        share[j] = exp(loss[j] - peak[j])
+        total[j] *= share[j]
+        loss[j] = float32(0)
     for c in range(logits.shape[0]):
-        _softmax_column(
-            targets[c, start:stop], extra[c, start:stop], logits[c, start:stop], top, sums, losses
-        )
-    for j in range(top.shape[0]):
-        losses[j] += log(sums[j])
-        sums[j] = weight[j] / sums[j]
-        shares[j] *= sums[j]
+        _softmax_column(targets[c], extra[c], logits[c, :size], peak, total, loss)
+    for j in range(size):
+        loss[j] += log(total[j])
+        total[j] = upstream[j] / total[j]
+        share[j] *= total[j]
     for c in range(logits.shape[0]):
-        column = logits[c, start:stop]
-        for j in range(column.shape[0]):
-            column[j] *= sums[j]
+        for j in range(size):
+            logits[c, j] *= total[j]
 
 
 # In the order that is written: of a label's large logit nothing is left but log1p.
@@ -130,16 +124,13 @@ def _logistic_column(upstream, targets, extra, logits, loss):
 
 
 @kernel
-def logistic_own(start, stop, upstream, targets, extra, logits, total, loss):
+def logistic_own(upstream, targets, extra, logits, total, loss):
     """As `softmax_own`; `total` holds the losses of the shared columns."""
-    losses, sums = loss[start:stop], total[start:stop]
-    for j in range(losses.shape[0]):
-        losses[j] = sums[j]
+    size = upstream.shape[0]
+    for j in range(size):
+        loss[j] = total[j]
     for c in range(logits.shape[0]):
-        _logistic_column(
-            upstream[start:stop], targets[c, start:stop], extra[c, start:stop],
-            logits[c, start:stop], losses,
-        )
+        _logistic_column(upstream, targets[c], extra[c], logits[c, :size], loss)
 
 
 @kernel
