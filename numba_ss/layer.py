@@ -16,7 +16,7 @@ from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels.examples import sum_losses
 from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
-from numba_ss.kernels.threads import Pace, threads_for, threads_for_update, use_threads
+from numba_ss.kernels.threads import Pace, threads_for_update, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
     AllSampler,
@@ -328,7 +328,7 @@ class SampledSoftmax:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
         operations = columns.operations(self.dim)
-        threads = threads_for(operations)
+        threads = self._pace.threads_for(operations)
         out = _passes.buffers_of(self._workspace, columns, self.dim, threads, _FLOAT32)
 
         def check(total: float) -> float:

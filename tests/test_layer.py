@@ -171,7 +171,7 @@ def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
     for chunks in (1, 2, 5):
         for module, name in ((sgd, "threads_for_update"), (_passes, "threads_for_update")):
             monkeypatch.setattr(module, name, lambda numbers, n=chunks: n)
-        monkeypatch.setattr(layers, "threads_for", lambda operations, n=chunks: n)
+        monkeypatch.setattr(threads.Pace, "threads_for", lambda pace, operations, n=chunks: n)
         rng = np.random.default_rng(3)
         number = None if loss == "softmax" else SAMPLED
         layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad")
@@ -251,8 +251,8 @@ def test_bits_do_not_depend_on_threads(loss, sampler, optimizer, monkeypatch):
             num_threads=num_threads,
         )
         # As many threads as there are, however small the step.
-        for module, name in ((layers, "threads_for"), (_passes, "threads_for_update")):
-            monkeypatch.setattr(module, name, lambda operations: numba.get_num_threads())
+        for module, name in ((threads.Pace, "threads_for"), (_passes, "threads_for_update")):
+            monkeypatch.setattr(module, name, lambda *given: numba.get_num_threads())
         for _ in range(3 if JIT else 1):
             ids = rng.integers(0, 400, 500 if JIT else 70)
             labels = np.minimum(rng.zipf(1.3, (len(ids), 1)), CLASSES) - 1
@@ -584,7 +584,7 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
     monkeypatch.setattr(layers, "sampled_step", noted(layers.sampled_step))
     for record in (lambda pace, seconds: None, change):
         monkeypatch.setattr(threads.Pace, "record", record)
-        monkeypatch.setattr(layers, "threads_for", lambda operations: 2)
+        monkeypatch.setattr(threads.Pace, "threads_for", lambda pace, operations: 2)
         rng = np.random.default_rng(3)
         layer = SampledSoftmax(CLASSES, DIM, SAMPLED, optimizer=optimizer)
         table = rng.standard_normal((50, DIM)).astype(np.float32)
@@ -603,7 +603,9 @@ def test_one_call_or_several(loss, kind, monkeypatch):
     """A step is one compiled call, for any number of threads; any step can be taken in parts."""
     results, made = [], _passes.Workspace.batch
     for threads_used, in_parts in ((1, False), (2, False), (1, True), (2, True)):
-        monkeypatch.setattr(layers, "threads_for", lambda _, threads_used=threads_used: threads_used)
+        monkeypatch.setattr(
+            threads.Pace, "threads_for", lambda pace, operations, n=threads_used: n
+        )
         if in_parts:
             monkeypatch.setattr(
                 _passes.Workspace, "batch", lambda *given: made(*given)._replace(is_whole=False)

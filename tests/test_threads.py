@@ -89,3 +89,22 @@ def test_the_first_steps_after_a_change_do_not_count():
         since = since + 1 if seen[-2:] == [pace.alone] * 2 else 0
         pace.record(1000.0 if since < 1 else 2.0 if pace.alone else 1.0)
     assert sum(seen) < 100
+
+
+def test_a_change_of_the_setting_is_noticed(monkeypatch):
+    """Not at once: to ask costs as much as a small step's checks do."""
+    available, asked = 2, []
+
+    def get_num_threads():
+        asked.append(available)
+        return available
+
+    monkeypatch.setattr(threads.numba, "get_num_threads", get_num_threads)
+    pace = threads.Pace()
+    assert pace.threads_for(10) == 1
+    assert not asked
+    assert [pace.threads_for(10**9) for _ in range(8)] == [2] * 8
+    available = 5
+    seen = [pace.threads_for(10**9) for _ in range(100)]
+    assert seen[:8] + seen[-80:] == [2] * 8 + [5] * 80
+    assert len(asked) < 10

@@ -54,9 +54,11 @@ class Pace:
     _WARM, _TRIAL = 2, 6  # steps that are not counted after a change, and those of a trial
     _FIRST, _LAST = 32, 4096  # steps between trials
     _GAIN = 0.9  # of the time at most, or it is not worth a change
+    _ASK = 16  # steps, after which Numba is asked again how many threads there are
 
     def __init__(self) -> None:
         self.alone = False
+        self._available = self._until_asked = 0
         self._period = self._FIRST
         self._before = math.inf  # seconds of a step, before a trial
         self._is_trial = False
@@ -65,6 +67,19 @@ class Pace:
     def _start(self, steps: int) -> None:
         self._left, self._skip, self._seconds = steps, self._WARM, 0.0
         self._steps = steps
+
+    def threads_for(self, operations: int) -> int:
+        """Return how many threads are worth using; a change is noticed after some steps.
+
+        To ask takes a microsecond, for Numba takes a lock. Threads that are no longer there
+        only make the parts smaller that the others take.
+        """
+        if operations < _SMALL:
+            return 1
+        if not self._until_asked:
+            self._available, self._until_asked = numba.get_num_threads(), self._ASK
+        self._until_asked -= 1
+        return self._available
 
     def record(self, seconds: float) -> None:
         """Take notice of what a step took, in proportion to its work; `alone` is for the next."""
