@@ -109,7 +109,7 @@ class Workspace:
             "sizes": (2,),
             "places": (threads, 2, BLOCK + 1),
             "choices": (num_own, batch_size),
-            "board": board_shape(NUM_PHASES, 2 * parts_of(threads)),
+            "board": board_shape(NUM_PHASES, threads),
         }
         arrays = {
             name: self.array(name, shape, kind)

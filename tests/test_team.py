@@ -14,15 +14,15 @@ from numba_ss.kernels.team import board_shape, next_task, take_task, wait_for
 PATIENCE = 2**24
 
 
-def board_of(num_phases, num_tasks):
-    return np.zeros(board_shape(num_phases, num_tasks), np.int64)
+def board_of(num_phases, num_chunks):
+    return np.zeros(board_shape(num_phases, num_chunks), np.int64)
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_take_task(num_chunks, count, rng):
     """Whatever was taken before, and by whom."""
-    board, taken = board_of(2, count), [False] * count
+    board, taken = board_of(2, num_chunks), [False] * count
     for chunk in rng.integers(0, num_chunks, count + 2).tolist():
         task = take_task(board, 1, count, chunk, num_chunks)
         assert task == reference.take_task(taken, chunk, num_chunks)
@@ -33,12 +33,12 @@ def test_take_task(num_chunks, count, rng):
 
 
 def test_each_chunk_begins_with_its_own():
-    board = board_of(1, 6)
+    board = board_of(1, 3)
     assert [take_task(board, 0, 6, chunk, 3) for chunk in (2, 0, 1)] == [4, 0, 2]
 
 
 def test_next_task_and_wait_for():
-    board, taken, done = board_of(1, 3), [True, False, False], 0
+    board, taken, done = board_of(1, 1), [True, False, False], 0
     assert take_task(board, 0, 3, 0, 1) == 0
     while True:
         assert wait_for(board, 0, 3, 10) == reference.wait_for(done, 3)
@@ -77,7 +77,7 @@ def expected(num_phases, count):
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3])
 def test_one_thread_that_has_all_chunks(num_chunks):
-    board, values = board_of(4, 5), np.zeros((5, 5), np.int64)
+    board, values = board_of(4, num_chunks), np.zeros((5, 5), np.int64)
     seen = [work(c, num_chunks, 4, 5, 10, board, values) for c in range(num_chunks)]
     assert seen == [4] * num_chunks
     np.testing.assert_array_equal(values, expected(4, 5))
@@ -95,7 +95,8 @@ def test_threads(num_threads, patience):
     work(0, 1, 1, 1, 1, board_of(1, 1), np.zeros((2, 1), np.int64))  # compiled
     with ThreadPoolExecutor(num_threads) as pool:
         for _ in range(300):
-            board, values = board_of(num_phases, count), np.zeros((num_phases + 1, count), np.int64)
+            board = board_of(num_phases, num_threads)
+            values = np.zeros((num_phases + 1, count), np.int64)
             start = threading.Barrier(num_threads)
 
             def run(chunk, board=board, values=values, start=start):

@@ -71,9 +71,12 @@ else:
     _exchange, _add, _read = _emit_atomic("xchg"), _emit_atomic("add"), _compiled_read
 
 
-def board_shape(num_phases: int, num_tasks: int) -> tuple[int, int]:
-    """Return the shape of a board for so many tasks a phase, at most; it begins as zeros."""
-    return num_phases, _LINE * (num_tasks + 1)
+def board_shape(num_phases: int, num_chunks: int) -> tuple[int, int]:
+    """Return the shape of a board; it begins as zeros.
+
+    A phase has a line for what is done, and one for each chunk's own tasks, at most `_LINE`.
+    """
+    return num_phases, _LINE * (num_chunks + 1)
 
 
 @exact_kernel
@@ -82,19 +85,21 @@ def take_task(board, phase, count, chunk, num_chunks):
 
     The tasks are evenly shared out, and each chunk begins with its own.
     """
-    first = chunk * count // num_chunks
-    for k in range(count):
-        task = (first + k) % count
-        place = pointer(board, phase * board.shape[1] + _LINE * (task + 1))
-        if _exchange(place, 1) == 0:
-            return task
+    for k in range(num_chunks):
+        owner = (chunk + k) % num_chunks
+        first, stop = owner * count // num_chunks, (owner + 1) * count // num_chunks
+        line = phase * board.shape[1] + _LINE * (owner + 1)
+        for task in range(first, stop):
+            if _exchange(pointer(board, line + task - first), 1) == 0:
+                return task
     return -1
 
 
 @exact_kernel
 def next_task(board, phase, count, chunk, num_chunks):
     """Say that the task in hand is done, and take another, see `take_task`."""
-    _add(pointer(board, phase * board.shape[1]), 1)
+    if _add(pointer(board, phase * board.shape[1]), 1) + 1 == count:
+        return -1  # it was the last
     return take_task(board, phase, count, chunk, num_chunks)
 
 
