@@ -204,7 +204,8 @@ class SampledPass:
     """
 
     __slots__ = (
-        "_columns", "_ids", "_is_relative", "_num_inputs", "_threads", "_weights", "result"
+        "_columns", "_ids", "_is_relative", "_none", "_num_inputs", "_threads", "_weights",
+        "result",
     )
 
     def __init__(
@@ -223,6 +224,7 @@ class SampledPass:
         num_inputs = self._num_inputs = int(out.sizes[0])
         self._ids, self._columns, self._weights = ids, columns, weights
         self._is_relative, self._threads = not logistic, threads
+        self._none = weights.dtype.type(0)  # of a step, where nothing is subtracted
         num_blocks, use_logistic = blocks_of(num_inputs), logistic or None
         for first in range(0, num_blocks, out.part):
             stop = min(first + out.part, num_blocks)
@@ -237,8 +239,8 @@ class SampledPass:
             )
             if stop < num_blocks:  # before its exps give way to those of the next part
                 backward.backward_inputs(
-                    first, stop, num_blocks, num_inputs, self._is_relative, None, weights, None,
-                    threads, None, out.all,
+                    first, stop, num_blocks, num_inputs, self._is_relative, True, None, weights,
+                    self._none, threads, weights, out.all,
                 )
                 self._grad_candidates(first, stop)
 
@@ -260,9 +262,9 @@ class SampledPass:
         # Where a row's examples are not next to each other, their order would be lost.
         at_once = table is not None and not self.result.sizes[1]
         backward.backward_inputs(
-            first, num_blocks, num_blocks, self._num_inputs, self._is_relative, rows,
-            self._weights, step if at_once else None, self._threads, table if at_once else None,
-            self.result.all,
+            first, num_blocks, num_blocks, self._num_inputs, self._is_relative, not at_once, rows,
+            self._weights, step if at_once else self._none, self._threads,
+            table if at_once else self._weights, self.result.all,
         )
         self._grad_candidates(first, num_blocks)
         if table is not None and not at_once:

@@ -15,7 +15,13 @@ from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
 from numba_ss.kernels.examples import sum_losses
-from numba_ss.kernels.step import KEPT, SUBTRACTED, TIED, sampled_step
+from numba_ss.kernels.step import (
+    KEPT,
+    SUBTRACTED,
+    TIED,
+    sampled_step,
+    sampled_step_chunk,
+)
 from numba_ss.kernels.threads import Pace, threads_for_update, use_threads
 from numba_ss.losses import check_counts, make_columns
 from numba_ss.samplers import (
@@ -360,7 +366,7 @@ class SampledSoftmax:
     ) -> float:
         """Return the sum of the losses; nothing has changed if `check` refuses it."""
         out.board.fill(0)
-        sampled_step(
+        given = (
             _passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
             columns.private, columns.num_true, columns.shared, columns.private_counts,
             columns.shared_counts, columns.subtract_log_q, self._weights, self._biases, grad_loss,
@@ -368,6 +374,10 @@ class SampledSoftmax:
             KEPT if not update_table else TIED if self._tied else SUBTRACTED,
             min(threads, threads_for_update(out.x.size + out.grad_rows.size)), threads, out.all,
         )
+        if threads == 1:
+            sampled_step_chunk(0, *given)
+        else:
+            sampled_step(*given)
         return check(sum_losses(out.loss))
 
     def _step_in_parts(

@@ -31,8 +31,8 @@ def test_backward_inputs(num_chunks, with_examples, rng):
     got.grad_inputs[:] = 7
     num_inputs, num_sampled = len(grad_logits), len(problem.sampled)
     backward_inputs(
-        0, 2, 2, num_inputs, True, np.arange(90) if with_examples else None, problem.weights,
-        None, num_chunks, None, got.all,
+        0, 2, 2, num_inputs, True, True, np.arange(90) if with_examples else None,
+        problem.weights, np.float32(0), num_chunks, problem.weights, got.all,
     )
     for block in range(2):
         start, stop = (block_start(b, 2, num_inputs) for b in (block, block + 1))

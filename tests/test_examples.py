@@ -68,7 +68,8 @@ def test_grad_examples(num_chunks, rng):
     batch.result.grad_inputs[:] = np.nan
     for chunk in range(num_chunks):
         examples.grad_examples(
-            chunk, num_chunks, ids, problem.weights, None, None, batch.result.all
+            chunk, num_chunks, True, ids, problem.weights, np.float32(0), problem.weights,
+            batch.result.all,
         )
     np.testing.assert_allclose(batch.result.grad_inputs[:, :9], ref.grad_inputs, atol=2e-5)
 

@@ -29,6 +29,7 @@ _OPTIONS = {
     "cache": True,
     "error_model": "numpy",  # a division by zero gives inf and costs no branch
     "nogil": True,
+    "no_cfunc_wrapper": True,  # nothing else but Python calls it: less to compile
 }
 
 
@@ -64,6 +65,8 @@ _CACHE_DIR = _cache_dir()
 
 def _compile(function, folder="", **options):
     saved = config.CACHE_DIR
+    if function.__name__.startswith("_"):
+        options["no_cpython_wrapper"] = True  # only kernels call it
     # Read when the function's cache is set up.
     config.CACHE_DIR = os.path.join(_CACHE_DIR, folder)
     try:

@@ -14,15 +14,13 @@ from numba_ss.kernels.examples import grad_examples
 
 @parallel_kernel
 def backward_inputs(
-    block_first, block_stop, num_blocks, num_inputs, is_relative, ids, weights, learning_rate,
-    num_chunks, table, buffers,
+    block_first, block_stop, num_blocks, num_inputs, is_relative, is_kept, ids, weights,
+    learning_rate, num_chunks, table, buffers,
 ):
     """Compute the gradients of the candidates' logits, and of inputs.
 
-    Those of the logits are of a range of blocks. Those of the inputs are of all examples: with
-    a `table`, they are subtracted from its rows `ids`; with None, they are written to
-    `grad_inputs`. With None for `ids`, there are those of the logits alone. See
-    `grad_logits` and `grad_examples`.
+    Those of the logits are of a range of blocks, those of the inputs of all examples. With None
+    for `ids`, there are those of the logits alone. See `grad_logits` and `grad_examples`.
     """
     for chunk in prange(num_chunks):
         grad_logits(
@@ -30,4 +28,6 @@ def backward_inputs(
             is_relative, weights, buffers,
         )
         if ids is not None:
-            grad_examples(int64(chunk), num_chunks, ids, weights, learning_rate, table, buffers)
+            grad_examples(
+                int64(chunk), num_chunks, is_kept, ids, weights, learning_rate, table, buffers
+            )

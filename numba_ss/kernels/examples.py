@@ -209,13 +209,13 @@ def _first_member(m, members, slots):
 
 
 @kernel
-def grad_examples(chunk, num_chunks, ids, weights, learning_rate, table, buffers):
+def grad_examples(chunk, num_chunks, is_kept, ids, weights, learning_rate, table, buffers):
     """Compute the gradients of the inputs of a chunk of the examples.
 
     That of an example is its part of `y`, of what it has in common with the others of its
     input, and the sum of its factors times the rows of its own columns, which `choices` say;
-    see `forward_examples`. With a `table`, the gradients are subtracted from its rows `ids`,
-    else written to `grad_inputs`.
+    see `forward_examples`. The gradients are written to `grad_inputs` if they are to be kept,
+    else subtracted from the rows `ids` of the table.
     """
     y, parts = numbers(buffers, "y", weights), numbers(buffers, "parts", weights)
     factors, rows = numbers(buffers, "factors", weights), numbers(buffers, "rows", weights)
@@ -229,7 +229,7 @@ def grad_examples(chunk, num_chunks, ids, weights, learning_rate, table, buffers
         u = slots[members[m]]
         count = offsets[u + 1] - m
         common, own = pointer(y, u * stride), pointer(factors, m)
-        if table is None:
+        if is_kept:
             write_members(
                 common, pointer(parts, m), own, pointer(choices, m), size, num_columns,
                 pointer(weights, 0), dim, pointer(rows, 0), stride, count, pointer(members, m),
