@@ -65,8 +65,6 @@ _CACHE_DIR = _cache_dir()
 
 def _compile(function, folder="", **options):
     saved = config.CACHE_DIR
-    if function.__name__.startswith("_"):
-        options["no_cpython_wrapper"] = True  # only kernels call it
     # Read when the function's cache is set up.
     config.CACHE_DIR = os.path.join(_CACHE_DIR, folder)
     try:
