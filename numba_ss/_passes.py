@@ -107,7 +107,7 @@ class Workspace:
             "members": (batch_size,),
             "entry_offsets": (batch_size + 1,),
             "sizes": (2,),
-            "places": (threads, 2, BLOCK + 1),
+            "places": (threads, 2, BLOCK),
             "choices": (num_own, batch_size),
             "board": board_shape(NUM_PHASES, threads),
         }
@@ -163,7 +163,7 @@ class BatchBuffers(NamedTuple):
     With C own columns: `loss` (batch_size,), `coefficients` (batch_size, C) the gradient of
     the own logits, `x` the distinct inputs, that of example i being x[slots[i]],
     `grad_inputs`, and `grad_rows` and `grad_offsets` the gradients of the candidates' rows and
-    biases. `joined` and `sizes` are what `group_inputs` writes. `part` blocks are taken at a
+    biases. `sizes` is what `group_inputs` writes. `part` blocks are taken at a
     time; with `is_whole` these are all.
     """
 
@@ -178,7 +178,6 @@ class BatchBuffers(NamedTuple):
     grad_inputs: Floats
     grad_rows: Floats
     grad_offsets: Floats
-    joined: NDArray[np.int32]
     sizes: Integers
     board: Integers
 

@@ -111,7 +111,8 @@ class CandidateSampler:
         self._exclude = _checks.unique_ids("exclude_ids", exclude_ids, self.range_max)
         self._key = self._high = np.uint64(0)
         self._block = 0
-        self._asked = 0, False  # the last arguments of `propose` that were checked
+        # The last arguments of `propose` that were checked.
+        self._asked: tuple[int, bool] | None = None
         self._implicit = None
         if seed is None and global_seed is not None:
             self._implicit = ImplicitSeeds(global_seed)
@@ -170,21 +171,25 @@ class CandidateSampler:
     ) -> tuple[SampledCandidates, Accept]:
         """Draw for checked labels; the stream moves on only when `accept` is called.
 
-        For a caller who may find the batch unusable after the draw. Negative labels are
-        absent ones.
+        For a caller who may find the batch unusable after the draw. The labels lie together;
+        negative ones are absent.
         """
-        if (num_sampled, unique) != self._asked:
-            self._asked = self._check_asked(num_sampled, unique)
-        num_sampled, unique = self._asked
+        if (
+            type(num_sampled) is not int
+            or type(unique) is not bool
+            or (num_sampled, unique) != self._asked
+        ):
+            num_sampled, unique = self._asked = self._check_asked(num_sampled, unique)
+        count = num_sampled
         key, high = self._key, self._high
         if self._implicit is not None:
             key, high = map(np.uint64, stream_of(self._implicit.following, self._global_seed))
         if self._block and not self._memo.size and self._fixed:
             self._memo = np.full(min(self.range_max, _REMEMBERED), np.nan, np.float32)
-        size = 1 << (4 * num_sampled).bit_length()
+        size = 1 << (4 * count).bit_length()
         if self._keys.size != size:
             self._keys = np.empty(size, np.int64)
-        candidates = np.empty(num_sampled, np.int64)
+        candidates = np.empty(count, np.int64)
         total = self._total()
         draw = (
             self._kind, key, high, self._block, self.range_max, self._log_range, total,
@@ -192,9 +197,9 @@ class CandidateSampler:
             self._uniform, self._drawn, self._keys, candidates,
         )
         true_count = np.empty(labels.shape, np.float32)
-        sampled_count = np.empty(num_sampled, np.float32)
+        sampled_count = np.empty(count, np.float32)
         kept = self._kept(total)
-        threads = threads_for(_OPERATIONS * (labels.size + num_sampled))
+        threads = threads_for(_OPERATIONS * (labels.size + count))
         if threads == 1:
             sampling.draw_and_count(
                 *draw, self._weights, kept, self._memo, labels, true_count, sampled_count
@@ -212,7 +217,7 @@ class CandidateSampler:
                 self._implicit.advance()
             else:
                 # TensorFlow reserves 2048 words a candidate, four to a block.
-                self._block += 512 * num_sampled
+                self._block += 512 * count
             self._learn(labels)
 
         return SampledCandidates(candidates, true_count, sampled_count), accept

@@ -29,8 +29,8 @@ def test_buffers_are_kept_and_grow():
 
 def test_buffers_follow_the_hits():
     workspace = _passes.Workspace()
-    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).joined.shape == (0, 10)
-    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).joined.shape == (3, 10)
+    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).arrays["joined"].shape == (0, 10)
+    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).arrays["joined"].shape == (3, 10)
 
 
 def test_memory_of_exps_is_bounded():

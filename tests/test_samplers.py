@@ -340,3 +340,19 @@ def test_bad_vocab_file(line, count, tmp_path):
 def test_missing_vocab_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         numba_ss.FixedUnigramSampler(2, vocab_file=tmp_path / "none")
+
+
+def test_arguments_are_checked_whatever_came_before():
+    """What was checked is remembered, and nothing else that is equal to it."""
+    labels = [[3], [5]]
+    for number, unique in ((0, False), (0, True), (None, False)):
+        with pytest.raises(ArgumentError, match="num_sampled"):
+            make("uniform").sample(labels, number, unique)
+    sampler = make("uniform")
+    sampler.sample(labels, 1, True)
+    for number in (True, 1.0, np.array([1]), np.array([1, 1]), None):
+        with pytest.raises(ArgumentError, match="num_sampled"):
+            sampler.sample(labels, number, True)
+    with pytest.raises(ArgumentError, match="unique"):
+        sampler.sample(labels, 1, 1)
+    assert len(sampler.sample(labels, np.int64(1), True).sampled_candidates) == 1

@@ -1,4 +1,4 @@
-"""kernels/step.py: the step of one call is that of five, bit for bit."""
+"""kernels/step.py: the step of one call is that of several, bit for bit."""
 
 import numpy as np
 import pytest

@@ -133,10 +133,10 @@ def _share_joined(
     for i in range(size):
         u = first + i
         begin, count = offsets[u], offsets[u + 1] - offsets[u]
-        if count == 1:  # there are no others
+        if count == 1:  # there are no others; or a candidate is left out
             continue
         for e in range(entry_offsets[u], entry_offsets[u + 1]):
-            if kept[e] == float32(0):  # left out, or in an earlier entry
+            if kept[e] == float32(0):  # it is in an earlier entry
                 continue
             hit = entries[2, e]
             others = sum_others(

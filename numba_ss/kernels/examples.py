@@ -133,6 +133,7 @@ def forward_examples_chunk(
         _gather_columns(start, size, members, columns, counts, joined, choices, expected)
         shares[:] = shares.dtype.type(0)
         for c in range(num_columns):
+            # Columns that are no labels are counted where the losses will stand.
             _mark_column(
                 choices[c, start:stop], factors[c, start:stop], extra[c], logits[c], expected[c],
                 shares if c < num_true else losses,

@@ -1,6 +1,6 @@
 """A whole step of SGD in one call, for one thread or for several.
 
-It is what `_passes.SampledPass` does in five calls, the same bits. In a step of a tenth of a
+It is what `_passes.SampledPass` does in several calls, the same bits. In a step of a tenth of a
 millisecond the other calls, and what Python does between them, are a sixth.
 """
 

@@ -21,8 +21,9 @@ from numba.extending import intrinsic
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.rows import pointer
 
-# Numbers of a cache line: two chunks should not write to one.
-_LINE = 8
+# Two chunks should not write to one cache line: wherever the board begins, the first 8 of 16
+# numbers share none with the next that are used.
+_LINE = 16
 _PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
 
 # The functions that emit code run while Numba compiles, where coverage is not measured.
@@ -74,7 +75,7 @@ else:
 def board_shape(num_phases: int, num_chunks: int) -> tuple[int, int]:
     """Return the shape of a board; it begins as zeros.
 
-    A phase has a line for what is done, and one for each chunk's own tasks, at most `_LINE`.
+    A phase has a line for what is done, and one for each chunk's own tasks, at most 8.
     """
     return num_phases, _LINE * (num_chunks + 1)
 
