@@ -29,7 +29,7 @@ _OPTIONS = {
     "cache": True,
     "error_model": "numpy",  # a division by zero gives inf and costs no branch
     "nogil": True,
-    "no_cfunc_wrapper": True,  # nothing else but Python calls it: less to compile
+    "no_cfunc_wrapper": True,  # for callers in C, of whom there are none
 }
 
 

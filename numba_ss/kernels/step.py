@@ -15,11 +15,7 @@ from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.candidates import blocks_of, grad_candidates_chunk, grad_logits
 from numba_ss.kernels.examples import forward_examples_chunk, grad_examples, sum_losses
 from numba_ss.kernels.prepare import prepare_chunk
-from numba_ss.kernels.scatter import (
-    scatter_candidates,
-    scatter_own,
-    scatter_rows_chunk,
-)
+from numba_ss.kernels.scatter import scatter_candidates, scatter_own, scatter_rows_chunk
 from numba_ss.kernels.team import next_task, take_task, wait_for
 
 # What happens to the gradients of the inputs.
@@ -30,7 +26,10 @@ _PREPARE, _INPUTS, _EXAMPLES, _BACKWARD, _CANDIDATES, _UPDATE, NUM_PHASES = rang
 
 @exact_kernel
 def parts_of(num_chunks):
-    """Return how many parts a work is done in that is not evenly cut, or not the only one."""
+    """Return how many parts a work is done in that is not evenly cut, or not the only one.
+
+    Two for each chunk, which what `sampled_step_chunk` makes of a task's number relies on.
+    """
     return 2 * num_chunks
 
 
@@ -140,8 +139,8 @@ def sampled_step(
     `inputs` says of the gradients of the inputs, rows `ids` of a table, whether they are KEPT
     in `grad_inputs`, SUBTRACTED from the table, or from the weights, with which it is TIED.
     There are examples, and their blocks are one part; `board` is zeros. A scatter is done in
-    `num_updates` parts. All else is as in `prepare`, `forward_inputs`, `forward_examples` and
-    `backward`.
+    `num_updates` parts. All else is as in `prepare`, `forward_inputs`, `forward_examples`,
+    `backward_inputs` and `grad_candidates`.
     """
     for chunk in prange(num_chunks):
         sampled_step_chunk(
