@@ -45,7 +45,8 @@ LAYERS = [
     {"samplers", "_passes", "_tables"},
     {"_training"},
     {"checkpoint", "progress", "sample", "_estimator", "_memory"},
-    {"_checks", "_seeds", "_files"},
+    {"_files"},
+    {"_checks", "_seeds"},
     {"kernels.step"},
     {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
     | {"kernels.prepare"},
