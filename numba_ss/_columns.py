@@ -1,4 +1,4 @@
-"""Columns of tables as numbers: distinct keys and where they stand, times as int64 or float64.
+"""Columns of tables as numbers: distinct keys, and where they stand.
 
 A column is an ndarray, or a chunked array of Arrow's, which nothing here imports before
 such a column comes.
@@ -18,7 +18,6 @@ from numba_ss._arrow import is_text
 from numba_ss._text_files import extra
 
 Integers = NDArray[np.int64]
-Times = NDArray[np.int64] | NDArray[np.float64]
 
 _KEYS = frozenset({"string", "integer"})
 _NULLS = ("NoneType", "NAType", "NaTType")  # the latter two of pandas, which need not be there
@@ -98,14 +97,15 @@ def _of_array(array: NDArray[Any], place: Place, feature: bool) -> Factors:
     if kind in "OUT":
         return _of_objects(array.tolist(), place, feature)
     if kind == "u":
-        _refuse_large(array, place)
+        refuse_large(array, place)
     elif kind != "i" and not (kind == "b" and feature):
         nulls = np.isnan(array) if kind in "fcmM" else np.zeros(1, bool)
         _refuse_type(place, array.dtype, nulls)
     return _of_integers(array.astype(np.int64))
 
 
-def _refuse_large(array: NDArray[Any], place: Place) -> None:
+def refuse_large(array: NDArray[Any], place: Place) -> None:
+    """Refuse integers that int64 does not hold."""
     large = np.flatnonzero(array > np.uint64(2**63 - 1))
     if large.size:
         _checks.fail(place(int(large[0])), "an integer below 2**63", array[large[0]])
@@ -124,7 +124,7 @@ def _of_objects(objects: list[Any], place: Place, feature: bool) -> Factors:
     if kinds <= _KEYS:
         rows, values = np.arange(len(objects)), objects
     else:
-        rows = np.flatnonzero([not _is_null(value) for value in objects])
+        rows = np.flatnonzero([not is_null(value) for value in objects])
         values = [objects[i] for i in rows.tolist()]
         kinds = _kinds(values)
     allowed = _KEYS | {"bool"} if feature else _KEYS
@@ -151,7 +151,8 @@ def _kind(kind: type) -> str:
     return "integer" if issubclass(kind, (int, np.integer)) else kind.__name__
 
 
-def _is_null(value: object) -> bool:
+def is_null(value: object) -> bool:
+    """Tell whether an object stands for no value."""
     is_nan = isinstance(value, (float, np.floating)) and bool(np.isnan(value))
     return is_nan or type(value).__name__ in _NULLS
 
@@ -218,58 +219,5 @@ def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
         return Factors(encoded.dictionary.to_pylist(), positions)
     values = encoded.dictionary.to_numpy()
     if values.dtype == np.uint64:
-        _refuse_large(array.fill_null(0).to_numpy(), place)
+        refuse_large(array.fill_null(0).to_numpy(), place)
     return Factors(values.astype(np.int64), positions)
-
-
-def times(column: Any, place: Place) -> tuple[str, Times]:
-    """Return the unit of a column of times, for comparison, and int64 or float64 numbers."""
-    if isinstance(column, np.ndarray):
-        return _times_of_array(column, place)
-    return _times_of_arrow(column, place)
-
-
-def _refuse_nulls(nulls: NDArray[np.bool_], place: Place, got: str = "null") -> None:
-    if nulls.any():
-        _checks.fail(place(int(nulls.argmax())), "a time", got)
-
-
-def _finite(array: NDArray[Any], place: Place) -> tuple[str, Times]:
-    bad = np.flatnonzero(~np.isfinite(array))
-    if bad.size:
-        _checks.fail(place(int(bad[0])), "a finite time", array[bad[0]])
-    return "floats", array.astype(np.float64)
-
-
-def _times_of_array(array: NDArray[Any], place: Place) -> tuple[str, Times]:
-    if array.dtype.kind == "O":
-        values = array.tolist()
-        _refuse_nulls(np.array([_is_null(value) for value in values]), place)
-        if _kinds(values) <= {"integer", "float"}:
-            array = np.array(values)
-    kind = array.dtype.kind
-    if kind == "f":
-        return _finite(array, place)
-    if kind == "M":
-        _refuse_nulls(np.isnat(array), place)
-        return f"timestamps in {np.datetime_data(array.dtype)[0]}", array.astype(np.int64)
-    if kind not in "iu":
-        got = f"objects such as {array[0]!r}" if kind == "O" else array.dtype
-        _checks.fail(place.name, "integers, floats or timestamps", got)
-    if kind == "u":
-        _refuse_large(array, place)
-    return "integers", array.astype(np.int64)
-
-
-def _times_of_arrow(column: Any, place: Place) -> tuple[str, Times]:
-    arrow, array = extra("pyarrow", "reading tables"), column.combine_chunks()
-    kind, types = array.type, arrow.types
-    _refuse_nulls(array.is_null().to_numpy(zero_copy_only=False), place)
-    if types.is_integer(kind) or types.is_floating(kind):
-        return _times_of_array(array.to_numpy(), place)
-    if types.is_timestamp(kind) or types.is_date(kind):
-        # Dates of 32 bits have no way to 64 but this one.
-        array = array.cast(arrow.int32()) if types.is_date32(kind) else array
-        unit = kind.unit if types.is_timestamp(kind) else "D" if types.is_date32(kind) else "ms"
-        return f"timestamps in {unit}", array.cast(arrow.int64()).to_numpy()
-    _checks.fail(place.name, "integers, floats or timestamps", kind)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_ss import _checks
-from numba_ss._columns import Integers, Place, Times, times
+from numba_ss._columns import Integers, Place
 from numba_ss._event_sources import Batch, Columns
+from numba_ss._times import Stamps, Times, times, to_one_unit
 from numba_ss.keys import GrowingKeys, Keys
 
 Codes = NDArray[np.int32]
@@ -93,30 +93,30 @@ class _Column:
 
 
 class _Times:
-    """The times of all events, in one unit."""
+    """The times of all events."""
 
-    def __init__(self, name: str | None, unit: str) -> None:
+    def __init__(self, name: str | None) -> None:
         self.name = name
-        self.unit = "" if name is None else unit
-        self._parts: list[Times] = []
+        self._names: list[str] = []
+        self._parts: list[Stamps] = []
 
     def add(self, table: str, batch: Batch) -> None:
-        if self.name is None:
-            return
-        place = Place(f"{table}, column {self.name!r}", batch.row)
-        unit, part = times(batch.columns[self.name], place)
-        if unit != (self.unit or unit):
-            _checks.fail(place.name, f"{self.unit}, as before", unit)
-        self.unit = unit
-        self._parts.append(part)
+        if self.name is not None:
+            place = Place(f"{table}, column {self.name!r}", batch.row)
+            self._names.append(place.name)
+            self._parts.append(times(batch.columns[self.name], place))
 
-    def values(self) -> Times | None:
-        """Return all times; the parts are given up."""
+    def values(self, known: Any) -> tuple[str, Times | None, Times | None]:
+        """Return a unit, all times and those of the known events in it; parts are given up."""
         if self.name is None:
-            return None
-        values: Any = np.concatenate(self._parts)
+            return "", None, None
+        kept = getattr(known, "timestamps", None)
+        before = [] if kept is None else [(known.time_unit, kept)]
+        names = [self.name] * len(before) + self._names
+        unit, parts = to_one_unit(names, [*before, *self._parts])
         self._parts.clear()
-        return values  # type: ignore[no-any-return]
+        values: Any = np.concatenate(parts[len(before) :])
+        return unit, values, parts[0] if before else None
 
 
 class EventLog:
@@ -134,7 +134,7 @@ class EventLog:
         self._known = known = _NOTHING if known is None else known
         self._users = _Column(columns.user, known.user_keys)
         self._items = _Column(columns.item, known.item_keys)
-        self._times = _Times(columns.time, getattr(known, "time_unit", ""))
+        self._times = _Times(columns.time)
         self._user_features, self._item_features = (
             {
                 name: _Column(name, old[name].keys if name in old else None, feature=True)
@@ -156,12 +156,13 @@ class EventLog:
 
     def grouped(self) -> GroupedEvents:
         """Sort the events, and code the items anew; the log is given up."""
-        users, stamps = self._users.codes(), self._times.values()
+        users = self._users.codes()
+        unit, stamps, known_stamps = self._times.values(self._known)
         items, item_keys = _by_count(self._items, len(self._known.item_keys))
         user_keys = self._users.keys.keys()
         # Stable, so that events of the same time stay in the order in which they came.
         by_time = np.arange(len(users)) if stamps is None else np.argsort(stamps, kind="stable")
-        user_times, item_times = _last_times(self._known, stamps)
+        user_times, item_times = _last_times(self._known, known_stamps)
         item_features = _features(
             self._item_features, self._known.item_features, items, by_time, len(item_keys),
             item_times, stamps,
@@ -174,8 +175,7 @@ class EventLog:
         counts = np.bincount(users, minlength=len(user_keys))
         return GroupedEvents(
             user_keys, item_keys, np.append(0, np.cumsum(counts)), items[order],
-            None if stamps is None else stamps[order], user_features, item_features,
-            self._times.unit,
+            None if stamps is None else stamps[order], user_features, item_features, unit,
         )
 
 
@@ -190,10 +190,9 @@ def _by_count(column: _Column, num_known: int) -> tuple[Codes, Keys]:
     return rank[codes], Keys(keys.take(order))
 
 
-def _last_times(known: Any, stamps: Times | None) -> tuple[Any, Any]:
+def _last_times(known: Any, times: Times | None) -> tuple[Any, Any]:
     """Return when the known users and items had their last events; None if nobody knows."""
-    times = getattr(known, "timestamps", None)
-    if stamps is None or times is None or not (known.user_features or known.item_features):
+    if times is None or not (known.user_features or known.item_features):
         return None, None
     lowest = np.iinfo(np.int64).min if times.dtype.kind == "i" else -np.inf
     users, items = (

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._arrow import ArrowStream, ParquetFiles
 from numba_ss._columns import as_array
+from numba_ss._csv_files import CsvFile, is_csv
 from numba_ss._text_files import extra, find_files
 
 _ROWS = 2**19  # of a batch, or more
 _PART = 2**23  # bytes of a table, taken at a time
-_PACKED = (".gz", ".bz2", ".zst")
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class Columns(NamedTuple):
@@ -71,8 +70,9 @@ class EventTable(ABC):
         for column in columns.all():
             if names.count(column) != 1:
                 listed = ", ".join(f"{name!r} ({kind})" for name, kind in types)
-                got = f"{'none' if column not in names else 'several'} among {listed}"
-                _checks.fail(name, f"a column {column!r}", got)
+                got = f"{'none' if column not in names else 'several'} among {listed[:300]}"
+                way = " (timestamp=None says that events have no times)"
+                _checks.fail(name, f"a column {column!r}{way * (column == columns.time)}", got)
 
     @abstractmethod
     def total(self) -> int | None:
@@ -115,7 +115,7 @@ def _sound(name: str, expected: str) -> Iterator[None]:
     except (arrow.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the system's, not Arrow's of a file
             raise
-        _checks.fail(name, expected, f"another one ({error})")
+        _checks.fail(name, expected, f"another one ({str(error)[:300]})")
 
 
 class _Table(EventTable):
@@ -163,57 +163,29 @@ class _Stream(_Table):
         return self._opened.batches(positions, _PART)
 
 
-def _suffix(path: Path) -> str:
-    """Return what the name ends with, .gz and such aside."""
-    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix.lower()
-
-
 class _Csv(_Table):
-    """A file with a header; see `GrowingKeys.encode` for which keys are integers.
+    """A CSV file; see `GrowingKeys.encode` for which keys are integers."""
 
-    An empty cell is null; an empty string stands in quotes. Times of day with and without
-    fractions, in one file or in several, are all of one unit.
-    """
-
-    expected = "a CSV file, its columns throughout as in the first rows"
+    expected = "a CSV file, each row with as many cells as the first"
     text = True
 
     def __init__(self, path: Path, columns: Columns) -> None:
-        self._path = path
-        with self._open({}) as reader:
-            schema = reader.schema
-        super().__init__(str(path), _types(schema), columns)
-        arrow = extra("pyarrow", "reading CSV files")
-        self._types = {name: arrow.string() for name in columns.keys()}
-        if columns.time is not None:
-            kind = schema.field(columns.time).type
-            if arrow.types.is_timestamp(kind) or arrow.types.is_date(kind):
-                self._types[columns.time] = arrow.timestamp("ns", getattr(kind, "tz", None))
+        self._file = CsvFile(path, columns.all())
+        super().__init__(str(path), [(name, "text") for name in self._file.names], columns)
 
     def total(self) -> None:
         return None
 
-    def _open(self, types: dict[str, Any], columns: Columns | None = None) -> Any:
-        csv = extra("pyarrow.csv", "reading CSV files")
-        options = csv.ConvertOptions(
-            column_types=types, include_columns=columns.all() if columns else [], null_values=[""],
-            strings_can_be_null=True, quoted_strings_can_be_null=False,
-        )
-        parse = csv.ParseOptions(delimiter=_SEPARATORS[_suffix(self._path)])
-        with _sound(str(self._path), self.expected):
-            return csv.open_csv(self._path, parse_options=parse, convert_options=options)
-
     def _record_batches(self) -> Iterator[Any]:
-        with self._open(self._types, self.columns) as reader:
-            yield from reader
+        return self._file.batches(self.columns.all())
 
 
 def _open_file(path: Path, columns: Columns) -> EventTable:
     if path.suffix.lower() == ".parquet":
         return _Stream(str(path), ParquetFiles([path]), columns)
-    if _suffix(path) in _SEPARATORS:
+    if is_csv(path):
         return _Csv(path, columns)
-    expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .zst"
+    expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .xz, .zst"
     _checks.fail(str(path), expected, repr(path.name))
 
 

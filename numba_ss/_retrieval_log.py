@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._event_log import Feature
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
+from numba_ss._times import to_one_unit
 from numba_ss.interactions import Interactions
 from numba_ss.keys import Keys
 
@@ -123,23 +124,24 @@ def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArr
             require_growth("interactions", f"{kind} {name!r}", feature.keys, later.keys)
     if (log.timestamps is None) != (more.timestamps is None):
         _checks.fail("timestamp", "times in both logs or in none", "times in one of them")
-    if log.time_unit != more.time_unit:
-        _checks.fail("timestamp", f"{log.time_unit}, as before", more.time_unit)
     lengths = np.diff(log.offsets), np.diff(more.offsets)
     users = np.concatenate([np.repeat(np.arange(len(n)), n) for n in lengths])
     is_new = np.repeat([False, True], [log.num_events, more.num_events])
     if log.timestamps is None or more.timestamps is None:
-        stamps, order = None, np.argsort(users, kind="stable")
+        unit, stamps = log.time_unit, None
+        order = np.argsort(users, kind="stable")
     else:
-        stamps = np.concatenate([log.timestamps, more.timestamps])
-        order = np.lexsort((stamps, users))
-        stamps = stamps[order]
+        both = [(log.time_unit, log.timestamps), (more.time_unit, more.timestamps)]
+        unit, parts = to_one_unit(["timestamp as before", "timestamp"], both)
+        joined: Any = np.concatenate(parts)
+        order = np.lexsort((joined, users))
+        stamps = joined[order]
     counts = np.bincount(users, minlength=more.num_users)
     items = np.concatenate([log.items, more.items])[order]
     offsets = np.append(0, np.cumsum(counts))
     whole = Interactions(
         more.user_keys, more.item_keys, offsets, items, stamps, more.user_features,
-        more.item_features, log.time_unit,
+        more.item_features, unit,
     )
     return whole, is_new[order]
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from numba_ss import _checks
-from numba_ss._columns import Integers, Times
+from numba_ss._columns import Integers
 from numba_ss._event_log import Codes, EventLog, Feature, Vocabularies
 from numba_ss._event_sources import Columns, EventTable, open_events
+from numba_ss._times import Times
 from numba_ss.keys import Keys
 from numba_ss.progress import Progress, check_show
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._columns import Times
+from numba_ss._times import Times, single_time, to_one_unit
 from numba_ss.interactions import Interactions
 
 
@@ -67,7 +67,7 @@ def leave_one_out(interactions: Interactions) -> tuple[Interactions, Interaction
 
 
 def split_by_time(
-    interactions: Interactions, fraction: float = 0.1, *, at: float | None = None
+    interactions: Interactions, fraction: float = 0.1, *, at: Any = None
 ) -> tuple[Interactions, Interactions]:
     """Take the events from a time on for the test.
 
@@ -78,8 +78,9 @@ def split_by_time(
     fraction : float, default=0.1
         How many of all events are to be in the test, in (0, 1). There are more if several
         have the time of the first one: a time is not divided.
-    at : int or float, optional
-        The first time of the test, as `timestamps` have it, in place of `fraction`.
+    at : int, float, str, date or datetime, optional
+        The first time of the test, in place of `fraction`: as `timestamps` have it, or in any
+        other form that times of a log can have, such as "2024-03-01" or seconds since 1970.
 
     Returns
     -------
@@ -104,18 +105,25 @@ def split_by_time(
     stamps: Any = interactions.timestamps
     if stamps is None:
         _checks.fail("interactions", "events with times", "none, which leave_one_out can split")
-    first = _first_time(stamps, fraction) if at is None else _given_time(at)
+    if at is None:
+        first = _first_time(stamps, fraction)
+    else:
+        stamps, first = _with_given_time(interactions.time_unit, stamps, at)
     in_test = stamps >= first
     if in_test.all() or not in_test.any():
-        got = f"{in_test.sum()} of {len(in_test)} from the time {first} on"
+        shown = first if at is None else at
+        got = f"{in_test.sum()} of {len(in_test)} from the time {shown} on"
         _checks.fail("fraction" if at is None else "at", "events on both sides", got)
-    return _split(interactions, in_test, f"split by time, from {first} on")
+    return _split(interactions, in_test, f"split by time, from {first if at is None else at} on")
 
 
-def _given_time(at: float) -> float:
-    """Return it as it is: as a float a time in nanoseconds would be another one."""
-    _checks.number("at", at)
-    return at
+def _with_given_time(unit: str, stamps: Any, at: Any) -> tuple[Any, Any]:
+    """Return the times of a log and the given one, in one unit."""
+    own, given = single_time("at", at)
+    if own in ("integers", "floats") and stamps.min() <= given[0] <= stamps.max():
+        return stamps, given[0]
+    _, (stamps, given) = to_one_unit(["interactions", "at"], [(unit, stamps), (own, given)])
+    return stamps, given[0]
 
 
 def _first_time(stamps: Times, fraction: float) -> Any:

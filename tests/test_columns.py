@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError
-from numba_ss._columns import Place, as_array, factorize, times
+from numba_ss._columns import Place, as_array, factorize
 
 PLACE = Place("log, column 'c'", 40)
-DAYS = [dt.date(2020, 1, 2), dt.date(1969, 12, 30), dt.date(2020, 1, 2)]
 
 
 def plain(factors):
@@ -92,61 +91,10 @@ def test_what_arrow_holds_besides_keys():
         factorize(large, PLACE, feature=True)
 
 
-def test_times_of_every_form():
-    pa = pytest.importorskip("pyarrow")
-    integers, floats = [5, -3, 2**53 + 1], [0.5, -2.0, 7.0]
-    stamps = [dt.datetime(2020, 1, 2, 3), dt.datetime(1960, 1, 1), dt.datetime(2020, 1, 1)]
-    micro = np.array(stamps, "M8[us]").astype(np.int64).tolist()
-    cases = [
-        ([np.array(integers), as_array("c", integers), pa.chunked_array([integers])], "integers", integers),
-        ([np.array([1, 2], np.uint8), pa.chunked_array([[1, 2]], pa.uint64())], "integers", [1, 2]),
-        ([np.array(floats), as_array("c", floats), pa.chunked_array([floats])], "floats", floats),
-        ([np.array(floats, np.float32), pa.chunked_array([floats], pa.float32())], "floats", floats),
-        ([as_array("c", [1, 0.5])], "floats", [1.0, 0.5]),
-        ([np.array(stamps, "M8[us]")], "timestamps in us", micro),
-        ([pa.chunked_array([stamps[:1], stamps[1:]])], "timestamps in us", micro),
-        ([pa.chunked_array([stamps], pa.timestamp("us", "UTC"))], "timestamps in us", micro),
-        ([pa.chunked_array([stamps], pa.timestamp("s"))], "timestamps in s", [m // 10**6 for m in micro]),
-        ([pa.chunked_array([DAYS])], "timestamps in D", [18263, -2, 18263]),
-        ([pa.chunked_array([DAYS], pa.date64())], "timestamps in ms", [d * 86400000 for d in (18263, -2, 18263)]),
-    ]
-    for forms, unit, want in cases:
-        for form in forms:
-            got_unit, got = times(form, PLACE)
-            assert got_unit == unit
-            assert got.dtype == (np.float64 if unit == "floats" else np.int64)
-            assert got.tolist() == want
-
-
-def test_what_is_no_time():
-    pa = pytest.importorskip("pyarrow")
-    for form, message in [
-        (as_array("c", [1, None]), "row 41: expected a time, got null"),
-        (as_array("c", [0.5, float("nan")]), "row 41: expected a time, got null"),
-        (np.array([0.5, np.nan]), "row 41: expected a finite time, got nan"),
-        (np.array([np.inf]), "row 40: expected a finite time, got inf"),
-        (np.array(["2020", "NaT"], "M8[s]"), "row 41: expected a time, got null"),
-        (np.array([2**63], np.uint64), r"row 40: expected an integer below 2\*\*63"),
-        (as_array("c", ["1"]), "column 'c': expected integers, floats or timestamps, got objects such as '1'"),
-        (as_array("c", [True]), "expected integers, floats or timestamps, got object"),
-        (np.array([1j]), "expected integers, floats or timestamps, got complex128"),
-        (pa.chunked_array([[1, None]]), "row 41: expected a time, got null"),
-        (pa.chunked_array([pa.nulls(1)]), "row 40: expected a time, got null"),
-        (pa.chunked_array([[0.5, float("nan")]]), "row 41: expected a finite time, got nan"),
-        (pa.chunked_array([DAYS, [None]]), "row 43: expected a time, got null"),
-        (pa.chunked_array([[2**63]], pa.uint64()), r"row 40: expected an integer below 2\*\*63"),
-        (pa.chunked_array([["a"]]), "expected integers, floats or timestamps, got string"),
-    ]:
-        with pytest.raises(ArgumentError, match=message):
-            times(form, PLACE)
-
-
 def test_arrays_of_other_libraries():
     pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
     for array in (pd.Series([1, None], dtype="Int64"), pl.Series([1, None]), pa.array([1, None])):
         assert plain(factorize(as_array("c", array), PLACE, feature=True)) == [1, None]
-    for array in (pd.Series([1.5, 2], dtype="Float64"), pl.Series([1.5, 2.0]), pd.Series([1.5, 2])):
-        assert times(as_array("c", array), PLACE)[1].tolist() == [1.5, 2.0]
     masked = np.ma.array([1, 2, 3], mask=[False, True, False])
     assert plain(factorize(as_array("c", masked), PLACE, feature=True)) == [1, None, 3]
     assert masked.tolist() == [1, None, 3]

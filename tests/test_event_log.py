@@ -1,6 +1,5 @@
 """_event_log.py: batches however cut are one log, grouped, and nothing known is touched."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -65,8 +64,32 @@ def test_what_is_known_of_a_later_time_stays():
     assert [age.keys.take([code - 1]).tolist() for code in age.codes] == [[99], [20], [10]]
     values = [kind.keys.take([code - 1]).tolist() for code in kind.codes]
     assert values[:2] == [["c"], ["k"]]
-    with pytest.raises(ArgumentError, match=r"'time': expected floats, as before, got integers"):
-        grouped([], replace(known, time_unit="floats"))
+
+
+def test_times_of_another_unit_than_the_known_ones():
+    day = 86400 * 10**6
+    known = Interactions(
+        Keys([9, 8]), Keys(["y", "x"]), np.array([0, 1, 2]), np.array([0, 1], np.int32),
+        np.array([20_000 * day, 19_998 * day]), {"age": Feature(np.array([1, 1], np.int32), Keys([99]))},
+        {}, "timestamps in us",
+    )
+    ages = {}
+    for scale in (1, 1000):
+        log = EventLog(COLUMNS._replace(item_features=()), known)
+        stamps = scale * 86400 * np.array([19_999, 20_001])
+        log.add("log", Batch(0, {"user": [9, 8], "item": ["x", "x"], "age": [1, 2], "time": stamps}
+                | {name: np.array(v, object) for name, v in {"user": [9, 8], "item": ["x", "x"], "age": [1, 2]}.items()}))  # fmt: skip
+        got = log.grouped()
+        assert got.time_unit == "timestamps in us"
+        assert got.timestamps.tolist() == [19_999 * day, 20_001 * day]
+        age = got.user_features["age"]
+        ages[scale] = [age.keys.take([code - 1]).tolist() for code in age.codes]
+    # User 9 has been seen since.
+    assert ages == {1: [[99], [2]], 1000: [[99], [2]]}
+    log = EventLog(COLUMNS, known)
+    log.add("log", Batch(0, ROWS))
+    with pytest.raises(ArgumentError, match=r"log, column 'time': expected timestamps in us as elsewhere"):
+        log.grouped()
 
 
 def test_known_keys_keep_their_codes_and_are_not_changed():
@@ -94,7 +117,7 @@ def test_errors_name_the_table_the_column_and_the_row():
     log = EventLog(COLUMNS)
     log.add("a.csv", Batch(0, ROWS))
     for change, message in [
-        ({"time": np.array([0.5] * 6)}, "b.csv, column 'time': expected integers, as before, got floats"),
+        ({"time": np.array([None] * 6)}, "b.csv, column 'time', row 7: expected a time, got null"),
         ({"user": np.array(["a"] * 6)}, "b.csv, column 'user', row 7: expected integer keys, as before"),
         ({"item": np.array(["a"] * 5 + [None], object)}, "b.csv, column 'item', row 12: .* got null"),
         ({"age": np.array([None] * 5 + ["a"], object)}, "b.csv, column 'age', row 12: expected integer keys"),

@@ -1,5 +1,7 @@
 """splits.py: the two parts are the whole, cut where the definition says, with its codes."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 
@@ -95,12 +97,35 @@ def test_nanoseconds_are_not_rounded():
         assert split[1].timestamps.tolist() == [start + 7, start + 8, start + 9]
 
 
+def test_a_time_of_any_form():
+    start = 1_704_153_600  # 2024-01-02
+    for scale in (1, 10**3, 10**6, 10**9):
+        rows = np.array([[0, i, (start + i) * scale] for i in range(-5, 5)])
+        log = read_interactions(rows, progress=False)
+        moments = read_interactions(
+            {"user": rows[:, 0], "item": rows[:, 1], "timestamp": rows[:, 2] * (10**9 // scale) + np.datetime64(0, "ns")},
+            progress=False,
+        )
+        for source in (log, moments):
+            for at in (
+                start, float(start), start * 1000, start * 10**9, "2024-01-02", "2024-01-02T00:00:00Z",
+                str(start), dt.date(2024, 1, 2), dt.datetime(2024, 1, 2), np.datetime64("2024-01-02"),
+            ):
+                train, test = split_by_time(source, at=at)
+                assert test.item_keys.take(test.items).tolist() == list(range(5))
+                assert test.timestamps.dtype == np.int64
+                assert train.time_unit == source.time_unit
+                assert test.split == f"split by time, from {at} on"
+
+
 def test_splits_that_cannot_be():
     log = read_interactions(np.array(ROWS), progress=False)
     for arguments, message in [
         ({"at": 0}, "at: expected events on both sides, got 10 of 10 from the time 0 on"),
         ({"at": 10}, "at: expected events on both sides, got 0 of 10 from the time 10 on"),
-        ({"at": "3"}, "at: expected a finite number"), ({"at": np.nan}, "at: expected a finite"),
+        ({"at": "x"}, "at: expected numbers, timestamps"), ({"at": np.nan}, "at: expected a time, got null"),
+        ({"at": np.inf}, "at: expected a finite time"), ({"at": True}, "at: expected numbers, timestamps"),
+        ({"at": "2024-01-01"}, "interactions: expected timestamps in us as elsewhere, .* got numbers such as 0"),
         ({"fraction": 0}, r"fraction: expected a number in \(0, 1\), got 0"),
         ({"fraction": 1.0}, r"fraction: expected a number in \(0, 1\), got 1.0"),
         ({"fraction": None}, "fraction: expected a finite number, got None"),
