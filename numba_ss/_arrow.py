@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,19 @@ def listed(schema: Any) -> str:
 def _rows(num_rows: int, num_bytes: int, part: int) -> int:
     """Return how many of these rows make a batch of about `part` bytes."""
     return max(1, part * num_rows // max(num_bytes, 1))
+
+
+@contextmanager
+def sound(name: str, expected: str) -> Iterator[None]:
+    """Say of Arrow's errors that they are the table's fault, and which table's."""
+    arrow = extra("pyarrow", "reading tables")
+    try:
+        yield
+    except (arrow.ArrowException, OSError) as error:
+        number = getattr(error, "errno", None)
+        if number is not None:  # the system's, not Arrow's of a table
+            raise OSError(number, os.strerror(number), name) from error
+        _checks.fail(name, expected, f"another one ({str(error)[:300]})")
 
 
 class ArrowStream:
@@ -80,11 +95,10 @@ class ParquetFiles:
             self.schema: Any = opened.schema_arrow
 
     def _open(self, path: Path) -> Any:
-        arrow = extra("pyarrow", "reading Parquet files")
-        try:
-            return extra("pyarrow.parquet", "reading Parquet files").ParquetFile(path)
-        except arrow.ArrowException as error:
-            _checks.fail(str(path), "a Parquet file", f"another one ({error})")
+        parquet = extra("pyarrow.parquet", "reading Parquet files")
+        with sound(str(path), "a Parquet file"):
+            # Files without checksums are read as well.
+            return parquet.ParquetFile(path, page_checksum_verification=True)
 
     def total(self) -> int | None:
         """Return the number of rows of all files."""
@@ -107,4 +121,11 @@ class ParquetFiles:
                 groups = [opened.metadata.row_group(i) for i in range(opened.num_row_groups)]
                 num_bytes = sum(group.total_byte_size for group in groups)
                 rows = _rows(opened.metadata.num_rows, num_bytes, part)
-                yield from opened.iter_batches(rows, columns=[field.name for field in fields])
+                batches = opened.iter_batches(rows, columns=[field.name for field in fields])
+                while (batch := _next(batches, file.path)) is not None:
+                    yield batch
+
+
+def _next(batches: Iterator[Any], path: Path) -> Any:
+    with sound(str(path), "a sound Parquet file"):
+        return next(batches, None)

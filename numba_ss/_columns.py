@@ -203,6 +203,18 @@ def _plain(column: Any) -> Any:
     return column.cast(kind).combine_chunks()
 
 
+def _texts(encoded: Any, positions: Integers, place: Place) -> list[str]:
+    """Return the strings of a dictionary, which need not be UTF-8 as they should."""
+    try:
+        texts: list[str] = encoded.dictionary.to_pylist()
+    except UnicodeDecodeError as error:
+        whole = [raw.as_buffer().to_pybytes() for raw in encoded.dictionary]
+        bad = next(i for i, raw in enumerate(whole) if raw == error.object)
+        row = int(np.flatnonzero(positions == bad)[0])
+        _checks.fail(place(row), "a string in UTF-8", repr(error.object[:60]))
+    return texts
+
+
 def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
     arrow = extra("pyarrow", "reading tables")
     array, types = _plain(column), arrow.types
@@ -216,7 +228,7 @@ def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
     encoded = array.dictionary_encode()
     positions = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
     if is_text(array.type):
-        return Factors(encoded.dictionary.to_pylist(), positions)
+        return Factors(_texts(encoded, positions, place), positions)
     values = encoded.dictionary.to_numpy()
     if values.dtype == np.uint64:
         refuse_large(array.fill_null(0).to_numpy(), place)

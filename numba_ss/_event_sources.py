@@ -6,7 +6,6 @@ import glob
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._arrow import ArrowStream, ParquetFiles
+from numba_ss._arrow import ArrowStream, ParquetFiles, sound
 from numba_ss._columns import as_array
 from numba_ss._csv_files import CsvFile, is_csv
 from numba_ss._text_files import extra, find_files
@@ -106,18 +105,6 @@ class _Arrays(EventTable):
             yield Batch(row, {name: array[rows] for name, array in self._arrays.items()})
 
 
-@contextmanager
-def _sound(name: str, expected: str) -> Iterator[None]:
-    """Say of Arrow's errors that they are the table's fault."""
-    arrow = extra("pyarrow", "reading tables")
-    try:
-        yield
-    except (arrow.ArrowException, OSError) as error:
-        if getattr(error, "errno", None) is not None:  # the system's, not Arrow's of a file
-            raise
-        _checks.fail(name, expected, f"another one ({str(error)[:300]})")
-
-
 class _Table(EventTable):
     """What comes in record batches of Arrow's."""
 
@@ -139,7 +126,7 @@ class _Table(EventTable):
                 row, rows, waiting = row + rows, 0, []
 
     def _checked(self) -> Iterator[Any]:
-        with _sound(self.name, self.expected):
+        with sound(self.name, self.expected):
             yield from self._record_batches()
 
     @abstractmethod
@@ -197,7 +184,7 @@ def _find(name: str, path: Any) -> list[Path]:
 
 
 def _open_stream(source: Any, columns: Columns) -> EventTable:
-    with _sound("source", _Table.expected):
+    with sound("source", _Table.expected):
         return _Stream("source", ArrowStream(source), columns)
 
 

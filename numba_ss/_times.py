@@ -103,7 +103,9 @@ def _of_arrow(column: Any, place: Place) -> Stamps:
         except arrow.ArrowInvalid:
             continue
         return _of_arrow(arrow.chunked_array([parsed]), place)
-    return _of_objects(array.to_pylist(), place)
+    # What is no UTF-8 is no time either.
+    raw = array.cast(arrow.large_binary()).to_pylist()
+    return _of_objects([text.decode(errors="replace") for text in raw], place)
 
 
 class _Moment(int):

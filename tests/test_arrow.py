@@ -90,3 +90,32 @@ def test_without_pyarrow(monkeypatch, tmp_path):
     for open_table in (lambda: ArrowStream(TABLE), lambda: ParquetFiles([tmp_path])):
         with pytest.raises(ImportError, match=r'needs pyarrow: pip install "numba-ss\[all\]"'):
             open_table()
+
+
+def test_flipped_bits_are_found(tmp_path):
+    """Checksums are written, so they are looked at."""
+    path = tmp_path / "log.parquet"
+    parquet.write_table(TABLE, path, write_page_checksum=True, compression="none", use_dictionary=False)
+    data = path.read_bytes()
+    source = ParquetFiles([path])
+    column = parquet.ParquetFile(path).metadata.row_group(0).column(0)
+    for bit in range(8 * (column.data_page_offset + 200), 8 * (column.data_page_offset + 700), 97):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.raises(ArgumentError, match=r"log.parquet: expected a sound Parquet file, got another one"):
+            list(ParquetFiles([path]).batches([0], 2**20))
+    path.write_bytes(data)
+    check(source, [0], 2**20)
+
+
+def test_errors_of_arrow_name_the_file(tmp_path):
+    path = tmp_path / "log.parquet"
+    parquet.write_table(TABLE, path)
+    data = path.read_bytes()
+    for damaged in (data[:50], data[:-300] + bytes(280) + data[-20:], data[:4] + bytes(300) + data[304:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ArgumentError, match=r"log.parquet: expected a (sound )?Parquet file, got another one"):
+            list(ParquetFiles([path]).batches([0, 1, 2], 2**20))
+    with pytest.raises(FileNotFoundError, match=r"none\.parquet"):
+        ParquetFiles([tmp_path / "none.parquet"])

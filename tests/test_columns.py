@@ -103,3 +103,11 @@ def test_arrays_of_other_libraries():
 def test_place():
     assert Place("values")(3) == "values[3]"
     assert PLACE(3) == "log, column 'c', row 43"
+
+
+def test_strings_of_arrow_that_are_no_utf8():
+    pa = pytest.importorskip("pyarrow")
+    raw = pa.array([b"a", b"a", None, b"\xffz", b"b"])
+    column = pa.chunked_array([pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())])
+    with pytest.raises(ArgumentError, match=r"^log, column 'c', row 43: expected a string in UTF-8, got b'\\xffz'"):
+        factorize(column, PLACE, feature=True)

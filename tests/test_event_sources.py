@@ -149,7 +149,7 @@ def test_a_damaged_parquet_page(tmp_path):
     data[4:400] = bytes(396)
     path.write_bytes(data)
     (opened,) = open_events(path, COLUMNS)
-    with pytest.raises(ArgumentError, match=r"log.parquet: expected a table that Arrow can hold, got"):
+    with pytest.raises(ArgumentError, match=r"log.parquet: expected a sound Parquet file, got"):
         read([opened])
     path.unlink()
     with pytest.raises(FileNotFoundError):

@@ -58,6 +58,7 @@ def test_what_is_no_time():
         (pa.chunked_array([DAYS, [None]]), "row 43: expected a time, got null"),
         (pa.chunked_array([[2**63]], pa.uint64()), r"row 40: expected an integer below 2\*\*63"),
         (pa.chunked_array([["2020-01-01"], ["a" * 999]]), "row 41: expected numbers, .*, got 'a{99}...$"),
+        (pa.chunked_array([pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())]), "row 40: expected numbers"),
         (pa.chunked_array([[[1]]]), "column 'c': expected numbers, timestamps, or their text, got list"),
     ]:
         with pytest.raises(ArgumentError, match=message):
