@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -110,6 +111,33 @@ def require_distinct(outputs: Paths, inputs: Paths) -> None:
                 same = "" if file == path else f", which is {file}"
                 _checks.fail(name, f"another file than {other}", f"{path}{same}")
             taken[identity] = name, path
+
+
+def lock_file(path: PathLike) -> int | None:
+    """Lock a file, which is made if it is absent, for this process.
+
+    Returns
+    -------
+    int or None
+        A descriptor: the lock lasts until it is closed or the process ends, and is not handed
+        on to a forked one. None where the system has no locks.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process has the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(descriptor)
+            raise BlockingIOError(errno.EAGAIN, "locked by another process", str(path)) from error
+    os.close(descriptor)
+    return None
 
 
 def _listed(value: object) -> list[str]:

@@ -69,6 +69,8 @@ class FitSession:
         if not isinstance(checkpoint, (str, os.PathLike, type(None))):
             _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
         self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+        if self.folder is not None:
+            self.folder.claim()
 
     def kept_options(self) -> dict[str, Any]:
         """Return the parameters that change what a run gives, not only how it is done."""

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import weakref
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._files import PathLike, whole_file
+from numba_ss._files import PathLike, lock_file, whole_file
 
 log = logging.getLogger("numba_ss")
 
@@ -52,12 +53,10 @@ class Checkpoint(NamedTuple):
 class CheckpointFolder:
     """A folder that holds the last few checkpoints of one training run.
 
-    It is made if it is absent, and tried out at once: better an error now than after hours
-    of work. What killed processes left half-written is removed.
-
-    One process at a time saves into a folder. There is no lock: its leftovers would stop the
-    very run that comes back after a crash, since process ids repeat, in containers above all.
-    Instead, `save` refuses if a newer checkpoint than its own has appeared.
+    Looking into it changes nothing. One process at a time saves into a folder: it holds a lock
+    on the file ``.lock`` there, which the system lets go when the process ends, however it
+    ends. Where a file system has no locks, `save` refuses if a newer checkpoint than its own
+    has appeared.
 
     Parameters
     ----------
@@ -65,11 +64,6 @@ class CheckpointFolder:
         The folder.
     keep : int, default=2
         Checkpoints to keep; older ones are removed after a new one is on the disk.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written to.
 
     Examples
     --------
@@ -89,17 +83,37 @@ class CheckpointFolder:
         self.keep = _checks.integer("keep", keep, 1)
         self.path = Path(path)
         self._damaged: set[Path] = set()
+        self._claimed = False
+        self._newest = self._last_number()
+
+    def claim(self) -> None:
+        """Make this process the one that saves here, until this object is gone; `save` does so.
+
+        The folder is made if it is absent, and tried out: better an error now than after
+        hours of work. What killed processes left half-written is removed.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made or written to, or another process saves here.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for partial in self.path.glob(".checkpoint-*.partial"):
-                partial.unlink(missing_ok=True)
+            lock = lock_file(self.path / ".lock")
+            if lock is not None:
+                weakref.finalize(self, os.close, lock)
+                for partial in self.path.glob(".checkpoint-*.partial"):
+                    partial.unlink(missing_ok=True)
             trial = self.path / "checkpoint-trial"
             with whole_file(trial) as file:
                 file.write(b"writable")
             trial.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            expected = f"one that no other process saves into, got {self.path}"
+            raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
         except OSError as error:
             raise _worded(error, f"expected one that can be written to, got {self.path}") from error
-        self._newest = self._last_number()
+        self._claimed = True
 
     def require(self, num_bytes: int) -> None:
         """Ask for room before the work starts.
@@ -155,6 +169,8 @@ class CheckpointFolder:
         for name, array in arrays.items():
             _check_array(name, array)
         _check_state(state)
+        if not self._claimed:
+            self.claim()
         newest = self._last_number()
         if newest > self._newest:
             raise OSError(
@@ -204,7 +220,11 @@ class CheckpointFolder:
 
     def _paths(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
-        return sorted((p for p in self.path.iterdir() if _NAME.fullmatch(p.name)), key=_number)
+        try:
+            inside = list(self.path.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted((p for p in inside if _NAME.fullmatch(p.name)), key=_number)
 
     def _last_number(self) -> int:
         return max(map(_number, self._paths()), default=0)

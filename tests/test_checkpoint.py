@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
 import tracemalloc
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from numba_ss.checkpoint import CheckpointFolder
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def save_numbers(path, *numbers, keep=2):
@@ -112,8 +114,11 @@ def test_bad_arguments(tmp_path, message, arguments):
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OSError, match=r"can be written to, got .*file"):
-            CheckpointFolder(path)
+        folder = CheckpointFolder(path)
+        assert folder.load() is None
+        for save in (folder.claim, lambda folder=folder: folder.save({}, {})):
+            with pytest.raises(OSError, match=r"can be written to, got .*file"):
+                save()
 
 
 def test_full_disk_is_noticed_at_once(tmp_path, monkeypatch):
@@ -122,7 +127,7 @@ def test_full_disk_is_noticed_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="can be written to, got") as caught:
-        CheckpointFolder(tmp_path)
+        CheckpointFolder(tmp_path).claim()
     assert caught.value.errno == errno.ENOSPC
     assert names(tmp_path) == []
 
@@ -279,6 +284,78 @@ def test_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
         CheckpointFolder(tmp_path).load()
 
 
+def test_looking_changes_nothing(tmp_path):
+    """Another process is about to write a checkpoint, and one was killed."""
+    assert CheckpointFolder(tmp_path / "absent").load() is None
+    assert list(tmp_path.iterdir()) == []
+    save_numbers(tmp_path, 1)
+    partial = tmp_path / ".checkpoint-2.npz.0a1b2c3d.partial"
+    partial.write_bytes(b"half")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir()}
+    stamp = tmp_path.stat().st_mtime_ns
+    assert loaded_number(tmp_path) == 1
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.iterdir()} == before
+    assert tmp_path.stat().st_mtime_ns == stamp
+    CheckpointFolder(tmp_path).claim()
+    assert not partial.exists()
+
+
+HOLD = """
+import sys
+from numba_ss.checkpoint import CheckpointFolder
+folder = CheckpointFolder(sys.argv[1])
+folder.save({}, {"n": 1})
+print("saved", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_at_once_and_clears_nothing(tmp_path):
+    pytest.importorskip("fcntl")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"saved\n"
+    partial = tmp_path / ".checkpoint-2.npz.0a1b2c3d.partial"
+    partial.write_bytes(b"half")
+    folder = CheckpointFolder(tmp_path)
+    assert folder.load().state == {"n": 1}
+    with pytest.raises(OSError, match=r"expected one that no other process saves into, got") as caught:
+        folder.claim()
+    assert caught.value.errno == errno.EBUSY
+    assert partial.exists()
+    process.kill()
+    process.communicate()
+    folder.claim()
+    assert not partial.exists()
+    assert folder.save({}, {"n": 2}).name == "checkpoint-2.npz"
+
+
+def test_the_lock_goes_with_the_folder(tmp_path):
+    """And a process that has it can take it again, as after an error in a notebook."""
+    pytest.importorskip("fcntl")
+    first = CheckpointFolder(tmp_path)
+    first.save({}, {"n": 1})
+    again = CheckpointFolder(tmp_path)
+    again.save({}, {"n": 2})
+    del first, again
+    done = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], input=b"", check=False)
+    assert done.returncode == 0
+
+
+def test_without_locks(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    partial = tmp_path / ".checkpoint-2.npz.0a1b2c3d.partial"
+    partial.write_bytes(b"half")
+    save_numbers(tmp_path, 1)
+    assert loaded_number(tmp_path) == 1
+    assert partial.exists()  # it may be at work
+
+
 def test_two_processes_in_one_folder(tmp_path):
     first, second = CheckpointFolder(tmp_path), CheckpointFolder(tmp_path)
     first.save({}, {"n": 1})
@@ -330,8 +407,11 @@ def test_killed_while_saving(tmp_path, rng):
         process.kill()
         process.join()
         killed_half_way += any(name.endswith(".partial") for name in names(tmp_path))
-        found = CheckpointFolder(tmp_path).load()
+        folder = CheckpointFolder(tmp_path)
+        found = folder.load()
+        folder.claim()
         assert not any(name.endswith(".partial") for name in names(tmp_path))
+        del folder
         if found is None:
             assert last == 0
             continue
