@@ -89,14 +89,18 @@ class FitRun:
             with deferred_interrupt() as self._asked:
                 while not self._finished:
                     self._epoch()
-            self._save()
+                self._save()
+                self._take_best()
+                self._tell("end")
+                if self._asked():  # after the last step
+                    raise KeyboardInterrupt
+        else:
+            self._take_best()
+
+    def _take_best(self) -> None:
         if self.best:
             self.model.load(self.best)
             log.info("the model is that of epoch %d, the best", self.state.best_epoch)
-        if not finished:
-            self._tell("end")
-            if self._asked():  # after the last step
-                raise KeyboardInterrupt
 
     def _epoch(self) -> None:
         state, size = self.state, self.batch_size

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._signals import SIGNALS, Interrupted, RaisesOnce, raise_for
 from numba_ss.checkpoint import CheckpointFolder
 from numba_ss.kernels._jit import compiled_before
 from numba_ss.progress import check_show
@@ -105,29 +106,41 @@ def announce(kernel: Any) -> None:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C instead of raising; yield a function that tells of it.
+    """Note the first Ctrl-C or the like instead of raising; yield a function that tells of it.
 
-    A second one raises at once. Only the main thread can catch signals, and a process that
-    ignores Ctrl-C, such as one in the background of a script, goes on to do so.
+    A second one raises at once. A KeyboardInterrupt that leaves the context is one of the
+    signal that was noted. Only the main thread can catch signals. A process that ignores
+    one, such as Ctrl-C in the background of a script, goes on to do so, and one that handles
+    others than Ctrl-C itself, too.
     """
-    asked = False
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        yield lambda: False
-        return
+    asked: list[int] = []
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
         if asked:
-            raise KeyboardInterrupt
-        asked = True
+            # Of a command's signals only one is raised: cleaning up is not to be interrupted.
+            if isinstance(before[number], RaisesOnce):
+                before[number](number, frame)
+            else:
+                raise_for(number)
+        asked.append(number)
         log.warning("interrupted: finishing the step; once more to stop at once")
 
-    before = signal.signal(signal.SIGINT, note)
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            ours = handler == signal.SIG_DFL or isinstance(handler, RaisesOnce)
+            if ours or (number == signal.SIGINT and handler not in (signal.SIG_IGN, None)):
+                before[number] = signal.signal(number, note)
     try:
-        yield lambda: asked
+        yield lambda: bool(asked)
+    except KeyboardInterrupt as error:
+        if type(error) is KeyboardInterrupt and asked and asked[0] != signal.SIGINT:
+            raise Interrupted(asked[0]) from None
+        raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_callbacks(callbacks: Any) -> Sequence[Callable[[TrainingEvent], object]]:

@@ -10,6 +10,7 @@ import logging
 import sys
 
 from numba_ss import __version__
+from numba_ss._signals import RaisesOnce, exit_status
 from numba_ss.retrieve_cli import add_retrieve
 
 # Nothing here imports numpy or numba: --help answers at once.
@@ -149,9 +150,20 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    name = " ".join(["numba-ss", args.command, *filter(None, [getattr(args, "action", None)])])
     quiet = getattr(args, "quiet", False)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s")
+    # To the end of its own process no signal is to be raised any more.
+    with RaisesOnce(restore=argv is not None) as handler:
+        try:
+            _run(parser, args, handler)
+        except KeyboardInterrupt as error:  # while an earlier one was told of
+            sys.exit(exit_status(error))
+
+
+def _run(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, handler: RaisesOnce
+) -> None:
+    name = " ".join(["numba-ss", args.command, *filter(None, [getattr(args, "action", None)])])
     try:
         if args.command == "retrieve":
             from numba_ss import retrieve_commands
@@ -161,9 +173,10 @@ def main(argv: list[str] | None = None) -> None:
             from numba_ss import commands
 
             commands.run(args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        handler.raised = True
         logging.getLogger("numba_ss").warning("%s", _after_interrupt(args))
-        sys.exit(130)
+        sys.exit(exit_status(error))
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
     except MemoryError as error:

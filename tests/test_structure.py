@@ -46,7 +46,7 @@ LAYERS = [
     {"_training"},
     {"checkpoint", "progress", "sample", "_estimator", "_memory"},
     {"_files"},
-    {"_checks", "_seeds"},
+    {"_checks", "_seeds", "_signals"},
     {"kernels.step"},
     {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
     | {"kernels.prepare"},

@@ -8,6 +8,7 @@ import pytest
 
 import numba_ss
 from numba_ss import ArgumentError
+from numba_ss._signals import Interrupted, RaisesOnce
 from numba_ss._training import (
     TrainingDivergedError,
     TrainingEvent,
@@ -108,6 +109,50 @@ def test_one_inside_the_other():
             assert (outer(), inner()) == (False, True)
         interrupt()
         assert outer()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_other_signals_are_noted_as_ctrl_c_is(name, caplog):
+    number = getattr(signal, name, None) or pytest.skip("no such signal")
+    before = signal.getsignal(number)
+
+    def finish_the_step(asked):
+        os.kill(os.getpid(), number)
+        assert asked()
+        assert "once more to stop at once" in caplog.text
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught, deferred_interrupt() as asked:
+        finish_the_step(asked)
+    assert caught.value.code == 128 + number
+    assert signal.getsignal(number) is before
+    with deferred_interrupt():
+        os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), number)
+
+
+def test_signals_that_somebody_else_handles_are_theirs():
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with deferred_interrupt() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not asked()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]
+
+
+def test_in_a_command_no_more_than_one_signal_is_raised():
+    """So that nothing interrupts what the first one has cleaned up."""
+    with RaisesOnce(restore=True), deferred_interrupt() as asked:
+        interrupt()
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        for _ in range(3):
+            interrupt()
 
 
 def test_callbacks():
