@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
 import shutil
 import stat
 import tempfile
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -113,31 +113,53 @@ def require_distinct(outputs: Paths, inputs: Paths) -> None:
             taken[identity] = name, path
 
 
-def lock_file(path: PathLike) -> int | None:
-    """Lock a file, which is made if it is absent, for this process.
+class FolderLock:
+    """The lock of a folder that this process has, until the object is gone."""
 
-    Returns
-    -------
-    int or None
-        A descriptor: the lock lasts until it is closed or the process ends, and is not handed
-        on to a forked one. None where the system has no locks.
+    def __init__(self, descriptor: int) -> None:
+        self.release = weakref.finalize(self, os.close, descriptor)
+
+
+_folder_locks: weakref.WeakValueDictionary[object, FolderLock] = weakref.WeakValueDictionary()
+
+
+def lock_folder(path: PathLike) -> FolderLock | None:
+    """Lock a folder for this process, also if it has the lock already.
+
+    Nothing is left of it on the disk: the system lets it go when the process ends, however it
+    ends. None stands for a file system without locks.
 
     Raises
     ------
     BlockingIOError
         If another process has the lock.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl is not None:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
+    if fcntl is None:
+        return None
+    identity = _identity(os.fspath(path))
+    lock = _folder_locks.get(identity)
+    if lock is None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
             os.close(descriptor)
-            raise BlockingIOError(errno.EAGAIN, "locked by another process", str(path)) from error
-    os.close(descriptor)
-    return None
+            if isinstance(error, BlockingIOError):
+                raise
+            return None
+        lock = _folder_locks[identity] = FolderLock(descriptor)
+    return lock
+
+
+def _forget_locks() -> None:
+    """Leave the locks to the parent: a forked process would hold them beyond its end."""
+    for lock in list(_folder_locks.values()):
+        lock.release()
+    _folder_locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 def _listed(value: object) -> list[str]:
@@ -156,7 +178,7 @@ def _found(path: str) -> Iterable[str]:
     if os.path.isdir(path):
         inside = (os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
         return [path, *inside]
-    return [path] if os.path.lexists(path) else glob(path, recursive=True)
+    return [path] if os.path.lexists(path) else glob(path, recursive=True) or [path]
 
 
 def _identity(path: str) -> object:

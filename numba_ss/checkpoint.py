@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import shutil
-import weakref
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._files import PathLike, lock_file, whole_file
+from numba_ss._files import FolderLock, PathLike, lock_folder, whole_file
 
 log = logging.getLogger("numba_ss")
 
@@ -54,9 +53,8 @@ class CheckpointFolder:
     """A folder that holds the last few checkpoints of one training run.
 
     Looking into it changes nothing. One process at a time saves into a folder: it holds a lock
-    on the file ``.lock`` there, which the system lets go when the process ends, however it
-    ends. Where a file system has no locks, `save` refuses if a newer checkpoint than its own
-    has appeared.
+    which the system lets go when the process ends, however it ends. Where a file system has
+    no locks, `save` refuses if a newer checkpoint than its own has appeared.
 
     Parameters
     ----------
@@ -84,6 +82,7 @@ class CheckpointFolder:
         self.path = Path(path)
         self._damaged: set[Path] = set()
         self._claimed = False
+        self._lock: FolderLock | None = None
         self._newest = self._last_number()
 
     def claim(self) -> None:
@@ -99,9 +98,8 @@ class CheckpointFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = lock_file(self.path / ".lock")
-            if lock is not None:
-                weakref.finalize(self, os.close, lock)
+            self._lock = lock_folder(self.path)
+            if self._lock is not None:
                 for partial in self.path.glob(".checkpoint-*.partial"):
                     partial.unlink(missing_ok=True)
             trial = self.path / "checkpoint-trial"

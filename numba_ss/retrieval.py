@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._columns import Place, as_array
 from numba_ss._estimator import Estimator, integer_events
-from numba_ss._files import PathLike, whole_file
+from numba_ss._files import PathLike, require_distinct, whole_file
 from numba_ss._retrieval_log import FeatureRows, pack_log, require_growth, unpack_log
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
 from numba_ss._retrieval_samplers import SAMPLERS, packed_state, unpacked_state
@@ -265,6 +265,7 @@ class YouTubeDNN(Estimator):
             far as it got. A second Ctrl-C ends at once, and what was learned before stays.
         """
         options = self._checked()
+        require_distinct({"checkpoint": checkpoint}, {"interactions": interactions})
         session = Session(self, options, callbacks, progress, checkpoint, checkpoint_minutes)
         with use_threads(options["num_threads"]):
             events = self._read(interactions, None, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import logging
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._columns import Place
-from numba_ss._console import require_writable, say, write_history
+from numba_ss._console import require_writable, save_or_keep, say, write_history
 from numba_ss._event_sources import Columns, open_events
-from numba_ss._files import whole_file
+from numba_ss._files import require_distinct, whole_file
 from numba_ss._text_files import TextFiles, extra
 from numba_ss.id_vectors import suffix_of
 from numba_ss.keys import GrowingKeys, Keys
@@ -35,23 +36,30 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 Parts = Iterator[dict[str, NDArray[Any]]]
 
 
-def _check_output(path: str, suffix: str) -> None:
+def _check_output(args: Namespace, suffix: str) -> None:
     if suffix in _LIBRARIES:
         extra(_LIBRARIES[suffix], f"writing {suffix} files")
-    require_writable("--output", path)
+    inputs = {"MODEL": args.model, "--users-from": getattr(args, "users_from", None)}
+    require_distinct({"--output": args.output}, inputs)
+    require_writable("--output", args.output)
 
 
 def train(args: Namespace) -> None:
     """Learn from logs, and save the model."""
-    require_writable("--output", args.output, args.logs)
-    if args.history is not None:
-        require_writable("--history", args.history)
+    written = {"--output": args.output, "--history": args.history}
+    before = {} if args.checkpoint is None else {
+        "--checkpoint": f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
+    }
+    require_distinct(written | {"--checkpoint": args.checkpoint}, {"LOG": args.logs} | before)
+    for flag, path in written.items():
+        if path is not None:
+            require_writable(flag, path)
     model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})
     model.fit(
         args.logs, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
         checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
     )
-    model.save(args.output)
+    save_or_keep(args.output, model.save, "model")
     known = model.log_
     log.info("%d users and %d items saved to %s", known.num_users, known.num_items, args.output)
     if args.history:
@@ -71,7 +79,7 @@ def recommend(args: Namespace) -> None:
         if suffix not in _WRITERS:
             expected = f"a file name that ends in {', '.join(_WRITERS)}"
             _checks.fail("--output", expected, repr(args.output))
-        _check_output(args.output, suffix)
+        _check_output(args, suffix)
     model = _load(args.model)
     users = _users_of(args, model)
     parts = (
@@ -222,7 +230,7 @@ def evaluate(args: Namespace) -> None:
 
 def export(args: Namespace) -> None:
     """Write the vectors of items or of users."""
-    _check_output(args.output, suffix_of(args.output))
+    _check_output(args, suffix_of(args.output))
     model = _load(args.model)
     if args.what == "items":
         model.save_items(args.output)

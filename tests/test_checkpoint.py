@@ -19,7 +19,7 @@ from numba_ss.checkpoint import CheckpointFolder
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in folder.iterdir())
 
 
 def save_numbers(path, *numbers, keep=2):
@@ -338,9 +338,36 @@ def test_the_lock_goes_with_the_folder(tmp_path):
     first.save({}, {"n": 1})
     again = CheckpointFolder(tmp_path)
     again.save({}, {"n": 2})
-    del first, again
+    del first
+    done = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], input=b"", check=False, stderr=subprocess.PIPE)
+    assert b"no other process" in done.stderr
+    del again
     done = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], input=b"", check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_does_not_hold_the_lock(tmp_path):
+    pytest.importorskip("fcntl")
+    folder = CheckpointFolder(tmp_path)
+    folder.claim()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    script = "import sys; from numba_ss import CheckpointFolder as F; F(sys.argv[1]).claim()"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    try:
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+        del folder
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    finally:
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)
 
 
 def test_without_locks(tmp_path, monkeypatch):
@@ -348,7 +375,7 @@ def test_without_locks(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     fcntl = pytest.importorskip("fcntl")
-    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     partial = tmp_path / ".checkpoint-2.npz.0a1b2c3d.partial"
     partial.write_bytes(b"half")
     save_numbers(tmp_path, 1)

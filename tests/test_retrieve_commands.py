@@ -4,7 +4,11 @@ import csv
 import gzip
 import io
 import json
+import os
+import shlex
+import subprocess
 import sys
+import tempfile
 from functools import cache
 
 import numpy as np
@@ -13,7 +17,7 @@ from conftest import JIT
 from test_cli import start
 from test_word2vec import as_flags
 
-from numba_ss import cli, retrieve_commands
+from numba_ss import ArgumentError, cli, retrieve_commands
 from numba_ss.id_vectors import load_vectors
 from numba_ss.retrieval import YouTubeDNN
 
@@ -369,6 +373,73 @@ def test_what_would_fail_late_fails_early(refused, monkeypatch):
         message = refused(*arguments, "absent", "-o", "v.parquet")
         assert 'writing .parquet files needs pyarrow: pip install "numba-ss[all]"' in message
     assert "needs safetensors" in refused("export", "absent", "-o", "v.safetensors")
+
+
+def test_no_input_is_written_over(refused, run, tmp_path):
+    """Nor two results to one file; the message names both arguments."""
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    write_log("dir/log.csv")
+    (tmp_path / "link").symlink_to("dir/log.csv")
+    (tmp_path / "u.csv").write_text("user\n007\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for arguments, first, second in [
+        (["train", "dir/log.csv", "-o", "link"], "--output", "LOG"),
+        (["train", "dir", "-o", "m", "--history", "dir/log.csv"], "--history", "LOG"),
+        (["train", "dir/*.csv", "-o", "dir/../dir/log.csv"], "--output", "LOG"),
+        (["train", "dir", "-o", "m", "--checkpoint", "dir"], "--checkpoint", "LOG"),
+        (["train", "dir", "-o", "m", "--history", "./m"], "--history", "--output"),
+        (["train", "dir", "-o", "m", "--checkpoint", "m"], "--checkpoint", "--output"),
+        (["recommend", "model", "--users-from", "u.csv", "-o", "u.csv"], "--output", "--users-from"),
+        (["export", "a.npz", "-o", "a.npz"], "--output", "MODEL"),
+    ]:
+        assert f"{first}: expected another file than {second}, got " in refused(*arguments), arguments
+    os.link("model", "hard.npz")
+    assert "than MODEL, got hard.npz, which is model" in refused("export", "model", "-o", "hard.npz")
+    os.unlink("hard.npz")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_is_no_place_for_a_model(run, refused):
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    write_log("log.csv")
+    run("train", "log.csv", "-o", "m", "--checkpoint", "folder", *FLAGS)
+    message = refused("train", "log.csv", "-o", "folder/checkpoint-1.npz", "--checkpoint", "folder", "--resume")
+    assert "--output: expected another file than --checkpoint" in message
+    with pytest.raises(ArgumentError, match="checkpoint: expected another file than interactions"):
+        YouTubeDNN().fit("dir", checkpoint="dir")
+
+
+def test_what_was_learned_is_kept_where_it_cannot_be_saved(run, capsys, monkeypatch, tmp_path, model):
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    write_log("log.csv")
+    (tmp_path / "spare").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    real = YouTubeDNN.save
+
+    def full(self, path):
+        if str(path) == "out put":
+            raise OSError(28, "No space left on device", path)
+        real(self, path)
+
+    monkeypatch.setattr(YouTubeDNN, "save", full)
+    with pytest.raises(SystemExit) as end:
+        run("train", "log.csv", "-o", "out put", *FLAGS, "--user-features", "country")
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device: 'out put'" in last
+    command = shlex.split(last.rpartition(" goes there with: ")[2])
+    assert command[0] == "mv"
+    subprocess.run(command, check=True)
+    assert YouTubeDNN.load("out put").item_vectors_.tobytes() == model.item_vectors_.tobytes()
+
+
+def test_recommendations_go_to_a_device_too(run):
+    if not os.path.exists("/dev/null"):
+        pytest.skip("no such device")
+    os.symlink("/dev/null", "r.csv")
+    run("recommend", "model", "-o", "r.csv")
+    assert os.path.islink("r.csv")
+    assert not os.path.isfile("/dev/null")
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
