@@ -70,8 +70,8 @@ class EventTable(ABC):
             if names.count(column) != 1:
                 listed = ", ".join(f"{name!r} ({kind})" for name, kind in types)
                 got = f"{'none' if column not in names else 'several'} among {listed[:300]}"
-                way = " (timestamp=None says that events have no times)"
-                _checks.fail(name, f"a column {column!r}{way * (column == columns.time)}", got)
+                way = "; timestamp=None says that events have no times"
+                _checks.fail(name, f"a column {column!r}", got + way * (column == columns.time))
 
     @abstractmethod
     def total(self) -> int | None:

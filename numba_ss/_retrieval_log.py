@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -240,3 +241,15 @@ def _require_sound(name: str, log: Interactions) -> None:
         stamps.shape != (num_events,) or stamps.dtype not in (np.int64, np.float64)
     ):
         _checks.fail(name, f"times of {num_events} events", f"{stamps.dtype}, {stamps.shape}")
+
+
+def require_tables(
+    arrays: dict[str, NDArray[Any]], options: dict[str, Any], log: Interactions
+) -> None:
+    """Require that a file has the tables of its options, before as much memory is taken."""
+    dim, units = options["embedding_dim"], options["hidden_units"]
+    _checks.shaped("items", arrays["items"], (log.num_items + 1, dim), "num_items + 1, dim")
+    widths = [dim, *units, dim] if units else []
+    least = sum(inputs * outputs for inputs, outputs in pairwise(widths))
+    if arrays["dense"].size < least:
+        _checks.fail("dense", f"at least {least} numbers", arrays["dense"].size)

@@ -31,8 +31,9 @@ from numba_ss._retrieval_samplers import (
     packed_state,
     unpacked_state,
 )
-from numba_ss._retrieval_training import FitRun, FitState
+from numba_ss._retrieval_training import FitRun, FitState, checked_state
 from numba_ss._training import FitSession, TrainingEvent
+from numba_ss.checkpoint import reading
 from numba_ss.evaluation import ranking_metrics, top_k
 from numba_ss.interactions import Interactions
 
@@ -113,14 +114,24 @@ class Session(FitSession):
         if not isinstance(kept, dict) or "embedding_dim" not in kept:
             _checks.fail(str(path), "a checkpoint of YouTubeDNN", "another one")
         self.require_same_options(kept, path)
-        self.model.load(arrays)
-        self.model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
-        self.state = FitState(**state["run"])
+        with reading(str(path), "a checkpoint of YouTubeDNN"):
+            self._restore(arrays, state)
+        log.info("resuming from %s", path)
+
+    def _restore(self, arrays: dict[str, NDArray[Any]], state: dict[str, Any]) -> None:
         self.best = {
             name.removeprefix("best_"): array
             for name, array in arrays.items() if name.startswith("best_")
         }
-        log.info("resuming from %s", path)
+        self.state = checked_state(
+            state["run"], epochs=self.options["epochs"], num_events=len(self.positions)
+        )
+        if bool(self.best) != (self.state.best_epoch > 0):
+            _checks.fail("best_epoch", "that of the arrays, if there are any", state["run"])
+        for tables in (self.best, arrays):  # the last ones stay
+            if tables:
+                self.model.load(tables)
+        self.model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
 
     def go_on(self, more: Interactions) -> None:
         """Begin with what was learned before, on further events."""

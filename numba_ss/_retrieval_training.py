@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss import _checks
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
 from numba_ss._training import TrainingDivergedError, announce, deferred_interrupt
-from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.checkpoint import CheckpointFolder, checked_fields, checked_history
 from numba_ss.kernels import tower
 from numba_ss.progress import Progress
 
@@ -42,6 +43,30 @@ class FitState:
     best: float = -1.0
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def checked_state(given: Any, *, epochs: int, num_events: int) -> FitState:
+    """Return the state of a run from a file; what it says is not trusted."""
+    integer, number = _checks.integer, _checks.number
+    fields = checked_fields("run", given, {
+        "epoch": lambda name, value: integer(name, value, 0, epochs),
+        "position": lambda name, value: integer(name, value, 0, num_events),
+        "examples": lambda name, value: integer(name, value, 0, 2**62),
+        "loss": number,
+        "seconds": lambda name, value: number(name, value, positive=True),
+        "best": number,
+        "best_epoch": lambda name, value: integer(name, value, 0, epochs),
+        "history": checked_history,
+    })
+    state = FitState(**fields)
+    done = state.epoch * num_events + state.position
+    if len(state.history) != state.epoch or state.examples != done:
+        got = f"{len(state.history)} epochs in the history and {state.examples} events"
+        expected = f"{state.epoch} epochs and {done} events, as epoch and position say"
+        _checks.fail("run", expected, got)
+    if state.best_epoch > state.epoch:
+        _checks.fail("run, best_epoch", f"at most {state.epoch}", state.best_epoch)
+    return state
 
 
 class FitRun:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import math
 import os
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,8 +208,8 @@ class CheckpointFolder:
             with path.open("rb") as file:
                 try:
                     return Checkpoint(*read_state(file), path)
-                except MemoryError:
-                    raise
+                except MemoryError as error:
+                    raise MemoryError(f"{path}: {error}") from error
                 except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
                     reasons.append(f"{path.name} ({error!r})")
             self._damaged.add(path)
@@ -279,8 +281,12 @@ def write_state(
 
 
 def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
-    """Return what `write_state` wrote; a damaged file raises any error of zipfile or NumPy."""
+    """Return what `write_state` wrote; a damaged file raises any error of zipfile or NumPy.
+
+    No more memory is taken than the file has bytes, whatever it says of itself.
+    """
     with zipfile.ZipFile(file) as archive:
+        require_bounded(archive, 1)
         # All bytes are proved sound before one of them is taken for a shape or a type.
         damaged = archive.testzip()
         if damaged is not None:
@@ -289,5 +295,73 @@ def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
         arrays = {}
         for name in content["arrays"]:
             with archive.open(f"{name}.npy") as member:
+                _require_shape(name, member, archive.getinfo(f"{name}.npy").file_size)
+            with archive.open(f"{name}.npy") as member:
                 arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
         return arrays, content["state"]
+
+
+def require_bounded(archive: zipfile.ZipFile, ratio: int) -> None:
+    """Require that an archive unfolds to at most so many times its own bytes."""
+    unfolded = sum(info.file_size for info in archive.infolist())
+    file = archive.fp
+    size = 0 if file is None else file.seek(0, os.SEEK_END)
+    if unfolded > ratio * size:
+        raise zipfile.BadZipFile(f"{size:,} bytes that say they unfold to {unfolded:,}")
+
+
+def _require_shape(name: str, member: IO[bytes], size: int) -> None:
+    """Require that an array has as many bytes as its shape says."""
+    major, _ = np.lib.format.read_magic(member)
+    headers = np.lib.format
+    read = headers.read_array_header_1_0 if major == 1 else headers.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - member.tell():
+        raise ValueError(f"{name} of shape {shape} in {size - member.tell()} bytes")
+
+
+@contextmanager
+def reading(name: str, expected: str) -> Iterator[None]:
+    """Say of whatever goes wrong with a file's contents that it is the file's fault.
+
+    A flipped bit or a doctored state comes as any error of zipfile, zlib, NumPy or of the
+    code that takes it over.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from error
+    except Exception as error:
+        _checks.fail(name, expected, repr(error)[:400])
+
+
+def checked_fields(
+    name: str, given: Any, checks: Mapping[str, Callable[[str, Any], Any]]
+) -> dict[str, Any]:
+    """Return the state of a run from a file, which may have right checksums and be wrong.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    given : object
+        What should be a dict of exactly these fields.
+    checks : dict of str to callable
+        By field, what takes the field's name and value, and returns the value or raises.
+    """
+    if not isinstance(given, dict) or set(given) != set(checks):
+        got = sorted(given) if isinstance(given, dict) else type(given).__name__
+        _checks.fail(name, f"the fields {', '.join(checks)}", str(got)[:200])
+    return {field: check(f"{name}, {field}", given[field]) for field, check in checks.items()}
+
+
+def checked_history(name: str, value: Any) -> list[dict[str, Any]]:
+    """Return the figures of epochs: a list of dicts of numbers."""
+    if not isinstance(value, list):
+        _checks.fail(name, "a list", str(value)[:200])
+    for i, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            _checks.fail(f"{name}[{i}]", "a dict of numbers", str(entry)[:200])
+        for key, number in entry.items():
+            _checks.number(f"{name}[{i}], {key}", number)
+    return value

@@ -15,13 +15,19 @@ from numba_ss import _checks
 from numba_ss._columns import Place, as_array
 from numba_ss._estimator import Estimator, integer_events
 from numba_ss._files import PathLike, require_distinct, whole_file
-from numba_ss._retrieval_log import FeatureRows, pack_log, require_growth, unpack_log
+from numba_ss._retrieval_log import (
+    FeatureRows,
+    pack_log,
+    require_growth,
+    require_tables,
+    unpack_log,
+)
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
 from numba_ss._retrieval_samplers import SAMPLERS, packed_state, unpacked_state
 from numba_ss._retrieval_session import JUDGED, LONGEST, Session
 from numba_ss._retrieval_training import MONITORED
 from numba_ss._training import TrainingEvent
-from numba_ss.checkpoint import read_state, write_state
+from numba_ss.checkpoint import checked_history, read_state, reading, write_state
 from numba_ss.evaluation import TopK, ranking_metrics, top_k
 from numba_ss.id_vectors import save_vectors
 from numba_ss.interactions import Interactions, column_names, read_interactions
@@ -472,29 +478,34 @@ class YouTubeDNN(Estimator):
         ArgumentError
             If the file is damaged or of another kind.
         """
-        with open(path, "rb") as file:
-            try:
-                arrays, state = read_state(file)
-                params: dict[str, Any] = {
-                    name: tuple(value) if isinstance(value, list) else value
-                    for name, value in state["params"].items()
-                }
-                model = cls(**params)
-                if model.num_threads is not None:  # this may be another machine
-                    model.num_threads = min(model.num_threads, max_num_threads())
-                options = {**state["options"], "validation": None}  # nothing is held out now
-                session = Session(model, options, (), False, None, 1.0)
-                session.prepare(unpack_log(str(path), arrays, state["log"]), None)
-                session.options = state["options"]
-                session.model.load(arrays)
-                session.stream = unpacked_state(arrays, state["sampler"])
-                session.state.history = state["history"]
-            except MemoryError:
-                raise
-            except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
-                _checks.fail(str(path), "a model that YouTubeDNN.save wrote", repr(error))
+        with open(path, "rb") as file, reading(str(path), "a model that YouTubeDNN.save wrote"):
+            arrays, state = read_state(file)
+            model = cls._of_parameters(state["params"])
+            if model.num_threads is not None:  # this may be another machine
+                model.num_threads = min(model.num_threads, max_num_threads())
+            # What the file says it was trained with is checked as what a caller says.
+            given = state["options"]
+            options = cls._of_parameters(given | {"num_threads": None})._checked()
+            if options != given | {"num_threads": None}:
+                _checks.fail("options", f"{options}", f"{given}")
+            # Nothing is held out now, and so there is nobody to wait for.
+            now = options | {"validation": None, "early_stopping": None}
+            session = Session(model, now, (), False, None, 1.0)
+            log = unpack_log(str(path), arrays, state["log"])
+            require_tables(arrays, options, log)
+            session.prepare(log, None)
+            session.options = given
+            session.model.load(arrays)
+            session.stream = unpacked_state(arrays, state["sampler"])
+            session.state.history = checked_history("history", state["history"])
         session.hand_over()
         return model
+
+    @classmethod
+    def _of_parameters(cls, params: dict[str, Any]) -> Self:
+        """Return a model with parameters as JSON holds them."""
+        plain: Any = {n: tuple(v) if isinstance(v, list) else v for n, v in params.items()}
+        return cls(**plain)
 
     def save_items(self, path: PathLike) -> None:
         """Write the vectors of all items under their keys; `load_vectors` reads them.

@@ -1,6 +1,7 @@
 """checkpoint.py: killed, cut, flipped, on a full disk; what was saved comes back."""
 
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -9,13 +10,15 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import zipfile
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError, _files, checkpoint
-from numba_ss.checkpoint import CheckpointFolder
+from numba_ss import ArgumentError, _checks, _files, checkpoint
+from numba_ss.checkpoint import CheckpointFolder, checked_fields, checked_history, reading
 
 
 def names(folder):
@@ -449,3 +452,86 @@ def test_killed_while_saving(tmp_path, rng):
         last = state["n"]
     assert last > 0
     assert killed_half_way > 0
+
+
+def crafted(path, content, members):
+    """Write an archive with right checksums and any contents."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("content.json", content)
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+
+
+def npy(shape, data=b"", dtype="<f4"):
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return out.getvalue() + data
+
+
+BOMBS = {
+    "packed zeros": {"a": npy((2**26,), bytes(2**28))},
+    "a shape without bytes": {"a": npy((2**40,))},
+    "a negative shape": {"a": npy((-1,), bytes(4))},
+    "too few bytes": {"a": npy((3,), bytes(8))},
+    "no array": {"a": b"PK"},
+}
+
+
+@pytest.mark.parametrize("what", list(BOMBS))
+def test_a_small_file_takes_little_memory(tmp_path, what):
+    path = tmp_path / "checkpoint-1.npz"
+    crafted(path, json.dumps({"arrays": ["a"], "state": {}}), BOMBS[what])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArgumentError, match=r"expected a readable checkpoint, got checkpoint-1.npz"):
+            CheckpointFolder(tmp_path).load()
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_state_that_unfolds_takes_little_memory(tmp_path):
+    crafted(tmp_path / "checkpoint-1.npz", '{"arrays": [], "state": {"a": [' + "1, " * 10**7 + "1]}}", {})
+    with pytest.raises(ArgumentError, match=r"bytes that say they unfold to 30,000,0"):
+        CheckpointFolder(tmp_path).load()
+
+
+def test_lack_of_memory_names_the_file(tmp_path, monkeypatch):
+    save_numbers(tmp_path, 1)
+
+    def no_memory(*_, **__):
+        raise MemoryError("too much")
+
+    monkeypatch.setattr(np.lib.format, "read_array", no_memory)
+    with pytest.raises(MemoryError, match=r"checkpoint-1.npz: too much"):
+        CheckpointFolder(tmp_path).load()
+    with pytest.raises(MemoryError, match=r"^file: too much"), reading("file", "a model"):
+        no_memory()
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), TypeError("b"), ArgumentError("c"), zlib.error("d" * 999)])
+def test_what_goes_wrong_with_a_file_is_the_file_s_fault(error):
+    with pytest.raises(ArgumentError, match=r"^file: expected a model, got \w") as caught, reading("file", "a model"):
+        raise error
+    assert len(str(caught.value)) < 500
+    with pytest.raises(KeyboardInterrupt), reading("file", "a model"):
+        raise KeyboardInterrupt
+
+
+def test_fields_of_a_state():
+    checks = {"a": lambda name, value: _checks.integer(name, value, 0, 5), "b": checked_history}
+    good = {"a": 3, "b": [{"loss": 0.5, "words": 3}, {}]}
+    assert checked_fields("run", good, checks) == good
+    for given, message in [
+        (None, "run: expected the fields a, b, got NoneType"),
+        ({"a": 1}, r"run: expected the fields a, b, got \['a'\]"),
+        (good | {"c": 1}, r"run: expected the fields a, b, got \['a', 'b', 'c'\]"),
+        (good | {"a": -(2**63)}, "run, a: expected at least 0, got -9223372036854775808"),
+        (good | {"a": 1.0}, "run, a: expected an integer, got 1.0"),
+        (good | {"b": {}}, "run, b: expected a list, got {}"),
+        (good | {"b": [{}, 3]}, r"run, b\[1\]: expected a dict of numbers, got 3"),
+        (good | {"b": [{"loss": float("nan")}]}, r"run, b\[0\], loss: expected a finite number, got nan"),
+        (good | {"b": [{"loss": "x"}]}, r"run, b\[0\], loss: expected a finite number, got 'x'"),
+    ]:
+        with pytest.raises(ArgumentError, match=f"^{message}$"):
+            checked_fields("run", given, checks)

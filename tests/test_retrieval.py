@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import JIT, needs_jit
 
-from numba_ss import ArgumentError
+from numba_ss import ArgumentError, _retrieval_session
 from numba_ss.checkpoint import read_state, write_state
 from numba_ss.interactions import read_interactions
 from numba_ss.kernels.threads import max_num_threads
@@ -695,7 +695,7 @@ def write(path, data):
         ("items", lambda a: a[:1]), ("items", lambda a: a * np.nan), ("dense", lambda a: a[:1]),
     ],
 )
-def test_changed_files_are_refused(name, change, tmp_path):
+def test_changed_arrays_are_refused(name, change, tmp_path):
     log = random_log()
     log["age"] = log["user"] % 3
     trained(log, user_features=["age"]).save(tmp_path / "model")
@@ -814,3 +814,31 @@ def test_parameters_are_what_json_holds():
     for _, options in FORMS.values():
         checked = YouTubeDNN(**options)._checked()
         assert json.loads(json.dumps(checked)) == checked
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("options", "embedding_dim", 2**16), ("options", "hidden_units", [2**16, 2**16]),
+        ("options", "history_length", -5), ("options", "batch_size", 2**40), ("options", "seed", -1),
+        ("options", "sampler", "best"), ("options", "temperature", 0), ("options", "more", 1),
+        ("params", "more", 1), ("log", "user_features", 3), ("history", None, 5), ("history", None, [1]),
+        ("history", None, [{"loss": "x"}]), ("sampler", None, []), ("options", None, {}),
+    ],
+)
+def test_states_with_wrong_contents_are_refused(part, name, value, tmp_path, monkeypatch):
+    """Before as much memory is taken as they ask for."""
+    trained().save(tmp_path / "model")
+    with open(tmp_path / "model", "rb") as file:
+        arrays, state = read_state(file)
+    if name is None:
+        state[part] = value
+    else:
+        state[part][name] = value
+    with open(tmp_path / "changed", "wb") as file:
+        write_state(file, arrays, state)
+    if part == "options":
+        monkeypatch.setattr(_retrieval_session, "RetrievalModel", lambda *_: pytest.fail("made"))
+    with pytest.raises(ArgumentError, match=r"changed: expected a model that YouTubeDNN\.save wrote, got") as caught:
+        YouTubeDNN.load(tmp_path / "changed")
+    assert len(str(caught.value)) < 700

@@ -15,6 +15,7 @@ from conftest import JIT
 from test_retrieval import LOG, MANY, NUM_ITEMS, SAMPLERS, bits, cycle, groups, random_log, trained
 
 from numba_ss import ArgumentError, CheckpointFolder, TrainingDivergedError, _retrieval_training
+from numba_ss.checkpoint import write_state
 from numba_ss.interactions import read_interactions
 from numba_ss.retrieval import YouTubeDNN
 from numba_ss.splits import leave_one_out
@@ -278,6 +279,49 @@ def test_another_program_s_checkpoints(tmp_path, state):
     CheckpointFolder(tmp_path).save({"weights": np.ones(3)}, state)
     with pytest.raises(ArgumentError, match=r"checkpoint-1.npz: expected a checkpoint of YouTubeDNN"):
         run(folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epoch", -1), ("epoch", 99), ("epoch", "1"), ("position", -(2**63)), ("position", 2**62),
+        ("examples", -5), ("examples", 1), ("loss", None), ("loss", float("inf")), ("seconds", -1.0),
+        ("history", 3), ("history", []), ("history", [3, 4]), ("best_epoch", 1), ("best_epoch", -1),
+        (None, {}), (None, 7), (None, "items"), (None, "sampler"),
+    ],
+)
+def test_checkpoints_with_wrong_contents_are_refused(tmp_path, field, value):
+    """Their checksums are right, and kernels would follow what they say."""
+    stopped(tmp_path, "epoch", 2)
+    folder = CheckpointFolder(tmp_path)
+    arrays, state, _ = folder.load()
+    if field is not None:
+        state["run"][field] = value
+    elif value == "items":
+        del arrays["items"]
+    elif value == "sampler":
+        del state["sampler"]
+    else:
+        state["run"] = value
+    path = tmp_path / "checkpoint-999.npz"
+    with open(path, "wb") as file:
+        write_state(file, arrays, state)
+    with pytest.raises(ArgumentError, match=r"checkpoint-999.npz: expected a checkpoint of YouTubeDNN, got"):
+        run(folder=tmp_path, resume=True)
+
+
+def test_tables_of_the_best_epoch_are_checked(tmp_path):
+    run(folder=tmp_path, **STOPPING)
+    arrays, state, _ = CheckpointFolder(tmp_path).load()
+    for change in (
+        {"best_items": arrays["best_items"][1:]}, {"best_dense": arrays["best_dense"] * np.nan},
+        {name: None for name in arrays if name.startswith("best_")},
+    ):
+        with open(tmp_path / "checkpoint-999.npz", "wb") as file:
+            changed = {name: array for name, array in (arrays | change).items() if array is not None}
+            write_state(file, changed, state)
+        with pytest.raises(ArgumentError, match=r"checkpoint-999.npz: expected a checkpoint of YouTubeDNN, got"):
+            run(folder=tmp_path, resume=True, **STOPPING)
 
 
 def test_a_folder_that_cannot_be_written_fails_first(tmp_path, monkeypatch):
