@@ -1,6 +1,7 @@
 """id_vectors.py: keys and vectors come back as they were, and no damaged file goes through."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -207,3 +208,25 @@ def test_damage_is_told_or_harmless(keys, path, table, rng):
             assert np.isfinite(vectors).all()
     assert len(messages) > len(contents) * 0.7
     assert all(str(path) in message for message in messages)
+
+
+def test_a_small_archive_takes_little_memory(tmp_path):
+    path = tmp_path / "v.npz"
+    np.savez_compressed(path, ids=np.arange(2**12), vectors=np.zeros((2**12, 2**12), np.float32))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArgumentError, match=r"v.npz: expected an .npz file of vectors, got .*unfold to 67,"):
+            load_vectors(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    rng = np.random.default_rng(1)
+    np.savez_compressed(path, ids=np.arange(50), vectors=rng.random((50, 8), np.float32))
+    assert load_vectors(path)[1].shape == (50, 8)
+
+
+@pytest.mark.parametrize("length", [238, 250])
+def test_long_names_of_files(tmp_path, length):
+    path = tmp_path / ("v" * (length - 4) + ".npz")
+    save_vectors(path, [1, 2], np.eye(2, dtype=np.float32))
+    assert load_vectors(path)[0].tolist() == [1, 2]
