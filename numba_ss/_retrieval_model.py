@@ -127,6 +127,8 @@ class RetrievalModel:
             if given.shape != array.shape or not np.isfinite(given).all():
                 _checks.fail(name, f"finite numbers of shape {array.shape}", given.shape)
             array[:] = given
+        for table in (self.items, self.features):  # a divergence may have reached the padding
+            table[:, self.options.dim :] = 0
         self.tower.transpose()
 
     def _forward(

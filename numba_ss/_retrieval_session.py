@@ -203,6 +203,12 @@ class Session(FitSession):
             if isinstance(error, KeyboardInterrupt) and not run.in_step:
                 self.hand_over()
                 raise
+            stream = run.go_back()
+            if stream is not None:
+                self.stream = stream
+                self.hand_over()
+                error.add_note(f"The model is that of epoch {len(self.state.history)}.")
+                raise
             # Callbacks may have seen a model that was on its way.
             for name in _FITTED:
                 fitted.pop(name, None)

@@ -94,6 +94,9 @@ class FitRun:
         self.show, self.tell = show, tell
         self.folder, self.header, self.minutes = folder, header, minutes
         self.in_step = False  # then the arrays are on their way
+        # What stands when an epoch is finished, to go back to if a later one fails.
+        self._finished_epoch: tuple[Arrays, dict[str, Any]] | None = None
+        self._epochs_before = state.epoch
         self._saved_at = time.monotonic()
         self._loss = math.nan
 
@@ -188,16 +191,37 @@ class FitRun:
                 self.best = {name: array.copy() for name, array in self.model.arrays().items()}
         state.history.append(entry)
         self._began = time.monotonic()
+        if not self._finished:
+            arrays = {name: array.copy() for name, array in self.model.arrays().items()}
+            self._finished_epoch = arrays, self.model.sampler.state_dict()
         self._tell("epoch")
+
+    def go_back(self) -> dict[str, Any] | None:
+        """Go back to the last finished epoch of this run; return the sampler's state of then.
+
+        None says that there is no such epoch.
+        """
+        if self.state.epoch == self._epochs_before:
+            return None
+        if self.state.position == 0 and not self.in_step:
+            return self.model.sampler.state_dict()
+        if self._finished_epoch is None:
+            return None
+        arrays, stream = self._finished_epoch
+        self.model.load(arrays)
+        return stream
 
     def _check_arrays(self) -> None:
         if not all(np.isfinite(array).all() for array in self.model.arrays().values()):
             self._diverged("a number of the model is NaN or infinite")
 
     def _diverged(self, how: str) -> NoReturn:
+        self.in_step = True  # nothing of it is to be used
         kept = "no checkpoint was asked for"
         if self.folder is not None:
             kept = f"the last good checkpoint, if there is one, is in {self.folder.path}"
+        if self.state.epoch > self._epochs_before:
+            kept = f"the model is that of epoch {self.state.epoch}, and {kept}"
         raise TrainingDivergedError(
             f"training diverged in epoch {self.state.epoch + 1}: {how}; lower learning_rate; {kept}"
         )

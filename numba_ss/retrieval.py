@@ -244,7 +244,8 @@ class YouTubeDNN(Estimator):
         y : optional
             Not used; for the sake of scikit-learn's pipelines.
         callbacks : callable or list of callables
-            Each is called with a `TrainingEvent`; what it raises ends the training.
+            Each is called with a `TrainingEvent`; what it raises ends the training, and the
+            model is that of the last finished epoch, if one is.
         progress : {"auto", True, False}
             Whether a bar is shown; see `Progress`.
         checkpoint : path, optional
@@ -265,10 +266,13 @@ class YouTubeDNN(Estimator):
         ArgumentError
             If a parameter or the log cannot be used; what was learned before stays.
         TrainingDivergedError
-            If the loss becomes NaN or infinite.
+            If the loss becomes NaN or infinite; the model is that of the last finished epoch,
+            if one is.
         KeyboardInterrupt
             After Ctrl-C, when the step is finished and a checkpoint written; the model is as
-            far as it got. A second Ctrl-C ends at once, and what was learned before stays.
+            far as it got. A second Ctrl-C ends at once, and the last finished epoch or what was
+            learned before stays. SIGTERM, SIGHUP and SIGUSR1 do as Ctrl-C does, and the
+            exception then ends a process that does not catch it with their exit status.
         """
         options = self._checked()
         require_distinct({"checkpoint": checkpoint}, {"interactions": interactions})

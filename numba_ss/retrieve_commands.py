@@ -55,10 +55,16 @@ def train(args: Namespace) -> None:
         if path is not None:
             require_writable(flag, path)
     model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})
-    model.fit(
-        args.logs, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
-        checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
-    )
+    try:
+        model.fit(
+            args.logs, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
+            checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
+        )
+    except Exception:
+        if hasattr(model, "log_"):  # an epoch was finished
+            save_or_keep(args.output, model.save, "model")
+            log.warning("the model of epoch %d saved to %s", len(model.history_), args.output)
+        raise
     save_or_keep(args.output, model.save, "model")
     known = model.log_
     log.info("%d users and %d items saved to %s", known.num_users, known.num_items, args.output)

@@ -17,7 +17,7 @@ from conftest import JIT
 from test_cli import start
 from test_word2vec import as_flags
 
-from numba_ss import ArgumentError, cli, retrieve_commands
+from numba_ss import ArgumentError, _retrieval_training, cli, retrieve_commands
 from numba_ss.id_vectors import load_vectors
 from numba_ss.retrieval import YouTubeDNN
 
@@ -431,6 +431,29 @@ def test_what_was_learned_is_kept_where_it_cannot_be_saved(run, capsys, monkeypa
     assert command[0] == "mv"
     subprocess.run(command, check=True)
     assert YouTubeDNN.load("out put").item_vectors_.tobytes() == model.item_vectors_.tobytes()
+
+
+def test_the_last_finished_epoch_of_a_failed_training_is_saved(run, refused, caplog, monkeypatch, model):
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    write_log("log.csv")
+    flags = [*as_flags(OPTIONS | {"epochs": 9}), "--user-features", "country"]
+    learn, seen = _retrieval_training.RetrievalModel.learn, []
+    steps = -(-100 // OPTIONS["batch_size"])
+
+    def diverge(self, *arguments):
+        seen.append(0)
+        return np.nan if len(seen) > fine else learn(self, *arguments)
+
+    monkeypatch.setattr(_retrieval_training.RetrievalModel, "learn", diverge)
+    fine = 2
+    assert "training diverged in epoch 1" in refused("train", "log.csv", "-o", "got", *flags)
+    seen.clear()
+    fine = OPTIONS["epochs"] * steps + 1
+    with pytest.raises(SystemExit) as end:
+        run("train", "log.csv", "-o", "got", *flags)
+    assert end.value.code == 2
+    assert caplog.messages[-1] == f"the model of epoch {OPTIONS['epochs']} saved to got"
+    assert YouTubeDNN.load("got").item_vectors_.tobytes() == model.item_vectors_.tobytes()
 
 
 def test_recommendations_go_to_a_device_too(run):
