@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import reprlib
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,6 +17,8 @@ from numba_ss._retrieval_model import Events, Integers, RetrievalModel
 from numba_ss._times import to_one_unit
 from numba_ss.interactions import Interactions
 from numba_ss.keys import Keys
+
+_log = logging.getLogger("numba_ss")
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,33 @@ def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArr
         more.item_features, unit,
     )
     return whole, is_new[order]
+
+
+def unknown_keys(log: Interactions, more: Interactions) -> str:
+    """Say how many users and items of the events of a further log are new; "" if none are.
+
+    The keys of the second begin with those of the first. Where most are new, the keys of the
+    two may have been made in different ways, which a warning says.
+    """
+    users, items = np.flatnonzero(np.diff(more.offsets)), np.unique(more.items).astype(np.int64)
+    said = [
+        _unknown("users", more.user_keys, users, log.num_users),
+        _unknown("items", more.item_keys, items, log.num_items),
+    ]
+    return " and ".join(filter(None, said)) + " not known" * any(said)
+
+
+def _unknown(what: str, keys: Keys, codes: Integers, num_known: int) -> str:
+    new = codes[codes >= num_known]
+    if 2 * len(new) > len(codes):
+        _log.warning(
+            "%d of %d %s are not known: %s ...; known ones are %s ...", len(new), len(codes), what,
+            *(
+                ", ".join(map(reprlib.repr, keys.take(some[:3]).tolist()))
+                for some in (new, np.arange(num_known))
+            ),
+        )
+    return f"{len(new)} of {len(codes)} {what}" * bool(len(new))
 
 
 def require_growth(argument: str, name: str, old: Keys, new: Keys) -> None:

@@ -22,6 +22,7 @@ from numba_ss._retrieval_log import (
     positions_of,
     take_over,
     training_events,
+    unknown_keys,
 )
 from numba_ss._retrieval_model import Options, RetrievalModel
 from numba_ss._retrieval_samplers import (
@@ -137,6 +138,9 @@ class Session(FitSession):
         """Begin with what was learned before, on further events."""
         before = self.estimator
         whole, is_new = appended(before.log_, more)
+        unknown = unknown_keys(before.log_, more)
+        if unknown:
+            log.info("new events: %s, and learned", unknown)
         self.first_epoch = len(before.history_)
         self.state.history = list(before.history_)
         self.prepare(whole, is_new)

@@ -257,9 +257,14 @@ class Keys:
         return keys
 
 
+def is_plain_integer(word: str) -> bool:
+    """Tell whether a text is that of an integer, and says no more than it."""
+    return _PLAIN.fullmatch(word) is not None
+
+
 def _plain_integers(words: list[str]) -> Integers | None:
     """Return the integers that the words are the plain text of; None if not all are."""
-    if not all(map(_PLAIN.fullmatch, words)):
+    if not all(map(is_plain_integer, words)):
         return None
     try:
         return np.array(list(map(int, words)), np.int64)

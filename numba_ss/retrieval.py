@@ -20,6 +20,7 @@ from numba_ss._retrieval_log import (
     pack_log,
     require_growth,
     require_tables,
+    unknown_keys,
     unpack_log,
 )
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
@@ -389,8 +390,8 @@ class YouTubeDNN(Estimator):
         Parameters
         ----------
         test
-            The second part of `leave_one_out` or `split_by_time`, or any log, of which
-            columns of features are not needed.
+            The second part of `leave_one_out` or `split_by_time`, or any log, of which no
+            columns but those of users and items are needed.
         k : int or sequence of int
             Ranks to cut at.
         exclude_seen : bool, default=True
@@ -401,7 +402,8 @@ class YouTubeDNN(Estimator):
         Returns
         -------
         dict
-            What `ranking_metrics` gives, and as "protocol" what was asked for, in words.
+            What `ranking_metrics` gives, and as "protocol" what was asked for, in words, and
+            how many users and items are not known; if most are not, a warning is logged.
         """
         self._require_fit()
         test = self._read_test(test)
@@ -431,6 +433,9 @@ class YouTubeDNN(Estimator):
             f"{test.split or 'events of another log'}: all {self.log_.num_items} items ranked, "
             f"seen items {removed}, {len(asked)} events of {figures['users']} users asked for"
         )
+        unknown = unknown_keys(self.log_, test)
+        if unknown:
+            figures["protocol"] += f", {unknown}"
         return figures
 
     def score(self, interactions: Any, y: Any = None) -> float:
@@ -569,10 +574,11 @@ class YouTubeDNN(Estimator):
         return replace(source, **chosen)
 
     def _read_test(self, source: Any) -> Interactions:
+        # The order of events and features are of no account.
         known = replace(self.log_, user_features={}, item_features={})
         test = source if isinstance(source, Interactions) else read_interactions(
             integer_events("test", source), user=self.user, item=self.item,
-            timestamp=self.timestamp, known=known, progress=False,
+            timestamp=None, known=known, progress=False,
         )  # fmt: skip
         for name in ("user_keys", "item_keys"):
             require_growth("test", name, getattr(self.log_, name), getattr(test, name))

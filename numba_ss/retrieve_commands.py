@@ -24,7 +24,7 @@ from numba_ss._event_sources import Columns, open_events
 from numba_ss._files import require_distinct, whole_file
 from numba_ss._text_files import TextFiles, extra
 from numba_ss.id_vectors import suffix_of
-from numba_ss.keys import GrowingKeys, Keys
+from numba_ss.keys import GrowingKeys, Keys, is_plain_integer
 from numba_ss.retrieval import YouTubeDNN
 
 log = logging.getLogger("numba_ss")
@@ -123,16 +123,14 @@ def _users_of(args: Namespace, model: YouTubeDNN) -> NDArray[Any]:
 
 
 def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
-    """Return keys of the kind that the model has."""
+    """Return keys of the kind that the model has, by the rule that logs are read by."""
     if kind == "string":
         return Keys(list(texts))
-    numbers = []
+    texts = list(texts)
     for text in texts:
-        try:
-            numbers.append(int(text))
-        except ValueError:
-            _checks.fail(name, "integers, as the model's users are", repr(text))
-    return Keys(numbers)
+        if not is_plain_integer(text):
+            _checks.fail(name, "integers, as the model's users are", repr(text[:100]))
+    return Keys(list(map(int, texts)))
 
 
 def _read_users(path: str, column: str, kind: str) -> Keys:

@@ -1,5 +1,6 @@
 """retrieval.py: planted structure found again, the same bits from every side, bad input refused."""
 
+import datetime as dt
 import json
 import sys
 import tracemalloc
@@ -842,3 +843,51 @@ def test_states_with_wrong_contents_are_refused(part, name, value, tmp_path, mon
     with pytest.raises(ArgumentError, match=r"changed: expected a model that YouTubeDNN\.save wrote, got") as caught:
         YouTubeDNN.load(tmp_path / "changed")
     assert len(str(caught.value)) < 700
+
+
+def test_unknown_users_and_items_are_told(caplog):
+    """Also where other keys were meant: the figures alone would look well."""
+    letters = {"user": list("aabbccdd"), "item": list("ABCDEFGA"), "timestamp": range(8)}
+    model, keys = trained(letters), (list("abc"), list("DEF"))
+    test = {"user": keys[0], "item": keys[1]}
+    assert "not known" not in model.evaluate(test, 2, exclude_seen=False)["protocol"]
+    test = {"user": [*keys[0], "nobody"], "item": [*keys[1], keys[1][0]]}
+    figures = model.evaluate(test, 2, exclude_seen=False)
+    assert figures["protocol"].endswith(" of 4 users asked for, 1 of 4 users not known")
+    assert caplog.messages == []
+    test = {"user": [f" {key}" for key in keys[0]], "item": [*keys[1][:2], "nothing"]}
+    figures = model.evaluate(test, 2, exclude_seen=False)
+    assert figures["protocol"].endswith(", 3 of 3 users and 1 of 3 items not known")
+    (message,) = caplog.messages
+    assert message.startswith(f"3 of 3 users are not known: ' {keys[0][0]}', ")
+    assert message.endswith(f"; known ones are {', '.join(map(repr, keys[0]))} ...")
+    caplog.clear()
+    model.partial_fit(test | {"timestamp": [10**6] * 3}, progress=False)
+    assert [record.levelname for record in caplog.records][:1] == ["WARNING"]
+    assert caplog.messages[0] == message
+
+
+def test_evaluate_asks_for_no_column_that_it_does_not_use():
+    model = trained(random_log() | {"age": random_log()["user"] % 3}, user_features=["age"])
+    log = random_log(seed=2)
+    want = model.evaluate(log, 3)
+    count = len(log["user"])
+    for test in (
+        {name: log[name] for name in ("user", "item")}, log | {"timestamp": [None] * count},
+        log | {"timestamp": ["soon"] * count},
+    ):
+        assert model.evaluate(test, 3) == want
+
+
+def test_times_of_a_later_log_may_be_of_another_form():
+    """Seconds first, then milliseconds, dates and text: the same as if all were seconds."""
+    start = 1_704_153_600
+    log = {"user": [1, 1, 2, 2], "item": [1, 2, 3, 1], "timestamp": start + np.arange(4) * 86400}
+    days = [dt.date(2024, 1, 5), dt.date(2024, 1, 1), dt.date(2024, 1, 7), dt.date(2024, 1, 4)]
+    more = {"user": [1, 1, 2, 2], "item": [3, 1, 2, 2]}
+    seconds = np.array(days, "M8[s]").astype(int)
+    want = trained(log).partial_fit(more | {"timestamp": seconds}, progress=False)
+    for stamps in (seconds * 1000, seconds.astype(float), days, list(map(str, days)), np.array(days, "M8[D]")):
+        got = trained(log).partial_fit(more | {"timestamp": stamps}, progress=False)
+        assert got.log_.items.tolist() == want.log_.items.tolist()
+        assert got.item_vectors_.tobytes() == want.item_vectors_.tobytes()

@@ -255,6 +255,8 @@ def test_integer_keys(run, refused, numbered):
     assert parsed((line.split("\t") for line in got), int) == want
     message = refused("recommend", "numbered", "--users", "5", "ann")
     assert "--users: expected integers, as the model's users are, got 'ann'" in message
+    for text in ("007", "1_0", "+5", " 5", "\u0665", "5.0"):  # no integers in a log either
+        assert f"as the model's users are, got {text!r}" in refused("recommend", "numbered", "--users", text)
     assert "an integer in [-2**63, 2**63)" in refused("recommend", "numbered", "--users", str(2**63))
 
 
