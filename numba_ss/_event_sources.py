@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from numba_ss import _checks
 from numba_ss._arrow import ArrowStream, ParquetFiles, sound
 from numba_ss._columns import as_array
 from numba_ss._csv_files import CsvFile, is_csv
-from numba_ss._text_files import extra, find_files
+from numba_ss._log_files import find_logs, partitions_of
+from numba_ss._text_files import extra
 
 _ROWS = 2**19  # of a batch, or more
 _PART = 2**23  # bytes of a table, taken at a time
@@ -35,6 +35,15 @@ class Columns(NamedTuple):
     def keys(self) -> list[str]:
         """Return the columns of strings or integers."""
         return list(dict.fromkeys([self.user, self.item, *self.user_features, *self.item_features]))
+
+    def without(self, names: Iterable[str]) -> Columns:
+        """Return the columns but some, whatever they are for."""
+        left = [name for name in self.all() if name not in names]
+        if len(left) == len(self.all()):
+            return self
+        if not left:
+            _checks.fail("source", "a file with a column that its folders do not tell", "none")
+        return Columns(left[0], left[0], None, tuple(left))
 
     def all(self) -> list[str]:
         """Return all columns, each once."""
@@ -156,9 +165,9 @@ class _Csv(_Table):
     expected = "a CSV file, each row with as many cells as the first"
     text = True
 
-    def __init__(self, path: Path, columns: Columns) -> None:
-        self._file = CsvFile(path, columns.all())
-        super().__init__(str(path), [(name, "text") for name in self._file.names], columns)
+    def __init__(self, file: CsvFile, name: str, columns: Columns) -> None:
+        super().__init__(name, [(column, "text") for column in file.names], columns)
+        self._file = file
 
     def total(self) -> None:
         return None
@@ -167,20 +176,63 @@ class _Csv(_Table):
         return self._file.batches(self.columns.all())
 
 
+class _Partition(EventTable):
+    """A table, and columns that are the same in each of its rows."""
+
+    def __init__(
+        self, table: EventTable, columns: Columns, constants: dict[str, str | None]
+    ) -> None:
+        self.name, self.columns = table.name, columns
+        self._table, self._constants = table, constants
+
+    def total(self) -> int | None:
+        return self._table.total()
+
+    def batches(self) -> Iterator[Batch]:
+        arrow = extra("pyarrow", "reading tables")
+        for batch in self._table.batches():
+            length = len(next(iter(batch.columns.values())))
+            columns = dict(batch.columns)
+            for name, value in self._constants.items():
+                repeated = arrow.repeat(arrow.scalar(value, arrow.string()), length)
+                columns[name] = arrow.chunked_array([repeated])
+            yield batch._replace(columns=columns)
+
+
 def _open_file(path: Path, columns: Columns) -> EventTable:
-    if path.suffix.lower() == ".parquet":
-        return _Stream(str(path), ParquetFiles([path]), columns)
-    if is_csv(path):
-        return _Csv(path, columns)
-    expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .xz, .zst"
-    _checks.fail(str(path), expected, repr(path.name))
+    told = {k: v for k, v in partitions_of(path).items() if k in columns.all()}
+    wanted = [name for name in columns.all() if name not in told]
+    opened: ParquetFiles | CsvFile
+    if path.suffix.lower() == ".parquet" or _begins_with(path, b"PAR1"):
+        opened = ParquetFiles([path])
+        names = opened.schema.names
+    elif is_csv(path):
+        opened = CsvFile(path, wanted)
+        names = opened.names
+    else:
+        expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .xz, .zst"
+        _checks.fail(str(path), expected, repr(path.name) + _way(path))
+    constants = {name: value for name, value in told.items() if name not in names}
+    own = columns.without(constants)
+    table = (
+        _Csv(opened, str(path), own) if isinstance(opened, CsvFile)
+        else _Stream(str(path), opened, own)
+    )
+    return _Partition(table, columns, constants) if constants else table
 
 
-def _find(name: str, path: Any) -> list[Path]:
-    text = os.fspath(path)
-    if not (os.path.exists(text) or glob.glob(text, recursive=True)):
-        _checks.fail(name, "a file, a folder or a pattern that matches files", repr(text))
-    return find_files(name, text)
+def _begins_with(path: Path, mark: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(mark)) == mark
+
+
+def _way(path: Path) -> str:
+    """Say how a file of another kind can be read."""
+    if _begins_with(path, b"ARROW1"):
+        return "; pyarrow.feather.read_table(path) makes a table of it"
+    if ".json" in path.name.lower() or ".ndjson" in path.name.lower():
+        return "; pandas.read_json(path, lines=True) makes a table of it"
+    return ""
 
 
 def _open_stream(source: Any, columns: Columns) -> EventTable:
@@ -220,9 +272,9 @@ def _is_path(value: Any) -> bool:
 def open_events(source: Any, columns: Columns) -> list[EventTable]:
     """Return the tables that `read_interactions` reads one after the other."""
     if _is_path(source):
-        return [_open_file(path, columns) for path in _find("source", source)]
+        return [_open_file(path, columns) for path in find_logs("source", source)]
     if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
-        found = [_find(f"source[{i}]", path) for i, path in enumerate(source)]
+        found = [find_logs(f"source[{i}]", path) for i, path in enumerate(source)]
         return [_open_file(path, columns) for path in chain.from_iterable(found)]
     if hasattr(source, "__arrow_c_stream__"):
         return [_open_stream(source, columns)]

@@ -34,8 +34,7 @@ class Interactions:
     user_features, item_features : dict of str to Feature
         By the name of the column.
     time_unit : str
-        What the timestamps are: "integers", "floats", "timestamps in ns" ...; logs of
-        different ones cannot be put together.
+        What the timestamps are: "integers", "floats", "timestamps in ns" ...
     split : str
         How it was parted from another log, in words; "" if it was not.
 
@@ -151,9 +150,12 @@ def read_interactions(
 
         - an object with ``__arrow_c_stream__``, such as a data frame of pandas or polars, a
           table or reader of pyarrow, a relation of DuckDB; one that can be read once will do;
-        - Parquet files, or CSV and TSV files with a header, also compressed (.csv.gz ...): a
-          path, a list of paths, a folder or a pattern such as ``"log/*.parquet"``. In CSV,
-          keys are integers where each is the plain text of one, else strings, so that "007"
+        - Parquet files, or CSV and TSV files, also compressed (.csv.gz ...): a path, a list of
+          paths, a folder with all folders in it, or a pattern such as ``"log/*.parquet"``.
+          Files that begin with a dot or an underscore are passed over; a folder that is
+          called ``name=value`` makes a column of strings. In CSV, the separator may be any
+          that parts the columns in the header; without a header, columns are "0", "1" ...
+          Keys are integers where each is the plain text of one, else strings, so that "007"
           stays what it is; an empty cell is null;
         - a dict of column names and arrays or lists;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;
@@ -162,9 +164,11 @@ def read_interactions(
     user, item : str
         The columns of user and item keys: strings, or any integers that int64 can hold.
     timestamp : str or None, default="timestamp"
-        The column of times: numbers, or timestamps, which become integers in their unit. None
-        says that events have no time, as those of pairs and matrices never have: then each
-        user's are a set, kept in the order in which they came.
+        The column of times: numbers, timestamps, dates or their text. Those of different
+        units are brought to one, where all numbers are plausible as s, ms, us or ns since
+        1970; other numbers are compared as they are. None says that events have no time, as
+        those of pairs and matrices never have: then each user's are a set, kept in the order
+        in which they came.
     user_features, item_features : list of str, optional
         Columns of strings, integers, or True and False, which become 1 and 0. The value of a
         user or an item is that of its last event; null makes it unknown.

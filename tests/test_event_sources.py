@@ -193,3 +193,50 @@ def test_without_pyarrow(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match=r'CSV files needs pyarrow: pip install "numba-ss\[all\]"'):
         open_events(tmp_path / "log.csv", COLUMNS)
     assert len(read(open_events(np.ones((4, 3), int), COLUMNS))) == 4
+
+
+def test_folders_that_jobs_write(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = Columns("user", "item", "day", ("country",))
+    for country, name in [("DE", "part.snappy.parquet"), ("__HIVE_DEFAULT_PARTITION__", "part.csv")]:
+        folder = tmp_path / "log" / "day=2024-01-02" / f"country={country}"
+        folder.mkdir(parents=True)
+        table = pa.table({"user": [1, 2], "item": ["x", "y"]})
+        if name.endswith("csv"):
+            (folder / name).write_text("user;item\n1;x\n2;y\n")
+        else:
+            parquet.write_table(table, folder / name)
+    (tmp_path / "log" / "_SUCCESS").touch()
+    rows = read(open_events(tmp_path / "log", columns), columns)
+    assert sorted(map(str, rows)) == sorted(map(str, [
+        (1, "x", "DE", "2024-01-02"), (2, "y", "DE", "2024-01-02"),
+        ("1", "x", None, "2024-01-02"), ("2", "y", None, "2024-01-02"),
+    ]))
+    (table,) = open_events(tmp_path / "log" / "day=2024-01-02" / "country=DE", columns)
+    assert table.total() == 2
+    # A file's own columns count, and those that nobody asks for do not.
+    plain = Columns("user", "item", None)
+    assert len(read(open_events(tmp_path / "log", plain), plain)) == 4
+    own = tmp_path / "user=7" / "a.csv"
+    own.parent.mkdir()
+    own.write_text("user,item\n1,x\n")
+    assert read(open_events(own, plain), plain) == [("1", "x")]
+    with pytest.raises(ArgumentError, match=r"a column 'kind', got none among 'user' \(int64\), 'item'"):
+        open_events(tmp_path / "log", columns._replace(item_features=("kind",)))
+    own.write_text("other\n1\n")
+    with pytest.raises(ArgumentError, match=r"source: expected a file with a column that its folders do not tell"):
+        open_events(tmp_path / "user=7", Columns("user", "user", None))
+
+
+def test_files_under_other_names(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    feather = pytest.importorskip("pyarrow.feather")
+    table = pa.table(dict(zip(COLUMNS.all(), zip(*ROWS, strict=True), strict=True)))
+    for name in ("log.PARQUET", "log.pq", "log", "log.csv"):
+        parquet.write_table(table, tmp_path / name)
+        assert read(open_events(tmp_path / name, COLUMNS)) == ROWS
+    feather.write_feather(table, tmp_path / "log.arrow")
+    (tmp_path / "log.jsonl.gz").write_bytes(b"x")
+    for name, way in [("log.arrow", "pyarrow.feather.read_table"), ("log.jsonl.gz", "pandas.read_json")]:
+        with pytest.raises(ArgumentError, match=f"expected a name that ends with .*; {way}"):
+            open_events(tmp_path / name, COLUMNS)

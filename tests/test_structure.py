@@ -38,7 +38,7 @@ LAYERS = [
     {"_event_log"},
     {"keys", "_event_sources", "id_vectors", "_times"},
     {"_columns", "_retrieval_samplers", "nearest"},
-    {"evaluation", "sgd", "_arrow", "_csv_files", "_tower"},
+    {"evaluation", "sgd", "_arrow", "_csv_files", "_log_files", "_tower"},
     {"full_losses", "vector_files", "vocabulary", "_text_files"},
     {"losses"},
     {"batch_samplers"},

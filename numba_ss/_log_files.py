@@ -1,0 +1,65 @@
+"""Which files a log is made of: folders as Spark, Dask and Hive write them, and patterns."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from numba_ss import _checks
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def find_logs(name: str, path: Any) -> list[Path]:
+    """Return the files that a path names: itself, those of a folder, or those of a pattern.
+
+    Folders are read with those in them. What begins with a dot or an underscore is none of
+    their data, but marks that a job has ended, or the like.
+    """
+    text = os.fspath(path)
+    if os.path.isdir(text):
+        files = list(_inside(text))
+        if not files:
+            _checks.fail(name, "a folder with files", repr(text))
+        return files
+    if os.path.exists(text):
+        return [Path(text)]
+    found = sorted(glob.glob(text, recursive=True)) if "\0" not in text else []
+    files = []
+    for match in map(Path, found):
+        if match.is_file() and not _is_mark(match.name):
+            files.append(match)
+        elif match.is_dir() and ("=" in match.name or match.suffix.lower() == ".parquet"):
+            files += _inside(match)
+    if not files:
+        _checks.fail(name, "a file, a folder or a pattern that matches files", repr(text))
+    return list(dict.fromkeys(files))
+
+
+def partitions_of(path: Path) -> dict[str, str | None]:
+    """Return the columns that the names of folders tell, as in ``day=2024-01-01/part-0.parquet``.
+
+    They are those of all rows in the file.
+    """
+    pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
+    return {unquote(key): None if value == _NULL else unquote(value) for key, _, value in pairs}
+
+
+def _is_mark(name: str) -> bool:
+    return name[0] == "." or (name[0] == "_" and "=" not in name)
+
+
+def _inside(folder: str | Path) -> Iterator[Path]:
+    only = ".parquet" if str(folder).rstrip("/" + os.sep).lower().endswith(".parquet") else ""
+    for top, folders, names in os.walk(folder):
+        if "_delta_log" in folders:
+            got = "a Delta table; deltalake.DeltaTable(path).to_pyarrow_table() makes a table of it"
+            _checks.fail(str(top), "a folder of files that are all in force", got)
+        folders[:] = sorted(name for name in folders if not _is_mark(name))
+        for name in sorted(names):
+            if not _is_mark(name) and name.lower().endswith(only):
+                yield Path(top, name)
