@@ -71,6 +71,29 @@ def _with_nulls(values: Any, floats: NDArray[Any]) -> NDArray[Any]:
     return np.fromiter(listed(), object)
 
 
+def named_columns(name: str, value: Any) -> dict[str, Any]:
+    """Return the columns of a dict, a data frame, a table of Arrow's or of pairs, by name."""
+    if hasattr(value, "column_names"):
+        return {column: value.column(column) for column in value.column_names}
+    if hasattr(value, "get_columns"):
+        return {column.name: column for column in value.get_columns()}
+    if hasattr(value, "items"):
+        return dict(value.items())
+    try:
+        return dict(value)
+    except (TypeError, ValueError):
+        _checks.fail(name, "a dict of columns, a data frame or a table", repr(value)[:100])
+
+
+def listed_rows(name: str, value: Any) -> list[Any]:
+    """Return the values of a list, a series or an array, which may be lists themselves."""
+    is_table = isinstance(value, (str, bytes, Mapping)) or hasattr(value, "columns")
+    if is_table or not isinstance(value, Iterable):
+        _checks.fail(name, "a list of lists of items", type(value).__name__)
+    listed = getattr(value, "to_pylist", getattr(value, "to_list", None))
+    return list(value if listed is None else listed())
+
+
 def factorize(column: Any, place: Place, *, feature: bool = False) -> Factors:
     """Return the keys of a column; those of a feature may be null, or True and False."""
     if isinstance(column, np.ndarray):

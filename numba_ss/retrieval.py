@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
-from numba_ss._columns import Place, as_array
+from numba_ss._columns import Place, as_array, listed_rows, named_columns
 from numba_ss._estimator import Estimator, integer_events
 from numba_ss._files import PathLike, require_distinct, whole_file
 from numba_ss._retrieval_log import (
@@ -317,8 +317,7 @@ class YouTubeDNN(Estimator):
         return self
 
     def user_vectors(
-        self, users: ArrayLike | None = None, *, histories: Sequence[ArrayLike] | None = None,
-        features: Mapping[str, ArrayLike] | None = None,
+        self, users: ArrayLike | None = None, *, histories: Any = None, features: Any = None
     ) -> NDArray[np.float32]:
         """Return the vectors of users, after all their events.
 
@@ -328,8 +327,9 @@ class YouTubeDNN(Estimator):
             Users; by default all, in the order of ``log_.user_keys``. One that is not known
             has an empty history, and no known features.
         histories : sequence of n sequences of keys, optional
-            Instead of `users`: items of anybody, in order of time. Unknown ones do not count.
-        features : dict of str to array of shape (n,), optional
+            Instead of `users`: items of anybody, in order of time; a column of lists of any
+            library will do. Unknown ones do not count.
+        features : dict of str to array of shape (n,), data frame or table, optional
             With `histories`: values of `user_features`.
 
         Returns
@@ -341,8 +341,7 @@ class YouTubeDNN(Estimator):
 
     def recommend(
         self, users: ArrayLike | None = None, k: int = 10, *,
-        histories: Sequence[ArrayLike] | None = None,
-        features: Mapping[str, ArrayLike] | None = None, exclude_seen: bool = True,
+        histories: Any = None, features: Any = None, exclude_seen: bool = True,
         index: Index | None = None,
     ) -> Recommendations:
         """Return the items that users take next.
@@ -585,8 +584,7 @@ class YouTubeDNN(Estimator):
         return test
 
     def _queries(
-        self, users: ArrayLike | None, histories: Sequence[ArrayLike] | None,
-        features: Mapping[str, ArrayLike] | None,
+        self, users: ArrayLike | None, histories: Any, features: Any
     ) -> tuple[NDArray[Any], Events]:
         """Return whom is asked about, and their events."""
         self._require_fit()
@@ -602,23 +600,23 @@ class YouTubeDNN(Estimator):
             return keys.astype(kind), self._events_of(codes)
         if users is not None:
             _checks.fail("users, histories", "one of the two", "both")
-        if isinstance(histories, (str, bytes, Mapping)) or not isinstance(histories, Iterable):
-            _checks.fail("histories", "a list of lists of items", type(histories).__name__)
-        found = [self._item_codes(f"histories[{i}]", items) for i, items in enumerate(histories)]
+        given = listed_rows("histories", histories)
+        found = [self._item_codes(f"histories[{i}]", items) for i, items in enumerate(given)]
         offsets = np.cumsum([0, *map(len, found)])
         items = np.concatenate([np.empty(0, np.int32), *found]).astype(np.int32)
         rows = self._rows.of_users(self.log_, np.full(len(found), -1))
-        self._set_features(rows, features or {})
+        if features is not None:
+            self._set_features(rows, named_columns("features", features))
         events = Events(items, offsets[:-1], offsets[1:], rows, self._item_rows)
         return np.arange(len(found)), events
 
-    def _item_codes(self, name: str, items: ArrayLike) -> Integers:
-        if not np.size(items):
+    def _item_codes(self, name: str, items: ArrayLike | None) -> Integers:
+        if items is None or not np.size(items):
             return np.empty(0, np.int64)
         codes = _codes(name, self.log_.item_keys, items)
         return codes[codes >= 0]
 
-    def _set_features(self, rows: Integers, features: Mapping[str, ArrayLike]) -> None:
+    def _set_features(self, rows: Integers, features: dict[str, Any]) -> None:
         """Put given values of user features in the place of unknown ones."""
         names = list(self.log_.user_features)
         for name, values in features.items():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError
-from numba_ss._columns import Place, as_array, factorize
+from numba_ss._columns import Place, as_array, factorize, listed_rows, named_columns
 
 PLACE = Place("log, column 'c'", 40)
 
@@ -111,3 +111,26 @@ def test_strings_of_arrow_that_are_no_utf8():
     column = pa.chunked_array([pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())])
     with pytest.raises(ArgumentError, match=r"^log, column 'c', row 43: expected a string in UTF-8, got b'\\xffz'"):
         factorize(column, PLACE, feature=True)
+
+
+def test_columns_by_name():
+    pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
+    columns = {"c": ["p", "q"], "d": [1, 2]}
+    for form in (columns, pd.DataFrame(columns), pl.DataFrame(columns), pa.table(columns),
+                 pa.RecordBatch.from_pydict(columns), list(columns.items())):  # fmt: skip
+        got = named_columns("features", form)
+        assert {name: as_array(name, values).tolist() for name, values in got.items()} == columns
+    for form in (3, "c", [1], ["cde"]):
+        with pytest.raises(ArgumentError, match=r"^features: expected a dict of columns, a data frame or a table"):
+            named_columns("features", form)
+
+
+def test_columns_of_lists():
+    pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
+    rows = [["p", "q"], [], ["p"]]
+    for form in (rows, tuple(rows), iter(rows), pd.Series(rows), pl.Series(rows), pa.array(rows), pa.chunked_array([rows])):
+        assert [list(row) for row in listed_rows("histories", form)] == rows
+    assert [row.tolist() for row in listed_rows("histories", np.eye(2, dtype=int))] == [[1, 0], [0, 1]]
+    for form in ("pq", {"p": ["q"]}, pd.DataFrame({"p": rows}), pa.table({"p": rows}), 3, None):
+        with pytest.raises(ArgumentError, match=r"^histories: expected a list of lists of items, got "):
+            listed_rows("histories", form)

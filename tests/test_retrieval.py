@@ -891,3 +891,19 @@ def test_times_of_a_later_log_may_be_of_another_form():
         got = trained(log).partial_fit(more | {"timestamp": stamps}, progress=False)
         assert got.log_.items.tolist() == want.log_.items.tolist()
         assert got.item_vectors_.tobytes() == want.item_vectors_.tobytes()
+
+
+def test_histories_and_features_of_any_library():
+    pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
+    log = {"user": list("aabbcc"), "item": list("xyxzyz"), "timestamp": range(6), "c": list("ppqqrr")}
+    model = trained(log, user_features=["c"])
+    histories, features = [["x", "y"], [], ["z"]], {"c": ["p", None, "r"]}
+    want = repr(model.recommend(histories=histories, features=features, k=2))
+    for form in (pd.Series(histories), pl.Series(histories), pa.array(histories), pa.array([["x", "y"], None, ["z"]])):
+        assert repr(model.recommend(histories=form, features=features, k=2)) == want
+    for form in (pd.DataFrame(features), pl.DataFrame(features), pa.table(features), list(features.items())):
+        assert repr(model.recommend(histories=histories, features=form, k=2)) == want
+        np.testing.assert_array_equal(
+            model.user_vectors(histories=histories, features=form),
+            model.user_vectors(histories=histories, features=features),
+        )
