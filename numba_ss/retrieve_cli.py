@@ -25,8 +25,8 @@ def _add_train(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument(
         "logs", nargs="+", metavar="LOG",
-        help="files, folders or patterns: Parquet, CSV or TSV with a header, also compressed "
-        "(.csv.gz)",
+        help="files, folders or patterns: Parquet, CSV or TSV, also compressed (.csv.gz); "
+        "without a header, columns are called 0, 1 ...",
     )
     files = parser.add_argument_group("files")
     files.add_argument(
