@@ -211,7 +211,7 @@ def _to_int64(values: list[Any], rows: Integers, place: Place) -> Integers:
         _checks.fail(place(int(rows[bad])), "an integer in [-2**63, 2**63)", values[bad])
 
 
-def _plain(column: Any) -> Any:
+def plain(column: Any) -> Any:
     """Return one Arrow array without dictionaries, its strings with 64-bit offsets."""
     arrow = extra("pyarrow", "reading tables")
     kind = column.type
@@ -240,7 +240,7 @@ def _texts(encoded: Any, positions: Integers, place: Place) -> list[str]:
 
 def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
     arrow = extra("pyarrow", "reading tables")
-    array, types = _plain(column), arrow.types
+    array, types = plain(column), arrow.types
     if types.is_null(array.type):
         return Factors([], np.full(len(array), -1))
     if types.is_boolean(array.type) and feature:

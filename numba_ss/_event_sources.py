@@ -71,6 +71,8 @@ class EventTable(ABC):
         The ones to be read.
     """
 
+    names_without_header = ""
+
     def __init__(self, name: str, types: list[tuple[str, object]], columns: Columns) -> None:
         self.name = name
         self.columns = columns
@@ -80,7 +82,8 @@ class EventTable(ABC):
                 listed = ", ".join(f"{name!r} ({kind})" for name, kind in types)
                 got = f"{'none' if column not in names else 'several'} among {listed[:300]}"
                 way = "; timestamp=None says that events have no times"
-                _checks.fail(name, f"a column {column!r}", got + way * (column == columns.time))
+                got += way * (column == columns.time) + self.names_without_header
+                _checks.fail(name, f"a column {column!r}", got)
 
     @abstractmethod
     def total(self) -> int | None:
@@ -164,6 +167,7 @@ class _Csv(_Table):
 
     expected = "a CSV file, each row with as many cells as the first"
     text = True
+    names_without_header = '; without a header, columns are called "0", "1" ...'
 
     def __init__(self, file: CsvFile, name: str, columns: Columns) -> None:
         super().__init__(name, [(column, "text") for column in file.names], columns)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._arrow import is_text
-from numba_ss._columns import Place, is_null, refuse_large
+from numba_ss._columns import Place, is_null, plain, refuse_large
 from numba_ss._text_files import extra
 
 log = logging.getLogger("numba_ss")
@@ -84,7 +84,7 @@ def _of_array(array: NDArray[Any], place: Place) -> Stamps:
 
 
 def _of_arrow(column: Any, place: Place) -> Stamps:
-    arrow, array = extra("pyarrow", "reading tables"), column.combine_chunks()
+    arrow, array = extra("pyarrow", "reading tables"), plain(column)
     kind, types = array.type, arrow.types
     _refuse_nulls(array.is_null().to_numpy(zero_copy_only=False), place)
     if types.is_integer(kind) or types.is_floating(kind):
@@ -97,9 +97,9 @@ def _of_arrow(column: Any, place: Place) -> Stamps:
     if not is_text(kind):
         _checks.fail(place.name, _KINDS, kind)
     moments = arrow.timestamp("ns"), arrow.timestamp("ns", "UTC")
-    for plain in (arrow.int64(), arrow.float64(), *moments):
+    for to in (arrow.int64(), arrow.float64(), *moments):
         try:
-            parsed = array.cast(arrow.large_string()).cast(plain)
+            parsed = array.cast(to)
         except arrow.ArrowInvalid:
             continue
         return _of_arrow(arrow.chunked_array([parsed]), place)
@@ -117,10 +117,10 @@ def _of_objects(values: list[Any], place: Place) -> Stamps:
     _refuse_nulls(np.array([is_null(value) for value in values], bool), place)
     if set(map(type, values)) <= {int, float}:
         return _of_numbers(values, place)
-    plain = [_plain(value, place, i) for i, value in enumerate(values)]
-    is_moment = np.array([isinstance(value, _Moment) for value in plain], bool)
-    numbers = [value for value in plain if not isinstance(value, _Moment)]
-    moments = [int(value) for value in plain if isinstance(value, _Moment)]
+    parsed = [_parsed(value, place, i) for i, value in enumerate(values)]
+    is_moment = np.array([isinstance(value, _Moment) for value in parsed], bool)
+    numbers = [value for value in parsed if not isinstance(value, _Moment)]
+    moments = [int(value) for value in parsed if isinstance(value, _Moment)]
     if not moments:
         return _of_numbers(numbers, place)
     fine = any(moment % 1000 for moment in moments)
@@ -146,7 +146,7 @@ def _of_numbers(numbers: list[int | float], place: Place) -> Stamps:
         _checks.fail(place.name, "integers in [-2**63, 2**63)", "larger ones")
 
 
-def _plain(value: Any, place: Place, i: int) -> int | float | _Moment:
+def _parsed(value: Any, place: Place, i: int) -> int | float | _Moment:
     """Return a number, or a moment."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         return int(value) if isinstance(value, (int, np.integer)) else float(value)
@@ -155,7 +155,7 @@ def _plain(value: Any, place: Place, i: int) -> int | float | _Moment:
     if isinstance(value, str):
         for parse in (int, float, dt.datetime.fromisoformat):
             try:
-                return _plain(parse(value.strip()), place, i)
+                return _parsed(parse(value.strip()), place, i)
             except ValueError:
                 continue
     if isinstance(value, dt.date):

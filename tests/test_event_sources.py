@@ -129,7 +129,7 @@ def test_damaged_files(tmp_path):
         ("c.csv.gz", csv_of(ROWS), r"c.csv.gz: expected a sound .gz file"),
         ("d.csv", HEADER.encode() + b"\n\xff,1,1\n", r"d.csv: expected a CSV file.*Row #2.*UTF8"),
         ("e.parquet", b"PAR1", r"e.parquet: expected a Parquet file, got another one"),
-        ("f.csv", b"user,item\na,1\n", r"f.csv: expected a column 'time', got none among 'user' \(text\), 'item' \(text\)"),
+        ("f.csv", b"user,item\na,1\n", r"f.csv: expected a column 'time', got none among 'user' \(text\), 'item' \(text\); timestamp=None .*; without a header, columns are called"),
         ("g.csv", b"user,item,time,user\na,1,1,b\n", r"g.csv: expected a column 'user', got several among"),
         ("h.txt", csv_of(ROWS), r"h.txt: expected a name that ends with .parquet, .csv or .tsv.* got 'h.txt'"),
         ("i", csv_of(ROWS), r"i: expected a name that ends with"),

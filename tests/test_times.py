@@ -69,6 +69,9 @@ def test_columns_of_other_libraries():
     pd, pl = map(pytest.importorskip, ("pandas", "polars"))
     for array in (pd.Series([1.5, 2], dtype="Float64"), pl.Series([1.5, 2.0]), pd.Series([1.5, 2])):
         assert times(as_array("c", array), PLACE)[1].tolist() == [1.5, 2.0]
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table(pl.DataFrame({"c": pl.Series(["2024-01-02", "2024-01-03"], dtype=pl.Categorical)}))
+    assert times(table["c"], PLACE)[0] == "timestamps in ns"
 
 
 START = 1_704_153_600  # 2024-01-02
@@ -83,7 +86,8 @@ def test_text_of_times():
         (["2024-01-02", "2024-01-02T02:00:00+01:00"], "s", [0, 3600]),
         (["2024-01-02", str(START + 5), str(1000 * START + 6500)], "s", [0, 5, 6.5]),
     ]:
-        for form in (as_array("c", texts), np.array(texts), pa.chunked_array([texts]), pa.chunked_array([texts], pa.large_string())):
+        for form in (as_array("c", texts), np.array(texts), pa.chunked_array([texts]), pa.chunked_array([texts], pa.large_string()),
+                     pa.chunked_array([pa.array(texts[:1]).dictionary_encode(), pa.array(texts[1:]).dictionary_encode()])):  # fmt: skip
             (got_unit, got) = times(form, PLACE)
             if unit == "s":
                 second = 10 ** {"ms": 3, "us": 6, "ns": 9}[got_unit[-2:]]
