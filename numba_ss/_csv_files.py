@@ -19,7 +19,7 @@ from numba_ss import _checks
 from numba_ss._text_files import TextFiles, extra
 
 _BLOCK = 2**20  # bytes that Arrow parses at a time, or more
-_LONGEST = 2**26  # bytes of a row
+_LONGEST = 2**24  # bytes of a row
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}  # the first is the one that the suffix means
 

@@ -96,6 +96,8 @@ def require_distinct(outputs: Paths, inputs: Paths) -> None:
         If two of them are one, by whatever name, link or hard link they are reached. Devices
         and pipes may be given twice.
     """
+    if not any(_listed(value) for value in outputs.values()):
+        return
     taken: dict[object, tuple[str, str]] = {}
     for name, value in inputs.items():
         for path in _listed(value):

@@ -131,6 +131,8 @@ class CheckpointFolder:
             If the file system has less (`errno.ENOSPC`).
         """
         wanted = _checks.integer("num_bytes", num_bytes, 0)
+        if not self._claimed:
+            self.claim()
         present = sum(path.stat().st_size for path in self._paths())
         room = shutil.disk_usage(self.path).free + present
         if room < wanted:

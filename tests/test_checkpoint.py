@@ -137,6 +137,8 @@ def test_full_disk_is_noticed_at_once(tmp_path, monkeypatch):
 
 def test_require(tmp_path, monkeypatch):
     saved = save_numbers(tmp_path, 1, 2)
+    CheckpointFolder(tmp_path / "new").require(1)
+    assert (tmp_path / "new").is_dir()
     folder = CheckpointFolder(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     room = 1000 + sum(path.stat().st_size for path in saved)
