@@ -300,7 +300,10 @@ def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
                 _require_shape(name, member, archive.getinfo(f"{name}.npy").file_size)
             with archive.open(f"{name}.npy") as member:
                 arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-        return arrays, content["state"]
+        state = content["state"]
+        if not isinstance(state, dict):
+            raise ValueError(f"a state of type {type(state).__name__}")
+        return arrays, state
 
 
 def require_bounded(archive: zipfile.ZipFile, ratio: int) -> None:

@@ -24,7 +24,7 @@ from numba_ss._retrieval_log import (
     unpack_log,
 )
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
-from numba_ss._retrieval_samplers import SAMPLERS, packed_state, unpacked_state
+from numba_ss._retrieval_samplers import SAMPLERS, continued, packed_state, unpacked_state
 from numba_ss._retrieval_session import JUDGED, LONGEST, Session
 from numba_ss._retrieval_training import MONITORED
 from numba_ss._training import TrainingEvent
@@ -505,6 +505,10 @@ class YouTubeDNN(Estimator):
             session.options = given
             session.model.load(arrays)
             session.stream = unpacked_state(arrays, state["sampler"])
+            size = options["batch_size"]  # what a further fit goes on from is to be sound as well
+            continued(
+                session.model.sampler, options["sampler"], session.stream, log.counts(), size, size
+            )
             session.state.history = checked_history("history", state["history"])
         session.hand_over()
         return model

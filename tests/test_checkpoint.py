@@ -492,6 +492,13 @@ def test_a_small_file_takes_little_memory(tmp_path, what):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"arrays": [], "state": 3}', '{"arrays": [[]], "state": {}}', '{"arrays": 3}'])
+def test_archives_with_other_contents(tmp_path, content):
+    crafted(tmp_path / "checkpoint-1.npz", content, {})
+    with pytest.raises(ArgumentError, match=r"expected a readable checkpoint, got checkpoint-1.npz"):
+        CheckpointFolder(tmp_path).load()
+
+
 def test_a_state_that_unfolds_takes_little_memory(tmp_path):
     crafted(tmp_path / "checkpoint-1.npz", '{"arrays": [], "state": {"a": [' + "1, " * 10**7 + "1]}}", {})
     with pytest.raises(ArgumentError, match=r"bytes that say they unfold to 30,000,0"):

@@ -907,3 +907,19 @@ def test_histories_and_features_of_any_library():
             model.user_vectors(histories=histories, features=form),
             model.user_vectors(histories=histories, features=features),
         )
+
+
+@pytest.mark.parametrize("sampler", ["adaptive", "inbatch", "mixed"])
+def test_what_samplers_remember_is_checked(sampler, tmp_path):
+    """When a file is read, not when the model learns on."""
+    model = trained(sampler=sampler)
+    if sampler != "adaptive":
+        model.partial_fit(MANY, progress=False)
+    model.save(tmp_path / "model")
+    with open(tmp_path / "model", "rb") as file:
+        arrays, state = read_state(file)
+    name = "sampler_weights" if sampler == "adaptive" else "sampler_gap"
+    with open(tmp_path / "changed", "wb") as file:
+        write_state(file, arrays | {name: arrays[name][:3]}, state)
+    with pytest.raises(ArgumentError, match=r"changed: expected a model that YouTubeDNN\.save wrote, got"):
+        YouTubeDNN.load(tmp_path / "changed")
