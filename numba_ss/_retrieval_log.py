@@ -240,6 +240,9 @@ def unpack_log(name: str, arrays: dict[str, NDArray[Any]], layout: dict[str, Any
             for f, column in enumerate(layout[kind])
         }
 
+    for part in ("time_unit", "split"):
+        if not isinstance(layout[part], str):
+            _checks.fail(f"{name}, {part}", "text", type(layout[part]).__name__)
     log = Interactions(
         keys("user_keys"), keys("item_keys"), arrays["log_offsets"], arrays["log_items"],
         arrays.get("log_timestamps"), features("user_features"), features("item_features"),
@@ -279,6 +282,10 @@ def require_tables(
 ) -> None:
     """Require that a file has the tables of its options, before as much memory is taken."""
     dim, units = options["embedding_dim"], options["hidden_units"]
+    for kind in ("user_features", "item_features"):
+        wanted = [name for name in options[kind] if name != options["user"]]
+        if list(getattr(log, kind)) != wanted:
+            _checks.fail(f"log, {kind}", str(wanted), str(list(getattr(log, kind)))[:200])
     _checks.shaped("items", arrays["items"], (log.num_items + 1, dim), "num_items + 1, dim")
     widths = [dim, *units, dim] if units else []
     least = sum(inputs * outputs for inputs, outputs in pairwise(widths))
