@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._guards import alone
 from numba_ss.kernels import sampling
 from numba_ss.samplers import Accept, CandidateSampler, Counts, Integers, SampledCandidates
 
@@ -133,6 +134,7 @@ class _LabelSampler(CandidateSampler):
         updated: Counts = mean + weight * (gap - mean)
         return updated
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state = super().state_dict()
@@ -145,6 +147,7 @@ class _LabelSampler(CandidateSampler):
             }
         return state
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the sampler stood whose state this is."""
         if self._share is not None:

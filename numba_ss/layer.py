@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
+from numba_ss._guards import alone, guard_of, reading
 from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
 from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
@@ -124,6 +125,13 @@ class SampledSoftmax:
         If an argument is not as described. A failed call draws nothing and changes
         nothing.
 
+    Notes
+    -----
+    Several Python threads can use one layer: steps wait for each other and for queries, and
+    queries, `evaluate` and `top_k`, run side by side. So does nothing that uses the arrays
+    themselves: two layers on one array, a table that others train, or `weights` read while
+    another thread steps, for which `state_dict` has a copy.
+
     Examples
     --------
     >>> layer = SampledSoftmax(1000, 8, 20, learning_rate=1.0)
@@ -231,6 +239,7 @@ class SampledSoftmax:
             self.sampler.check_supply(num_sampled)
         return num_sampled
 
+    @alone
     def step(
         self, inputs: ArrayLike, labels: ArrayLike, learning_rate: float | None = None
     ) -> tuple[Any, Floats]:
@@ -262,6 +271,7 @@ class SampledSoftmax:
         loss, grad_inputs = self._train(h, np.arange(len(h)), labels, learning_rate, False)
         return loss, grad_inputs
 
+    @alone
     def step_rows(
         self,
         table: Floats,
@@ -328,6 +338,13 @@ class SampledSoftmax:
         return (loss.copy() if self.reduction == "none" else total * scale), grad_inputs
 
     def _train_sampled(
+        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        step: np.float32, update_table: bool,
+    ) -> tuple[Floats, float, Floats | None]:
+        with guard_of(self.sampler):  # another layer may have the same
+            return self._train_guarded(table, ids, labels, grad_loss, step, update_table)
+
+    def _train_guarded(
         self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
         step: np.float32, update_table: bool,
     ) -> tuple[Floats, float, Floats | None]:
@@ -444,6 +461,7 @@ class SampledSoftmax:
         _passes.subtract_rows(ids, grad_inputs, step, table)
         return loss, total, None
 
+    @reading
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:
         """Return the mean loss over all classes: softmax, or logistic for such a loss.
 
@@ -463,11 +481,13 @@ class SampledSoftmax:
         with use_threads(self._num_threads):
             return float(full_loss(self.weights, self.biases, labels, inputs).mean())
 
+    @reading
     def top_k(self, inputs: ArrayLike, k: int, exclude: Any = None) -> TopK:
         """Return the k classes of highest logit for each example; see `numba_ss.top_k`."""
         with use_threads(self._num_threads):
             return top_k(self.weights, self.biases, inputs, k, exclude)
 
+    @reading
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state = {
@@ -481,6 +501,7 @@ class SampledSoftmax:
             state["squares"] = self._adagrad.state_dict()
         return state
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the layer stood whose state this is; the arrays stay the same."""
         for name in ("weights", "biases"):

@@ -15,6 +15,7 @@ from numba_ss import _checks
 from numba_ss._columns import Place, as_array
 from numba_ss._estimator import Estimator, integer_events
 from numba_ss._files import PathLike, whole_file
+from numba_ss._guards import alone, of_a_moment
 from numba_ss._retrieval_log import FeatureRows, pack_log, require_growth, unpack_log
 from numba_ss._retrieval_model import Events, Integers, RetrievalModel
 from numba_ss._retrieval_samplers import SAMPLERS, packed_state, unpacked_state
@@ -160,6 +161,10 @@ class YouTubeDNN(Estimator):
 
     Notes
     -----
+    Several Python threads can use one model. `fit` and `partial_fit` wait for each other; what
+    asks the model runs side by side, and while it learns is answered by what it had learned
+    before.
+
     P. Covington, J. Adams, E. Sargin, "Deep Neural Networks for YouTube Recommendations",
     RecSys 2016, section 3. Log Q: X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for
     Large Corpus Item Recommendations", RecSys 2019, section 4; its streaming estimate serves
@@ -221,6 +226,7 @@ class YouTubeDNN(Estimator):
         self.num_threads = num_threads
         self.seed = seed
 
+    @alone
     def fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
@@ -272,6 +278,7 @@ class YouTubeDNN(Estimator):
             session.train()
         return self
 
+    @alone
     def partial_fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
@@ -304,6 +311,7 @@ class YouTubeDNN(Estimator):
             session.train()
         return self
 
+    @of_a_moment
     def user_vectors(
         self, users: ArrayLike | None = None, *, histories: Sequence[ArrayLike] | None = None,
         features: Mapping[str, ArrayLike] | None = None,
@@ -327,6 +335,7 @@ class YouTubeDNN(Estimator):
         """
         return self._vectors(self._queries(users, histories, features)[1])
 
+    @of_a_moment
     def recommend(
         self, users: ArrayLike | None = None, k: int = 10, *,
         histories: Sequence[ArrayLike] | None = None,
@@ -357,6 +366,7 @@ class YouTubeDNN(Estimator):
         items[found.ids < 0] = None if items.dtype == object else np.iinfo(np.int64).min
         return Recommendations(keys, items, found.scores)
 
+    @of_a_moment
     def fill_index(self, index: Index) -> Index:
         """Add all items to an index, by code, and return it.
 
@@ -369,6 +379,7 @@ class YouTubeDNN(Estimator):
         index.add(np.arange(len(self.item_vectors_)), self.item_vectors_)
         return index
 
+    @of_a_moment
     def evaluate(
         self, test: Any, k: int | Sequence[int] = (10, 50), *, exclude_seen: bool = True,
         index: Index | None = None,
@@ -434,6 +445,7 @@ class YouTubeDNN(Estimator):
         """
         return float(self.evaluate(interactions, JUDGED)[MONITORED])
 
+    @of_a_moment
     def save(self, path: PathLike) -> None:
         """Write the whole model, log and keys included, to one file.
 
@@ -495,6 +507,7 @@ class YouTubeDNN(Estimator):
         session.hand_over()
         return model
 
+    @of_a_moment
     def save_items(self, path: PathLike) -> None:
         """Write the vectors of all items under their keys; `load_vectors` reads them.
 
@@ -513,6 +526,7 @@ class YouTubeDNN(Estimator):
         keys = self.log_.item_keys
         save_vectors(path, keys.take(np.arange(len(keys))), self.item_vectors_)
 
+    @of_a_moment
     def save_users(self, path: PathLike) -> None:
         """Write the vectors of all users, after all their events, as `save_items` does.
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._guards import alone
 from numba_ss._seeds import MODULUS, ImplicitSeeds, stream_of
 from numba_ss.kernels import sampling
 from numba_ss.kernels.rng import NUM_DOUBLES, STREAM_SIZE
@@ -86,6 +87,10 @@ class CandidateSampler:
     ------
     ArgumentError
         If an argument is not as described. A failed call draws nothing.
+
+    Notes
+    -----
+    Several Python threads can draw from one sampler; they wait for each other.
 
     References
     ----------
@@ -160,6 +165,7 @@ class CandidateSampler:
         labels = _checks.true_classes(true_classes, None, self.range_max)
         return self._sample(labels, num_sampled, unique)
 
+    @alone
     def _sample(self, labels: Integers, num_sampled: int | None, unique: bool) -> SampledCandidates:
         """As `sample`, for checked labels, of which negative ones are absent."""
         sampled, accept = self.propose(labels, num_sampled, unique)
@@ -171,8 +177,8 @@ class CandidateSampler:
     ) -> tuple[SampledCandidates, Accept]:
         """Draw for checked labels; the stream moves on only when `accept` is called.
 
-        For a caller who may find the batch unusable after the draw. The labels lie together;
-        negative ones are absent.
+        For a caller who may find the batch unusable after the draw, and who holds the
+        sampler's guard until then. The labels lie together; negative ones are absent.
         """
         if (
             type(num_sampled) is not int
@@ -266,6 +272,7 @@ class CandidateSampler:
     def _learn(self, labels: Integers) -> None:
         """Take notice of a batch, after its candidates were drawn."""
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state: dict[str, Any] = {"sampler": type(self).__name__, "range_max": self.range_max}
@@ -273,6 +280,7 @@ class CandidateSampler:
             return state | {"key": int(self._key), "high": int(self._high), "block": self._block}
         return state | {"global_seed": self._global_seed, "implicit_seeds": self._implicit.given}
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the sampler stood whose state this is."""
         for name, want in (("sampler", type(self).__name__), ("range_max", self.range_max)):
@@ -345,10 +353,12 @@ class LearnedUnigramSampler(CandidateSampler):
         sampling.learn_labels(present, self._weights, self._tree, budget)
         self._sum += budget
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         return super().state_dict() | {"weights": self._weights.copy()}
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the sampler stood whose state this is."""
         weights = np.asarray(state.get("weights"))

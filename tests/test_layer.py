@@ -1,14 +1,17 @@
 """layer.py: steps against functional gradients, bit for bit, and training that learns."""
 
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 import pytest
-from conftest import JIT, densify
+from conftest import JIT, densify, needs_jit
 
 import numba_ss
-from numba_ss import ArgumentError, SampledSoftmax, _passes, reference, sgd
+from numba_ss import ArgumentError, LogUniformSampler, SampledSoftmax, _passes, reference, sgd
 from numba_ss import layer as layers
 from numba_ss.kernels import threads
 
@@ -672,3 +675,105 @@ def test_a_pickle_leaves_the_table_behind():
     size = len(pickle.dumps(layer))
     layer.step_rows(np.ones((10_000, DIM), np.float32), [1, 2], [[1], [2]])
     assert len(pickle.dumps(layer)) < size + 1000
+
+
+def at_once(*tasks):
+    """Run functions in threads of their own, and return what they return."""
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return [done.result() for done in [pool.submit(task) for task in tasks]]
+
+
+def test_steps_from_two_threads_have_the_losses_of_one(rng):
+    """At rate 0 and with all classes for candidates, a loss depends on the batch alone."""
+    size = 2000 if JIT else CLASSES
+    weights = rng.standard_normal((size, DIM)).astype(np.float32)
+    batches = [batch(rng, size=64 if JIT else 4) for _ in range(100 if JIT else 4)]
+
+    def run():
+        return [layer.step(*given)[0] for given in batches]
+
+    layer = SampledSoftmax(size, DIM, size, sampler="all", learning_rate=0.0, weights=weights)
+    alone = run()
+    assert at_once(run, run) == [alone, alone]
+    assert layer.num_steps == 3 * len(batches)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_steps_and_queries_from_several_threads_do_not_mix(optimizer, rng):
+    """What is asked between two steps belongs to one moment: here all weights are alike."""
+    layer = SampledSoftmax(
+        CLASSES, DIM, None, loss="softmax", optimizer=optimizer, learning_rate=1.0,
+        weights=np.zeros((CLASSES, DIM), np.float32), num_true=CLASSES,
+    )
+    inputs = np.full((4, DIM), 0.5, np.float32)
+    labels = np.tile(np.arange(CLASSES), (4, 1))
+    steps = 40 if JIT else 3
+
+    def train():
+        for _ in range(steps):
+            layer.step(inputs, labels)
+
+    def ask():
+        for _ in range(steps):
+            state = layer.state_dict()
+            assert len(np.unique(state["weights"], axis=0)) == 1
+            assert len(np.unique(layer.top_k(inputs, 5).scores)) == 1
+            assert layer.evaluate(inputs, labels) == pytest.approx(np.log(CLASSES), rel=1e-5)
+
+    at_once(train, ask, train, ask)
+    assert layer.num_steps == 2 * steps
+
+
+def test_two_layers_with_one_sampler_draw_what_one_would(rng):
+    given = batch(rng)
+    sampler = LogUniformSampler(CLASSES, seed=3)
+    layers = [make(sampler=sampler) for _ in range(2)]
+    rounds = 50 if JIT else 5
+    seen = []
+    draw = sampler.propose
+
+    def propose(*arguments):
+        sampled, accept = draw(*arguments)
+        seen.append(sampled.sampled_candidates)
+        return sampled, accept
+
+    sampler.propose = propose
+    at_once(*[lambda layer=layer: [layer.step(*given) for _ in range(rounds)] for layer in layers])
+    other = LogUniformSampler(CLASSES, seed=3)
+    want = [other.sample(given[1], SAMPLED).sampled_candidates for _ in range(2 * rounds)]
+    np.testing.assert_array_equal(seen, want)
+
+
+STRESS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import numba_ss
+for sizes in ((64, 20), (700, 300)) * 5:
+    layer = numba_ss.SampledSoftmax(5000, 32, 100, learning_rate=1e-3, seed=1)
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for step in range(40):
+            size = sizes[step % 2]
+            inputs = rng.standard_normal((size, 32), np.float32)
+            labels = rng.integers(0, 5000, (size, 1))
+            layer.step(inputs, labels)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    assert layer.num_steps == 120
+    sys.exit("weights") if not np.abs(layer.weights).max() < 2 else None
+"""
+
+
+@needs_jit
+def test_threads_that_step_one_layer_leave_the_heap_whole():
+    """Processes, for what this looks for ends them."""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", STRESS], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        for _ in range(3)
+    ]
+    for run in runs:
+        error = run.communicate(timeout=300)[1]
+        assert run.returncode == 0, error.decode()

@@ -1,5 +1,7 @@
 """samplers.py: TensorFlow's numbers, its own test cases, and what goes beyond them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conftest import JIT, needs_jit
@@ -356,3 +358,21 @@ def test_arguments_are_checked_whatever_came_before():
     with pytest.raises(ArgumentError, match="unique"):
         sampler.sample(labels, 1, 1)
     assert len(sampler.sample(labels, np.int64(1), True).sampled_candidates) == 1
+
+
+@pytest.mark.parametrize("name", ["uniform", "log_uniform", "learned_unigram", "fixed_unigram"])
+def test_two_threads_draw_what_one_would(name):
+    """Each draw is of distinct classes, and together they are the first of the stream."""
+    rounds, count = (300, 200) if JIT else (5, 20)
+    sampler, other = (make(name, 2000, seed=1) for _ in range(2))
+    labels = np.arange(64)[:, None]
+
+    def draw(_=None):
+        return [sampler.sample(labels, count) for _ in range(rounds)]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [sampled for part in pool.map(draw, range(2)) for sampled in part]
+    want = [other.sample(labels, count) for _ in range(2 * rounds)]
+    for sampled in found:
+        assert len(np.unique(sampled.sampled_candidates)) == count
+    assert sorted(map(repr, found)) == sorted(map(repr, want))

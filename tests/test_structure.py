@@ -44,7 +44,7 @@ LAYERS = [
     {"batch_samplers"},
     {"samplers", "_passes", "_tables"},
     {"_training"},
-    {"checkpoint", "progress", "sample", "_estimator", "_memory"},
+    {"checkpoint", "progress", "sample", "_estimator", "_memory", "_guards"},
     {"_checks", "_seeds", "_files"},
     {"kernels.step"},
     {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
