@@ -26,7 +26,7 @@ from numba_ss.checkpoint import read_state, write_state
 from numba_ss.evaluation import TopK, ranking_metrics, top_k
 from numba_ss.id_vectors import save_vectors
 from numba_ss.interactions import Interactions, column_names, read_interactions
-from numba_ss.kernels.threads import max_num_threads, use_threads
+from numba_ss.kernels.threads import use_threads
 from numba_ss.keys import GrowingKeys, Keys
 from numba_ss.nearest import Index
 from numba_ss.sgd import check_threads
@@ -491,8 +491,6 @@ class YouTubeDNN(Estimator):
                     for name, value in state["params"].items()
                 }
                 model = cls(**params)
-                if model.num_threads is not None:  # this may be another machine
-                    model.num_threads = min(model.num_threads, max_num_threads())
                 options = {**state["options"], "validation": None}  # nothing is held out now
                 session = Session(model, options, (), False, None, 1.0)
                 session.prepare(unpack_log(str(path), arrays, state["log"]), None)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
 from numba_ss.kernels import adagrad, histories
-from numba_ss.kernels.threads import max_num_threads, threads_for_update, use_threads
+from numba_ss.kernels.threads import threads_for_update, use_threads
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -20,10 +20,8 @@ _ADD = np.float32(-1)  # the step with which gradients are added up
 
 
 def check_threads(num_threads: Any) -> int | None:
-    """Return a number of threads that the process has, or None for Numba's setting."""
-    if num_threads is None:
-        return None
-    return _checks.integer("num_threads", num_threads, 1, max_num_threads())
+    """Return a number of threads, or None for the default; what is there of them is used."""
+    return None if num_threads is None else _checks.integer("num_threads", num_threads, 1)
 
 
 def update_rows(

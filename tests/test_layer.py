@@ -355,6 +355,9 @@ def test_no_reduction(rng):
 
 def test_threads_setting_is_put_back(rng):
     before = numba.get_num_threads()
+    # It is a wish: a copy may be used where there are fewer.
+    given = batch(rng)
+    assert pickle.loads(pickle.dumps(make(num_threads=10**6))).step(*given)[0] == make().step(*given)[0]
     layer = make(num_threads=1)
     layer.step(*batch(rng))
     assert numba.get_num_threads() == before
@@ -432,7 +435,6 @@ F32 = np.float32
         ("sampler: expected range_max", {"sampler": numba_ss.UniformSampler(3)}),
         ("update", {"update": "hogwild"}),
         ("reduction", {"reduction": "max"}),
-        ("num_threads: expected at most", {"num_threads": 10**6}),
         ("num_threads", {"num_threads": 0}),
         ("learning_rate", {"learning_rate": np.nan}),
         ("learning_rate", {"learning_rate": -0.1}),

@@ -691,8 +691,7 @@ def test_parameters_changed_after_learning_do_not_spoil_the_file(tmp_path):
         sampler="mixed", normalize=False,
     ).save(tmp_path / "model")
     loaded = YouTubeDNN.load(tmp_path / "model")
-    limited = {"num_threads": max_num_threads()}  # what this machine has
-    assert loaded.get_params() == model.get_params() | limited
+    assert loaded.get_params() == model.get_params()
     assert bits(loaded) == bits(model)
     loaded.set_params(num_threads=1)
     np.testing.assert_array_equal(loaded.user_vectors(), model.set_params(num_threads=1).user_vectors())
@@ -765,7 +764,7 @@ NUMBERS = [
     ("l2", (-0.1, None, 1e39)), ("batch_size", (0, 2**21, 1.5)), ("epochs", (0, 1.5)),
     ("user", (5, None)), ("item", (5, "user")), ("timestamp", (5, "item")),
     ("user_features", ("abc", 5, [5])), ("item_features", ("abc", [None])),
-    ("validation", (0, -0.5, 1.5, "x", np.nan)), ("early_stopping", (0, 1.5)), ("num_threads", (0, 1.5, 10**6)),
+    ("validation", (0, -0.5, 1.5, "x", np.nan)), ("early_stopping", (0, 1.5)), ("num_threads", (0, 1.5)),
     ("seed", (-1, 2**31, None)),
 ]
 
