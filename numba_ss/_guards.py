@@ -30,36 +30,27 @@ R = TypeVar("R")
 class Guard:
     """Lets in one thread that changes an object, or any number of threads that read it.
 
-    The thread that changes it may enter again, for both. One that reads may not.
+    Who changes it holds the `door`, and may enter again, for both. Who reads may not.
     """
 
     def __init__(self, item: object) -> None:
         key = id(item)
-        self._name, self._is_torn = type(item).__name__, False
+        self._name, self.is_torn = type(item).__name__, False
         self._owner = weakref.ref(item, lambda _: _guards.pop(key, None))
         self._start()
 
     def _start(self) -> None:
-        self._door, self._left = threading.RLock(), threading.Condition()
-        self._readers = 0
+        self.door, self._left = threading.RLock(), threading.Condition()
+        self.readers = 0
 
-    def __enter__(self) -> None:
-        self._door.acquire()
-        # Nobody begins to read while the door is held, so the number can only fall.
-        if self._readers or self._is_torn:
-            try:
-                self._require_whole()
-                with self._left:
-                    self._left.wait_for(lambda: not self._readers)
-            except BaseException:
-                self._door.release()
-                raise
-
-    def __exit__(self, *error: object) -> None:
-        self._door.release()
+    def settle(self) -> None:
+        """Wait, while the door is held, until nobody reads; require an object that is whole."""
+        self._require_whole()
+        with self._left:
+            self._left.wait_for(lambda: not self.readers)
 
     def _require_whole(self) -> None:
-        if self._is_torn:
+        if self.is_torn:
             _checks.fail(
                 self._name,
                 "one that no thread was changing when this process was forked (make it anew, "
@@ -70,22 +61,22 @@ class Guard:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Read the object inside the block."""
-        with self._door, self._left:
+        with self.door, self._left:
             self._require_whole()
-            self._readers += 1
+            self.readers += 1
         try:
             yield
         finally:
             with self._left:
-                self._readers -= 1
+                self.readers -= 1
                 self._left.notify_all()
 
     def begin_anew(self) -> None:
         """Forget, in a forked child, the threads of its parent."""
-        if self._door.acquire(blocking=False):  # free, or of the thread that lives on
-            self._door.release()
+        if self.door.acquire(blocking=False):  # free, or of the thread that lives on
+            self.door.release()
         else:
-            self._is_torn = True
+            self.is_torn = True
         self._start()
 
 
@@ -93,7 +84,11 @@ _guards: dict[int, Guard] = {}  # by the object's id, for as long as it lives
 
 
 def guard_of(item: object) -> Guard:
-    """Return the guard of an object, the same one each time."""
+    """Return the guard of an object, the same one each time.
+
+    That of another, if the object names one as `_guarded_as`, which it cannot do without.
+    """
+    item = getattr(item, "_guarded_as", item)
     guard = _guards.get(id(item))
     # Of two threads that are the first to ask, both get the guard that was there first.
     return guard or _guards.setdefault(id(item), Guard(item))
@@ -104,7 +99,11 @@ def alone(method: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        with guard_of(args[0]):
+        guard = guard_of(args[0])
+        with guard.door:
+            # Nobody begins to read while the door is held, so the number can only fall.
+            if guard.readers or guard.is_torn:
+                guard.settle()
             return method(*args, **kwargs)
 
     return guarded

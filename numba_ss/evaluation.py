@@ -97,7 +97,7 @@ def sorted_exclusions(
 
 
 def top_k(
-    weights: ArrayLike, biases: ArrayLike, inputs: ArrayLike, k: int,
+    weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike, k: int,
     exclude: ArrayLike | Sequence[ArrayLike] | None = None,
 ) -> TopK:
     """Find the k classes of highest logit for each example, exactly.
@@ -105,7 +105,7 @@ def top_k(
     Parameters
     ----------
     weights, biases, inputs
-        See `softmax_loss`.
+        See `softmax_loss`. A class of bias -inf is not among the best.
     k : int
         Number of classes, at most num_classes.
     exclude : sequence of sequences of int, or array (batch_size, any), optional
@@ -156,12 +156,14 @@ def top_k(
             heap_scores, heap_ids, counts, threads_for(_SORTED * heap_ids.size),
             scores[start : start + size], ids[start : start + size],
         )
+    if not scores.max(initial=-np.inf) < np.inf:
+        _checks.fail("inputs, weights", "logits that the type can hold", "an infinite one")
     return TopK(scores, ids)
 
 
 def _check_ranking(value: ArrayLike) -> Integers:
     """Return recommended ids, distinct in each row, -1 after the last of them."""
-    ids = _checks.ids("recommended", value)
+    ids = _checks.ids("recommended", value, "rows of one length, filled up with -1")
     _checks.shaped("recommended", ids, (None, None), "users, K")
     ascending = np.sort(ids, axis=1)
     repeated = (ascending[:, 1:] == ascending[:, :-1]) & (ascending[:, 1:] != -1)

@@ -475,7 +475,8 @@ class FixedUnigramSampler(CandidateSampler):
             )
         if vocab_file:
             unigrams = _read_weights(vocab_file)
-        counts = _checks.counts("unigrams", unigrams, None, "range_max").astype(np.float32)
+        given = _checks.counts("unigrams", unigrams, None, "range_max")
+        counts = _checks.cast("unigrams", given, np.float32)
         reserved = len(range(shard, num_reserved_ids, num_shards))
         # TensorFlow numbers the weights from the shard's own reserved ids on.
         kept = counts[(np.arange(counts.size) + reserved) % num_shards == shard]

@@ -57,12 +57,16 @@ def update_rows(
         Sums of the mean squared gradients of each row so far, at first zeros; modified in
         place.
     num_threads : int, optional
-        Threads for this call; by default Numba's setting.
+        Threads for this call, or as many as there are; by default Numba's setting.
 
     Raises
     ------
     ArgumentError
         If shapes or types do not fit, or a gradient is not finite; nothing is changed.
+
+    Notes
+    -----
+    Threads that update one table at once lose updates; a lock around the calls is theirs.
 
     References
     ----------
@@ -87,13 +91,17 @@ def update_rows(
     ids = _checks.ids("rows", rows)
     _checks.shaped("rows", ids, (None,), "num_updates,")
     _checks.in_range("rows", ids, len(table), "num_rows")
-    values = np.ascontiguousarray(_checks.real("grads", grads), np.float32)
+    values = _checks.cast("grads", _checks.real("grads", grads), np.float32)
     _checks.shaped("grads", values, (len(ids), *table.shape[1:]), "num_updates, dim")
+    if np.may_share_memory(values, table):
+        values = values.copy()
     if not np.isfinite(values).all():
         _checks.explain_loss(np.array([np.nan]), [("grads", values, None)])
-    step = np.float32(_checks.number("learning_rate", learning_rate))
+    step = np.float32(_checks.rate("learning_rate", learning_rate, positive=False))
     if squares is not None:
         _checks.trainable("squares", squares, (len(table),), "num_rows,")
+        if np.may_share_memory(squares, table):
+            _checks.fail("squares", "memory of its own", "a part of the table")
         _check_squares("squares", squares, ids)
     with use_threads(check_threads(num_threads)):
         if squares is not None:
@@ -283,8 +291,8 @@ class LinearDecay:
     num_steps: int
 
     def __post_init__(self) -> None:
-        _checks.number("start", self.start, positive=True)
-        _checks.number("stop", self.stop, positive=True)
+        _checks.rate("start", self.start)
+        _checks.rate("stop", self.stop)
         _checks.integer("num_steps", self.num_steps, 1)
 
     def __call__(self, step: int) -> float:

@@ -33,6 +33,11 @@ class Item:
         self.inside -= 1
 
     @alone
+    def hold(self, call=lambda: None):
+        """Call a function while no other thread comes in."""
+        return call()
+
+    @alone
     def change_again(self):
         self.change()
         return self.read()
@@ -65,7 +70,7 @@ def test_readers_run_side_by_side_and_not_beside_a_change():
     with ThreadPoolExecutor(5) as pool:
         # Three wait for each other and for this thread inside: none keeps the others out.
         readers = [pool.submit(item.read, meet) for _ in range(3)]
-        while guard_of(item)._readers < 3:
+        while guard_of(item).readers < 3:
             pass
         change = pool.submit(item.change)
         with pytest.raises(TimeoutError):
@@ -81,9 +86,9 @@ def test_who_changes_may_enter_again():
 
 
 def test_an_error_opens_the_door():
-    item = Item()
-    with pytest.raises(KeyError), guard_of(item):
-        raise KeyError
+    item, none = Item(), {}
+    with pytest.raises(KeyError):
+        item.hold(lambda: none[0])
     with pytest.raises(KeyError), guard_of(item).reading():
         raise KeyError
     with ThreadPoolExecutor(1) as pool:
@@ -108,9 +113,18 @@ def test_a_guard_lives_as_long_as_its_object():
     assert len(_guards._guards) == before
 
 
+def test_objects_may_share_a_guard():
+    class Part:
+        def __init__(self, whole):
+            self._guarded_as = whole
+
+    item = Item()
+    assert guard_of(Part(item)) is guard_of(Part(item)) is guard_of(item)
+
+
 def test_copies_have_guards_of_their_own():
     item = Item()
-    with guard_of(item):
+    with guard_of(item).door:
         for other in (copy.copy(item), copy.deepcopy(item), pickle.loads(pickle.dumps(item))):
             assert guard_of(other) is not guard_of(item)
             with ThreadPoolExecutor(1) as pool:
@@ -125,33 +139,37 @@ def test_the_name_and_the_signature_stay():
 FORK = """
 import os, sys, threading
 import numba_ss
-from numba_ss._guards import guard_of
-class Item: pass
+from numba_ss._guards import alone, guard_of
+class Item:
+    @alone
+    def hold(self, call=lambda: None):
+        return call()
 free, mine, torn, read = Item(), Item(), Item(), Item()
 inside, leave = threading.Barrier(2), threading.Event()
-def hold():
-    with guard_of(torn), guard_of(read).reading():
+def wait():
+    with guard_of(read).reading():
         inside.wait()
         leave.wait()
-threading.Thread(target=hold, daemon=True).start()
+threading.Thread(target=torn.hold, args=(wait,), daemon=True).start()
 inside.wait()
 guard_of(free)
-with guard_of(mine):
+def fork():
     pid = os.fork()
     if pid == 0:
         try:
             for item in (free, mine, read):
-                with guard_of(item): pass
+                item.hold()
             try:
-                with guard_of(torn): pass
+                torn.hold()
             except numba_ss.ArgumentError as error:
                 assert "when this process was forked" in str(error), error
                 os._exit(0)
         finally:
             os._exit(1)
-code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+code = mine.hold(fork)
 leave.set()
-with guard_of(torn): pass
+torn.hold()
 sys.exit(code)
 """
 

@@ -419,6 +419,7 @@ def test_labels_that_are_never_drawn_have_no_correction(rng):
 READ_ONLY = np.zeros((CLASSES, DIM), np.float32)
 READ_ONLY.flags.writeable = False
 F32 = np.float32
+TABLE = np.zeros((CLASSES, DIM), F32)
 
 
 @pytest.mark.parametrize(
@@ -430,6 +431,7 @@ F32 = np.float32
         ("weights: .*not contiguous", {"weights": np.zeros((DIM, CLASSES), F32).T}),
         ("weights", {"weights": [[1.0]]}),
         ("biases", {"biases": np.zeros((CLASSES, 1), F32)}),
+        ("biases: expected memory of its own", {"weights": TABLE, "biases": TABLE.reshape(-1)[:CLASSES]}),
         ("loss: expected one of", {"loss": "hinge"}),
         ("sampler", {"sampler": "zipf"}),
         ("sampler: expected range_max", {"sampler": numba_ss.UniformSampler(3)}),
@@ -651,12 +653,130 @@ def test_a_large_batch_on_one_thread(monkeypatch):
     np.testing.assert_allclose(whole.weights, parts.weights, atol=1e-6)
 
 
-def test_a_bias_of_minus_infinity_is_refused():
-    """It is no absent column."""
-    layer = SampledSoftmax(30, DIM, 30)
-    layer.biases[7] = -np.inf
-    with pytest.raises(ArgumentError, match=r"biases: expected finite numbers, got -inf at biases\[7\]"):
-        layer.step(np.ones((2, DIM)), [[1], [2]])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
+def test_a_bias_of_minus_infinity_leaves_a_class_out(loss, optimizer, rng):
+    """The step is that of a layer in which the class has a bias so low that nothing is left."""
+    found = []
+    masked = np.arange(5, CLASSES, 2)
+    for bias in (-np.inf, -1e30):
+        layer = make(
+            loss=loss, optimizer=optimizer, sampler="uniform", biases=np.zeros(CLASSES, np.float32)
+        )
+        layer.biases[masked] = bias
+        inputs, _ = batch(np.random.default_rng(1))
+        labels = np.random.default_rng(2).integers(0, 3, (BATCH, 1)) * 2
+        before = layer.weights[masked].copy()
+        losses = [layer.step(inputs, labels) for _ in range(2)]
+        np.testing.assert_array_equal(layer.weights[masked], before)
+        assert (layer.biases[masked] == np.float32(bias)).all()
+        found.append((losses[1][0], losses[1][1].tolist(), layer.weights.tolist()))
+    assert found[0] == found[1]
+    layer.biases[masked] = -np.inf
+    assert set(layer.top_k(inputs, CLASSES).ids[0]) == {-1, *np.setdiff1d(np.arange(CLASSES), masked)}
+    labels[7, 0] = masked[0]
+    with pytest.raises(ArgumentError, match=r"labels: .*got 5 at labels\[7, 0\]"):
+        layer.step(inputs, labels)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "logistic"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_examples_without_a_label_are_as_if_they_were_not_there(loss, reduction, by_rows, rng):
+    inputs, labels = batch(rng)
+    labels[::3] = -1
+    some = labels[:, 0] >= 0
+    layer, other = (make(loss=loss, reduction=reduction, sampler="uniform") for _ in range(2))
+    if by_rows:
+        tables = inputs.copy(), inputs.copy()
+        ids = np.arange(BATCH)
+        got, want = layer.step_rows(tables[0], ids, labels), other.step_rows(tables[1], ids[some], labels[some])
+        np.testing.assert_array_equal(*tables)
+    else:
+        got, grad = layer.step(inputs, labels)
+        want, part = other.step(inputs[some], labels[some])
+        np.testing.assert_array_equal(grad[some], part)
+        assert not grad[~some].any()
+    if reduction == "none":
+        assert not got[~some].any()
+        got = got[some]
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(layer.weights, other.weights)
+    assert layer.evaluate(inputs, labels) == other.evaluate(inputs[some], labels[some])
+    labels[:] = -1
+    assert not np.any(layer.step(inputs, labels)[0])
+    np.testing.assert_array_equal(layer.weights, other.weights)
+    assert layer.evaluate(inputs, labels) == 0
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "softmax"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_weights_of_examples(loss, optimizer, reduction, rng):
+    """Of 1 they change nothing; of whole numbers, an example comes so often."""
+    options = {"loss": loss, "optimizer": optimizer, "sampler": "uniform", "reduction": reduction}
+    inputs, labels = batch(rng)
+    plain, ones, weighted, often = (make(**options) for _ in range(4))
+    want = plain.step(inputs, labels)
+    got = ones.step(inputs, labels, sample_weight=np.ones(BATCH))
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
+    np.testing.assert_array_equal(got[1], want[1])
+    np.testing.assert_array_equal(ones.weights, plain.weights)
+    weight = rng.integers(0, 3, BATCH)
+    share = weight.sum() / BATCH if reduction == "mean" else 1.0
+    times = np.repeat(np.arange(BATCH), weight)
+    got, grad = weighted.step(inputs, labels, sample_weight=weight.astype(float))
+    many, grads = often.step(inputs[times], labels[times], 0.3 * (share if optimizer == "sgd" else 1))
+    if reduction == "none":
+        np.testing.assert_allclose(got, np.bincount(times, many, BATCH), rtol=1e-5, atol=1e-6)
+    else:
+        assert got == pytest.approx(many * share, rel=1e-5)
+    np.testing.assert_allclose(grad[times] / np.maximum(weight, 1)[times, None], grads * share, atol=1e-5)
+    assert not grad[weight == 0].any()
+    if optimizer == "sgd":  # Adagrad's first step is of one length, whatever it is multiplied by
+        np.testing.assert_allclose(weighted.weights, often.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.ones(BATCH + 1), -np.ones(BATCH), np.full(BATCH, np.nan), np.full(BATCH, np.inf), "x"])
+def test_bad_weights_of_examples_change_nothing(bad, rng):
+    layer, before = make(), make().weights
+    with pytest.raises(ArgumentError, match="sample_weight: "):
+        layer.step(*batch(rng), sample_weight=bad)
+    np.testing.assert_array_equal(layer.weights, before)
+    assert layer.num_steps == layer.sampler.state_dict()["block"] == 0
+
+
+def test_inputs_may_be_rows_of_the_weights(rng):
+    """They are those before the step."""
+    for loss in ("sampled_softmax", "softmax"):
+        layer, other = make(loss=loss), make(loss=loss)
+        _, labels = batch(rng, size=20)
+        got = layer.step(layer.weights[:20], labels)
+        want = other.step(other.weights[:20].copy(), labels)
+        assert got[0] == want[0]
+        np.testing.assert_array_equal(got[1], want[1])
+        np.testing.assert_array_equal(layer.weights, other.weights)
+
+
+@pytest.mark.parametrize("rate", [1e38, 1e39, 1.1e30])
+def test_a_rate_that_float32_cannot_follow_changes_nothing(rate, rng):
+    with pytest.raises(ArgumentError, match=r"learning_rate: .*at most 1e\+30"):
+        make(learning_rate=rate)
+    layer, before = make(), make().weights
+    with pytest.raises(ArgumentError, match="learning_rate"):
+        layer.step(*batch(rng), rate)
+    layer.learning_rate = lambda step: rate
+    with pytest.raises(ArgumentError, match="learning_rate"):
+        layer.step(*batch(rng))
+    np.testing.assert_array_equal(layer.weights, before)
+
+
+def test_what_a_float32_cannot_hold_is_refused():
+    layer = SampledSoftmax(30, DIM, 9)
+    with pytest.raises(ArgumentError, match=r"inputs: expected numbers that float32 can hold, got 1e\+300"):
+        layer.step(np.full((2, DIM), 1e300), [[1], [2]])
+    with pytest.raises(ArgumentError, match=r"inputs: .*reshape"):
+        layer.step(np.ones((2, 3, DIM)), [[1], [2]])
 
 
 def test_the_reduction_can_change():
