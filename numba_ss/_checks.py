@@ -73,7 +73,7 @@ def rate(name: str, value: Any, *, positive: bool = True) -> float:
         return value
     result = number(name, value, positive=positive)
     if not -_LARGEST_RATE <= result <= _LARGEST_RATE:
-        fail(name, f"a number of at most {_LARGEST_RATE:g}", result)
+        fail(name, f"a number of at most {_LARGEST_RATE:g} in size", result)
     return result
 
 

@@ -86,7 +86,8 @@ _guards: dict[int, Guard] = {}  # by the object's id, for as long as it lives
 def guard_of(item: object) -> Guard:
     """Return the guard of an object, the same one each time.
 
-    That of another, if the object names one as `_guarded_as`, which it cannot do without.
+    If the object names another as `_guarded_as`, one without which it does nothing, it is the
+    guard of that one.
     """
     item = getattr(item, "_guarded_as", item)
     guard = _guards.get(id(item))

@@ -61,14 +61,16 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def _check_weight(value: Any, batch_size: int) -> Floats:
-    """Return weights of examples."""
-    weight = _checks.cast("sample_weight", _checks.real("sample_weight", value), np.float32)
+    """Return weights of examples; larger ones could make a step infinite."""
+    weight = np.asarray(value)
+    if weight.dtype.kind not in "biuf":
+        _checks.fail("sample_weight", "real numbers", weight.dtype)
     _checks.shaped("sample_weight", weight, (batch_size,), "batch_size,")
-    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
+    bad = np.flatnonzero(~((weight >= 0) & (weight <= 1e6)))
     if bad.size:
         got = f"{weight[bad[0]]} at sample_weight[{bad[0]}]"
-        _checks.fail("sample_weight", "finite numbers >= 0", got)
-    return weight
+        _checks.fail("sample_weight", "numbers in [0, 1e6]", got)
+    return weight.astype(np.float32)
 
 
 class SampledSoftmax:
@@ -140,9 +142,9 @@ class SampledSoftmax:
     Notes
     -----
     Several Python threads can use one layer: steps wait for each other and for queries, and
-    queries, `evaluate` and `top_k`, run side by side. So does nothing that uses the arrays
-    themselves: two layers on one array, a table that others train, or `weights` read while
-    another thread steps, for which `state_dict` has a copy.
+    queries, `evaluate` and `top_k`, run side by side. The arrays themselves are not guarded:
+    two layers on one array, a table that other threads train, or `weights` read while another
+    thread steps. `state_dict` copies them between two steps.
 
     Examples
     --------
@@ -273,8 +275,8 @@ class SampledSoftmax:
         learning_rate : float, optional
             Instead of the layer's own, for this step.
         sample_weight : array, shape (batch_size,), optional
-            What the loss of each example is multiplied by, >= 0. A mean is still one over the
-            number of examples.
+            What the loss of each example is multiplied by, in [0, 1e6]. A mean is still one
+            over the number of examples.
 
         Returns
         -------

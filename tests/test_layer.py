@@ -718,14 +718,14 @@ def test_weights_of_examples(loss, optimizer, reduction, rng):
     inputs, labels = batch(rng)
     plain, ones, weighted, often = (make(**options) for _ in range(4))
     want = plain.step(inputs, labels)
-    got = ones.step(inputs, labels, sample_weight=np.ones(BATCH))
+    got = ones.step(inputs, labels, sample_weight=np.ones(BATCH, bool))
     np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
     np.testing.assert_array_equal(got[1], want[1])
     np.testing.assert_array_equal(ones.weights, plain.weights)
     weight = rng.integers(0, 3, BATCH)
     share = weight.sum() / BATCH if reduction == "mean" else 1.0
     times = np.repeat(np.arange(BATCH), weight)
-    got, grad = weighted.step(inputs, labels, sample_weight=weight.astype(float))
+    got, grad = weighted.step(inputs, labels, sample_weight=weight)
     many, grads = often.step(inputs[times], labels[times], 0.3 * (share if optimizer == "sgd" else 1))
     if reduction == "none":
         np.testing.assert_allclose(got, np.bincount(times, many, BATCH), rtol=1e-5, atol=1e-6)
@@ -737,7 +737,7 @@ def test_weights_of_examples(loss, optimizer, reduction, rng):
         np.testing.assert_allclose(weighted.weights, often.weights, atol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [np.ones(BATCH + 1), -np.ones(BATCH), np.full(BATCH, np.nan), np.full(BATCH, np.inf), "x"])
+@pytest.mark.parametrize("bad", [np.ones(BATCH + 1), -np.ones(BATCH), np.full(BATCH, np.nan), np.full(BATCH, 1e7), "x"])
 def test_bad_weights_of_examples_change_nothing(bad, rng):
     layer, before = make(), make().weights
     with pytest.raises(ArgumentError, match="sample_weight: "):

@@ -46,6 +46,7 @@ def subtract_logs(counts, logits):
 
 @kernel
 def _see_counts(counts, offsets):
+    """Turn what an infinite count made -inf into NaN; a bias of -inf alone says no column."""
     for j in range(offsets.shape[0]):
         offsets[j] += float32(0) * counts[j]
 
