@@ -1,5 +1,7 @@
 """losses.py: golden numbers, TensorFlow's own cases, gradients, and bad input."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conftest import JIT, Problem, densify
@@ -540,3 +542,24 @@ def test_what_to_do_is_said(message, changes):
     }
     with pytest.raises(ArgumentError, match=message):
         numba_ss.sampled_softmax_loss(**sound | changes)
+
+
+def test_functions_from_several_threads_do_not_mix(rng):
+    """They share nothing: losses, samplers and the best classes."""
+    size, dim = (3000, 64) if JIT else (40, 5)
+    problems = [Problem(rng, size, dim, 600 if JIT else 9, 1, 300 if JIT else 7) for _ in range(4)]
+
+    def compute(problem):
+        model = problem.weights, problem.biases
+        return [
+            *call(problem, "sampled_softmax"),
+            numba_ss.softmax_loss(*model, problem.labels, problem.inputs),
+            *numba_ss.top_k(*model, problem.inputs, 5),
+            *numba_ss.log_uniform_candidate_sampler(problem.labels, 1, 7, True, size, seed=1),
+        ]
+
+    want = [compute(problem) for problem in problems]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(compute, problems * 5), want * 5, strict=True):
+            for one, other in zip(got, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
