@@ -42,12 +42,12 @@ def test_transpose_inputs(rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("masked", [slice(0, 400), slice(300, 700), slice(1, 699)])
+@pytest.mark.parametrize("masked", [slice(0, 90), slice(50, 140), slice(1, 139)])
 def test_normalize_without_classes_of_minus_infinity(dtype, masked, rng):
-    weights = rng.standard_normal((700, 7)).astype(dtype)
-    biases = np.full(700, -800.0, dtype)  # below what exp of a difference to 0 could hold
+    weights = rng.standard_normal((140, 7)).astype(dtype)
+    biases = np.full(140, -800.0, dtype)  # below what exp of a difference to 0 could hold
     biases[masked] = -np.inf
-    inputs = rng.standard_normal((BLOCK + 9, 7)).astype(dtype)
+    inputs = rng.standard_normal((9, 7)).astype(dtype)
     for logistic in (False, True):
         ref = reference.normalize(inputs.astype(float) @ weights.T + biases, logistic)
         np.testing.assert_allclose(_passes.normalizers(weights, biases, inputs, logistic), ref, rtol=1e-6)
