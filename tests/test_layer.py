@@ -805,11 +805,12 @@ def at_once(*tasks):
         return [done.result() for done in [pool.submit(task) for task in tasks]]
 
 
+@needs_jit
 def test_steps_from_two_threads_have_the_losses_of_one(rng):
     """At rate 0 and with all classes for candidates, a loss depends on the batch alone."""
-    size = 2000 if JIT else CLASSES
+    size = 2000
     weights = rng.standard_normal((size, DIM)).astype(np.float32)
-    batches = [batch(rng, size=64 if JIT else 4) for _ in range(100 if JIT else 4)]
+    batches = [batch(rng, size=64) for _ in range(100)]
 
     def run():
         return [layer.step(*given)[0] for given in batches]
@@ -820,6 +821,7 @@ def test_steps_from_two_threads_have_the_losses_of_one(rng):
     assert layer.num_steps == 3 * len(batches)
 
 
+@needs_jit
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 def test_steps_and_queries_from_several_threads_do_not_mix(optimizer, rng):
     """What is asked between two steps belongs to one moment: here all weights are alike."""
@@ -829,7 +831,7 @@ def test_steps_and_queries_from_several_threads_do_not_mix(optimizer, rng):
     )
     inputs = np.full((4, DIM), 0.5, np.float32)
     labels = np.tile(np.arange(CLASSES), (4, 1))
-    steps = 40 if JIT else 3
+    steps = 40
 
     def train():
         for _ in range(steps):
@@ -846,11 +848,12 @@ def test_steps_and_queries_from_several_threads_do_not_mix(optimizer, rng):
     assert layer.num_steps == 2 * steps
 
 
+@needs_jit
 def test_two_layers_with_one_sampler_draw_what_one_would(rng):
     given = batch(rng)
     sampler = LogUniformSampler(CLASSES, seed=3)
     layers = [make(sampler=sampler) for _ in range(2)]
-    rounds = 50 if JIT else 5
+    rounds = 50
     seen = []
     draw = sampler.propose
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import JIT, Problem, densify
+from conftest import JIT, Problem, densify, needs_jit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -544,10 +544,11 @@ def test_what_to_do_is_said(message, changes):
         numba_ss.sampled_softmax_loss(**sound | changes)
 
 
+@needs_jit
 def test_functions_from_several_threads_do_not_mix(rng):
     """They share nothing: losses, samplers and the best classes."""
-    size, dim = (3000, 64) if JIT else (40, 5)
-    problems = [Problem(rng, size, dim, 600 if JIT else 9, 1, 300 if JIT else 7) for _ in range(4)]
+    size = 3000
+    problems = [Problem(rng, size, 64, 600, 1, 300) for _ in range(4)]
 
     def compute(problem):
         model = problem.weights, problem.biases

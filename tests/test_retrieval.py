@@ -386,6 +386,7 @@ def test_queries_from_several_threads_do_not_mix():
     assert seen == [True] * 100
 
 
+@needs_jit
 def test_two_threads_that_learn_wait_for_each_other():
     """Both logs are learned from, as if one call had come after the other."""
     first, second = random_log(1), random_log(2)
@@ -401,6 +402,7 @@ def test_two_threads_that_learn_wait_for_each_other():
     assert bits(model) in want
 
 
+@needs_jit
 def test_a_model_that_learns_is_asked_for_what_it_had_learned_before():
     model = trained()
     before, more = bits(model), cycle(9, 7, NUM_ITEMS + 5)

@@ -440,10 +440,11 @@ def test_arguments_are_checked_whatever_came_before():
     assert len(sampler.sample(labels, np.int64(1), True).sampled_candidates) == 1
 
 
+@needs_jit
 @pytest.mark.parametrize("name", ["uniform", "log_uniform", "learned_unigram", "fixed_unigram"])
 def test_two_threads_draw_what_one_would(name):
     """Each draw is of distinct classes, and together they are the first of the stream."""
-    rounds, count = (300, 200) if JIT else (5, 20)
+    rounds, count = 300, 200
     sampler, other = (make(name, 2000, seed=1) for _ in range(2))
     labels = np.arange(64)[:, None]
 
