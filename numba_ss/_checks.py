@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from numba_ss.kernels import sampling
 
@@ -19,7 +19,8 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 _INT64 = np.dtype(np.int64)
-FLOAT_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+FLOAT_TYPES = _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_LARGEST_RATE = 1e30  # what is beyond it makes float32 infinite within a step
 
 
 class ArgumentError(ValueError):
@@ -66,6 +67,16 @@ def number(name: str, value: Any, *, positive: bool = False) -> float:
     return result
 
 
+def rate(name: str, value: Any, *, positive: bool = True) -> float:
+    """Return a step size that leaves numbers of float32 finite."""
+    if type(value) is float and 0 <= value <= _LARGEST_RATE:
+        return value
+    result = number(name, value, positive=positive)
+    if not -_LARGEST_RATE <= result <= _LARGEST_RATE:
+        fail(name, f"a number of at most {_LARGEST_RATE:g} in size", result)
+    return result
+
+
 def flag(name: str, value: Any) -> bool:
     """Return a bool, and take nothing else for one."""
     if not isinstance(value, (bool, np.bool_)):
@@ -96,17 +107,57 @@ def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbol
         fail(name, f"shape ({symbols}) = ({values})", _shape(array))
 
 
+def _array(name: str, value: Any, rows: str = "rows of one length") -> NDArray[Any]:
+    """Return an array; `rows` says what is expected of lists of lists."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+    fail(name, rows, "rows of different lengths")
+
+
+def real_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return the type that numbers are computed in, or None if they are no real ones."""
+    if dtype.kind != "f" and dtype.name != "bfloat16":
+        return None
+    return _FLOAT32 if dtype.itemsize <= _FLOAT32.itemsize else _FLOAT64
+
+
+def cast(name: str, array: NDArray[Any], dtype: DTypeLike) -> Floats:
+    """Return numbers of another type, which holds them; copied only where they are not alike."""
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):
+        result: Floats = array.astype(dtype)
+    if np.dtype(dtype).itemsize < array.dtype.itemsize:
+        lost = np.flatnonzero(np.isinf(result) & np.isfinite(array))
+        if lost.size:
+            where = _position(int(lost[0]), array.shape)
+            got = f"{array.flat[lost[0]]} at {name}{where}"
+            fail(name, f"numbers that {np.dtype(dtype)} can hold", got)
+    return result
+
+
 def real(name: str, value: Any) -> Floats:
     """Return an array of float32 or float64, copied only where a kernel needs it."""
-    array = np.asarray(value)
-    if array.dtype not in FLOAT_TYPES:
+    if type(value) is np.ndarray and value.dtype in FLOAT_TYPES and value.flags.c_contiguous:
+        return value
+    array = _array(name, value)
+    dtype = real_type(array.dtype)
+    if dtype is None:
         fail(name, "float32 or float64 numbers", array.dtype)
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(cast(name, array, dtype))
 
 
 def inputs(value: Any) -> Floats:
     """Return activations, (batch_size, dim)."""
     array = real("inputs", value)
+    if array.ndim > 2:
+        fail(
+            "inputs", "shape (batch_size, dim); inputs.reshape(-1, inputs.shape[-1]) and "
+            "labels.reshape(-1, 1) make a batch of a batch of series", _shape(array),
+        )
     shaped("inputs", array, (None, None), "batch_size, dim")
     return array if array.flags.writeable else array.copy()
 
@@ -125,11 +176,11 @@ def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
         fail(name, f"ids in [0, {symbol}) = [0, {stop})", f"{value} at {name}{where}")
 
 
-def ids(name: str, value: Any) -> Integers:
-    """Return integers as a contiguous int64 array of any shape."""
+def ids(name: str, value: Any, rows: str = "rows of one length") -> Integers:
+    """Return integers as a contiguous int64 array of any shape; see `_array` for `rows`."""
     if type(value) is np.ndarray and value.dtype == _INT64 and value.flags.carray:
         return value
-    array = np.asarray(value)
+    array = _array(name, value, rows)
     if array.size == 0 and not isinstance(value, np.ndarray):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
@@ -141,22 +192,35 @@ def ids(name: str, value: Any) -> Integers:
 
 def labels(
     value: Any, batch_size: int, num_true: int | None, num_classes: int
-) -> Integers:
-    """Return labels, (batch_size, num_true); -1 or a mask marks an absent one."""
+) -> tuple[Integers, NDArray[np.bool_] | None]:
+    """Return labels, (batch_size, num_true), and which rows have one, None if all do.
+
+    -1 or a mask marks an absent label.
+    """
     masked = type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray)
     mask = np.ma.getmaskarray(value) if masked else None
-    array = ids("labels", np.ma.getdata(value) if masked else value)
+    array = ids(
+        "labels", np.ma.getdata(value) if masked else value,
+        "rows of one length, where -1 or a mask stands for an absent label",
+    )
     shaped("labels", array, (batch_size, num_true), "batch_size, num_true")
     if mask is not None:
         array = np.where(mask, -1, array)
     if sampling.first_outside(array.reshape(-1), num_classes) < 0:
-        return array
+        return array, None
     present = array != -1
     in_range("labels", np.where(present, array, 0), num_classes, "num_classes")
-    empty = np.flatnonzero(~present.any(axis=1))
-    if empty.size:
-        fail("labels", "at least one label in each row", f"none in labels[{empty[0]}]")
-    return array
+    some = present.any(axis=1)
+    return array, None if some.all() else some
+
+
+def require_unmasked(labels: Integers, biases: Floats) -> None:
+    """Require that no label has the bias -inf; `biases` are those of the labels."""
+    bad = np.argwhere((labels >= 0) & np.isneginf(biases))
+    if len(bad):
+        where = "[" + ", ".join(map(str, bad[0])) + "]"
+        got = f"{labels[tuple(bad[0])]} at labels{where}"
+        fail("labels", "classes whose bias is not -inf", got)
 
 
 def true_classes(value: Any, num_true: int | None, range_max: int) -> Integers:
@@ -179,6 +243,9 @@ def counts(name: str, value: Any, length: int | None, symbol: str) -> NDArray[np
         fail(name, "finite numbers >= 0", f"{array[bad[0]]} at {name}[{bad[0]}]")
     if not np.any(array > 0):
         fail(name, "a positive number among them", "none")
+    with np.errstate(over="ignore"):
+        if array.sum() == np.inf:
+            fail(name, "numbers of finite sum", "an infinite one")
     return array
 
 
@@ -215,9 +282,9 @@ def trainable(name: str, value: Any, shape: tuple[int | None, ...], symbols: str
     return value
 
 
-def _first_bad(array: Floats) -> tuple[int, float] | None:
+def _first_bad(array: Floats, masks: bool) -> tuple[int, float] | None:
     flat = array.reshape(-1)
-    bad = np.flatnonzero(~np.isfinite(flat))
+    bad = np.flatnonzero(~np.isfinite(flat) & ~(np.isneginf(flat) & masks))
     return (int(bad[0]), float(flat[bad[0]])) if bad.size else None
 
 
@@ -226,12 +293,13 @@ def explain_loss(
 ) -> NoReturn:
     """Say which of the arrays a batch reached made its loss NaN or infinite.
 
-    `parts` are (name, array, ids): the rows `ids` of an array, or all of it.
+    `parts` are (name, array, ids): the rows `ids` of an array, or all of it. A bias of -inf
+    masks a class.
     """
     for name, array, rows in parts:
         reached = array if rows is None else np.unique(rows[rows >= 0])
         for row in range(len(array)) if rows is None else reached:
-            bad = _first_bad(np.atleast_1d(array[row]))
+            bad = _first_bad(np.atleast_1d(array[row]), name.startswith("biases"))
             if bad is not None:
                 column = f", {bad[0]}" if array.ndim > 1 else ""
                 fail(name, "finite numbers", f"{bad[1]} at {name}[{row}{column}]")

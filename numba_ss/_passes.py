@@ -332,7 +332,7 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
     for start in range(0, batch_size, EXAMPLES):
         part = inputs[start : start + EXAMPLES]
         xt = transposed(padded_inputs(part), len(part), dim)
-        peak = np.empty((_PARTS, len(part)), dtype)
+        peak = np.full((_PARTS, len(part)), np.finfo(dtype).min, dtype)
         total = np.empty((_PARTS, len(part)))
         ranking.normalize(
             weights, biases, xt, len(part), logistic, threads, rows, logits, highest, added,

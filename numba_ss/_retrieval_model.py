@@ -142,9 +142,9 @@ class RetrievalModel:
         longest = histories.measure_histories(
             events.offsets, events.ends, users, positions, unordered, length, offsets
         )
-        if len(self._shares) <= longest:
-            self._shares = _inverses(2 * longest)
         shares = self._shares
+        if len(shares) <= longest:  # another thread may put shorter ones there
+            shares = self._shares = _inverses(2 * longest)
         num_ids = skip + int(offsets[-1])
         ids = array("ids", (num_ids,), np.int64)
         ids[:skip] = first

@@ -42,9 +42,9 @@ log = logging.getLogger("numba_ss")
 
 LONGEST = 2**40  # more events than any user has
 JUDGED = 50  # recommendations that are looked at for held-out events
-# What a fit leaves behind.
+# What a fit leaves behind; by the first it is known that there was one.
 _FITTED = (
-    "log_", "item_vectors_", "history_", "_model", "_options", "_rows", "_item_rows", "_stream",
+    "history_", "log_", "item_vectors_", "_model", "_options", "_rows", "_item_rows", "_stream",
 )
 
 
@@ -214,9 +214,10 @@ class Session(FitSession):
                 error.add_note(f"The model is that of epoch {len(self.state.history)}.")
                 raise
             # Callbacks may have seen a model that was on its way.
-            for name in _FITTED:
-                fitted.pop(name, None)
             fitted.update(before)
+            for name in _FITTED:
+                if name not in before:
+                    fitted.pop(name, None)
             raise
         self.hand_over()
 

@@ -32,7 +32,7 @@ class Table:
         for i, shard in enumerate(value if self.sharded else [value]):
             label = f"{name}[{i}]" if self.sharded else name
             array = np.asarray(shard)
-            if array.dtype.kind != "f":
+            if _checks.real_type(array.dtype) is None:
                 _checks.fail(label, "floating-point numbers", array.dtype)
             _checks.shaped(label, array, shape, symbols)
             self.shards.append(array)
@@ -60,13 +60,14 @@ class Table:
 
     def rows(self, ids: Integers, dtype: DTypeLike) -> Floats:
         """Return a copy of the rows of `ids`, as `dtype`."""
-        if not self.sharded:
-            return self.shards[0][ids].astype(dtype, copy=False)
-        shard, row = self.locate(ids)
-        out = np.empty((len(ids), *self.shards[0].shape[1:]), dtype)
-        for i, array in enumerate(self.shards):
-            out[shard == i] = array[row[shard == i]]
-        return out
+        with np.errstate(over="ignore"):  # told by the loss
+            if not self.sharded:
+                return self.shards[0][ids].astype(dtype, copy=False)
+            shard, row = self.locate(ids)
+            out = np.empty((len(ids), *self.shards[0].shape[1:]), dtype)
+            for i, array in enumerate(self.shards):
+                out[shard == i] = array[row[shard == i]]
+            return out
 
     def named(self, ids: Integers) -> list[tuple[str, Floats, Integers]]:
         """Return the caller's arrays, their names, and which rows of each belong to `ids`."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._signals import SIGNALS, Interrupted, RaisesOnce, raise_for
 from numba_ss.checkpoint import CheckpointFolder
-from numba_ss.kernels._jit import compiled_before
+from numba_ss.kernels._cache import compiled_before
 from numba_ss.progress import check_show
 
 log = logging.getLogger("numba_ss")

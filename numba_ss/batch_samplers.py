@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._guards import alone
 from numba_ss.kernels import sampling
 from numba_ss.samplers import Accept, CandidateSampler, Counts, Integers, SampledCandidates
 
@@ -18,6 +19,8 @@ _MANY = 2**30  # times seen; more are not counted
 
 class _LabelSampler(CandidateSampler):
     """What both have in common: how likely a class is among the labels of a batch."""
+
+    _largest_range = 2**28  # a class takes 16 bytes
 
     def __init__(
         self,
@@ -133,6 +136,7 @@ class _LabelSampler(CandidateSampler):
         updated: Counts = mean + weight * (gap - mean)
         return updated
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state = super().state_dict()
@@ -145,16 +149,27 @@ class _LabelSampler(CandidateSampler):
             }
         return state
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the sampler stood whose state this is."""
         if self._share is not None:
             super().load_state_dict(state)
             return
-        for name in ("last_step", "gap", "seen"):
-            shape = np.asarray(state.get(name)).shape
-            if shape != (self.range_max,):
-                _checks.fail(f"state_dict[{name!r}]", f"shape ({self.range_max},)", shape)
-        step = _checks.integer("state_dict['step']", state.get("step"), 0)
+        step = _checks.integer("state_dict['step']", state.get("step"), 0, 2**62)
+        for name, kinds, lowest, highest in (
+            ("last_step", "iu", -(2**62), step - 1), ("gap", "f", 0.5, np.finfo(np.float32).max),
+            ("seen", "iu", 0, _MANY),
+        ):
+            array = np.asarray(state.get(name))
+            label = f"state_dict[{name!r}]"
+            if array.shape != (self.range_max,) or array.dtype.kind not in kinds:
+                expected = f"numbers of shape ({self.range_max},)"
+                _checks.fail(label, expected, f"{array.dtype} of shape {array.shape}")
+            # Also true of NaN.
+            bad = np.flatnonzero(~((array >= lowest) & (array <= highest)))
+            if bad.size:
+                expected = f"numbers in [{lowest}, {highest}]"
+                _checks.fail(label, expected, f"{array[bad[0]]} at [{bad[0]}]")
         super().load_state_dict(state)
         self._step = step
         self._last_step = np.array(state["last_step"], np.int64)
@@ -181,7 +196,7 @@ class InBatchSampler(_LabelSampler):
     Parameters
     ----------
     range_max : int
-        Number of classes; ids are in [0, range_max).
+        Number of classes, at most 2**28; ids are in [0, range_max).
     counts : ndarray, shape (range_max,), optional
         How often each class occurs as a label.
     decay : float, default=0.05

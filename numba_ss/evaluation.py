@@ -22,6 +22,9 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 
+_SORTED = 50  # multiplications that take as long as putting a class in its place
+
+
 class TopK(NamedTuple):
     """The best classes of each example, best first.
 
@@ -94,7 +97,7 @@ def sorted_exclusions(
 
 
 def top_k(
-    weights: ArrayLike, biases: ArrayLike, inputs: ArrayLike, k: int,
+    weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike, k: int,
     exclude: ArrayLike | Sequence[ArrayLike] | None = None,
 ) -> TopK:
     """Find the k classes of highest logit for each example, exactly.
@@ -102,7 +105,7 @@ def top_k(
     Parameters
     ----------
     weights, biases, inputs
-        See `softmax_loss`.
+        See `softmax_loss`. A class of bias -inf is not among the best.
     k : int
         Number of classes, at most num_classes.
     exclude : sequence of sequences of int, or array (batch_size, any), optional
@@ -132,7 +135,7 @@ def top_k(
     probe = np.zeros(threads_for(h.size * len(w)), w.dtype)
     scores = np.empty((len(h), k), h.dtype)
     ids = np.empty((len(h), k), np.int64)
-    threads = len(probe)
+    threads, highest_bias = len(probe), b.max()  # NaN, if there is one
     rows, logits = _passes.walk_scratch(threads, w.shape[1], h.dtype)
     for start in range(0, len(h), _passes.EXAMPLES):
         part = h[start : start + _passes.EXAMPLES]
@@ -140,25 +143,27 @@ def top_k(
         xt = _passes.transposed(_passes.padded_inputs(part), size, w.shape[1])
         heap_scores = np.empty((threads, size, k), h.dtype)
         heap_ids = np.empty((threads, size, k), np.int64)
+        counts = np.empty((threads, size), np.int64)
         ranking.select(
             w, b, xt, size, excluded, offsets[start : start + size + 1], threads, rows, logits,
-            np.empty((threads, xt.shape[0] * BLOCK), h.dtype), heap_scores, heap_ids,
-            np.empty((threads, size), np.int64), probe,
+            np.empty((threads, xt.shape[0] * BLOCK), h.dtype), heap_scores, heap_ids, counts,
+            probe,
         )
-        if not np.isfinite(probe.sum() + b.sum() + part.sum()):
+        if not (np.isfinite(probe.sum() + part.sum()) and highest_bias < np.inf):
             parts = [("inputs", h, None), ("weights", w, None), ("biases", b, None)]
             _checks.explain_loss(np.array([np.nan]), parts)
-        all_scores = heap_scores.transpose(1, 0, 2).reshape(size, -1)
-        all_ids = heap_ids.transpose(1, 0, 2).reshape(size, -1)
-        best = np.lexsort((all_ids, -all_scores), axis=1)[:, :k]
-        scores[start : start + size] = np.take_along_axis(all_scores, best, 1)
-        ids[start : start + size] = np.take_along_axis(all_ids, best, 1)
+        ranking.merge_best(
+            heap_scores, heap_ids, counts, threads_for(_SORTED * heap_ids.size),
+            scores[start : start + size], ids[start : start + size],
+        )
+    if not scores.max(initial=-np.inf) < np.inf:
+        _checks.fail("inputs, weights", "logits that the type can hold", "an infinite one")
     return TopK(scores, ids)
 
 
 def _check_ranking(value: ArrayLike) -> Integers:
     """Return recommended ids, distinct in each row, -1 after the last of them."""
-    ids = _checks.ids("recommended", value)
+    ids = _checks.ids("recommended", value, "rows of one length, filled up with -1")
     _checks.shaped("recommended", ids, (None, None), "users, K")
     ascending = np.sort(ids, axis=1)
     repeated = (ascending[:, 1:] == ascending[:, :-1]) & (ascending[:, 1:] != -1)

@@ -14,23 +14,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
-from numba_ss.losses import LossAndGradients, check_grad_loss
+from numba_ss.losses import LossAndGradients, check_grad_loss, spread
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 
-def check_model(weights: ArrayLike, biases: ArrayLike, inputs: ArrayLike) -> tuple[Floats, ...]:
+def check_model(
+    weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike
+) -> tuple[Floats, ...]:
     """Return weights, biases and inputs, checked and of the weights' type."""
     h = _checks.inputs(inputs)
     w = _checks.real("weights", weights)
     _checks.shaped("weights", w, (None, h.shape[1]), "num_classes, dim")
     if not len(w):
         _checks.fail("weights", "at least one class", "none")
-    b = _checks.real("biases", biases)
+    b = np.zeros(len(w), w.dtype) if biases is None else _checks.real("biases", biases)
     _checks.shaped("biases", b, (len(w),), "num_classes,")
     # The table may be large: the inputs take its type, not the other way round.
-    return w, b.astype(w.dtype, copy=False), h.astype(w.dtype, copy=False)
+    return w, _checks.cast("biases", b, w.dtype), _checks.cast("inputs", h, w.dtype)
 
 
 def full_losses(
@@ -49,21 +51,34 @@ def _checked_losses(
 ) -> tuple[Floats, Floats, Floats]:
     result = full_losses(weights, biases, labels, inputs, logistic)
     if not np.isfinite(result[0]).all():
+        _checks.require_unmasked(labels, biases[np.maximum(labels, 0)])
         parts = [("inputs", inputs, None), ("weights", weights, None), ("biases", biases, None)]
         _checks.explain_loss(result[0], parts)
     return result
 
 
 def _evaluate(
-    weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, logistic: bool
-) -> Floats:
+    weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, logistic: bool
+) -> tuple[Floats, NDArray[np.bool_] | None]:
+    """Return the losses of the examples that have a label, and which these are; see `spread`."""
     w, b, h = check_model(weights, biases, inputs)
-    y = _checks.labels(labels, len(h), None, len(w))
-    return _checked_losses(w, b, y, h, logistic)[0].astype(np.asarray(inputs).dtype, copy=False)
+    y, some = _checks.labels(labels, len(h), None, len(w))
+    if some is not None:
+        y, h = y[some], h[some]
+    loss = _checked_losses(w, b, y, h, logistic)[0]
+    return _checks.cast("loss", loss, _checks.inputs(inputs).dtype), some
+
+
+def mean_loss(
+    weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, logistic: bool
+) -> float:
+    """Return the mean loss of the examples that have a label, 0 if there are none."""
+    loss = _evaluate(weights, biases, labels, inputs, logistic)[0]
+    return float(loss.mean()) if len(loss) else 0.0
 
 
 def softmax_loss(
-    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike
 ) -> Floats:
     r"""Compute the softmax cross entropy over all classes.
 
@@ -75,11 +90,12 @@ def softmax_loss(
     Parameters
     ----------
     weights : ndarray of float32 or float64, shape (num_classes, dim)
-        Class embeddings w.
-    biases : ndarray, shape (num_classes,)
-        Class biases b.
+        Class embeddings w. Shorter floats are converted.
+    biases : ndarray, shape (num_classes,), or None
+        Class biases b, zeros by None; -inf leaves a class out.
     labels : array of integers, shape (batch_size, num_true)
-        Target classes y; -1 or a mask marks an absent one.
+        Target classes y; -1 or a mask marks an absent one. An example without any has the
+        loss 0 and no gradient.
     inputs : ndarray of float32 or float64, shape (batch_size, dim)
         Activations h. The result has their type; the sums are taken in that of `weights`.
 
@@ -102,11 +118,11 @@ def softmax_loss(
     >>> softmax_loss(np.zeros((8, 2)), np.zeros(8), [[3]], np.ones((1, 2)))
     array([2.07944154])
     """
-    return _evaluate(weights, biases, labels, inputs, logistic=False)
+    return spread(*_evaluate(weights, biases, labels, inputs, logistic=False))
 
 
 def sigmoid_loss(
-    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike
 ) -> Floats:
     r"""Compute the logistic loss summed over all classes, with targets :math:`1 / T_i`.
 
@@ -130,7 +146,7 @@ def sigmoid_loss(
     >>> sigmoid_loss(np.zeros((8, 2)), np.zeros(8), [[3]], np.ones((1, 2)))
     array([5.54517744])
     """
-    return _evaluate(weights, biases, labels, inputs, logistic=True)
+    return spread(*_evaluate(weights, biases, labels, inputs, logistic=True))
 
 
 def dense_pass(
@@ -164,12 +180,14 @@ def dense_pass(
 
 
 def _loss_and_grad(
-    weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, grad_loss: Any,
+    weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, grad_loss: Any,
     logistic: bool,
 ) -> LossAndGradients:
     w, b, h = check_model(weights, biases, inputs)
-    y = _checks.labels(labels, len(h), None, len(w))
+    y, some = _checks.labels(labels, len(h), None, len(w))
     upstream = check_grad_loss(grad_loss, h)
+    if some is not None:
+        y, h, upstream = y[some], h[some], upstream[some]
     loss, normalizer, targets = _checked_losses(w, b, y, h, logistic)
     grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
     for block in dense_pass(
@@ -178,11 +196,13 @@ def _loss_and_grad(
         count = block.classes.stop - block.classes.start
         grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
         grad_biases[block.classes] = block.grad_offsets[:count]
-    return LossAndGradients(loss, grad_inputs, np.arange(len(w)), grad_weights, grad_biases)
+    return LossAndGradients(
+        spread(loss, some), spread(grad_inputs, some), np.arange(len(w)), grad_weights, grad_biases
+    )
 
 
 def softmax_loss_and_grad(
-    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike, *,
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike, *,
     grad_loss: ArrayLike | None = None,
 ) -> LossAndGradients:
     """Compute `softmax_loss` and its gradients, dense: `rows` are all the classes.
@@ -202,7 +222,7 @@ def softmax_loss_and_grad(
 
 
 def sigmoid_loss_and_grad(
-    weights: ArrayLike, biases: ArrayLike, labels: ArrayLike, inputs: ArrayLike, *,
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike, *,
     grad_loss: ArrayLike | None = None,
 ) -> LossAndGradients:
     """Compute `sigmoid_loss` and its gradients, dense: `rows` are all the classes.

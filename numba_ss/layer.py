@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NoReturn
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
+from numba_ss._guards import alone, reading
 from numba_ss.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.evaluation import TopK, top_k
-from numba_ss.full_losses import dense_pass, full_losses, sigmoid_loss, softmax_loss
+from numba_ss.full_losses import dense_pass, full_losses, mean_loss
 from numba_ss.kernels.examples import sum_losses
 from numba_ss.kernels.step import (
     KEPT,
@@ -23,7 +25,7 @@ from numba_ss.kernels.step import (
     sampled_step_chunk,
 )
 from numba_ss.kernels.threads import Pace, threads_for_update, use_threads
-from numba_ss.losses import check_counts, make_columns
+from numba_ss.losses import check_counts, make_columns, spread
 from numba_ss.samplers import (
     AllSampler,
     CandidateSampler,
@@ -56,6 +58,19 @@ LOSSES: dict[str, tuple[bool, bool | None, bool | None]] = {
 }
 _FULL = ("softmax", "logistic")
 _FLOAT32 = np.dtype(np.float32)
+
+
+def _check_weight(value: Any, batch_size: int) -> Floats:
+    """Return weights of examples; larger ones could make a step infinite."""
+    weight = np.asarray(value)
+    if weight.dtype.kind not in "biuf":
+        _checks.fail("sample_weight", "real numbers", weight.dtype)
+    _checks.shaped("sample_weight", weight, (batch_size,), "batch_size,")
+    bad = np.flatnonzero(~((weight >= 0) & (weight <= 1e6)))
+    if bad.size:
+        got = f"{weight[bad[0]]} at sample_weight[{bad[0]}]"
+        _checks.fail("sample_weight", "numbers in [0, 1e6]", got)
+    return weight.astype(np.float32)
 
 
 class SampledSoftmax:
@@ -107,7 +122,7 @@ class SampledSoftmax:
     weights : ndarray of float32, shape (num_classes, dim), optional
         Class embeddings, updated in place; by default normal with variance 1 / dim.
     biases : ndarray of float32, shape (num_classes,), optional
-        Class biases, updated in place; by default zeros.
+        Class biases, updated in place; by default zeros. A class of -inf is left out.
 
     Attributes
     ----------
@@ -124,6 +139,13 @@ class SampledSoftmax:
         If an argument is not as described. A failed call draws nothing and changes
         nothing.
 
+    Notes
+    -----
+    Several Python threads can use one layer: steps wait for each other and for queries, and
+    queries, `evaluate` and `top_k`, run side by side. The arrays themselves are not guarded:
+    two layers on one array, a table that other threads train, or `weights` read while another
+    thread steps. `state_dict` copies them between two steps.
+
     Examples
     --------
     >>> layer = SampledSoftmax(1000, 8, 20, learning_rate=1.0)
@@ -133,6 +155,9 @@ class SampledSoftmax:
     >>> bool(losses[-1] < losses[0])
     True
     """
+
+    # A step draws, and another layer may have the same sampler: one guard is for both.
+    _guarded_as = property(operator.attrgetter("sampler"))
 
     def __init__(
         self,
@@ -165,7 +190,7 @@ class SampledSoftmax:
         self._subtract_log_q = asked_subtract if subtract is None else subtract
         self.learning_rate = learning_rate
         if not callable(learning_rate):
-            _checks.number("learning_rate", learning_rate, positive=True)
+            _checks.rate("learning_rate", learning_rate)
         self.optimizer = _checks.choice("optimizer", optimizer, ("sgd", "adagrad"))
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
         _checks.choice("update", update, ("exact",))
@@ -183,6 +208,8 @@ class SampledSoftmax:
             # Written, for a page that is zeros by promise costs a step more than a row does.
             biases = np.full(self.num_classes, 0, np.float32)
         self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
+        if np.may_share_memory(self._weights, self._biases):
+            _checks.fail("biases", "memory of its own", "a part of the weights")
         adaptive = optimizer == "adagrad"
         self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
         self.num_steps = 0
@@ -231,8 +258,10 @@ class SampledSoftmax:
             self.sampler.check_supply(num_sampled)
         return num_sampled
 
+    @alone
     def step(
-        self, inputs: ArrayLike, labels: ArrayLike, learning_rate: float | None = None
+        self, inputs: ArrayLike, labels: ArrayLike, learning_rate: float | None = None, *,
+        sample_weight: ArrayLike | None = None,
     ) -> tuple[Any, Floats]:
         """Train on a batch: sample, forward, backward, scatter.
 
@@ -241,9 +270,13 @@ class SampledSoftmax:
         inputs : array, shape (batch_size, dim)
             Activations, converted to float32.
         labels : array of integers, shape (batch_size, num_true)
-            Target classes; -1, or a mask, marks an absent one.
+            Target classes; -1, or a mask, marks an absent one. An example without any, such as
+            padding, has the loss 0 and no gradient, and does not count in a mean.
         learning_rate : float, optional
             Instead of the layer's own, for this step.
+        sample_weight : array, shape (batch_size,), optional
+            What the loss of each example is multiplied by, in [0, 1e6]. A mean is still one
+            over the number of examples.
 
         Returns
         -------
@@ -257,17 +290,19 @@ class SampledSoftmax:
         ArgumentError
             If an argument does not fit, or a number is NaN or infinite.
         """
-        h = np.ascontiguousarray(_checks.inputs(inputs), np.float32)
+        h = _checks.cast("inputs", _checks.inputs(inputs), np.float32)
         _checks.shaped("inputs", h, (None, self.dim), "batch_size, dim")
-        loss, grad_inputs = self._train(h, np.arange(len(h)), labels, learning_rate, False)
-        return loss, grad_inputs
+        return self._train(h, np.arange(len(h)), labels, learning_rate, sample_weight, False)
 
+    @alone
     def step_rows(
         self,
         table: Floats,
         ids: ArrayLike,
         labels: ArrayLike,
         learning_rate: float | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
     ) -> Any:
         """Train on a batch whose inputs are rows of a table, and update those rows too.
 
@@ -279,7 +314,7 @@ class SampledSoftmax:
             trained; of a state that was loaded, it belongs to the next table as long.
         ids : array of integers, shape (batch_size,)
             Rows of `table`; they may repeat.
-        labels, learning_rate
+        labels, learning_rate, sample_weight
             See `step`.
 
         Returns
@@ -298,7 +333,7 @@ class SampledSoftmax:
         rows = _checks.ids("ids", ids)
         _checks.shaped("ids", rows, (rows.size,), "batch_size,")
         _checks.in_range("ids", rows, len(table), "num_rows")
-        return self._train(table, rows, labels, learning_rate, True)[0]
+        return self._train(table, rows, labels, learning_rate, sample_weight, True)[0]
 
     def _check_table(self, value: Any) -> Floats:
         table: Floats = _checks.trainable("table", value, (None, self.dim), "num_rows, dim")
@@ -311,20 +346,33 @@ class SampledSoftmax:
         return table
 
     def _train(
-        self, table: Floats, ids: Integers, labels: Any, learning_rate: Any, update_table: bool
+        self, table: Floats, ids: Integers, labels: Any, learning_rate: Any, sample_weight: Any,
+        update_table: bool,
     ) -> tuple[Any, Any]:
-        y = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
+        y, some = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_weight(sample_weight, len(ids))
+        if some is not None:
+            ids, y, weight = ids[some], y[some], None if weight is None else weight[some]
         rate = self.learning_rate if learning_rate is None else learning_rate
         rate = rate(self.num_steps) if callable(rate) else rate
-        step = np.float32(_checks.number("learning_rate", rate, positive=True))
+        step = np.float32(_checks.rate("learning_rate", rate))
         scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1.0
         if self._scaled != (len(ids), self.reduction):
             self._grad_loss = np.full(len(ids), scale, np.float32)
             self._scaled = len(ids), self.reduction
         train = self._train_full if self.loss in _FULL else self._train_sampled
+        grad_loss = self._grad_loss if weight is None else self._grad_loss * weight
         with use_threads(self._num_threads):
-            loss, total, grad_inputs = train(table, ids, y, self._grad_loss, step, update_table)
+            loss, total, grad_inputs = train(table, ids, y, grad_loss, step, update_table)
         self.num_steps += 1
+        if weight is not None:
+            loss = loss * weight
+            total = float(np.add.reduce(loss, dtype=np.float64))
+        if some is not None:
+            loss = spread(loss, some)
+            grad_inputs = None if grad_inputs is None else spread(grad_inputs, some)
         return (loss.copy() if self.reduction == "none" else total * scale), grad_inputs
 
     def _train_sampled(
@@ -341,7 +389,7 @@ class SampledSoftmax:
             if not math.isfinite(total):
                 check_counts(labels, sampled, self._subtract_log_q)
                 reached = np.concatenate([labels.ravel(), sampled.sampled_candidates.ravel()])
-                self._explain(out.loss, table, ids, reached, update_table)
+                self._explain(out.loss, table, ids, labels, reached, update_table)
             return total
 
         at_once = out.is_whole and len(ids) and self._adagrad is None
@@ -405,8 +453,10 @@ class SampledSoftmax:
         return total
 
     def _explain(
-        self, loss: Floats, table: Floats, ids: Integers, rows: Integers | None, is_table: bool
+        self, loss: Floats, table: Floats, ids: Integers, labels: Integers,
+        rows: Integers | None, is_table: bool,
     ) -> NoReturn:
+        _checks.require_unmasked(labels, self.biases[np.maximum(labels, 0)])
         parts = [
             ("table" if is_table else "inputs", table, ids),
             ("weights", self.weights, rows),
@@ -424,7 +474,7 @@ class SampledSoftmax:
         )
         total = float(np.add.reduce(loss, dtype=np.float64))
         if not math.isfinite(total):
-            self._explain(loss, table, ids, None, update_table)
+            self._explain(loss, table, ids, labels, None, update_table)
         grad_inputs = np.empty_like(inputs)
         blocks = dense_pass(
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
@@ -444,6 +494,7 @@ class SampledSoftmax:
         _passes.subtract_rows(ids, grad_inputs, step, table)
         return loss, total, None
 
+    @reading
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:
         """Return the mean loss over all classes: softmax, or logistic for such a loss.
 
@@ -457,17 +508,19 @@ class SampledSoftmax:
         Returns
         -------
         float
-            Mean loss in nats, comparable between samplers and numbers of candidates.
+            Mean loss in nats, comparable between samplers and numbers of candidates, of the
+            examples that have a label.
         """
-        full_loss = sigmoid_loss if self._logistic else softmax_loss
         with use_threads(self._num_threads):
-            return float(full_loss(self.weights, self.biases, labels, inputs).mean())
+            return mean_loss(self.weights, self.biases, labels, inputs, self._logistic)
 
+    @reading
     def top_k(self, inputs: ArrayLike, k: int, exclude: Any = None) -> TopK:
         """Return the k classes of highest logit for each example; see `numba_ss.top_k`."""
         with use_threads(self._num_threads):
             return top_k(self.weights, self.biases, inputs, k, exclude)
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state = {
@@ -481,6 +534,7 @@ class SampledSoftmax:
             state["squares"] = self._adagrad.state_dict()
         return state
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the layer stood whose state this is; the arrays stay the same."""
         for name in ("weights", "biases"):

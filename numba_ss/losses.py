@@ -136,12 +136,14 @@ class _Problem:
         num_classes: Any, num_true: Any, sampled_values: Any, remove_accidental_hits: Any,
         seed: Any, partition_strategy: Any, subtract_log_q: bool,
     ) -> None:
-        self.inputs = _checks.inputs(inputs)
+        self.inputs = self.given = _checks.inputs(inputs)
         batch_size, dim = self.inputs.shape
         strategy = _checks.choice("partition_strategy", partition_strategy, ("div", "mod"))
         self.weights = Table("weights", weights, dim, strategy)
-        self.biases = Table("biases", biases, None, strategy)
         num_rows = self.weights.num_rows
+        if biases is None:
+            biases = np.broadcast_to(np.float32(0), num_rows)
+        self.biases = Table("biases", biases, None, strategy)
         if self.biases.num_rows != num_rows:
             expected = f"shape (num_classes,) = ({num_rows},)"
             _checks.fail("biases", expected, f"({self.biases.num_rows},)")
@@ -152,12 +154,21 @@ class _Problem:
         num_sampled = _checks.integer("num_sampled", num_sampled, 1)
         remove_hits = _checks.flag("remove_accidental_hits", remove_accidental_hits)
         seed = _checks.optional_integer("seed", seed)
-        y = _checks.labels(labels, batch_size, num_true, num_classes)
+        y, self.some = _checks.labels(labels, batch_size, num_true, num_classes)
         if sampled_values is None:
             sampled = LogUniformSampler(num_classes, seed=seed)._sample(y, num_sampled, True)
         else:
             sampled = _check_sampled(sampled_values, y, num_sampled, num_rows)
         check_counts(y, sampled, subtract_log_q)
+        candidates, true_count, sampled_count = sampled
+        if candidates.ndim == 2:  # of an example's own: one that is masked is absent
+            bias = self.biases.rows(candidates.reshape(-1), np.float64).reshape(candidates.shape)
+            candidates = np.where(np.isneginf(bias), -1, candidates)
+        if self.some is not None:
+            y, self.inputs, true_count = y[self.some], self.inputs[self.some], true_count[self.some]
+            if candidates.ndim == 2:
+                candidates, sampled_count = candidates[self.some], sampled_count[self.some]
+        sampled = SampledCandidates(candidates, true_count, sampled_count)
         self.columns = make_columns(
             y, sampled, self.inputs.dtype, remove_hits, subtract_log_q
         )
@@ -182,18 +193,26 @@ class _Problem:
         loss = batch.result.loss
         if not np.isfinite(loss).all():
             private, shared = self.columns.private, self.columns.shared
+            labels = private[:, : self.columns.num_true]
+            bias = self.biases.rows(np.maximum(labels, 0).reshape(-1), dtype).reshape(labels.shape)
+            _checks.require_unmasked(labels, bias)
             reached = np.concatenate([private[private >= 0], shared])
             parts = [*self.weights.named(reached), *self.biases.named(reached)]
-            _checks.explain_loss(loss, [("inputs", self.inputs, None), *parts])
+            examples = None if self.some is None else np.flatnonzero(self.some)
+            _checks.explain_loss(
+                spread(loss, self.some), [("inputs", self.given, examples), *parts]
+            )
         return batch
 
     def loss(self, logistic: bool) -> Floats:
         """Return the losses."""
-        return self.run(np.ones(len(self.inputs), self.inputs.dtype), logistic).result.loss
+        loss = self.run(np.ones(len(self.inputs), self.inputs.dtype), logistic).result.loss
+        return spread(loss, self.some)
 
     def loss_and_grad(self, grad_loss: Any, logistic: bool) -> LossAndGradients:
         """Return the losses and gradients, as arrays of their own."""
-        batch = self.run(check_grad_loss(grad_loss, self.inputs), logistic)
+        upstream = check_grad_loss(grad_loss, self.given)
+        batch = self.run(upstream if self.some is None else upstream[self.some], logistic)
         batch.backward()
         result = batch.result
         batch_size, dim = self.inputs.shape
@@ -216,18 +235,28 @@ class _Problem:
         )
         grad_weights[num_private:] = result.grad_rows[:num_shared, :dim]
         grad_biases = np.concatenate([coefficients, result.grad_offsets[:num_shared]])
-        grad_inputs = result.grad_inputs[:batch_size, :dim].copy()
+        grad_inputs = spread(result.grad_inputs[:batch_size, :dim].copy(), self.some)
+        loss = spread(result.loss, self.some)
         if not self.weights.sharded:
-            return LossAndGradients(result.loss, grad_inputs, rows, grad_weights, grad_biases)
+            return LossAndGradients(loss, grad_inputs, rows, grad_weights, grad_biases)
         shard, row = self.weights.locate(rows)
         parts = [shard == i for i in range(len(self.weights.shards))]
         return LossAndGradients(
-            result.loss,
+            loss,
             grad_inputs,
             [row[part] for part in parts],
             [grad_weights[part] for part in parts],
             [grad_biases[part] for part in parts],
         )
+
+
+def spread(values: Floats, some: NDArray[np.bool_] | None) -> Floats:
+    """Return values of the examples that have a label, among zeros of the others."""
+    if some is None:
+        return values
+    out = np.zeros((len(some), *values.shape[1:]), values.dtype)
+    out[some] = values
+    return out
 
 
 def check_grad_loss(grad_loss: Any, inputs: Floats) -> Floats:
@@ -263,11 +292,13 @@ def sampled_softmax_loss(
     Parameters
     ----------
     weights : ndarray, shape (num_classes, dim), or list of shards
-        Class embeddings w. Only the rows of labels and candidates are read.
-    biases : ndarray, shape (num_classes,), or list of shards
-        Class biases b.
+        Class embeddings w, of any type of floats. Only the rows of labels and candidates are
+        read.
+    biases : ndarray, shape (num_classes,), list of shards, or None
+        Class biases b, zeros by None; a candidate of -inf is left out.
     labels : array of integers, shape (batch_size, num_true)
-        Target classes, in [0, num_classes). -1, or a mask, marks an absent one.
+        Target classes, in [0, num_classes). -1, or a mask, marks an absent one. An example
+        without any has the loss 0 and no gradient.
     inputs : ndarray of float32 or float64, shape (batch_size, dim)
         Activations h. The result, and the arithmetic, have their type.
     num_sampled : int

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._guards import alone, reading
 from numba_ss.evaluation import TopK, find, packed_exclusions, sorted_exclusions, top_k
 
 Vectors = NDArray[np.float32]
@@ -143,6 +144,7 @@ class ExactIndex:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @alone
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Add items; see `Index.add`."""
         table = self._table
@@ -151,6 +153,7 @@ class ExactIndex:
         self._table = new.copy() if table is None else np.concatenate([table, new])
         self._ids = extended
 
+    @reading
     def search(self, queries: ArrayLike, k: int, exclude: Exclusions = None) -> TopK:
         """Find the items of highest inner product with each query; see `Index.search`."""
         table = self._table
@@ -252,6 +255,7 @@ class FaissIndex:
                 _checks.fail("vectors", f"enough of them to train {self.factory!r}", len(vectors))
         return index
 
+    @alone
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Add items, after training by them if they are the first; see `Index.add`."""
         new = _vectors("vectors", vectors, None if self._index is None else self._index.d)
@@ -260,6 +264,7 @@ class FaissIndex:
         index.add(new)
         self._ids, self._index = extended, index
 
+    @reading
     def search(self, queries: ArrayLike, k: int, exclude: Exclusions = None) -> TopK:
         """Find items of high inner product with each query; see `Index.search`."""
         q = _vectors("queries", queries, None if self._index is None else self._index.d)

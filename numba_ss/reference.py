@@ -633,6 +633,14 @@ def select(logits: Array, k: int, exclude: list[Any] | None = None) -> tuple[Arr
     return scores, np.where(np.isneginf(scores), -1, order)
 
 
+def merge_best(scores: Array, ids: Array) -> tuple[Array, Array]:
+    """Return the best of several rankings of each example; missing ones are -inf and -1."""
+    k = scores.shape[2]
+    scores, ids = (array.transpose(1, 0, 2).reshape(scores.shape[1], -1) for array in (scores, ids))
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+
+
 # Updates
 
 

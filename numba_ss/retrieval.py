@@ -15,6 +15,7 @@ from numba_ss import _checks
 from numba_ss._columns import Place, as_array, listed_rows, named_columns
 from numba_ss._estimator import Estimator, integer_events
 from numba_ss._files import PathLike, require_distinct, whole_file
+from numba_ss._guards import alone, of_a_moment
 from numba_ss._retrieval_log import (
     FeatureRows,
     pack_log,
@@ -32,7 +33,7 @@ from numba_ss.checkpoint import checked_history, read_state, reading, write_stat
 from numba_ss.evaluation import TopK, ranking_metrics, top_k
 from numba_ss.id_vectors import save_vectors
 from numba_ss.interactions import Interactions, column_names, read_interactions
-from numba_ss.kernels.threads import max_num_threads, use_threads
+from numba_ss.kernels.threads import use_threads
 from numba_ss.keys import GrowingKeys, Keys
 from numba_ss.nearest import Index
 from numba_ss.sgd import check_threads
@@ -167,6 +168,10 @@ class YouTubeDNN(Estimator):
 
     Notes
     -----
+    Several Python threads can use one model. `fit` and `partial_fit` wait for each other; what
+    asks the model runs side by side, and while it learns is answered by what it had learned
+    before.
+
     P. Covington, J. Adams, E. Sargin, "Deep Neural Networks for YouTube Recommendations",
     RecSys 2016, section 3. Log Q: X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for
     Large Corpus Item Recommendations", RecSys 2019, section 4; its streaming estimate serves
@@ -228,6 +233,7 @@ class YouTubeDNN(Estimator):
         self.num_threads = num_threads
         self.seed = seed
 
+    @alone
     def fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
@@ -284,6 +290,7 @@ class YouTubeDNN(Estimator):
             session.train()
         return self
 
+    @alone
     def partial_fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
@@ -316,6 +323,7 @@ class YouTubeDNN(Estimator):
             session.train()
         return self
 
+    @of_a_moment
     def user_vectors(
         self, users: ArrayLike | None = None, *, histories: Any = None, features: Any = None
     ) -> NDArray[np.float32]:
@@ -339,6 +347,7 @@ class YouTubeDNN(Estimator):
         """
         return self._vectors(self._queries(users, histories, features)[1])
 
+    @of_a_moment
     def recommend(
         self, users: ArrayLike | None = None, k: int = 10, *,
         histories: Any = None, features: Any = None, exclude_seen: bool = True,
@@ -368,6 +377,7 @@ class YouTubeDNN(Estimator):
         items[found.ids < 0] = None if items.dtype == object else np.iinfo(np.int64).min
         return Recommendations(keys, items, found.scores)
 
+    @of_a_moment
     def fill_index(self, index: Index) -> Index:
         """Add all items to an index, by code, and return it.
 
@@ -380,6 +390,7 @@ class YouTubeDNN(Estimator):
         index.add(np.arange(len(self.item_vectors_)), self.item_vectors_)
         return index
 
+    @of_a_moment
     def evaluate(
         self, test: Any, k: int | Sequence[int] = (10, 50), *, exclude_seen: bool = True,
         index: Index | None = None,
@@ -449,6 +460,7 @@ class YouTubeDNN(Estimator):
         """
         return float(self.evaluate(interactions, JUDGED)[MONITORED])
 
+    @of_a_moment
     def save(self, path: PathLike) -> None:
         """Write the whole model, log and keys included, to one file.
 
@@ -489,8 +501,6 @@ class YouTubeDNN(Estimator):
         with open(path, "rb") as file, reading(str(path), "a model that YouTubeDNN.save wrote"):
             arrays, state = read_state(file)
             model = cls._of_parameters(state["params"])
-            if model.num_threads is not None:  # this may be another machine
-                model.num_threads = min(model.num_threads, max_num_threads())
             # What the file says it was trained with is checked as what a caller says.
             given = state["options"]
             options = cls._of_parameters(given | {"num_threads": None})._checked()
@@ -519,6 +529,7 @@ class YouTubeDNN(Estimator):
         plain: Any = {n: tuple(v) if isinstance(v, list) else v for n, v in params.items()}
         return cls(**plain)
 
+    @of_a_moment
     def save_items(self, path: PathLike) -> None:
         """Write the vectors of all items under their keys; `load_vectors` reads them.
 
@@ -537,6 +548,7 @@ class YouTubeDNN(Estimator):
         keys = self.log_.item_keys
         save_vectors(path, keys.take(np.arange(len(keys))), self.item_vectors_)
 
+    @of_a_moment
     def save_users(self, path: PathLike) -> None:
         """Write the vectors of all users, after all their events, as `save_items` does.
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._guards import alone
 from numba_ss._seeds import MODULUS, ImplicitSeeds, stream_of
 from numba_ss.kernels import sampling
 from numba_ss.kernels.rng import NUM_DOUBLES, STREAM_SIZE
@@ -34,6 +35,10 @@ Accept = Callable[[], None]
 _OPERATIONS = 700
 # Classes for which log(1 - p) is kept: of candidates that are Zipf-distributed most.
 _REMEMBERED = 2**16
+
+# What the numbers of a state may be. Seeds are given one by one, so of those there are fewer.
+_BITS = 0, 2**64 - 1
+_STATE = {"global_seed": (-(2**63), 2**63 - 1), "implicit_seeds": (0, 2**32)}
 
 _NO_IDS = np.empty(0, np.int64)
 _NO_TREE = np.empty(0, np.int64)
@@ -67,7 +72,8 @@ class CandidateSampler:
     .. math:: Q(c) = 1 - (1 - p(c))^{\mathrm{num\_tries}}
 
     when drawing until `num_sampled` distinct classes have appeared, which took
-    `num_tries` draws [1]_.
+    `num_tries` draws [1]_. Where these would be very many, millions, they are not all made: the
+    rest is drawn in another way that has the same distribution.
 
     Parameters
     ----------
@@ -86,6 +92,10 @@ class CandidateSampler:
     ------
     ArgumentError
         If an argument is not as described. A failed call draws nothing.
+
+    Notes
+    -----
+    Several Python threads can draw from one sampler; they wait for each other.
 
     References
     ----------
@@ -160,6 +170,7 @@ class CandidateSampler:
         labels = _checks.true_classes(true_classes, None, self.range_max)
         return self._sample(labels, num_sampled, unique)
 
+    @alone
     def _sample(self, labels: Integers, num_sampled: int | None, unique: bool) -> SampledCandidates:
         """As `sample`, for checked labels, of which negative ones are absent."""
         sampled, accept = self.propose(labels, num_sampled, unique)
@@ -171,8 +182,8 @@ class CandidateSampler:
     ) -> tuple[SampledCandidates, Accept]:
         """Draw for checked labels; the stream moves on only when `accept` is called.
 
-        For a caller who may find the batch unusable after the draw. The labels lie together;
-        negative ones are absent.
+        For a caller who may find the batch unusable after the draw, and who holds the
+        sampler's guard until then. The labels lie together; negative ones are absent.
         """
         if (
             type(num_sampled) is not int
@@ -198,10 +209,10 @@ class CandidateSampler:
         )
         true_count = np.empty(labels.shape, np.float32)
         sampled_count = np.empty(count, np.float32)
-        kept = self._kept(total)
+        kept = self._kept()
         threads = threads_for(_OPERATIONS * (labels.size + count))
         if threads == 1:
-            sampling.draw_and_count(
+            num_tries = sampling.draw_and_count(
                 *draw, self._weights, kept, self._memo, labels, true_count, sampled_count
             )
         else:
@@ -211,6 +222,10 @@ class CandidateSampler:
                 total, self._weights, self._exclude, kept, num_tries, threads, self._memo,
                 true_count.reshape(-1), sampled_count,
             )
+        if candidates[-1] < 0:
+            rng = np.random.default_rng((int(key), int(high), self._block))
+            p = self._draw_rest(candidates, num_tries, unique, rng)
+            true_count[:], sampled_count[:] = p[np.maximum(labels, 0)], p[candidates]
 
         def accept() -> None:
             if self._implicit is not None:
@@ -222,11 +237,50 @@ class CandidateSampler:
 
         return SampledCandidates(candidates, true_count, sampled_count), accept
 
+    def _draw_rest(
+        self, candidates: Integers, num_tries: int, unique: bool, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Replace the -1 among candidates as endless drawing would; return expected counts.
+
+        Those are of all classes. It takes time in proportion to their number, and what drawing
+        finds has the same distribution: it stopped at a number of draws, whatever they were.
+        """
+        first = int(np.count_nonzero(candidates >= 0))
+        p = self._probabilities(np.arange(self.range_max)).astype(np.float64)
+        p[self._exclude] = 0
+        p /= p.sum()
+        rest = len(candidates) - first
+        if not unique:
+            shares = np.cumsum(p)
+            candidates[first:] = np.searchsorted(shares, rng.random(rest) * shares[-1], "right")
+            return len(candidates) * p
+        left = p.copy()
+        left[candidates[:first]] = 0
+        with np.errstate(divide="ignore"):
+            # Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006).
+            order = np.argsort(rng.exponential(size=len(p)) / left, kind="stable")
+            candidates[first:] = order[:rest]
+            # The chance of a new class, before each of them was drawn; waiting is geometric.
+            chance = np.cumsum(left[order][::-1])[::-1][:rest]
+            waits = rng.exponential(size=rest) / -np.log1p(-np.minimum(chance, 1))
+            tries = num_tries + np.maximum(np.ceil(waits), 1).sum()
+            counts: NDArray[np.float64] = -np.expm1(tries * np.log1p(-p))
+        return counts if tries > len(candidates) else tries * p
+
+    def _probabilities(self, rows: Integers) -> Counts:
+        """Return the probabilities of classes in one draw, if none were excluded."""
+        # With one candidate and one try the expected count is the probability.
+        p = np.empty(len(rows), np.float32)
+        sampling.expected_counts(
+            self._kind, rows, rows[:1], self.range_max, self._log_range, self._total(),
+            self._weights, _NO_IDS, 1.0, 1, 1, _NO_TABLE, p, np.empty(1, np.float32),
+        )
+        return p
+
     def _check_asked(self, num_sampled: int | None, unique: bool) -> tuple[int, bool]:
         count = _checks.integer("num_sampled", num_sampled, 1)
         unique = _checks.flag("unique", unique)
-        if unique:
-            self.check_supply(count)
+        self.check_supply(count if unique else 1)
         return count, unique
 
     def check_supply(self, num_sampled: int) -> None:
@@ -252,20 +306,15 @@ class CandidateSampler:
     def _total(self) -> float:
         return 0.0
 
-    def _kept(self, total: float) -> float:
+    def _kept(self) -> float:
         if not len(self._exclude):
             return 1.0
-        # With one candidate and one try the expected count is the probability.
-        p, one = np.empty(len(self._exclude), np.float32), self._exclude[:1]
-        sampling.expected_counts(
-            self._kind, self._exclude, one, self.range_max, self._log_range, total,
-            self._weights, _NO_IDS, 1.0, 1, 1, _NO_TABLE, p, np.empty(1, np.float32),
-        )
-        return 1.0 - float(p.sum(dtype=np.float64))
+        return 1.0 - float(self._probabilities(self._exclude).sum(dtype=np.float64))
 
     def _learn(self, labels: Integers) -> None:
         """Take notice of a batch, after its candidates were drawn."""
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         state: dict[str, Any] = {"sampler": type(self).__name__, "range_max": self.range_max}
@@ -273,18 +322,24 @@ class CandidateSampler:
             return state | {"key": int(self._key), "high": int(self._high), "block": self._block}
         return state | {"global_seed": self._global_seed, "implicit_seeds": self._implicit.given}
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the sampler stood whose state this is."""
         for name, want in (("sampler", type(self).__name__), ("range_max", self.range_max)):
             if state.get(name) != want:
                 _checks.fail(f"state_dict[{name!r}]", repr(want), repr(state.get(name)))
+        names = ("key", "high", "block") if "key" in state else ("global_seed", "implicit_seeds")
+        values = [
+            _checks.integer(f"state_dict[{name!r}]", state.get(name), *_STATE.get(name, _BITS))
+            for name in names
+        ]
         if "key" in state:
             self._implicit = None
-            self._key, self._high = np.uint64(state["key"]), np.uint64(state["high"])
-            self._block = int(state["block"])
+            self._key, self._high = np.uint64(values[0]), np.uint64(values[1])
+            self._block = values[2]
         else:
-            self._global_seed = int(state["global_seed"])
-            self._implicit = ImplicitSeeds(self._global_seed, int(state["implicit_seeds"]))
+            self._global_seed = values[0]
+            self._implicit = ImplicitSeeds(*values)
 
 
 class UniformSampler(CandidateSampler):
@@ -311,13 +366,14 @@ class LogUniformSampler(CandidateSampler):
 class LearnedUnigramSampler(CandidateSampler):
     """Class c in proportion to 1 + the times it was a label in earlier calls.
 
-    See `CandidateSampler` for the parameters. `range_max` is at most 2**31 - 1. The
-    counts stop growing when their sum reaches that number, as TensorFlow's do.
+    See `CandidateSampler` for the parameters. `range_max` is at most 2**28, for a class
+    takes 12 bytes. The counts stop growing when their sum reaches 2**31 - 1, as TensorFlow's
+    do.
     """
 
     _kind = sampling.LEARNED_UNIGRAM
     _fixed = False
-    _largest_range = MODULUS
+    _largest_range = 2**28
 
     def __init__(
         self,
@@ -345,16 +401,24 @@ class LearnedUnigramSampler(CandidateSampler):
         sampling.learn_labels(present, self._weights, self._tree, budget)
         self._sum += budget
 
+    @alone
     def state_dict(self) -> dict[str, Any]:
         """Return what makes a run resume exactly: numbers and arrays, copied."""
         return super().state_dict() | {"weights": self._weights.copy()}
 
+    @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the sampler stood whose state this is."""
         weights = np.asarray(state.get("weights"))
         if weights.dtype != np.int32 or weights.shape != (self.range_max,):
             _checks.fail(
                 "state_dict['weights']", f"int32 numbers, ({self.range_max},)", weights.dtype
+            )
+        total = int(weights.sum(dtype=np.int64))
+        if weights.min() < 1 or total > MODULUS:
+            _checks.fail(
+                "state_dict['weights']", f"numbers >= 1 with a sum of at most {MODULUS}",
+                f"{weights.min()} among them, and a sum of {total}",
             )
         super().load_state_dict(state)
         self._set_weights(weights.copy())
@@ -411,7 +475,8 @@ class FixedUnigramSampler(CandidateSampler):
             )
         if vocab_file:
             unigrams = _read_weights(vocab_file)
-        counts = _checks.counts("unigrams", unigrams, None, "range_max").astype(np.float32)
+        given = _checks.counts("unigrams", unigrams, None, "range_max")
+        counts = _checks.cast("unigrams", given, np.float32)
         reserved = len(range(shard, num_reserved_ids, num_shards))
         # TensorFlow numbers the weights from the shard's own reserved ids on.
         kept = counts[(np.arange(counts.size) + reserved) % num_shards == shard]
@@ -430,7 +495,8 @@ class FixedUnigramSampler(CandidateSampler):
         if not (0 < total < np.inf):
             _checks.fail("unigrams", "weights of finite, positive sum", total)
         self._weights, self._sum = weights, np.float32(total)
-        self._positive = int(np.count_nonzero(weights))
+        # A share that float32 takes for 0 has no expected count that could be corrected for.
+        self._positive = int(np.count_nonzero(weights / self._sum))
         self._cut = np.empty(self.range_max, np.float32)
         self._alias = np.empty(self.range_max, np.int64)
         scratch = np.empty((2, self.range_max), np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks, _passes
 from numba_ss.kernels import adagrad, histories
-from numba_ss.kernels.threads import max_num_threads, threads_for_update, use_threads
+from numba_ss.kernels.threads import threads_for_update, use_threads
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -20,10 +20,8 @@ _ADD = np.float32(-1)  # the step with which gradients are added up
 
 
 def check_threads(num_threads: Any) -> int | None:
-    """Return a number of threads that the process has, or None for Numba's setting."""
-    if num_threads is None:
-        return None
-    return _checks.integer("num_threads", num_threads, 1, max_num_threads())
+    """Return a number of threads, or None for the default; what is there of them is used."""
+    return None if num_threads is None else _checks.integer("num_threads", num_threads, 1)
 
 
 def update_rows(
@@ -59,12 +57,16 @@ def update_rows(
         Sums of the mean squared gradients of each row so far, at first zeros; modified in
         place.
     num_threads : int, optional
-        Threads for this call; by default Numba's setting.
+        Threads for this call, or as many as there are; by default Numba's setting.
 
     Raises
     ------
     ArgumentError
         If shapes or types do not fit, or a gradient is not finite; nothing is changed.
+
+    Notes
+    -----
+    Threads that update one table at once lose updates; a lock around the calls is theirs.
 
     References
     ----------
@@ -89,13 +91,17 @@ def update_rows(
     ids = _checks.ids("rows", rows)
     _checks.shaped("rows", ids, (None,), "num_updates,")
     _checks.in_range("rows", ids, len(table), "num_rows")
-    values = np.ascontiguousarray(_checks.real("grads", grads), np.float32)
+    values = _checks.cast("grads", _checks.real("grads", grads), np.float32)
     _checks.shaped("grads", values, (len(ids), *table.shape[1:]), "num_updates, dim")
+    if np.may_share_memory(values, table):
+        values = values.copy()
     if not np.isfinite(values).all():
         _checks.explain_loss(np.array([np.nan]), [("grads", values, None)])
-    step = np.float32(_checks.number("learning_rate", learning_rate))
+    step = np.float32(_checks.rate("learning_rate", learning_rate, positive=False))
     if squares is not None:
         _checks.trainable("squares", squares, (len(table),), "num_rows,")
+        if np.may_share_memory(squares, table):
+            _checks.fail("squares", "memory of its own", "a part of the table")
         _check_squares("squares", squares, ids)
     with use_threads(check_threads(num_threads)):
         if squares is not None:
@@ -285,8 +291,8 @@ class LinearDecay:
     num_steps: int
 
     def __post_init__(self) -> None:
-        _checks.number("start", self.start, positive=True)
-        _checks.number("stop", self.stop, positive=True)
+        _checks.rate("start", self.start)
+        _checks.rate("stop", self.stop)
         _checks.integer("num_steps", self.num_steps, 1)
 
     def __call__(self, step: int) -> float:

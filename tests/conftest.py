@@ -21,7 +21,10 @@ settings.load_profile("numba_ss")
 
 @pytest.fixture(autouse=True)
 def _quiet_overflow():
-    """Uninterpreted kernels warn where compiled ones wrap around or divide by zero."""
+    """Uninterpreted kernels warn where compiled ones wrap around or divide by zero.
+
+    This holds for one thread: tests of several need compiled kernels.
+    """
     if JIT:
         yield
     else:

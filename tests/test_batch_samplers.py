@@ -247,6 +247,7 @@ def test_grown(kind, options):
         ("num_sampled: expected an integer", lambda: MixedSampler(3).sample([[1]], None)),
         ("num_sampled: .*softmax_loss", lambda: MixedSampler(3).sample([[1]], 4)),
         ("num_sampled: expected at most 2", lambda: MixedSampler(3, exclude_ids=[1]).sample([[1]], 3)),
+        ("range_max", lambda: InBatchSampler(2**31)),
         ("unique", lambda: InBatchSampler(3).sample([[1]], None, False)),
         ("unique", lambda: MixedSampler(3).sample([[1]], 1, False)),
         ("true_classes", lambda: MixedSampler(3).sample([[3]], 1)),
@@ -259,7 +260,12 @@ def test_bad_input(message, call):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("gap", np.ones(2)), ("last_step", None), ("step", -1), ("range_max", 4)]
+    ("name", "value"),
+    [
+        ("gap", np.ones(2)), ("last_step", None), ("step", -1), ("range_max", 4),
+        ("gap", np.array([1, np.nan, 1])), ("gap", np.zeros(3)), ("gap", np.full(3, np.inf)),
+        ("last_step", np.full(3, 2**40)), ("last_step", np.zeros(3)), ("seen", np.full(3, -1)),
+    ],
 )
 @pytest.mark.parametrize("kind", [InBatchSampler, MixedSampler])
 def test_bad_state(kind, name, value):

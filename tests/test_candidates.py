@@ -74,6 +74,25 @@ def test_pack_candidates(rng):
         assert np.isneginf(offsets[5:]).all()
 
 
+@pytest.mark.parametrize("subtract", [True, False])
+def test_what_is_infinite_is_seen_but_for_a_bias_that_says_no_column(subtract, rng):
+    problem = Problem(rng, num_classes=8, num_sampled=7)
+    problem.sampled = np.arange(7)
+    problem.biases[[0, 1]] = -np.inf
+    problem.weights[1, 3] = problem.weights[2, 8] = -np.inf
+    problem.biases[[3, 4]] = np.inf, np.nan
+    problem.sampled_count[5] = np.inf  # has no meaning where it is not subtracted
+    rows, offsets = np.empty((ROWS * 8, 16), np.float32), np.empty(ROWS * 8, np.float32)
+    pack_candidates(
+        0, 7, problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract,
+        describe(rows=rows, offsets=offsets),
+    )
+    assert offsets[0] == -np.inf
+    assert np.isnan(offsets[1:5]).all()
+    assert np.isnan(offsets[5]) == subtract
+    assert np.isfinite(offsets[6])
+
+
 def exps_of(values, starts):
     """Return (num_inputs, num_rows) values as they stand in `exps`, and a block's inputs there."""
     num_rows = values.shape[1]

@@ -55,3 +55,16 @@ def test_explanation_names_the_first_bad_number():
         _checks.explain_loss(loss, [("w", array, np.array([0, 3, -1]))])
     with pytest.raises(ArgumentError, match="loss of nan for example 1"):
         _checks.explain_loss(loss, [("w", array, np.array([0, 1]))])
+
+
+def test_only_lists_of_lists_are_said_to_be_uneven():
+    """What else NumPy has to say is left as it is."""
+
+    class Odd:
+        def __array__(self, *given, **options):
+            raise ValueError("no numbers today")
+
+    with pytest.raises(ValueError, match=r"^no numbers today$"):
+        _checks.ids("ids", Odd())
+    with pytest.raises(ArgumentError, match=r"^ids: expected rows of one length, got rows of different"):
+        _checks.ids("ids", [[1], [1, 2]])

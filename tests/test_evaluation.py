@@ -48,6 +48,42 @@ def test_fewer_classes_than_asked_for():
     assert got.scores.tolist() == [[1, -np.inf, -np.inf]]
 
 
+def test_classes_of_bias_minus_infinity_are_not_among_the_best():
+    biases = np.array([-np.inf, 0, -np.inf, 1])
+    got = top_k(np.eye(4), biases, np.zeros((2, 4)), 4)
+    assert got.ids.tolist() == [[3, 1, -1, -1]] * 2
+    for bad in (np.inf, np.nan):
+        with pytest.raises(ArgumentError, match=rf"biases: .*{bad} at biases\[1\]"):
+            top_k(np.eye(4), np.where(biases == 0, bad, biases), np.zeros((2, 4)), 4)
+
+
+@pytest.mark.parametrize("kind", ["float16", ">f4", ">f8"])
+def test_floats_of_every_kind_and_no_biases(kind, rng):
+    weights, inputs = rng.standard_normal((40, 3)).astype(kind), rng.standard_normal((5, 3)).astype(kind)
+    like = np.float32 if weights.dtype.itemsize <= 4 else np.float64
+    got = top_k(weights, None, inputs, 7)
+    want = top_k(weights.astype(like), np.zeros(40), inputs.astype(like), 7)
+    np.testing.assert_array_equal(got.ids, want.ids)
+    np.testing.assert_array_equal(got.scores, want.scores)
+
+
+def test_scores_that_overflow_are_refused():
+    with pytest.raises(ArgumentError, match="logits that the type can hold"):
+        top_k(np.full((3, 2), 1e300), None, np.full((1, 2), 1e300), 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: top_k(np.eye(3), None, [[1.0, 2, 3], [1.0]], 1), "inputs: expected rows of one length"),
+        (lambda: ranking_metrics([[1, 2], [3]], [1], [0, 1, 1], 1), "recommended: expected rows of one length, filled up with -1"),
+    ],
+)
+def test_rows_of_different_lengths(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
+
+
 @pytest.mark.parametrize("exclude", [None, [], np.empty((0, 4), int), pack([])])
 def test_empty_batch(exclude):
     assert top_k(np.eye(3), np.zeros(3), np.ones((0, 3)), 2, exclude).ids.shape == (0, 2)

@@ -85,3 +85,73 @@ def test_bad_input(message, changes, name):
     }
     with np.errstate(all="ignore"), pytest.raises(ArgumentError, match=message):
         getattr(numba_ss, f"{name}_loss")(**(sound | changes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("place", [slice(0, 250), slice(40, 290), slice(1, 300, 2)])
+def test_classes_of_bias_minus_infinity_are_left_out(name, place, rng):
+    problem = Problem(rng, 300)
+    on = np.setdiff1d(np.arange(300), np.arange(300)[place])
+    problem.biases[place] = -np.inf
+    problem.labels = rng.choice(on, problem.labels.shape)
+    rest = problem.labels, problem.inputs
+    got = getattr(numba_ss, f"{name}_loss_and_grad")(problem.weights, problem.biases, *rest)
+    rest = np.searchsorted(on, problem.labels), problem.inputs
+    want = getattr(numba_ss, f"{name}_loss_and_grad")(problem.weights[on], problem.biases[on], *rest)
+    np.testing.assert_allclose(got.loss, want.loss, rtol=1e-5)
+    np.testing.assert_allclose(got.grad_inputs, want.grad_inputs, atol=1e-5)
+    np.testing.assert_allclose(got.grad_weights[on], want.grad_weights, atol=1e-5)
+    assert not got.grad_weights[place].any()
+    assert not got.grad_biases[place].any()
+    problem.labels[1, 0] = np.arange(300)[place][0]
+    with pytest.raises(ArgumentError, match=r"labels: .*bias is not -inf, got \d+ at labels\[1, 0\]"):
+        getattr(numba_ss, f"{name}_loss")(problem.weights, problem.biases, problem.labels, problem.inputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_without_a_label_has_no_loss_and_no_gradient(name, rng):
+    problem = Problem(rng, batch_size=9, num_true=2)
+    problem.labels[[0, 4, 8]] = -1
+    problem.inputs[4] = np.nan  # does not matter
+    some = problem.labels[:, 0] >= 0
+    one, model = getattr(numba_ss, f"{name}_loss_and_grad"), (problem.weights, problem.biases)
+    got = one(*model, problem.labels, problem.inputs, grad_loss=problem.grad_loss)
+    want = one(*model, problem.labels[some], problem.inputs[some], grad_loss=problem.grad_loss[some])
+    for part in ("loss", "grad_inputs"):
+        assert not getattr(got, part)[~some].any()
+        np.testing.assert_array_equal(getattr(got, part)[some], getattr(want, part))
+    np.testing.assert_array_equal(got.grad_weights, want.grad_weights)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["float16", ">f4", ">f8", "longdouble"])
+def test_floats_of_every_kind(name, kind, rng):
+    problem, loss = Problem(rng), getattr(numba_ss, f"{name}_loss")
+    for part in range(4):
+        given = [problem.weights, problem.biases, problem.labels, problem.inputs]
+        if part != 2:
+            other = given[part].astype(kind)
+            like = np.float32 if other.dtype.itemsize <= 4 else np.float64
+            got = loss(*given[:part], other, *given[part + 1 :])
+            want = loss(*given[:part], other.astype(like), *given[part + 1 :])
+            np.testing.assert_array_equal(got, want)
+            assert got.dtype == want.dtype
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_biases_are_zeros(name, rng):
+    problem, loss = Problem(rng), getattr(numba_ss, f"{name}_loss")
+    given = problem.labels, problem.inputs
+    np.testing.assert_array_equal(
+        loss(problem.weights, None, *given), loss(problem.weights, np.zeros(60), *given)
+    )
+
+
+def test_what_a_float32_cannot_hold_is_refused():
+    """In float64 it is a number, and in the type of the result infinite."""
+    weights, inputs = np.ones((5, 2)), np.ones((2, 2), np.float32)
+    weights[2] = 1e300
+    with pytest.raises(ArgumentError, match=r"loss: expected numbers that float32 can hold"):
+        numba_ss.softmax_loss(weights, None, [[1], [2]], inputs)
+    with pytest.raises(ArgumentError, match=r"inputs: expected numbers that float32 can hold, got 1e\+300 at inputs\[1, 0\]"):
+        numba_ss.softmax_loss(np.ones((5, 2), np.float32), None, [[1], [2]], [[1.0, 1], [1e300, 1]])

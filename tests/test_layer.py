@@ -1,14 +1,17 @@
 """layer.py: steps against functional gradients, bit for bit, and training that learns."""
 
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 import pytest
-from conftest import JIT, densify
+from conftest import JIT, densify, needs_jit
 
 import numba_ss
-from numba_ss import ArgumentError, SampledSoftmax, _passes, reference, sgd
+from numba_ss import ArgumentError, LogUniformSampler, SampledSoftmax, _passes, reference, sgd
 from numba_ss import layer as layers
 from numba_ss.kernels import threads
 
@@ -352,6 +355,9 @@ def test_no_reduction(rng):
 
 def test_threads_setting_is_put_back(rng):
     before = numba.get_num_threads()
+    # It is a wish: a copy may be used where there are fewer.
+    given = batch(rng)
+    assert pickle.loads(pickle.dumps(make(num_threads=10**6))).step(*given)[0] == make().step(*given)[0]
     layer = make(num_threads=1)
     layer.step(*batch(rng))
     assert numba.get_num_threads() == before
@@ -413,6 +419,7 @@ def test_labels_that_are_never_drawn_have_no_correction(rng):
 READ_ONLY = np.zeros((CLASSES, DIM), np.float32)
 READ_ONLY.flags.writeable = False
 F32 = np.float32
+TABLE = np.zeros((CLASSES, DIM), F32)
 
 
 @pytest.mark.parametrize(
@@ -424,12 +431,12 @@ F32 = np.float32
         ("weights: .*not contiguous", {"weights": np.zeros((DIM, CLASSES), F32).T}),
         ("weights", {"weights": [[1.0]]}),
         ("biases", {"biases": np.zeros((CLASSES, 1), F32)}),
+        ("biases: expected memory of its own", {"weights": TABLE, "biases": TABLE.reshape(-1)[:CLASSES]}),
         ("loss: expected one of", {"loss": "hinge"}),
         ("sampler", {"sampler": "zipf"}),
         ("sampler: expected range_max", {"sampler": numba_ss.UniformSampler(3)}),
         ("update", {"update": "hogwild"}),
         ("reduction", {"reduction": "max"}),
-        ("num_threads: expected at most", {"num_threads": 10**6}),
         ("num_threads", {"num_threads": 0}),
         ("learning_rate", {"learning_rate": np.nan}),
         ("learning_rate", {"learning_rate": -0.1}),
@@ -646,12 +653,130 @@ def test_a_large_batch_on_one_thread(monkeypatch):
     np.testing.assert_allclose(whole.weights, parts.weights, atol=1e-6)
 
 
-def test_a_bias_of_minus_infinity_is_refused():
-    """It is no absent column."""
-    layer = SampledSoftmax(30, DIM, 30)
-    layer.biases[7] = -np.inf
-    with pytest.raises(ArgumentError, match=r"biases: expected finite numbers, got -inf at biases\[7\]"):
-        layer.step(np.ones((2, DIM)), [[1], [2]])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
+def test_a_bias_of_minus_infinity_leaves_a_class_out(loss, optimizer, rng):
+    """The step is that of a layer in which the class has a bias so low that nothing is left."""
+    found = []
+    masked = np.arange(5, CLASSES, 2)
+    for bias in (-np.inf, -1e30):
+        layer = make(
+            loss=loss, optimizer=optimizer, sampler="uniform", biases=np.zeros(CLASSES, np.float32)
+        )
+        layer.biases[masked] = bias
+        inputs, _ = batch(np.random.default_rng(1))
+        labels = np.random.default_rng(2).integers(0, 3, (BATCH, 1)) * 2
+        before = layer.weights[masked].copy()
+        losses = [layer.step(inputs, labels) for _ in range(2)]
+        np.testing.assert_array_equal(layer.weights[masked], before)
+        assert (layer.biases[masked] == np.float32(bias)).all()
+        found.append((losses[1][0], losses[1][1].tolist(), layer.weights.tolist()))
+    assert found[0] == found[1]
+    layer.biases[masked] = -np.inf
+    assert set(layer.top_k(inputs, CLASSES).ids[0]) == {-1, *np.setdiff1d(np.arange(CLASSES), masked)}
+    labels[7, 0] = masked[0]
+    with pytest.raises(ArgumentError, match=r"labels: .*got 5 at labels\[7, 0\]"):
+        layer.step(inputs, labels)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "logistic"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_examples_without_a_label_are_as_if_they_were_not_there(loss, reduction, by_rows, rng):
+    inputs, labels = batch(rng)
+    labels[::3] = -1
+    some = labels[:, 0] >= 0
+    layer, other = (make(loss=loss, reduction=reduction, sampler="uniform") for _ in range(2))
+    if by_rows:
+        tables = inputs.copy(), inputs.copy()
+        ids = np.arange(BATCH)
+        got, want = layer.step_rows(tables[0], ids, labels), other.step_rows(tables[1], ids[some], labels[some])
+        np.testing.assert_array_equal(*tables)
+    else:
+        got, grad = layer.step(inputs, labels)
+        want, part = other.step(inputs[some], labels[some])
+        np.testing.assert_array_equal(grad[some], part)
+        assert not grad[~some].any()
+    if reduction == "none":
+        assert not got[~some].any()
+        got = got[some]
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(layer.weights, other.weights)
+    assert layer.evaluate(inputs, labels) == other.evaluate(inputs[some], labels[some])
+    labels[:] = -1
+    assert not np.any(layer.step(inputs, labels)[0])
+    np.testing.assert_array_equal(layer.weights, other.weights)
+    assert layer.evaluate(inputs, labels) == 0
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "softmax"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_weights_of_examples(loss, optimizer, reduction, rng):
+    """Of 1 they change nothing; of whole numbers, an example comes so often."""
+    options = {"loss": loss, "optimizer": optimizer, "sampler": "uniform", "reduction": reduction}
+    inputs, labels = batch(rng)
+    plain, ones, weighted, often = (make(**options) for _ in range(4))
+    want = plain.step(inputs, labels)
+    got = ones.step(inputs, labels, sample_weight=np.ones(BATCH, bool))
+    np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
+    np.testing.assert_array_equal(got[1], want[1])
+    np.testing.assert_array_equal(ones.weights, plain.weights)
+    weight = rng.integers(0, 3, BATCH)
+    share = weight.sum() / BATCH if reduction == "mean" else 1.0
+    times = np.repeat(np.arange(BATCH), weight)
+    got, grad = weighted.step(inputs, labels, sample_weight=weight)
+    many, grads = often.step(inputs[times], labels[times], 0.3 * (share if optimizer == "sgd" else 1))
+    if reduction == "none":
+        np.testing.assert_allclose(got, np.bincount(times, many, BATCH), rtol=1e-5, atol=1e-6)
+    else:
+        assert got == pytest.approx(many * share, rel=1e-5)
+    np.testing.assert_allclose(grad[times] / np.maximum(weight, 1)[times, None], grads * share, atol=1e-5)
+    assert not grad[weight == 0].any()
+    if optimizer == "sgd":  # Adagrad's first step is of one length, whatever it is multiplied by
+        np.testing.assert_allclose(weighted.weights, often.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.ones(BATCH + 1), -np.ones(BATCH), np.full(BATCH, np.nan), np.full(BATCH, 1e7), "x"])
+def test_bad_weights_of_examples_change_nothing(bad, rng):
+    layer, before = make(), make().weights
+    with pytest.raises(ArgumentError, match="sample_weight: "):
+        layer.step(*batch(rng), sample_weight=bad)
+    np.testing.assert_array_equal(layer.weights, before)
+    assert layer.num_steps == layer.sampler.state_dict()["block"] == 0
+
+
+def test_inputs_may_be_rows_of_the_weights(rng):
+    """They are those before the step."""
+    for loss in ("sampled_softmax", "softmax"):
+        layer, other = make(loss=loss), make(loss=loss)
+        _, labels = batch(rng, size=20)
+        got = layer.step(layer.weights[:20], labels)
+        want = other.step(other.weights[:20].copy(), labels)
+        assert got[0] == want[0]
+        np.testing.assert_array_equal(got[1], want[1])
+        np.testing.assert_array_equal(layer.weights, other.weights)
+
+
+@pytest.mark.parametrize("rate", [1e38, 1e39, 1.1e30])
+def test_a_rate_that_float32_cannot_follow_changes_nothing(rate, rng):
+    with pytest.raises(ArgumentError, match=r"learning_rate: .*at most 1e\+30"):
+        make(learning_rate=rate)
+    layer, before = make(), make().weights
+    with pytest.raises(ArgumentError, match="learning_rate"):
+        layer.step(*batch(rng), rate)
+    layer.learning_rate = lambda step: rate
+    with pytest.raises(ArgumentError, match="learning_rate"):
+        layer.step(*batch(rng))
+    np.testing.assert_array_equal(layer.weights, before)
+
+
+def test_what_a_float32_cannot_hold_is_refused():
+    layer = SampledSoftmax(30, DIM, 9)
+    with pytest.raises(ArgumentError, match=r"inputs: expected numbers that float32 can hold, got 1e\+300"):
+        layer.step(np.full((2, DIM), 1e300), [[1], [2]])
+    with pytest.raises(ArgumentError, match=r"inputs: .*reshape"):
+        layer.step(np.ones((2, 3, DIM)), [[1], [2]])
 
 
 def test_the_reduction_can_change():
@@ -672,3 +797,108 @@ def test_a_pickle_leaves_the_table_behind():
     size = len(pickle.dumps(layer))
     layer.step_rows(np.ones((10_000, DIM), np.float32), [1, 2], [[1], [2]])
     assert len(pickle.dumps(layer)) < size + 1000
+
+
+def at_once(*tasks):
+    """Run functions in threads of their own, and return what they return."""
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return [done.result() for done in [pool.submit(task) for task in tasks]]
+
+
+@needs_jit
+def test_steps_from_two_threads_have_the_losses_of_one(rng):
+    """At rate 0 and with all classes for candidates, a loss depends on the batch alone."""
+    size = 2000
+    weights = rng.standard_normal((size, DIM)).astype(np.float32)
+    batches = [batch(rng, size=64) for _ in range(100)]
+
+    def run():
+        return [layer.step(*given)[0] for given in batches]
+
+    layer = SampledSoftmax(size, DIM, size, sampler="all", learning_rate=0.0, weights=weights)
+    alone = run()
+    assert at_once(run, run) == [alone, alone]
+    assert layer.num_steps == 3 * len(batches)
+
+
+@needs_jit
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_steps_and_queries_from_several_threads_do_not_mix(optimizer, rng):
+    """What is asked between two steps belongs to one moment: here all weights are alike."""
+    layer = SampledSoftmax(
+        CLASSES, DIM, None, loss="softmax", optimizer=optimizer, learning_rate=1.0,
+        weights=np.zeros((CLASSES, DIM), np.float32), num_true=CLASSES,
+    )
+    inputs = np.full((4, DIM), 0.5, np.float32)
+    labels = np.tile(np.arange(CLASSES), (4, 1))
+    steps = 40
+
+    def train():
+        for _ in range(steps):
+            layer.step(inputs, labels)
+
+    def ask():
+        for _ in range(steps):
+            state = layer.state_dict()
+            assert len(np.unique(state["weights"], axis=0)) == 1
+            assert len(np.unique(layer.top_k(inputs, 5).scores)) == 1
+            assert layer.evaluate(inputs, labels) == pytest.approx(np.log(CLASSES), rel=1e-5)
+
+    at_once(train, ask, train, ask)
+    assert layer.num_steps == 2 * steps
+
+
+@needs_jit
+def test_two_layers_with_one_sampler_draw_what_one_would(rng):
+    given = batch(rng)
+    sampler = LogUniformSampler(CLASSES, seed=3)
+    layers = [make(sampler=sampler) for _ in range(2)]
+    rounds = 50
+    seen = []
+    draw = sampler.propose
+
+    def propose(*arguments):
+        sampled, accept = draw(*arguments)
+        seen.append(sampled.sampled_candidates)
+        return sampled, accept
+
+    sampler.propose = propose
+    at_once(*[lambda layer=layer: [layer.step(*given) for _ in range(rounds)] for layer in layers])
+    other = LogUniformSampler(CLASSES, seed=3)
+    want = [other.sample(given[1], SAMPLED).sampled_candidates for _ in range(2 * rounds)]
+    np.testing.assert_array_equal(seen, want)
+
+
+STRESS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import numba_ss
+for sizes in ((64, 20), (700, 300)) * 5:
+    layer = numba_ss.SampledSoftmax(5000, 32, 100, learning_rate=1e-3, seed=1)
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for step in range(40):
+            size = sizes[step % 2]
+            inputs = rng.standard_normal((size, 32), np.float32)
+            labels = rng.integers(0, 5000, (size, 1))
+            layer.step(inputs, labels)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    assert layer.num_steps == 120
+    sys.exit("weights") if not np.abs(layer.weights).max() < 2 else None
+"""
+
+
+@needs_jit
+def test_threads_that_step_one_layer_leave_the_heap_whole():
+    """Processes, for what this looks for ends them."""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", STRESS], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        for _ in range(3)
+    ]
+    for run in runs:
+        error = run.communicate(timeout=300)[1]
+        assert run.returncode == 0, error.decode()

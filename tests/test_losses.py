@@ -1,8 +1,10 @@
 """losses.py: golden numbers, TensorFlow's own cases, gradients, and bad input."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-from conftest import JIT, Problem, densify
+from conftest import JIT, Problem, densify, needs_jit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -335,7 +337,6 @@ FOUR = np.array([0, 3, 4, 5])
     [
         _bad(r"labels: .*\[0, num_classes\) = \[0, 9\), got 9 at labels\[1, 0\]", labels=[[1], [9]]),
         _bad(r"labels: .*got -2 at labels\[0, 0\]", labels=[[-2], [1]]),
-        _bad("labels: expected at least one label", labels=[[-1], [1]]),
         _bad(r"labels: expected shape \(batch_size, num_true\) = \(2, 1\), got shape \(2,\)", labels=[1, 2]),
         _bad(r"labels: .*got shape \(2, 2\)", labels=[[1, 2], [2, 3]]),
         _bad("labels: expected integers", labels=[[1.0], [2.0]]),
@@ -394,3 +395,172 @@ def test_bad_candidate_row_is_found_behind_a_label(rng):
 def test_bad_grad_loss(bad):
     with pytest.raises(ArgumentError, match="grad_loss"):
         numba_ss.nce_loss_and_grad(**SOUND, grad_loss=bad)
+
+
+def call(problem, name, **changes):
+    """Return the loss and gradients of a problem as dense arrays, computed in float64."""
+    names = ("weights", "biases", "labels", "inputs", "num_sampled", "num_classes", "num_true", "sampled_values")
+    given = dict(zip(names, problem.arguments, strict=True)) | changes
+    got = both(name)[1](**given, grad_loss=problem.grad_loss)
+    np.testing.assert_array_equal(both(name)[0](**given), got.loss)
+    size = len(problem.weights)
+    return got.loss, got.grad_inputs, densify(got.rows, got.grad_weights, size), densify(got.rows, got.grad_biases, size)
+
+
+def own_candidates(problem, rng):
+    """Give each example candidates of its own."""
+    shape = len(problem.inputs), len(problem.sampled)
+    problem.sampled = rng.integers(0, len(problem.weights), shape)
+    problem.sampled_count = rng.uniform(0.05, 2, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_candidates_of_bias_minus_infinity_are_left_out(name, own, dtype, rng):
+    problem = Problem(rng, num_sampled=150 if not own else 6, num_classes=400, batch_size=70, dtype=dtype)
+    if own:
+        own_candidates(problem, rng)
+    masked = np.setdiff1d(np.arange(0, 400, 2), problem.labels)
+    masked = np.union1d(masked, np.setdiff1d(problem.sampled.reshape(-1)[:140], problem.labels))
+    problem.biases[masked] = -np.inf
+    got = call(problem, name)
+    if own:  # the candidates of one example after the other's, each alone in a batch
+        for i in range(len(problem.inputs)):
+            there = ~np.isin(problem.sampled[i], masked)
+            if not there.any():
+                continue
+            alone = call_one(problem, name, i, there)
+            np.testing.assert_allclose(got[0][i], alone.loss[0], rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(got[1][i], alone.grad_inputs[0], rtol=1e-4, atol=1e-5)
+        return
+    there = ~np.isin(problem.sampled, masked)
+    assert 0 < there.sum() < 150
+    values = problem.sampled[there], problem.true_count, problem.sampled_count[there]
+    want = call(problem, name, sampled_values=values, num_sampled=int(there.sum()))
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def call_one(problem, name, i, there):
+    values = problem.sampled[i : i + 1, there], problem.true_count[i : i + 1], problem.sampled_count[i : i + 1, there]
+    return both(name)[1](
+        problem.weights, problem.biases, problem.labels[i : i + 1], problem.inputs[i : i + 1],
+        int(there.sum()), len(problem.weights), problem.labels.shape[1], values,
+        grad_loss=problem.grad_loss[i : i + 1],
+    )
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_label_of_bias_minus_infinity_is_refused(name, own, rng):
+    for among in (False, True):  # the candidates
+        problem = Problem(rng, num_true=2)
+        if own:
+            own_candidates(problem, rng)
+        if among:
+            problem.sampled.reshape(-1)[0] = problem.labels[3, 1]
+        problem.biases[problem.labels[3, 1]] = -np.inf
+        with pytest.raises(ArgumentError, match=r"labels: expected classes whose bias is not -inf"):
+            both(name)[0](*problem.arguments)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("own", [False, True])
+def test_an_example_without_a_label_has_no_loss_and_no_gradient(name, own, rng):
+    problem = Problem(rng, batch_size=9, num_true=2)
+    if own:
+        own_candidates(problem, rng)
+    problem.labels[[0, 4, 8]] = -1
+    problem.labels[3, 1] = -1
+    got = call(problem, name)
+    some = problem.labels[:, 0] >= 0
+    assert not got[0][~some].any()
+    assert not got[1][~some].any()
+    sampled = problem.sampled[some] if own else problem.sampled
+    count = problem.sampled_count[some] if own else problem.sampled_count
+    want = both(name)[1](
+        problem.weights, problem.biases, problem.labels[some], problem.inputs[some], sampled.shape[-1],
+        len(problem.weights), 2, (sampled, problem.true_count[some], count), grad_loss=problem.grad_loss[some],
+    )
+    np.testing.assert_array_equal(got[0][some], want.loss)
+    np.testing.assert_array_equal(got[1][some], want.grad_inputs)
+    np.testing.assert_array_equal(got[2], densify(want.rows, want.grad_weights, 60))
+    # What stands there does not matter, and what is wrong elsewhere is named by its place.
+    problem.inputs[4] = np.nan
+    np.testing.assert_array_equal(call(problem, name)[0], got[0])
+    problem.inputs[5, 1] = np.nan
+    with pytest.raises(ArgumentError, match=r"nan at inputs\[5, 1\]"):
+        call(problem, name)
+    problem.labels[:] = -1
+    assert not any(array.any() for array in call(problem, name)[:2])
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("kind", ["float16", ">f4", ">f8", "longdouble", "bfloat16"])
+def test_floats_of_every_kind(name, kind, rng):
+    if kind == "bfloat16":
+        kind = pytest.importorskip("ml_dtypes").bfloat16
+    problem = Problem(rng)
+    for part in ("weights", "biases", "inputs"):
+        other = getattr(problem, part).astype(kind)
+        like = np.float32 if other.dtype.itemsize <= 4 else np.float64
+        got = call(problem, name, **{part: other})
+        want = call(problem, name, **{part: other.astype(like)})
+        for one, two in zip(got, want, strict=True):
+            np.testing.assert_array_equal(one, two)
+            assert one.dtype == two.dtype
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_no_biases_are_zeros(name, rng):
+    problem = Problem(rng)
+    for one, other in zip(call(problem, name, biases=None), call(problem, name, biases=np.zeros(60)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_float32_cannot_hold_is_refused(rng):
+    problem = Problem(rng)
+    weights = problem.weights.astype(float)
+    weights[problem.labels[0, 0]] = 1e300
+    with pytest.raises(ArgumentError, match="can hold"):
+        call(problem, "sampled_softmax", weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("message", "changes"),
+    [
+        ("labels: expected rows of one length, where -1 or a mask", {"labels": [[3], [4, 5]]}),
+        ("inputs: expected rows of one length", {"inputs": [[1.0, 2.0], [1.0]]}),
+        (r"inputs: .*reshape\(-1, .*got shape \(2, 3, 4\)", {"inputs": np.ones((2, 3, 4))}),
+    ],
+)
+def test_what_to_do_is_said(message, changes):
+    sound = {
+        "weights": np.ones((50, 4)), "biases": np.zeros(50), "labels": [[3], [4]],
+        "inputs": np.ones((2, 4)), "num_sampled": 5, "num_classes": 50,
+    }
+    with pytest.raises(ArgumentError, match=message):
+        numba_ss.sampled_softmax_loss(**sound | changes)
+
+
+@needs_jit
+def test_functions_from_several_threads_do_not_mix(rng):
+    """They share nothing: losses, samplers and the best classes."""
+    size = 3000
+    problems = [Problem(rng, size, 64, 600, 1, 300) for _ in range(4)]
+
+    def compute(problem):
+        model = problem.weights, problem.biases
+        return [
+            *call(problem, "sampled_softmax"),
+            numba_ss.softmax_loss(*model, problem.labels, problem.inputs),
+            *numba_ss.top_k(*model, problem.inputs, 5),
+            *numba_ss.log_uniform_candidate_sampler(problem.labels, 1, 7, True, size, seed=1),
+        ]
+
+    want = [compute(problem) for problem in problems]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(compute, problems * 5), want * 5, strict=True):
+            for one, other in zip(got, expected, strict=True):
+                np.testing.assert_array_equal(one, other)

@@ -1,6 +1,8 @@
 """nearest.py: items of highest inner product against dense NumPy, exact and by faiss."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -235,3 +237,36 @@ def test_warnings_of_the_wrapper_are_not_the_user_s(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     FaissIndex()
     monkeypatch.delitem(sys.modules, "faiss")
+
+
+@pytest.mark.parametrize("maker", ["exact", "flat"])
+def test_threads_that_add_and_search_at_once_lose_nothing(maker, monkeypatch):
+    """A search finds what was there at one moment, and in the end there is every item."""
+    index, rounds, extended = MAKERS[maker](), 8, nearest._Ids.extended
+    index.add([0], np.ones((1, 4)))
+
+    def extended_late(*given):
+        result = extended(*given)
+        time.sleep(0.005)  # in which others come
+        return result
+
+    monkeypatch.setattr(nearest._Ids, "extended", extended_late)
+
+    def add(part):
+        for i in range(rounds):
+            index.add([1 + 2 * i + part], np.full((1, 4), 2.0 + i))
+
+    def search():
+        found = index.search(np.ones((1, 4)), 2 * rounds + 1)
+        there = found.ids[0] >= 0
+        # The score tells which item it is.
+        np.testing.assert_array_equal((found.ids[0][there] + 1) // 2, found.scores[0][there] / 4 - 1)
+        return found.ids[0][there]
+
+    with ThreadPoolExecutor(3) as pool:
+        tasks = [pool.submit(add, part) for part in range(2)]
+        while not all(task.done() for task in tasks):
+            assert 0 in pool.submit(search).result()
+        for task in tasks:
+            task.result()
+    assert sorted(search()) == list(range(2 * rounds + 1))

@@ -39,3 +39,31 @@ def test_transpose_inputs(rng):
     out = np.empty((2, 16, STRIDE), np.float32)
     ranking.transpose_inputs(x, 16, 2, out)
     np.testing.assert_array_equal(out[:, :, :BLOCK], reference.transpose_inputs(x, BLOCK))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("masked", [slice(0, 90), slice(50, 140), slice(1, 139)])
+def test_normalize_without_classes_of_minus_infinity(dtype, masked, rng):
+    weights = rng.standard_normal((140, 7)).astype(dtype)
+    biases = np.full(140, -800.0, dtype)  # below what exp of a difference to 0 could hold
+    biases[masked] = -np.inf
+    inputs = rng.standard_normal((9, 7)).astype(dtype)
+    for logistic in (False, True):
+        ref = reference.normalize(inputs.astype(float) @ weights.T + biases, logistic)
+        np.testing.assert_allclose(_passes.normalizers(weights, biases, inputs, logistic), ref, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 3])
+@pytest.mark.parametrize(("parts", "k"), [(1, 5), (4, 1), (7, 9)])
+def test_merge_best(num_chunks, parts, k, rng):
+    """Scores of few values, ids of a part in any order, and parts that are not full."""
+    size = 20
+    counts = rng.integers(0, k + 1, (parts, size))
+    there = np.arange(k) < counts[:, :, None]
+    scores = np.where(there, rng.integers(0, 3, (parts, size, k)), -np.inf).astype(np.float32)
+    ids = np.where(there, rng.permuted(np.arange(parts * size * k)).reshape(parts, size, k), -1)
+    got = np.empty((size, k), np.float32), np.empty((size, k), np.int64)
+    ranking.merge_best(scores, ids, counts, num_chunks, *got)
+    ref = reference.merge_best(scores, ids)
+    np.testing.assert_array_equal(got[0], ref[0])
+    np.testing.assert_array_equal(got[1], ref[1])

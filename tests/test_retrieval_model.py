@@ -373,3 +373,18 @@ def test_vectors_change_nothing():
     other.model.item_vectors(other.events.item_rows)
     assert case.learn() == other.learn()
     assert_same(other.model.arrays(), case.model.arrays())
+
+
+def test_a_query_with_long_histories_is_not_cut_by_one_with_short_ones():
+    """Both ask for shares at once; what the other puts there is too short for this one."""
+    case = Case()
+    want = case.model.user_vectors(case.events, 40)
+
+    class Raced(_retrieval_model.RetrievalModel):
+        """Whatever is written, another thread has written the shortest since."""
+
+        _shares = property(lambda self: _retrieval_model._inverses(1), lambda self, value: None)
+
+    del case.model._shares
+    case.model.__class__ = Raced
+    np.testing.assert_array_equal(case.model.user_vectors(case.events, 40), want)

@@ -1,5 +1,7 @@
 """samplers.py: TensorFlow's numbers, its own test cases, and what goes beyond them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from conftest import JIT, needs_jit
@@ -293,12 +295,92 @@ def test_bias_of_draws_until_distinct(name, rng):
     assert_mean(values, want)
 
 
+    # The exact way, which takes over where drawing would not end, does the same.
+    gen = np.random.default_rng(5)
+
+    def draw(_):
+        candidates = np.full(4, -1)
+        return candidates, None, sampler._draw_rest(candidates, 0, True, gen)[candidates]
+
+    if name == "learned_unigram":
+        sampler._set_weights(weights.astype(np.int32))
+    assert_mean(sums(sampler, f, 4000 if JIT else 400, draw), want)
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    ("weights", "count"),
+    [([1e36, 1e-12, 1], 2), ([1e12] + [1] * 999, 1000), ([1e12] + [1] * 999, 20), ([3e38, 1, 1], 3)],
+)
+def test_distinct_draws_from_weights_of_very_different_size_end(weights, count):
+    sampler = numba_ss.FixedUnigramSampler(len(weights), unigrams=weights, seed=1)
+    labels = np.arange(3)[:, None]
+    for _ in range(2):
+        candidates, true_count, sampled_count = sampler.sample(labels, count)
+        assert len(np.unique(candidates)) == count
+        assert candidates[0] == 0
+        assert ((sampled_count > 0) & (sampled_count <= 1)).all()
+        assert sampled_count[0] == true_count[0, 0] == 1
+    other = numba_ss.FixedUnigramSampler(len(weights), unigrams=weights, seed=1)
+    other.sample(labels, count)
+    assert_same(other.sample(labels, count), (candidates, true_count, sampled_count))
+
+
+@needs_jit
+@pytest.mark.parametrize("unique", [False, True])
+def test_draws_beside_many_excluded_classes_end(unique):
+    left, size = [7, 1000, 2**20 - 1], 2**20
+    exclude = np.setdiff1d(np.arange(size), left)
+    sampler = numba_ss.UniformSampler(size, seed=1, exclude_ids=exclude)
+    count = 3 if unique else 300
+    candidates, true_count, sampled_count = sampler.sample([[7], [8]], count, unique)
+    assert np.unique(candidates).tolist() == left
+    if unique:
+        assert ((sampled_count > 0) & (sampled_count <= 1)).all()
+    else:
+        np.testing.assert_allclose(sampled_count, 100)
+        np.testing.assert_allclose(true_count, [[100], [0]])
+
+
+DAMAGED = [
+    ("learned_unigram", "weights", np.full(50, -1, np.int32)),
+    ("learned_unigram", "weights", np.arange(50, dtype=np.int32)),
+    ("learned_unigram", "weights", np.full(50, 2**30, np.int32)),
+    ("learned_unigram", "weights", np.ones(50)),
+    ("uniform", "block", -1),
+    ("uniform", "block", 2**64),
+    ("uniform", "key", 0.5),
+    ("uniform", "high", None),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), DAMAGED)
+def test_a_damaged_state_is_refused_and_changes_nothing(name, field, value):
+    sampler = make(name, seed=3)
+    before = sampler.state_dict()
+    with pytest.raises(ArgumentError, match=rf"state_dict\['{field}'\]"):
+        sampler.load_state_dict(before | {field: value})
+    for key, want in before.items():
+        np.testing.assert_array_equal(sampler.state_dict()[key], want)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, 2**40])
+def test_a_damaged_number_of_seeds_is_refused(value):
+    sampler = make("uniform", global_seed=3)
+    with pytest.raises(ArgumentError, match="implicit_seeds"):
+        sampler.load_state_dict(sampler.state_dict() | {"implicit_seeds": value})
+
+
 BAD = [
     ("range_max", lambda: numba_ss.UniformSampler(0)),
     ("range_max", lambda: numba_ss.UniformSampler(2**63)),
     ("range_max", lambda: numba_ss.UniformSampler(2.5)),
     ("range_max", lambda: numba_ss.LogUniformSampler(2**52 + 1)),
-    ("range_max", lambda: numba_ss.LearnedUnigramSampler(2**31)),
+    ("range_max: .*at most 268435456", lambda: numba_ss.LearnedUnigramSampler(2**31 - 1)),
+    ("range_max", lambda: FUNCTIONS["learned_unigram"]([[1]], 1, 2, True, 2**31 - 1)),
+    ("range_max", lambda: numba_ss.FixedUnigramSampler(2**31, unigrams=[1])),
+    ("num_sampled: .*at most 2,", lambda: make("fixed_unigram", 3, unigrams=[1e36, 1e-12, 1]).sample([[0]], 3)),
+    ("num_sampled: .*at most 0,", lambda: make("uniform", 3, exclude_ids=[0, 1, 2]).sample([[0]], 1, False)),
     ("seed", lambda: numba_ss.UniformSampler(5, seed=1.5)),
     ("exclude_ids", lambda: numba_ss.UniformSampler(5, exclude_ids=[5])),
     ("unique", lambda: make("uniform").sample([[1]], 1, 1)),
@@ -356,3 +438,22 @@ def test_arguments_are_checked_whatever_came_before():
     with pytest.raises(ArgumentError, match="unique"):
         sampler.sample(labels, 1, 1)
     assert len(sampler.sample(labels, np.int64(1), True).sampled_candidates) == 1
+
+
+@needs_jit
+@pytest.mark.parametrize("name", ["uniform", "log_uniform", "learned_unigram", "fixed_unigram"])
+def test_two_threads_draw_what_one_would(name):
+    """Each draw is of distinct classes, and together they are the first of the stream."""
+    rounds, count = 300, 200
+    sampler, other = (make(name, 2000, seed=1) for _ in range(2))
+    labels = np.arange(64)[:, None]
+
+    def draw(_=None):
+        return [sampler.sample(labels, count) for _ in range(rounds)]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [sampled for part in pool.map(draw, range(2)) for sampled in part]
+    want = [other.sample(labels, count) for _ in range(2 * rounds)]
+    for sampled in found:
+        assert len(np.unique(sampled.sampled_candidates)) == count
+    assert sorted(map(repr, found)) == sorted(map(repr, want))

@@ -89,6 +89,9 @@ READ_ONLY.flags.writeable = False
         ("grads", {"grads": np.zeros((2, 3), np.float32)}),
         ("grads: .*nan", {"grads": np.full((2, 2), np.nan)}),
         ("learning_rate", {"learning_rate": np.nan}),
+        ("learning_rate: .*at most 1e\\+30", {"learning_rate": 1e39}),
+        ("learning_rate: .*at most 1e\\+30", {"learning_rate": -1e38}),
+        (r"grads: .*can hold, got 1e\+300 at grads\[0, 0\]", {"grads": np.full((2, 2), 1e300)}),
         ("num_threads", {"num_threads": 1.5}),
         ("squares: .*float32", {"squares": np.zeros(3)}),
         ("squares: .*shape", {"squares": np.zeros(2, np.float32)}),
@@ -109,12 +112,28 @@ def test_bad_input(message, changes):
         assert squares is None or not squares.any()
 
 
+@pytest.mark.parametrize("with_squares", [False, True])
+def test_gradients_that_are_part_of_the_table_are_those_before_the_step(with_squares, rng):
+    table, rows = rng.standard_normal((9, 5)).astype(np.float32), np.array([8, 3, 8, 1, 2])
+    other, squares = table.copy(), np.zeros((2, 9), np.float32)
+    update_rows(other, rows, table[2:7].copy(), 0.5, squares=squares[0] if with_squares else None)
+    update_rows(table, rows, table[2:7], 0.5, squares=squares[1] if with_squares else None)
+    np.testing.assert_array_equal(table, other)
+    np.testing.assert_array_equal(*squares)
+
+
+def test_squares_inside_the_table_are_refused():
+    table = np.zeros((3, 2), np.float32)
+    with pytest.raises(ArgumentError, match="squares: expected memory of its own"):
+        update_rows(table, [0], np.ones((1, 2)), 0.1, squares=table.reshape(-1)[:3])
+
+
 def test_linear_decay():
     rate = LinearDecay(0.4, 0.1, 3)
     assert [rate(i) for i in range(5)] == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("bad", [(-1, 0, 1), (1, np.inf, 1), (1, 0, 0)])
+@pytest.mark.parametrize("bad", [(-1, 0, 1), (1, np.inf, 1), (1, 0, 0), (1e38, 0, 1)])
 def test_bad_linear_decay(bad):
     with pytest.raises(ArgumentError):
         LinearDecay(*bad)

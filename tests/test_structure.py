@@ -20,7 +20,9 @@ from numba_ss.kernels import _jit
 PACKAGE = Path(numba_ss.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
-COMPILED = [path for path in KERNELS if path.name not in ("__init__.py", "_jit.py", "threads.py")]
+COMPILED = [
+    path for path in KERNELS if path.stem not in ("__init__", "_jit", "_cache", "threads")
+]
 TREES = {path: ast.parse(path.read_text()) for path in MODULES}
 
 # Who may import whom: only what stands further down.
@@ -44,7 +46,7 @@ LAYERS = [
     {"batch_samplers"},
     {"samplers", "_passes", "_tables"},
     {"_training"},
-    {"checkpoint", "progress", "sample", "_estimator", "_memory"},
+    {"checkpoint", "progress", "sample", "_estimator", "_memory", "_guards"},
     {"_files"},
     {"_checks", "_seeds", "_signals"},
     {"kernels.step"},
@@ -55,8 +57,9 @@ LAYERS = [
     {"kernels.softmax", "kernels.scatter", "kernels.sampling", "kernels.text"}
     | {"kernels.histories", "kernels.candidates"},
     {"kernels.rows", "kernels.buffers", "kernels.members"},
-    {"kernels.tile", "kernels.scalar", "kernels.rng", "kernels.threads"},
+    {"kernels.tile", "kernels.scalar", "kernels.rng"},
     {"kernels._jit"},
+    {"kernels._cache", "kernels.threads"},
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 ABOVE_ALL = {"__init__", "kernels.__init__", "reference"}

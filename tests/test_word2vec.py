@@ -467,7 +467,7 @@ NUMBERS = [
     ("max_vocabulary", (0, 1, False, "")), ("num_sampled", (0, 2**13, 1.5)),
     ("distortion", ("x", np.nan, 1e4)), ("subsample", (-1e-4, np.nan, None)),
     ("learning_rate", (-0.1, np.nan, 1e30)), ("min_learning_rate", (-0.1, None)),
-    ("epochs", (0, 1.5)), ("batch_size", (0, 15, 1.5)), ("num_threads", (0, 1.5, 10**6)),
+    ("epochs", (0, 1.5)), ("batch_size", (0, 15, 1.5)), ("num_threads", (0, 1.5)),
     ("seed", (-1, 2**63, None)), ("subtract_log_q", (1, "yes")),
     ("architecture", ("glove", None)), ("loss", ("mse", 1)), ("sampler", ("all", None)),
     ("schedule", ("cosine",)),

@@ -11,66 +11,33 @@ caller is compiled first.
 """
 
 import functools
-import hashlib
 import inspect
-import os
-import tempfile
-from pathlib import Path
 
 import numba
 import numpy as np
 from numba import config, extending, types
+
+from numba_ss.kernels import threads
+from numba_ss.kernels._cache import KernelCache
 
 # All of LLVM's fast-math flags but "nnan" and "ninf": reductions may be
 # reordered, and so vectorised, while NaN and infinity keep their meaning.
 FASTMATH = frozenset({"afn", "arcp", "contract", "nsz", "reassoc"})
 
 _OPTIONS = {
-    "cache": True,
     "error_model": "numpy",  # a division by zero gives inf and costs no branch
     "nogil": True,
     "no_cfunc_wrapper": True,  # for callers in C, of whom there are none
 }
 
 
-def _writable_root():
-    """Return the first folder that takes a cache: the user's choice comes first."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    choices = [Path(__file__).parent / "__pycache__", Path(home) / "numba_ss"]
-    if config.CACHE_DIR:
-        choices.insert(0, Path(config.CACHE_DIR))
-    for root in choices:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(root, os.W_OK):
-            return root
-    return Path(tempfile.gettempdir()) / f"numba_ss-{os.getpid()}"
-
-
-def _cache_dir():
-    """Return a directory that is new whenever any kernel source is.
-
-    Numba's cache does not notice a change in a function that lives in another
-    file (numba/numba#1833), so the key covers the whole folder.
-    """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
-    return str(_writable_root() / f"numba_ss-{digest.hexdigest()[:12]}")
-
-
-_CACHE_DIR = _cache_dir()
-
-
-def _compile(function, folder="", **options):
-    saved = config.CACHE_DIR
-    # Read when the function's cache is set up.
-    config.CACHE_DIR = os.path.join(_CACHE_DIR, folder)
-    try:
-        return numba.njit(**_OPTIONS, **options)(function)
-    finally:
-        config.CACHE_DIR = saved
+def _compile(function, form="", **options):
+    compiled = numba.njit(**_OPTIONS, **options)(function)
+    if not config.DISABLE_JIT:
+        # Numba's own cache does not notice a change in a function that lives in another file
+        # (numba/numba#1833), and fails where it cannot write or a file is damaged.
+        compiled._cache = KernelCache(function, form)
+    return compiled
 
 
 def kernel(function):
@@ -99,19 +66,11 @@ class ParallelKernel:
         functools.update_wrapper(self, function)
         self._chunks = list(inspect.signature(function).parameters).index("num_chunks")
         self.parallel = _compile(function, parallel=True, fastmath=False)
-        # In a folder of its own, for Numba's cache does not look at options.
         self.serial = _compile(function, "serial", fastmath=False)
 
     def __call__(self, *arguments):
         """Run over ``num_chunks`` chunks."""
-        form = self.serial if arguments[self._chunks] == 1 else self.parallel
-        return form(*arguments)
-
-
-def compiled_before(kernel) -> bool:
-    """Tell whether a parallel kernel was compiled on this machine, now or earlier."""
-    name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}-*.nbi"
-    return any(Path(_CACHE_DIR).glob(f"**/{name}"))
+        return threads.run(self.serial, self.parallel, arguments[self._chunks], arguments)
 
 
 def parallel_kernel(function):

@@ -12,7 +12,7 @@ from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
 from numba_ss.kernels.buffers import integers, numbers
 from numba_ss.kernels.members import sum_others
 from numba_ss.kernels.rows import dot, gather_row, pointer, scale_row
-from numba_ss.kernels.scalar import exp, log, seen
+from numba_ss.kernels.scalar import exp, log
 from numba_ss.kernels.tile import LANES, ROWS, multiply, prefetch_row
 
 BLOCK = 64  # inputs; a multiple of LANES and ROWS
@@ -45,9 +45,16 @@ def subtract_logs(counts, logits):
 
 
 @kernel
+def _see_counts(counts, offsets):
+    """Turn what an infinite count made -inf into NaN; a bias of -inf alone says no column."""
+    for j in range(offsets.shape[0]):
+        offsets[j] += float32(0) * counts[j]
+
+
+@kernel
 def _see(offsets):
     for j in range(offsets.shape[0]):
-        offsets[j] = seen(offsets[j])
+        offsets[j] = offsets[j] if offsets[j] < np.inf else float32(np.nan)
 
 
 @kernel
@@ -70,14 +77,15 @@ def pack_candidates(start, stop, weights, biases, candidates, counts, subtract_l
     """Gather some of the candidates' `rows`, and what their logits start from, bias - log Q.
 
     That is `offsets`. Rows beyond the candidates, up to a multiple of ROWS, get the offset
-    -inf: no column. A row that is not finite gets the offset NaN, and so does a candidate, one
-    with a count, whose bias or log Q is not.
+    -inf: no column. So does a candidate with such a bias. A row that is not finite gets the
+    offset NaN, and so does a candidate, one with a count, whose bias or log Q is not.
     """
     rows, offsets = numbers(buffers, "rows", weights), numbers(buffers, "offsets", weights)
     _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
     stop = min(stop, counts.shape[0])
     if subtract_log_q:
         subtract_logs(counts[start:stop], offsets[start:stop])
+        _see_counts(counts[start:stop], offsets[start:stop])
     if start < stop:
         _see(offsets[start:stop])
 

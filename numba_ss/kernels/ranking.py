@@ -44,7 +44,8 @@ def _group_logits(weights, xt, num_vectors, rows, logits):
 def _softmax_update(logits, biases, size, peak, total, highest, added):
     """Add a group of classes to each example's maximum and sum of exp beside it.
 
-    `total` is float64: float32 would lose the tail of a million classes.
+    `total` is float64: float32 would lose the tail of a million classes. The maxima are finite
+    from the start, so that a class of -inf adds nothing, not even to a sum of such alone.
     """
     for i in range(size):
         highest[i] = peak[i]
@@ -83,7 +84,6 @@ def _normalize_range(
     added, peak, total,
 ):
     dim = weights.shape[1]
-    peak[:] = -np.inf
     total[:] = 0.0
     for start in range(class_start, class_stop, CLASSES):
         stop = min(start + CLASSES, class_stop)
@@ -111,9 +111,9 @@ def normalize(
 ):
     """Sum over all classes, in as many parts as `peak` and `total` have rows.
 
-    `peak` (parts, batch_size) are the maxima of each part and `total` the sums of exp
-    beside them; with `logistic`, `total` are sums of log(1 + exp(logit)). The other
-    arrays are scratch, one a chunk.
+    `peak` (parts, batch_size) are the maxima of each part, lowest numbers at first, and
+    `total` the sums of exp beside them; with `logistic`, `total` are sums of
+    log(1 + exp(logit)). The other arrays are scratch, one a chunk.
     """
     for chunk in prange(num_chunks):
         parts = total.shape[0]
@@ -126,11 +126,29 @@ def normalize(
 
 
 @kernel
+def _sink(scores, ids, size, score, row):
+    """Put a class into a heap of `size` in the place of its first."""
+    at = 0
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and (
+            scores[child + 1] < scores[child]
+            or (scores[child + 1] == scores[child] and ids[child + 1] > ids[child])
+        ):
+            child += 1
+        if score < scores[child] or (score == scores[child] and row > ids[child]):
+            break
+        scores[at], ids[at] = scores[child], ids[child]
+        at = child
+    scores[at] = score
+    ids[at] = row
+
+
+@kernel
 def _heap_push(scores, ids, count, score, row):
     """Put a class into a heap of the best, the worst first; return the new count.
 
-    A full heap drops its worst. Classes come in ascending order, so that of equal
-    scores the one with the lower id stays.
+    A full heap drops its worst: the lowest score, and of equal ones the highest id.
     """
     size = scores.shape[0]
     if count < size:
@@ -142,21 +160,10 @@ def _heap_push(scores, ids, count, score, row):
                 break
             scores[at], ids[at] = scores[parent], ids[parent]
             at = parent
+        scores[at] = score
+        ids[at] = row
     else:
-        at = 0
-        while 2 * at + 1 < size:
-            child = 2 * at + 1
-            if child + 1 < size and (
-                scores[child + 1] < scores[child]
-                or (scores[child + 1] == scores[child] and ids[child + 1] > ids[child])
-            ):
-                child += 1
-            if score < scores[child] or (score == scores[child] and row > ids[child]):
-                break
-            scores[at], ids[at] = scores[child], ids[child]
-            at = child
-    scores[at] = score
-    ids[at] = row
+        _sink(scores, ids, size, score, row)
     return count
 
 
@@ -221,7 +228,8 @@ def select(
 ):
     """Write each chunk's best classes for each example, in the order of a heap.
 
-    `scores` and `ids` are (num_chunks, batch_size, k); missing ones are -inf and -1.
+    `scores` and `ids` are (num_chunks, batch_size, k), of which `counts` are there; missing
+    ones are -inf and -1. A class of -inf is none.
     The classes exclude[exclude_offsets[i] : exclude_offsets[i + 1]], ascending, are
     left out for example i. `probe` turns NaN where a chunk's weights are not finite.
     """
@@ -232,3 +240,32 @@ def select(
             exclude, exclude_offsets, rows[chunk], logits[chunk], threshold[chunk],
             scores[chunk], ids[chunk], counts[chunk],
         )
+
+
+@kernel
+def _merge_example(example, scores, ids, counts, out_scores, out_ids):
+    size, count = out_scores.shape[0], 0
+    for part in range(scores.shape[0]):
+        for j in range(counts[part, example]):
+            score, row = scores[part, example, j], ids[part, example, j]
+            if (
+                count < size
+                or score > out_scores[0]
+                or (score == out_scores[0] and row < out_ids[0])
+            ):
+                count = _heap_push(out_scores, out_ids, count, score, row)
+    for last in range(count - 1, 0, -1):  # the worst of those that are left goes to their end
+        score, row = out_scores[last], out_ids[last]
+        out_scores[last], out_ids[last] = out_scores[0], out_ids[0]
+        _sink(out_scores, out_ids, last, score, row)
+    out_scores[count:] = -np.inf
+    out_ids[count:] = -1
+
+
+@parallel_kernel
+def merge_best(scores, ids, counts, num_chunks, out_scores, out_ids):
+    """Write the best classes of each example, best first, of those that `select` found."""
+    for chunk in prange(num_chunks):
+        batch_size = out_scores.shape[0]
+        for i in range(chunk * batch_size // num_chunks, (chunk + 1) * batch_size // num_chunks):
+            _merge_example(i, scores, ids, counts, out_scores[i], out_ids[i])

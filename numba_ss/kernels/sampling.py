@@ -22,6 +22,8 @@ from numba_ss.kernels.scalar import exp_near, expm1
 UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
 
 _EMPTY = -1
+# Draws after which it is known that drawing until all are distinct is no way to get them.
+_PATIENCE, _PATIENCE_EACH = 2**24, 1024
 
 
 @exact_kernel
@@ -150,13 +152,16 @@ def draw_candidates(
 
     With `unique`, a class that was drawn before is drawn again; `keys` is the hash table
     for that, a power of two that is more than there are candidates. An excluded class is
-    drawn again and not counted. `uniform` and `drawn` are scratch, NUM_DOUBLES long.
+    drawn again and not counted. `uniform` and `drawn` are scratch, NUM_DOUBLES long. What very
+    many draws did not find is -1.
     """
     start_stream(stream, key, high, uint64(block))
     keys[:] = 0
     num_tries = 0
     filled = 0
-    while filled < out_candidates.shape[0]:
+    left = max(_PATIENCE, _PATIENCE_EACH * out_candidates.shape[0])
+    while filled < out_candidates.shape[0] and left > 0:
+        left -= NUM_DOUBLES
         _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, drawn)
         for i in range(NUM_DOUBLES):
             if filled == out_candidates.shape[0]:
@@ -172,6 +177,7 @@ def draw_candidates(
                 keys[slot] = row + 1
             else:
                 filled += 1
+    out_candidates[filled:] = -1
     return num_tries
 
 

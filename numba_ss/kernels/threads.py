@@ -1,7 +1,12 @@
-"""How many threads the parallel kernels use."""
+"""How many threads the parallel kernels use, and where they may use any."""
 
+import contextlib
+import functools
+import logging
 import math
 import os
+import threading
+from pathlib import Path
 
 import numba
 from numba import config
@@ -10,6 +15,7 @@ __all__ = [
     "Pace",
     "get_num_threads",
     "max_num_threads",
+    "run",
     "threads_for",
     "threads_for_update",
     "use_threads",
@@ -25,7 +31,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 _SMALL = 2**20
 _MOVED = 8  # multiplications that take as long as updating a number
 
-get_num_threads = numba.get_num_threads
+log = logging.getLogger("numba_ss")
 
 
 def max_num_threads() -> int:
@@ -33,9 +39,106 @@ def max_num_threads() -> int:
     return int(config.NUMBA_NUM_THREADS)
 
 
+def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float:
+    """Return of how many processors' time a container may use, infinity if it is not limited."""
+    parts = [Path(root, "cpu")]  # cgroups of version 1, then 2: those that this process is in
+    with contextlib.suppress(OSError):
+        for line in Path(own).read_text().splitlines():
+            path = Path(root, line.rpartition(":")[2].lstrip("/"))
+            parts += [path, *path.parents] if line.startswith("0::") else []
+    quota = math.inf
+    for part in parts:
+        for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+            # No such file; or "max", or -1, where there is no limit.
+            with contextlib.suppress(OSError, ValueError):
+                time, period = map(int, " ".join((part / n).read_text() for n in names).split())
+                quota = min(quota, time / period) if time > 0 else quota
+    return quota
+
+
+def _limit() -> int | None:
+    """Return how many threads are the default, where Numba does not know of it."""
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return None
+    limit = _quota()
+    with contextlib.suppress(ValueError):  # it may be a list, of which the first is ours
+        limit = min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
+    return max(1, math.ceil(limit)) if limit < max_num_threads() else None
+
+
+_LIMIT = _limit()
+
+
+class _Asked(threading.local):
+    """Whether this thread is inside a `use_threads` that says how many."""
+
+    here = False
+
+
+_asked = _Asked()
+
+
+def get_num_threads() -> int:
+    """Return how many threads this thread may use: what was asked for, or the default."""
+    if _is_forked:
+        _tell_once()
+        return 1
+    setting = int(numba.get_num_threads())
+    if _LIMIT is None or _asked.here or setting < max_num_threads():
+        return setting
+    return _LIMIT
+
+
+# Threads do not survive a fork, and OpenMP's do not start again in the child.
+_is_forked = False
+# Numba's own threads serve one caller at a time, a second one ends the process.
+_turns = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _is_forked, _turns
+    _turns = threading.Lock()
+    with contextlib.suppress(ValueError):  # there are none that could have been lost
+        numba.threading_layer()
+        _is_forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@functools.cache
+def _tell_once() -> None:
+    log.warning(
+        "this process was forked from one that used threads, so it computes on one thread; "
+        "processes that multiprocessing spawns use all"
+    )
+
+
+def run(serial, parallel, num_chunks, arguments):
+    """Call one of two forms of a function, with threads where there is more than one chunk."""
+    if num_chunks == 1:
+        return serial(*arguments)
+    if _is_forked:
+        _tell_once()
+        return serial(*arguments)
+    if _LIMIT is None and not _takes_turns():
+        return parallel(*arguments)
+    # Numba would wake all threads that it has, also those that the limit does not allow.
+    with use_threads(min(num_chunks, numba.get_num_threads())):
+        with _turns if _takes_turns() else contextlib.nullcontext():
+            return parallel(*arguments)
+
+
+@functools.cache
+def _takes_turns() -> bool:
+    numba.get_num_threads()  # starts them
+    return bool(numba.threading_layer() == "workqueue")
+
+
 def threads_for(operations: int) -> int:
     """Return how many threads are worth using for so many multiplications."""
-    return 1 if operations < _SMALL else numba.get_num_threads()
+    return 1 if operations < _SMALL else get_num_threads()
 
 
 def threads_for_update(numbers: int) -> int:
@@ -77,7 +180,7 @@ class Pace:
         if operations < _SMALL:
             return 1
         if not self._until_asked:
-            self._available, self._until_asked = numba.get_num_threads(), self._ASK
+            self._available, self._until_asked = get_num_threads(), self._ASK
         self._until_asked -= 1
         return self._available
 
@@ -102,7 +205,7 @@ class Pace:
 
 
 class use_threads:
-    """Use so many threads inside the block; put the caller's setting back after it."""
+    """Use so many threads inside the block, or all if there are less; then as many as before."""
 
     __slots__ = ("_num_threads", "_saved")
 
@@ -110,10 +213,12 @@ class use_threads:
         self._num_threads = num_threads
 
     def __enter__(self) -> None:
-        if self._num_threads is not None:
-            self._saved = numba.get_num_threads()
-            numba.set_num_threads(self._num_threads)
+        if self._num_threads is not None and not _is_forked:
+            self._saved = numba.get_num_threads(), _asked.here
+            numba.set_num_threads(min(self._num_threads, max_num_threads()))
+            _asked.here = True
 
     def __exit__(self, *error: object) -> None:
-        if self._num_threads is not None:
-            numba.set_num_threads(self._saved)
+        if self._num_threads is not None and not _is_forked:
+            setting, _asked.here = self._saved
+            numba.set_num_threads(setting)

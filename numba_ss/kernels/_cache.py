@@ -1,0 +1,146 @@
+"""Compiled code on disk.
+
+One file holds one compiled form of one kernel, behind a checksum: what is damaged is compiled
+again. What is read is run, so files of other people are not read. Nothing here ends a program:
+where no file can be read or written, kernels are compiled by every process.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import pickle
+import secrets
+import sys
+from pathlib import Path
+
+import numba
+from numba import config
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+log = logging.getLogger("numba_ss")
+
+_HERE = Path(__file__)
+_DIGEST = hashlib.sha256().digest_size
+_untold = ["that there is no cache"]
+
+
+@functools.cache
+def _version() -> str:
+    """Return a name that is new whenever any kernel source is, Numba, or Python.
+
+    The code of one file is part of what is compiled for another, so it covers all of them.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {sys.implementation.cache_tag}".encode())
+    for path in sorted(_HERE.parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return f"numba_ss-{digest.hexdigest()[:12]}"
+
+
+def _folders() -> list[Path]:
+    """Return where compiled code may be: the user's choice comes first."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    roots = [config.CACHE_DIR] if config.CACHE_DIR else []
+    roots.append(_HERE.parent / "__pycache__")
+    if os.path.isabs(home):  # who has no home is left with "~"
+        roots.append(os.path.join(home, "numba_ss"))
+    return [Path(root).absolute() / _version() for root in roots]
+
+
+def _trusted_owners() -> set[int]:
+    """Return the users who could make us run code anyway: this one, root, and the package's."""
+    return {os.getuid() if hasattr(os, "getuid") else 0, 0, os.stat(_HERE).st_uid}
+
+
+def _read(path):
+    """Return what `_write` wrote; None where there is no file, or not one of ours."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_uid not in _trusted_owners():
+                log.warning("%s belongs to another user and is not used", path)
+                return None
+            content = file.read()
+    except OSError:
+        return None
+    if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
+        return pickle.loads(content[_DIGEST:])
+    log.warning("%s is damaged: compiling again what it held", path)
+    return None
+
+
+def _write(name, data) -> None:
+    """Write a file, whole or not at all, to the first folder that takes it."""
+    content = dumps(data)
+    content = hashlib.sha256(content).digest() + content
+    errors = []
+    for folder in _folders():
+        temporary = folder / f".{name}.{secrets.token_hex(4)}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            temporary.replace(folder / name)
+            return
+        except OSError as error:
+            errors.append(f"{folder.parent}: {error.strerror}")
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+    if _untold:
+        _untold.clear()
+        log.warning(
+            "compiled code is not kept, and every process compiles anew: set NUMBA_CACHE_DIR to "
+            "a folder that can be written to (%s)", "; ".join(errors),
+        )
+
+
+class KernelCache:
+    """The cache of one kernel, with the methods that Numba's dispatcher calls."""
+
+    def __init__(self, function, form=""):
+        self._function, self._form = function, form
+
+    @property
+    def cache_path(self):
+        """Return the folder that comes first."""
+        return str(_folders()[0])
+
+    def _name(self, signature, codegen):
+        code = self._function.__code__
+        key = (str(signature), codegen.magic_tuple(), self._form, code.co_firstlineno, code.co_code)
+        return prefix_of(self._function) + hashlib.sha256(repr(key).encode()).hexdigest()[:20]
+
+    def load_overload(self, signature, target_context):
+        """Return what was compiled for a signature, or None."""
+        target_context.refresh()
+        name = self._name(signature, target_context.codegen())
+        for folder in _folders():
+            data = _read(folder / name)
+            if data is not None:
+                return CompileResult._rebuild(target_context, *data)
+        return None
+
+    def save_overload(self, signature, result):
+        """Keep what was compiled, unless it holds addresses of this process."""
+        if not result.library.has_dynamic_globals:
+            _write(self._name(signature, result.codegen), result._reduce())
+
+    def flush(self):
+        """Forget all of this kernel."""
+        for path in _files_of(self._function):
+            path.unlink(missing_ok=True)
+
+
+def prefix_of(function) -> str:
+    """Return how the names of a kernel's files begin."""
+    name = function.__qualname__.replace("<", "").replace(">", "")
+    return f"{function.__module__.rpartition('.')[2]}.{name}-"
+
+
+def _files_of(function):
+    return [path for folder in _folders() for path in folder.glob(f"{prefix_of(function)}*")]
+
+
+def compiled_before(kernel) -> bool:
+    """Tell whether a parallel kernel was compiled on this machine, now or earlier."""
+    return bool(_files_of(kernel))
