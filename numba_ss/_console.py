@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from numba_ss import _checks
+from numba_ss import _files
 from numba_ss._files import PathLike, whole_file
 
 
@@ -23,15 +21,8 @@ def say(lines: Iterable[str]) -> None:
 
 def require_writable(flag: str, path: PathLike, inputs: Sequence[PathLike] = ()) -> None:
     """Let a file that cannot be written, or is an input, fail now, not after hours of work."""
-    path = Path(path)
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
-        _checks.fail(flag, "another file than what is read", path)
-    if not path.parent.is_dir():
-        _checks.fail(flag, "a file in a folder that exists", path)
-    if path.is_dir():
-        _checks.fail(flag, "a file", f"the folder {path}")
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
+    _files.require_distinct({flag: path}, {"what is read": inputs})
+    _files.require_writable(flag, path)
 
 
 def write_history(path: PathLike, history: list[dict[str, Any]]) -> None:

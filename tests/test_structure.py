@@ -44,8 +44,9 @@ LAYERS = [
     {"batch_samplers"},
     {"samplers", "_passes", "_tables"},
     {"_training"},
-    {"checkpoint", "progress", "sample", "_estimator", "_memory", "_file_kinds"},
-    {"_checks", "_seeds", "_files"},
+    {"checkpoint", "progress", "sample", "_estimator", "_memory"},
+    {"_files", "_file_kinds"},
+    {"_checks", "_seeds"},
     {"kernels.step"},
     {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
     | {"kernels.prepare"},
