@@ -373,31 +373,55 @@ class WordVectors:
         vector_files.WRITERS[name](path, stored)
 
     @classmethod
-    def load(cls, path: PathLike, format: str | None = None, mmap: bool = False) -> WordVectors:
-        """Read a file that `save`, word2vec or gensim's `save_word2vec_format` wrote.
+    def load(
+        cls, path: PathLike, format: str | None = None, mmap: bool = False, *,
+        limit: int | None = None, errors: str = "strict", verify: bool = False,
+    ) -> WordVectors:
+        """Read a file that `save`, word2vec, GloVe, fastText or gensim wrote.
+
+        The text formats are read as they are published: with or without a first line,
+        which may count wrongly, with words that have blanks in them or stand there twice.
+        What is odd is told in the log. fastText's own models (also named ``.bin``) and
+        gensim's (``.model``, ``.kv``) are refused, with the way to bring their vectors here.
 
         Parameters
         ----------
         path : str or path
-            Its suffix stands for the format, as with `save`; of word2vec's formats ``.gz``
-            may follow. ``.tsv`` cannot be read.
+            Its suffix stands for the format, as with `save`; of word2vec's formats ``.gz``,
+            ``.bz2`` or ``.xz`` may follow. ``.tsv`` cannot be read.
         format : str, optional
             The format, whatever the suffix.
         mmap : bool, default=False
             Leave the vectors of an ``.npz`` file on the disk, where every process that maps
             them shares the memory. Their numbers are not checked before they are used.
+        limit : int, optional
+            Read the first words only.
+        errors : {"strict", "replace", "ignore"}, default="strict"
+            What becomes of bytes of a word that are no UTF-8, in word2vec's formats.
+        verify : bool, default=False
+            Compare mapped vectors with their checksum, as all others are: reads the file.
 
         Raises
         ------
         ArgumentError
             If the file is damaged; it says where.
         """
+        vector_files.refuse_foreign(path)
         name = vector_files.format_of(path, format, reading=True)
         if _checks.flag("mmap", mmap) and name != "npz":
             _checks.fail("mmap", "False for a format other than npz", f"True for {name}")
-        if mmap:
-            return cls(*vector_files.read_npz(path, mmap=True))
-        return cls(*vector_files.READERS[name](path))
+        limit = None if limit is None else _checks.integer("limit", limit, 1)
+        _checks.choice("errors", errors, ("strict", "replace", "ignore"))
+        if name in ("bin", "txt"):
+            read = vector_files.read_bin if name == "bin" else vector_files.read_txt
+            return cls(*read(path, limit, errors))
+        if name == "npz":
+            verify = _checks.flag("verify", verify)
+            stored = vector_files.read_npz(path, mmap=mmap, verify=verify)
+        else:
+            stored = vector_files.READERS[name](path)
+        words, vectors, counts = stored
+        return cls(words[:limit], vectors[:limit], None if counts is None else counts[:limit])
 
     def _row(self, word: Any) -> int:
         if not isinstance(word, str):

@@ -55,3 +55,13 @@ def test_explanation_names_the_first_bad_number():
         _checks.explain_loss(loss, [("w", array, np.array([0, 3, -1]))])
     with pytest.raises(ArgumentError, match="loss of nan for example 1"):
         _checks.explain_loss(loss, [("w", array, np.array([0, 1]))])
+
+
+def test_a_message_holds_500_letters_of_data_at_most():
+    assert _checks.shortened("x" * 500) == "x" * 500
+    with pytest.raises(ArgumentError) as error:
+        _checks.fail("y" * 10_000, "little", ["z" * 10_000] * 100)
+    message = str(error.value)
+    assert len(message) < 1000
+    assert message.startswith("yyy")
+    assert message.endswith("zz']")
