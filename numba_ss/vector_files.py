@@ -478,7 +478,8 @@ def read_bin(path: PathLike, limit: int | None = None, errors: str = "strict") -
 
 
 def _read_bin(path: PathLike, limit: int | None, errors: str, kind: np.dtype[Any]) -> Stored:
-    with _opened(path, "a word2vec binary file") as file:
+    # Doubles may be too large: told as infinity.
+    with _opened(path, "a word2vec binary file") as file, np.errstate(over="ignore"):
         line = file.readline(100)
         header = _header(path, line)
         if header is None:

@@ -304,7 +304,7 @@ def test_evaluate(run, refused, vectors, tmp_path):
     for arguments, message in (
         ([], "--analogies, --similarity: expected a file for one of them at least, got none"),
         (["--analogies", "text.txt"], "text.txt, line 1: expected four words"),
-        (["--similarity", "text.txt"], "text.txt, line 1: expected word, tab, word, tab, number"),
+        (["--similarity", "text.txt"], "text.txt, line 2: expected word, word, number"),
         (["--similarity", "absent.tsv"], "No such file or directory: 'absent.tsv'"),
         (["--analogies", "q.txt", "--restrict-vocabulary", "0"], "restrict_vocab: expected at least 1"),
     ):
