@@ -53,6 +53,11 @@ _LONGEST_LINE = 2**22  # bytes
 _LOOK = 100  # lines that tell how many numbers a line has
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.I)
 
+_WHITESPACE = (r"\s", "whitespace, for word2vec's formats")
+_FORBIDDEN = {
+    "bin": _WHITESPACE, "txt": _WHITESPACE,
+    "tsv": (r"\t\n\r", "tabs or newlines, for a .tsv file"),
+}
 _FOREIGN = {
     b"\xba\x16\x4f\x2f": Foreign(
         "a model of fastText, whose words are made of parts of words",
@@ -197,12 +202,19 @@ def _encode(words: list[str]) -> list[bytes]:
         _checks.fail("words", "words that UTF-8 can hold", ascii(error.object))
 
 
-def _encode_without(separators: str, words: list[str], what: str) -> list[bytes]:
-    """Return words in UTF-8, none of them empty or with one of the separators in it."""
-    forbidden = re.compile(f"[{separators}]|^$", re.ASCII)
-    for word in words:
-        if forbidden.search(word):
-            _checks.fail("words", f"words without {what}, none of them empty", repr(word))
+def require_words(format: str, words: list[str]) -> None:
+    """Require that a format can hold words: some have none that are empty or have blanks."""
+    if format in _FORBIDDEN:
+        separators, what = _FORBIDDEN[format]
+        forbidden = re.compile(f"[{separators}]|^$", re.ASCII)
+        for word in words:
+            if forbidden.search(word):
+                expected = f"words without {what}, none of them empty (or another format)"
+                _checks.fail("words", expected, repr(word))
+
+
+def _encoded(format: str, words: list[str]) -> list[bytes]:
+    require_words(format, words)
     return _encode(words)
 
 
@@ -456,7 +468,7 @@ def _word2vec_file(path: PathLike) -> Iterator[BinaryIO]:
 
 def write_bin(path: PathLike, stored: Stored) -> None:
     """Write word2vec's binary format, as gensim does; counts are lost."""
-    words = _encode_without(r"\s", stored.words, "whitespace, for word2vec's formats")
+    words = _encoded("bin", stored.words)
     with _word2vec_file(path) as file:
         file.write(b"%d %d\n" % stored.vectors.shape)
         for word, row in zip(words, stored.vectors, strict=True):
@@ -551,7 +563,7 @@ def _told(path: PathLike, words: list[str], vectors: Floats, place: Place) -> St
 
 def write_txt(path: PathLike, stored: Stored) -> None:
     """Write word2vec's text format, byte for byte as gensim does; counts are lost."""
-    words = _encode_without(r"\s", stored.words, "whitespace, for word2vec's formats")
+    words = _encoded("txt", stored.words)
     with _word2vec_file(path) as file:
         file.write(b"%d %d\n" % stored.vectors.shape)
         _write_rows(file, stored.vectors, b" ", words)
@@ -651,11 +663,15 @@ def _header(path: PathLike, line: bytes) -> tuple[int, int] | None:
     return num_words, dim
 
 
+def metadata_path(path: PathLike) -> Path:
+    """Return the second file of TensorFlow's projector, that of the words."""
+    return Path(path).with_name(f"{Path(path).stem}_metadata.tsv")
+
+
 def write_tsv(path: PathLike, stored: Stored) -> None:
     """Write two files for TensorFlow's projector: numbers, and words in `_metadata.tsv`."""
-    words = _encode_without(r"\t\n\r", stored.words, "tabs or newlines, for a .tsv file")
-    labels = Path(path).with_name(f"{Path(path).stem}_metadata.tsv")
-    with whole_file(path) as numbers, whole_file(labels) as names:
+    words = _encoded("tsv", stored.words)
+    with whole_file(path) as numbers, whole_file(metadata_path(path)) as names:
         _write_rows(numbers, stored.vectors, b"\t", [])
         if stored.counts is None:
             names.write(b"".join(word + b"\n" for word in words))

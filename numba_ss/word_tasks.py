@@ -301,6 +301,6 @@ def _score_column(fields: list[str]) -> int:
 
 def _score(field: str) -> float | None:
     try:
-        return float(field)
+        return None if "_" in field else float(field)  # Python takes 1_0 for 10
     except ValueError:
         return None
