@@ -85,8 +85,8 @@ def find_files(name: str, value: PathLike) -> list[Path]:
         return [Path(text)]
     if os.path.isdir(text):
         inside = _inside(text)
-        if text.rstrip("/" + os.sep).endswith(".parquet"):
-            inside = [path for path in inside if path.suffix == ".parquet"]
+        if text.lower().rstrip("/" + os.sep).endswith(".parquet"):
+            inside = [path for path in inside if path.suffix.lower() == ".parquet"]
         if not inside:
             _checks.fail(name, "a folder with files", repr(text))
         return inside

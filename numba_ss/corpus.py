@@ -50,6 +50,7 @@ STREAM_SIZE = 2**20  # ids in an array of the stream
 _UNKNOWN = -2
 _BATCH = 2**18  # words of sentences, looked up at a time
 _SENTENCES = 2**14  # between two reports of progress
+_LINES = 20  # from which on single words are no accident
 _PART = 2**23  # bytes of a table, taken at a time
 # Ids of packed sentences as words.
 _DECIMAL = re.compile("0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}")
@@ -160,12 +161,23 @@ class TextCorpus(Corpus):
                 yield reader, ids
 
     def _count(self, progress: Progress) -> WordCounts:
-        table, total = WordTable(), self._total()
+        table, total, num_ids, num_lines = WordTable(), self._total(), 0, 0
         for reader, parts in self._blocks(table, True):
             for ids in parts:
                 table.count(ids, reader.block, reader.stop)
+                num_ids += len(ids)
+                num_lines += int(np.count_nonzero(ids == END_OF_SENTENCE))
             progress(reader.position, total)
+        self._warn_of_single_words(num_ids - num_lines, num_lines)
         return table.result()
+
+    def _warn_of_single_words(self, num_words: int, num_lines: int) -> None:
+        if num_lines >= _LINES and num_words < 1.1 * num_lines:
+            log.warning(
+                "%s: %d words in %d lines: single words have no neighbours to learn from. Blanks "
+                "have to separate words; programs such as jieba and MeCab put them into Chinese "
+                "and Japanese text", self.name, num_words, num_lines,
+            )
 
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
         self._total()

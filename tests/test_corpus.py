@@ -463,6 +463,18 @@ def test_markup_is_warned_of(name, text, message, tmp_path, caplog):
         assert re.search(message, caplog.messages[0])
 
 
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [(["今天天气很好"] * 30, True), (["alone"] * 99 + ["two words"], True), (["a b"] * 30, False),
+     (["alone"] * 9, False), (["alone", "not alone"] * 30, False)],
+)
+def test_lines_of_single_words_are_warned_of(lines, warned, tmp_path, caplog):
+    (tmp_path / "t.txt").write_text("\n\n".join(lines), "utf-8")
+    open_corpus(tmp_path / "t.txt").count()
+    assert len(caplog.messages) == warned
+    assert all("single words have no neighbours to learn from" in text for text in caplog.messages)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_pipes_are_read_and_their_copies_removed(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
