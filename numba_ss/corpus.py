@@ -38,7 +38,7 @@ from numba_ss._text_files import (
     spool,
 )
 from numba_ss.kernels.text import END_OF_SENTENCE, MALFORMED
-from numba_ss.vocabulary import Vocabulary, WordTable
+from numba_ss.vocabulary import Vocabulary, WordTable, as_word
 
 log = logging.getLogger("numba_ss")
 
@@ -185,20 +185,11 @@ class TextCorpus(Corpus):
             yield from parts
 
 
-def _as_word(token: object) -> str | None:
-    """Return a token as a word, an integer in decimal digits; None for anything else."""
-    if isinstance(token, str):
-        return str.__str__(token)  # of a subclass, such as NumPy's, the plain string
-    if isinstance(token, (int, np.integer)) and not isinstance(token, bool):
-        return str(int(token))
-    return None
-
-
 class _WordIds(dict[str, int]):
     """The ids of words and of integers, and of nothing else."""
 
     def __missing__(self, token: object) -> int:
-        word = _as_word(token)
+        word = as_word(token)
         if word is None:
             raise TypeError
         return self.get(word, _UNKNOWN)
@@ -236,7 +227,7 @@ class SentenceCorpus(Corpus):
     def _refuse(self, i: int, words: Sequence[str]) -> None:
         """Name the first of the words that is none."""
         for j, word in enumerate(words):
-            if _as_word(word) is None:
+            if as_word(word) is None:
                 _checks.fail(f"{self.name}[{i}][{j}]", "a string or an integer", repr(word))
 
     def _count(self, progress: Progress) -> WordCounts:
@@ -250,14 +241,14 @@ class SentenceCorpus(Corpus):
                 self._refuse(i, words)
                 raise
             new = islice(reversed(counter), len(counter) - before)
-            if not all(_as_word(word) is not None for word in new):
+            if not all(as_word(word) is not None for word in new):
                 self._refuse(i, words)
             if i % _SENTENCES == 0:
                 progress(i + 1, size())
         progress(i + 1, size())
         total: Counter[str] = Counter()
         for token, count in counter.items():  # an integer may be there as a string as well
-            total[str(_as_word(token))] += count
+            total[str(as_word(token))] += count
         return list(total), np.fromiter(total.values(), np.int64)
 
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
