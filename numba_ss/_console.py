@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numba_ss import _files
@@ -23,6 +29,51 @@ def require_writable(flag: str, path: PathLike, inputs: Sequence[PathLike] = ())
     """Let a file that cannot be written, or is an input, fail now, not after hours of work."""
     _files.require_distinct({flag: path}, {"what is read": inputs})
     _files.require_writable(flag, path)
+
+
+def save_or_keep(
+    path: PathLike, save: Callable[[PathLike], None], name: str, command: str = "mv"
+) -> None:
+    """Save what was learned; if that fails, keep it elsewhere, and say where.
+
+    Parameters
+    ----------
+    path : path
+        Where it is to go.
+    save : callable
+        Writes it to a path.
+    name : str
+        What the file is called that it is kept in.
+    command : str
+        What makes `path` of that file, as the two are given to it.
+
+    Raises
+    ------
+    OSError
+        With all of this in its message.
+    """
+    try:
+        save(path)
+    except Exception as error:
+        kept = _keep(save, name)
+        if kept is None:
+            raise OSError(f"{error}; nor could what was learned be kept elsewhere") from error
+        finish = " ".join([command, shlex.quote(str(kept)), shlex.quote(str(path))])
+        text = f"{error}; what was learned is kept, and goes there with: {finish}"
+        raise OSError(text) from error
+
+
+def _keep(save: Callable[[PathLike], None], name: str) -> Path | None:
+    """Save to a new folder, wherever one can be made."""
+    for place in (tempfile.gettempdir(), os.getcwd(), os.path.expanduser("~")):
+        with suppress(Exception):
+            folder = Path(tempfile.mkdtemp(prefix="numba_ss-kept-", dir=place))
+            try:
+                save(folder / name)
+                return folder / name
+            except Exception:
+                shutil.rmtree(folder, ignore_errors=True)
+    return None
 
 
 def write_history(path: PathLike, history: list[dict[str, Any]]) -> None:

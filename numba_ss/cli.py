@@ -159,7 +159,7 @@ def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     plot = commands.add_parser("plot", help="draw a loss curve or a map of words")
     plot.add_argument("source", help="a history (.json) or a file of vectors")
     plot.add_argument("-o", "--output", required=True, help="picture: .png or .svg")
-    plot.add_argument("--words", nargs="+", help="words on the map; by default frequent ones that say something")
+    plot.add_argument("--words", nargs="+", help="words on the map; by default frequent ones")
     plot.add_argument("--top", type=int, default=200, help="how many words, by frequency (200)")
     for parser in (judge, convert, plot):
         _add_reading(parser)

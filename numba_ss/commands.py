@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
-import os
 import re
-import secrets
-import shlex
 import shutil
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss._console import say, write_history
+from numba_ss._console import save_or_keep, say, write_history
 from numba_ss._files import require_distinct, require_writable
 from numba_ss._text_files import check_encoding
 from numba_ss.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
@@ -64,6 +61,8 @@ def _check_files(args: Namespace) -> None:
     inputs = {
         "the text": args.corpus, "--validation": args.validation, "--vocabulary": args.vocabulary
     }
+    if args.checkpoint is not None:  # those of the run that is resumed
+        inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
     require_distinct(outputs, inputs)
     for path in _written(args.output):
         require_writable("--output", path)
@@ -149,7 +148,9 @@ def word2vec(args: Namespace) -> None:
         resume=args.resume,
     )
     vectors = model.vectors_
-    _save(vectors, args.output)
+    # NumPy's format can hold any words.
+    save_or_keep(args.output, vectors.save, "vectors.npz", "numba-ss convert")
+    log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, args.output)
     if args.history:
         write_history(args.history, model.history_)
     wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in vectors]
@@ -168,34 +169,6 @@ def _held_out(args: Namespace) -> Corpus | None:
         return open_corpus(args.validation, passes=1, encoding=args.encoding)
     except _checks.ArgumentError as error:
         raise _checks.ArgumentError(f"validation: {error}") from None
-
-
-def _save(vectors: WordVectors, output: str) -> None:
-    """Write vectors; if that fails, keep them elsewhere and say how to finish the job."""
-    try:
-        vectors.save(output)
-    except Exception as error:
-        kept = _keep(vectors, Path(output))
-        if kept is None:
-            raise
-        if isinstance(error, _checks.ArgumentError):  # the format cannot hold them
-            output = str(Path(output).with_suffix(".npz"))
-        command = shlex.join(["numba-ss", "convert", str(kept), output])
-        raise OSError(f"{error}\nthe vectors are kept; this finishes the job: {command}") from error
-    log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, output)
-
-
-def _keep(vectors: WordVectors, output: Path) -> Path | None:
-    """Write vectors to the first folder that takes them."""
-    for folder in (output.parent, Path.cwd(), tempfile.gettempdir(), os.path.expanduser("~")):
-        kept = Path(folder, f"{output.stem[:100]}-{secrets.token_hex(4)}.npz").absolute()
-        try:
-            vectors.save(kept)
-        except OSError as error:
-            log.debug("%s: %s", kept, error)
-        else:
-            return kept
-    return None
 
 
 def _load(path: str, args: Namespace) -> WordVectors:

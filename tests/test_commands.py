@@ -199,6 +199,10 @@ BAD_FILES = [
     (["-o", "words.txt", "--vocabulary", "words.txt"], "--output: expected another file than --vocabulary"),
     (["-o", "words.txt", "--validation", "words.txt"], "--output: expected another file than --validation"),
     (["-o", "v.npz", "--checkpoint", "v.npz"], "--checkpoint: expected another file than --output"),
+    (
+        ["-o", "folder.npz/checkpoint-1.npz", "--checkpoint", "folder.npz", "--resume"],
+        "--output: expected another file than --checkpoint",
+    ),
     (["--vocabulary", "blanks", "-o", "v.txt"], "words without whitespace, for word2vec's formats"),
     (["--validation", "absent.txt"], "validation: .*'absent.txt', which does not exist"),
     (["--checkpoint", "binary"], "checkpoint folder: .*got binary"),
@@ -209,6 +213,7 @@ BAD_FILES = [
 @pytest.mark.parametrize(("arguments", "message"), BAD_FILES)
 def test_what_would_fail_late_fails_early(arguments, message, refused, tmp_path, monkeypatch, caplog):
     (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "folder.npz" / "checkpoint-1.npz").write_bytes(b"older")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "twice").write_text("a\nb\na\n")
@@ -266,6 +271,7 @@ def test_a_disk_that_is_too_small_is_found_before_training(refused, caplog, monk
 
 def test_vectors_that_cannot_be_written_are_kept(refused, run, monkeypatch, tmp_path, capsys):
     """The disk is full for one name only; the last line says what finishes the job."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     save = WordVectors.save
 
     def full(self, path, format=None):
@@ -277,11 +283,11 @@ def test_vectors_that_cannot_be_written_are_kept(refused, run, monkeypatch, tmp_
     with pytest.raises(SystemExit) as end:
         run("word2vec", "text.txt", "-o", "the vectors.npz", *FLAGS)
     assert end.value.code == 2
-    first, last = capsys.readouterr().err.splitlines()
-    assert first.endswith("No space left on device: 'the vectors.npz'")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device: 'the vectors.npz'; what was learned is kept" in last
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    program, *arguments = shlex.split(last.partition(": ")[2])
+    program, *arguments = shlex.split(last.partition("with: ")[2])
     assert program == "numba-ss"
     run(*arguments)
     want = trained(TEXT, **OPTIONS).vectors_
@@ -294,7 +300,7 @@ def test_vectors_that_can_be_kept_nowhere(refused, monkeypatch):
 
     monkeypatch.setattr(WordVectors, "save", full)
     message = refused("word2vec", "text.txt", *FLAGS)
-    assert message.endswith("No space left on device: 'vectors.npz'\n")
+    assert "No space left on device: 'vectors.npz'; nor could what was learned be kept" in message
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])

@@ -3,11 +3,13 @@
 import io
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from numba_ss import ArgumentError
-from numba_ss._console import require_writable, say, write_history
+from numba_ss._console import require_writable, save_or_keep, say, write_history
 
 
 def test_a_console_that_lacks_letters(monkeypatch):
@@ -50,3 +52,28 @@ def test_an_input_is_not_written_over(tmp_path):
             require_writable("--output", output, [str(other), str(path)])
     require_writable("--output", other, [str(path)])
     require_writable("--output", path, [str(other)])
+
+
+def test_what_cannot_be_saved_is_kept_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "absent"))
+
+    def save(path):
+        if str(path) == "there":
+            raise OSError("disk")
+        Path(path).write_text("learned")
+
+    save_or_keep(tmp_path / "other", save, "kept.bin")
+    assert (tmp_path / "other").read_text() == "learned"
+    with pytest.raises(OSError, match=r"^disk; what was learned is kept, .* with: make .*kept.bin there$") as caught:
+        save_or_keep("there", save, "kept.bin", "make")
+    assert Path(str(caught.value).split(" ")[-2]).read_text() == "learned"
+
+    def fail(path):
+        raise OSError("disk")
+
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match=r"^disk; nor could what was learned be kept elsewhere"):
+        save_or_keep("there", fail, "kept.bin")
+    assert sorted(tmp_path.iterdir()) == before
