@@ -49,6 +49,9 @@ _FOREIGN = {
     b"{\\rtf": Foreign("an RTF document", _CONVERT),
     PARQUET: Foreign("a Parquet file in a compressed one", "decompress it"),
     ARROW: Foreign("an Arrow file in a compressed one", "decompress it"),
+    b"\xff\xff\xff\xff": Foreign(
+        "an Arrow stream", "pyarrow.ipc.open_stream(path).read_all() is a table for open_corpus"
+    ),
     b"FEA1": Foreign("a Feather file of version 1", "write it anew with pyarrow.parquet"),
     b"\x93NUMPY": Foreign("a NumPy array", "give its ids as numba_ss.PackedCorpus(ids, offsets)"),
     b"\x89HDF\r\n\x1a\n": Foreign("an HDF5 file", _CONVERT),
@@ -75,6 +78,8 @@ def refuse_foreign(name: str, head: bytes) -> None:
     found = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
     if head[257:262] == b"ustar":
         found = Foreign("a tar archive", _UNPACK)
+    if compression_of(head) is not None:
+        found = Foreign("a compressed file in a compressed one", "decompress it once")
     if head[:1] == PICKLE and head[1:2] in b"\2\3\4\5" and len(head) > 1:
         found = Foreign("a Python pickle, which is never opened here", _CONVERT)
     if found is not None:
@@ -86,6 +91,8 @@ def markup_of(head: bytes) -> Foreign | None:
     start = head.lstrip()
     if start[:10].lower().startswith((b"<mediawiki", b"<?xml", b"<!doctype", b"<html")):
         return Foreign("XML or HTML", "take the text out of it, say with WikiExtractor")
+    if start[:1] == b"[" and start[1:].lstrip()[:1] == b"{":
+        return Foreign("a JSON array", "one object a line can be read, as jq -c '.[]' writes them")
     line = start.split(b"\n", 1)[0]
     if line.startswith(b"{"):
         try:

@@ -58,6 +58,8 @@ class TextColumn:
         first = next(lines, "")
         while first.isspace():
             first = next(lines, "")
+        if first.lstrip()[:1] == "[":
+            _checks.fail(name, "CSV or JSON lines, one object a line", "a JSON array")
         if first.lstrip()[:1] == "{":
             yield from self._json(name, first, lines)
         else:

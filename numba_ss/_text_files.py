@@ -46,8 +46,8 @@ BLOCK = 2 * PIECE  # bytes that are tokenised at a time, or more
 _LARGEST_BLOCK = 2**30  # places in a block have 31 bits
 LONGEST_WORD = 2**20  # bytes
 _BLANK, _BLANKS = re.compile(rb"[ \t\r\n]"), (b" ", b"\t", b"\r", b"\n")
-# Of the bytes of a file one in _SHARE may be no text, and a few of a small one.
-_FEW, _SHARE = 10, 1000
+# Of the bytes of a file one in _SHARE may be no text; of a small one a few, one in _MANY.
+_SHARE, _FEW, _MANY = 1000, 10, 20
 _REPLACED = "\ufffd"
 _WINDOW = 31  # bits of zstd's window, --long=31 at most
 _ZSTD_STEP = 2**8
@@ -210,7 +210,7 @@ class _Decoder:
             self.bad += decoded.count(_REPLACED)
             text = decoded.encode("utf-8", "replace")
         self.bad += text.count(b"\0")
-        if self.bad > max(_FEW, self._read // _SHARE):
+        if self.bad > max(1, self._read // _SHARE, min(self._read // _MANY, _FEW)):
             self._refuse(text)
         return text
 
@@ -232,7 +232,7 @@ class _Decoder:
 
     def _refuse(self, text: bytes) -> NoReturn:
         hint = 'encoding= (--encoding) names another, such as "cp1252", "gb18030", "utf-16"'
-        if text.count(b"\0") > len(text) // 4:
+        if len(text) < 4 * text.count(b"\0") < 3 * len(text):
             hint = 'encoding="utf-16-le" (--encoding) reads what Windows writes'
         got = f"{self.bad} places that are none in the first {self._read} bytes"
         _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}, if it is text")

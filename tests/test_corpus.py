@@ -244,7 +244,7 @@ def test_any_bytes_are_split_by_the_rule(tmp_path_factory, data, block, piece, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_text_files, "BLOCK", block)
         patch.setattr(_text_files, "PIECE", piece)
-        patch.setattr(_text_files, "_FEW", len(data))
+        patch.setattr(_text_files, "_SHARE", 1)
         patch.setattr(corpus, "STREAM_SIZE", size)
         check_text(path, data, max_num_threads() if parallel else 1)
 

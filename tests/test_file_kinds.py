@@ -45,6 +45,7 @@ def test_what_is_foreign_is_named():
         (b'{"a": "cut', "JSON lines"),
         (b"{a}\n", None),
         (b"[1]\n", None),
+        (b'[\n {"a": 1},\n', "a JSON array"),
         (b"< a b\n", None),
         (b"", None),
     ],

@@ -63,6 +63,7 @@ def test_lists_and_nulls_of_json(tmp_path):
         ('{"text": "a"}\n{"txt": "a"}\n', "t, line 2: expected a column or key 'text'.*keys"),
         ('{"text": "a"}\n[1]\n', "t, line 2: expected a column or key 'text'.*another value"),
         ('{"text": "a"}\n{"text\n', "t, line 2: expected a JSON object"),
+        ('[{"text": "a"}]\n', "t: expected CSV or JSON lines, one object a line, got a JSON array"),
         ('{"text": 5}\n', "t, line 1: expected a string as 'text', got 5"),
         ('{"text": ["a b"]}\n', "t, line 1: expected words without blanks in a list, got 'a b'"),
         ('{"text": [5]}\n', "t, line 1: expected words without blanks"),

@@ -129,6 +129,8 @@ TAR = bytes(257) + b"ustar\x0000" + bytes(500)
         (b"\xff\xd8\xff\xe0", "a JPEG picture"),
         (b"%PDF-1.7\n", "a PDF document: .*pdftotext"),
         (b"\x80\x04\x95" + bytes(9), "a Python pickle, which is never opened"),
+        (gzip.compress(gzip.compress(b"a b")), "a compressed file in a compressed one: decompress it once"),
+        (b"\xff\xff\xff\xff" + bytes(40), r"an Arrow stream: pyarrow\.ipc\.open_stream"),
         (gzip.compress(b"PAR1" + bytes(30)), "a Parquet file in a compressed one"),
     ],
 )
@@ -142,6 +144,13 @@ def test_bytes_of_no_kind_are_refused(tmp_path, rng):
     path = write(tmp_path, "noise.txt", rng.bytes(100_000))
     with pytest.raises(ArgumentError, match=r"noise\.txt: expected text in utf-8, got \d+ places"):
         read(path)
+
+
+@pytest.mark.parametrize("data", ["le café est là\n".encode("latin-1"), "the cat\n".encode("utf-16-le")])
+def test_small_files_in_other_encodings_are_refused(data, tmp_path):
+    with pytest.raises(ArgumentError, match="expected text in utf-8"):
+        read(write(tmp_path, "t.txt", data))
+    assert read(write(tmp_path, "t.txt", b"long enough for one \xe9\n")) != data
 
 
 WORDS = {"cp1252": "café où thè\n", "gb18030": "今天 天气 很好\n", "utf-16": "the cat\n", "utf-16-le": "où\n"}
