@@ -206,7 +206,10 @@ class _Decoder:
         if self._encoding == "utf-8":
             text = self._checked(self._rest + data, final)
         else:
-            decoded = self._decoder.decode(data, final)
+            try:
+                decoded = self._decoder.decode(data, final)
+            except UnicodeError as error:  # UTF-16 asks for its mark
+                _checks.fail(self._name, f"text in {self._encoding}", error)
             self.bad += decoded.count(_REPLACED)
             text = decoded.encode("utf-8", "replace")
         self.bad += text.count(b"\0")

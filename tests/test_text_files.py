@@ -171,6 +171,12 @@ def test_other_encodings(encoding, piece, tmp_path, monkeypatch):
             read(path)
 
 
+def test_a_mark_that_is_missing_is_told_with_the_file_s_name(tmp_path):
+    path = write(tmp_path, "t.txt", b"the cat sat")
+    with pytest.raises(ArgumentError, match=r"t\.txt: expected text in utf-16, got UTF-16 stream"):
+        read(path, encoding="utf-16")
+
+
 @pytest.mark.parametrize("name", ["utf8x", "base64", "", 5, "a\0"])
 def test_what_is_no_encoding(name, tmp_path):
     with pytest.raises(ArgumentError, match="encoding: expected None or the name"):
