@@ -25,13 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._file_kinds import (
-    COMPRESSED,
-    HEAD,
-    compression_of,
-    encoding_of,
-    refuse_foreign,
-)
+from numba_ss._file_kinds import COMPRESSED, HEAD, compression_of, encoding_of, refuse_foreign
 from numba_ss.kernels.text import PADDING
 
 log = logging.getLogger("numba_ss")
@@ -343,14 +337,13 @@ def _with_head(pieces: Pieces) -> Pieces:
 
 
 def is_stream(path: PathLike) -> bool:
-    """Tell whether this is something that can be read once: "-", a pipe, /dev/stdin."""
+    """Tell whether this is something that can be read once: "-" or a pipe."""
     if path == "-":
         return True
     try:
-        mode = os.stat(path).st_mode
+        return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
 def spool(path: PathLike) -> Path:

@@ -509,7 +509,8 @@ def _arrow_table(paths: list[Path]) -> Any:
 def _warn_of_markup(files: TextFiles, paths: list[Path]) -> None:
     """Say of files that look like something else that they are read as lines of words."""
     markup = markup_of(files.head())
-    if markup is None and {".csv", ".tsv"} & {x.lower() for x in paths[0].suffixes[-2:]}:
+    suffixes = {suffix.lower() for path in paths for suffix in path.suffixes[-2:]}
+    if markup is None and {".csv", ".tsv"} & suffixes:
         markup = Foreign("a table", "column= (--column) reads one of its columns")
     if markup is not None:
         log.warning("%s looks like %s, and is read as lines of words; %s", files.name, *markup)

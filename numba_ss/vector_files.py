@@ -21,7 +21,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, NoReturn, cast
 
@@ -582,25 +582,26 @@ def read_txt(path: PathLike, limit: int | None = None, errors: str = "strict") -
     Words may have blanks in them, several blanks and tabs may stand between numbers.
     """
     with _opened(path, "a text file of vectors") as file, np.errstate(over="ignore"):
-        first = [line for _, line in zip(range(_LOOK), _lines(path, file), strict=False)]
+        lines = _lines(path, file)
+        first = list(islice(lines, _LOOK))
         header = _header(path, first[0]) if first else None
         num_words, dim = header or (None, _most_numbers(path, first))
         before = 2 if header else 1  # the number of the first line of a word
         del first[: before - 1]
         rows, words, whole = _Rows(_ROWS, dim), list[str](), True
-        lines = chain(first, _lines(path, file))
+        lines = chain(first, lines)
         for number, line in enumerate(lines, before):
-            if not line.strip():
+            if len(words) == limit:  # there are more, and nobody asks for them
+                num_words, lines = None, iter(())
                 break
-            if len(words) == limit:
-                num_words = None  # there are more, and nobody asks for them
+            if not line.strip():
                 break
             word, numbers = _split(path, number, line, dim)
             words.append(_decode(path, "line", number, word, errors))
             rows.append(numbers)
             whole = line.endswith(b"\n")
         for number, line in enumerate(lines, len(words) + before + 1):
-            if line.strip() and len(words) != limit:
+            if line.strip():
                 _fail(path, f"line {number}", "the end of the file", repr(line[:40]))
         if num_words is not None:
             _compare_counts(path, num_words, len(words), whole=whole)

@@ -312,6 +312,20 @@ def test_limit(format, vectors, tmp_path):
         WordVectors.load(tmp_path / "v", format, limit=0)
 
 
+def test_what_stands_behind_the_limit_is_not_looked_at(tmp_path):
+    (tmp_path / "v.txt").write_bytes(b"5 2\na 1 2\nb 3 4\n\nc\n")
+    (tmp_path / "v.bin").write_bytes(b"5 2\n" + A + B + b"c")
+    for name in ("v.txt", "v.bin"):
+        with pytest.raises(ArgumentError):
+            WordVectors.load(tmp_path / name)
+        assert WordVectors.load(tmp_path / name, limit=2).index_to_key == ["a", "b"]
+
+
+def test_a_mark_within_a_file_is_part_of_a_word(tmp_path):
+    (tmp_path / "v.txt").write_text("\ufeff" + "".join(f"\ufeff{i} 1 2\n" for i in range(150)), "utf-8")
+    assert WordVectors.load(tmp_path / "v.txt").index_to_key == [f"\ufeff{i}" for i in range(150)]
+
+
 @pytest.mark.parametrize("name", ["v.txt.gz", "v.vec.gz", "v.BIN.GZ"])
 def test_compressed_output_is_the_same_each_time(name, vectors, tmp_path):
     vectors.save(tmp_path / name)
