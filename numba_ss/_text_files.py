@@ -181,8 +181,8 @@ def _read(file: UnchangedFile) -> Pieces:
 class _Decoder:
     """Turns the bytes of a file to UTF-8, and counts what is no text in its encoding."""
 
-    def __init__(self, name: str, encoding: str | None) -> None:
-        self._name = name
+    def __init__(self, name: str, encoding: str | None, strict: bool) -> None:
+        self._name, self._strict = name, strict
         self._rest = b""  # the beginning of a character of UTF-8
         self.bad = self._read = 0
         if encoding is not None:
@@ -207,7 +207,8 @@ class _Decoder:
             self.bad += decoded.count(_REPLACED)
             text = decoded.encode("utf-8", "replace")
         self.bad += text.count(b"\0")
-        if self.bad > max(1, self._read // _SHARE, min(self._read // _MANY, _FEW)):
+        few = max(1, self._read // _SHARE, min(self._read // _MANY, _FEW))
+        if self.bad > (0 if self._strict else few):
             self._refuse(text)
         return text
 
@@ -259,14 +260,16 @@ class TextFiles:
         few of them, one in a thousand, is refused.
     names : dict, optional
         What messages call a file, where that is not its path.
+    strict : bool, default=False
+        Refuse a file with any such byte: of keys, say, which would become others.
     """
 
     def __init__(
         self, paths: Sequence[Path], encoding: str | None = None,
-        names: Mapping[Path, str] | None = None,
+        names: Mapping[Path, str] | None = None, *, strict: bool = False,
     ) -> None:
         self._files = [UnchangedFile(path, (names or {}).get(path)) for path in paths]
-        self._encoding = check_encoding(encoding)
+        self._encoding, self._strict = check_encoding(encoding), strict
         self._told = False
         self.name = self._files[0].name
 
@@ -280,7 +283,7 @@ class TextFiles:
         damaged = []
         for file in self._files:
             size = file.check()
-            decoder = _Decoder(file.name, self._encoding)
+            decoder = _Decoder(file.name, self._encoding, self._strict)
             for piece, position in _text(file, decoder):
                 yield piece, before + position
             before += size
@@ -298,7 +301,8 @@ class TextFiles:
     def head(self) -> bytes:
         """Return the first bytes of the first file's text."""
         file = self._files[0]
-        with closing(_text(file, _Decoder(file.name, self._encoding))) as text:
+        decoder = _Decoder(file.name, self._encoding, self._strict)
+        with closing(_text(file, decoder)) as text:
             return next(text)[0][:HEAD]
 
 

@@ -534,6 +534,8 @@ def _refuse(corpus: Any) -> NoReturn:
             ", which can be read once only: give a list, a file, or an object whose __iter__ "
             "starts anew each time"
         )
+    elif hasattr(corpus, "tocsr"):
+        hint = ", a sparse matrix: words have an order in a sentence, which it does not tell"
     elif isinstance(corpus, (set, frozenset)):
         hint = ", whose order is another in every process: give a list"
     elif callable(corpus):
@@ -613,7 +615,7 @@ def open_corpus(
         return PackedCorpus(*corpus)
     iterable = hasattr(type(corpus), "__iter__") or hasattr(type(corpus), "__getitem__")
     wrong = (bytes, bytearray, Mapping, set, frozenset)
-    if isinstance(corpus, wrong) or not iterable:
+    if isinstance(corpus, wrong) or hasattr(corpus, "tocsr") or not iterable:
         _refuse(corpus)
     return SentenceCorpus(corpus)
 

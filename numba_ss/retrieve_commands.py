@@ -125,11 +125,8 @@ def _read_users(path: str, column: str, kind: str) -> Keys:
     """Return the users of a Parquet, CSV or TSV column, or of a text with one a line."""
     if path.lower().endswith(".parquet"):
         return _parquet_keys(path, column, kind)
-    raw = b"".join(piece for piece, _ in TextFiles([Path(path)]).pieces())
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        _checks.fail(path, "users in UTF-8", error)
+    file = TextFiles([Path(path)], strict=True)
+    text = b"".join(piece for piece, _ in file.pieces()).decode()
     suffix = Path(re.sub(r"\.(gz|bz2|xz|zst)$", "", path.lower())).suffix
     if suffix in _SEPARATORS:
         return _typed(path, _cells(path, text, _SEPARATORS[suffix], column), kind)

@@ -153,6 +153,13 @@ def test_small_files_in_other_encodings_are_refused(data, tmp_path):
     assert read(write(tmp_path, "t.txt", b"long enough for one \xe9\n")) != data
 
 
+def test_strict_files_have_no_byte_that_is_no_text(tmp_path):
+    path = write(tmp_path, "keys", b"a key\n" * 10_000 + b"another \xe9\n")
+    assert read(path)
+    with pytest.raises(ArgumentError, match="keys: expected text in utf-8, got 1 places"):
+        list(TextFiles([path], strict=True).pieces())
+
+
 WORDS = {"cp1252": "café où thè\n", "gb18030": "今天 天气 很好\n", "utf-16": "the cat\n", "utf-16-le": "où\n"}
 
 
