@@ -85,7 +85,7 @@ def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
     """Return words that stand one a line, in word2vec's files with a count behind them."""
     try:
         text = Path(path).read_text(check_encoding(encoding) or "utf-8-sig")
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         expected = f"words in {encoding or 'UTF-8 (--encoding)'}, one a line"
         _checks.fail(path, expected, error)
     lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
@@ -118,7 +118,7 @@ def _require_room(args: Namespace, words: list[str]) -> None:
     require_words(kind, words)
     num_words = min(len(words), args.max_vocabulary or len(words))
     needed = num_words * args.vector_size * (_TEXT_NUMBER if kind in ("txt", "tsv") else 4)
-    free = shutil.disk_usage(Path(args.output).parent).free
+    free = shutil.disk_usage(Path(args.output).resolve().parent).free
     if needed > free:
         room = f"room for {num_words} vectors, {needed / 1e6:.3g} MB"
         _checks.fail("--output", room, f"{free / 1e6:.3g} MB at {args.output}")
