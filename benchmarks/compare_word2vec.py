@@ -300,6 +300,18 @@ def print_scaling(many, one):
     print(f"\n{many[0].threads} threads / 1: training {training:.2f}, whole {whole:.2f}")
 
 
+def places(points, top):
+    """Return heights in a column at the right, for points may lie close to each other."""
+    gap, heights = top / 15, []
+    for y, *_ in points:
+        heights.append(max(y, heights[-1] + gap) if heights else y)
+    above = top - gap / 2
+    for i in reversed(range(len(heights))):
+        heights[i] = min(heights[i], above)
+        above = heights[i] - gap
+    return heights
+
+
 def draw_chart(done, path):
     """Draw the share of solved analogies over the wall seconds of each row."""
     from matplotlib.figure import Figure
@@ -319,14 +331,13 @@ def draw_chart(done, path):
         )  # fmt: skip
     axes.margins(0.08)
     axes.set_xlim(left=0)
-    bottom, top = axes.get_ylim()
-    # Names stand in a column at the right, for points may lie close to each other.
-    place, gap = bottom - 1, (top - bottom) / 15
-    for y, x, label in sorted(points):
-        place = max(y, place + gap)
+    axes.set_ylim(0, 1.15 * max(points)[0])
+    points.sort()
+    for (y, x, label), place in zip(points, places(points, axes.get_ylim()[1]), strict=True):
         axes.annotate(
             label, (-x, y), xytext=(1.02, place), textcoords=axes.get_yaxis_transform(),
-            va="center", fontsize=9, arrowprops={"arrowstyle": "-", "color": "#d0d0d0"},
+            va="center", fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": "#d0d0d0", "relpos": (0, 0.5)},
         )  # fmt: skip
     axes.set_xlabel("wall seconds of the whole process")
     axes.set_ylabel(f"analogies solved, % ({MOST_FREQUENT:,} words)")

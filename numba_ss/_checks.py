@@ -19,6 +19,7 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 _INT64 = np.dtype(np.int64)
+_LONGEST = 500  # letters of anybody's data in a message
 FLOAT_TYPES = _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _LARGEST_RATE = 1e30  # what is beyond it makes float32 infinite within a step
 
@@ -27,9 +28,15 @@ class ArgumentError(ValueError):
     """An argument that cannot be used: its name, what was expected, and what came."""
 
 
+def shortened(data: object) -> str:
+    """Return what somebody's data say of themselves, of a long text beginning and end."""
+    text = str(data)
+    return text if len(text) <= _LONGEST else f"{text[:300]} ... {text[-100:]}"
+
+
 def fail(name: str, expected: str, got: object) -> NoReturn:
     """Raise the error of the interface."""
-    raise ArgumentError(f"{name}: expected {expected}, got {got}")
+    raise ArgumentError(f"{shortened(name)}: expected {expected}, got {shortened(got)}")
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What all commands share: results on standard output, files that are tried out early."""
+"""What all commands share: results on standard output, and in files that cannot be written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from numba_ss import _files
 from numba_ss._files import PathLike, whole_file
 
 
@@ -23,12 +22,6 @@ def say(lines: Iterable[str]) -> None:
     for line in lines:
         sys.stdout.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
-
-
-def require_writable(flag: str, path: PathLike, inputs: Sequence[PathLike] = ()) -> None:
-    """Let a file that cannot be written, or is an input, fail now, not after hours of work."""
-    _files.require_distinct({flag: path}, {"what is read": inputs})
-    _files.require_writable(flag, path)
 
 
 def save_or_keep(

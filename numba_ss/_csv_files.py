@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
+from numba_ss._file_kinds import COMPRESSED
 from numba_ss._text_files import TextFiles, extra
 
 _BLOCK = 2**20  # bytes that Arrow parses at a time, or more
 _LONGEST = 2**24  # bytes of a row
-_PACKED = (".gz", ".bz2", ".xz", ".zst")
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}  # the first is the one that the suffix means
 
 
 def plain_suffix(path: Path) -> str:
     """Return what the name ends with, .gz and such aside."""
-    return (path.with_suffix("") if path.suffix.lower() in _PACKED else path).suffix.lower()
+    return (path.with_suffix("") if path.suffix.lower()[1:] in COMPRESSED else path).suffix.lower()
 
 
 def is_csv(path: Path) -> bool:
@@ -65,17 +65,14 @@ class CsvFile:
 
     def _first_line(self) -> str:
         with_rest = b""
-        for piece, _ in TextFiles([self._path]).pieces():
+        for piece, _ in TextFiles([self._path], strict=True).pieces():
             with_rest += piece
             if re.search(rb"[\r\n]", with_rest.lstrip(b"\r\n")) or len(with_rest) > _LONGEST:
                 break
         line = re.split(rb"[\r\n]", with_rest.lstrip(b"\r\n"), maxsplit=1)[0]
         if not line:
             _checks.fail(str(self._path), "a CSV file", "an empty one")
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            _checks.fail(f"{self._path}, line 1", "text in UTF-8", error.reason)
+        return line.decode()
 
     def batches(self, columns: Sequence[str]) -> Iterator[Any]:
         """Yield record batches of strings; an empty cell is null, quotes make it a string."""
@@ -120,7 +117,7 @@ class _Blocks(io.RawIOBase):
 
 def _whole_rows(path: Path, separator: bytes) -> Iterator[bytes]:
     pattern, waiting, line = _RowPattern(separator), b"", 1
-    for piece in chain((piece for piece, _ in TextFiles([path]).pieces()), [b""]):
+    for piece in chain((piece for piece, _ in TextFiles([path], strict=True).pieces()), [b""]):
         waiting += piece
         if piece and len(waiting) < _BLOCK:
             continue

@@ -16,6 +16,7 @@ from numba_ss import _checks
 from numba_ss._arrow import ArrowStream, ParquetFiles, sound
 from numba_ss._columns import as_array
 from numba_ss._csv_files import CsvFile, is_csv
+from numba_ss._file_kinds import ARROW, PARQUET
 from numba_ss._log_files import find_logs, partitions_of
 from numba_ss._text_files import extra
 
@@ -207,7 +208,7 @@ def _open_file(path: Path, columns: Columns) -> EventTable:
     told = {k: v for k, v in partitions_of(path).items() if k in columns.all()}
     wanted = [name for name in columns.all() if name not in told]
     opened: ParquetFiles | CsvFile
-    if path.suffix.lower() == ".parquet" or _begins_with(path, b"PAR1"):
+    if path.suffix.lower() == ".parquet" or _begins_with(path, PARQUET):
         opened = ParquetFiles([path])
         names = opened.schema.names
     elif is_csv(path):
@@ -232,7 +233,7 @@ def _begins_with(path: Path, mark: bytes) -> bool:
 
 def _way(path: Path) -> str:
     """Say how a file of another kind can be read."""
-    if _begins_with(path, b"ARROW1"):
+    if _begins_with(path, ARROW):
         return "; pyarrow.feather.read_table(path) makes a table of it"
     if ".json" in path.name.lower() or ".ndjson" in path.name.lower():
         return "; pandas.read_json(path, lines=True) makes a table of it"

@@ -288,7 +288,7 @@ def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
     No more memory is taken than the file has bytes, whatever it says of itself.
     """
     with zipfile.ZipFile(file) as archive:
-        require_bounded(archive, 1)
+        _require_bounded(archive)
         # All bytes are proved sound before one of them is taken for a shape or a type.
         damaged = archive.testzip()
         if damaged is not None:
@@ -306,12 +306,12 @@ def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
         return arrays, state
 
 
-def require_bounded(archive: zipfile.ZipFile, ratio: int) -> None:
-    """Require that an archive unfolds to at most so many times its own bytes."""
+def _require_bounded(archive: zipfile.ZipFile) -> None:
+    """Require that an archive unfolds to no more than its own bytes."""
     unfolded = sum(info.file_size for info in archive.infolist())
     file = archive.fp
     size = 0 if file is None else file.seek(0, os.SEEK_END)
-    if unfolded > ratio * size:
+    if unfolded > size:
         raise zipfile.BadZipFile(f"{size:,} bytes that say they unfold to {unfolded:,}")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from numba_ss import __version__
@@ -16,6 +17,26 @@ from numba_ss.retrieve_cli import add_retrieve
 # Nothing here imports numpy or numba: --help answers at once.
 
 _RATES = "0.025 for skip-gram, 0.09 for cbow"
+_TEXT = "the text stands without a flag"
+_NOTHING = "is nothing like it; leave it out"
+# Flags of word2vec.c, fastText and gensim.
+_ELSEWHERE = {
+    "train": _TEXT, "input": _TEXT, "sentences": _TEXT, "corpus-file": _TEXT,
+    "output": "-o FILE", "size": "--vector-size N", "dim": "--vector-size N",
+    "vector-size": "--vector-size N", "window": "--window N", "ws": "--window N",
+    "sample": "--subsample SHARE", "t": "--subsample SHARE",
+    "negative": "--num-sampled N, with --loss negative_sampling",
+    "neg": "--num-sampled N, with --loss negative_sampling",
+    "hs": "--loss chooses, without a tree", "threads": "--num-threads N",
+    "thread": "--num-threads N", "workers": "--num-threads N", "num-threads": "--num-threads N",
+    "iter": "--epochs N", "epoch": "--epochs N", "epochs": "--epochs N",
+    "min-count": "--min-count N", "mincount": "--min-count N", "alpha": "--learning-rate RATE",
+    "lr": "--learning-rate RATE", "min-alpha": "--min-learning-rate RATE",
+    "cbow": "--architecture cbow or skipgram", "sg": "--architecture skipgram or cbow",
+    "binary": "-o NAME.bin or NAME.txt", "save-vocab": "-o NAME.npz, which keeps the counts",
+    "read-vocab": "--vocabulary FILE", "max-final-vocab": "--max-vocabulary N",
+    "ns-exponent": "--distortion N", "classes": _NOTHING, "debug": _NOTHING,
+}
 
 
 def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,15 +48,22 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument(
         "corpus", nargs="*",
-        help="text files, also .gz, .bz2, .xz or .zst, folders, patterns, Parquet files, or - for "
-        "standard input; a line is a sentence",
+        help="text files, also .gz, .bz2, .xz or .zst, folders, patterns, Parquet or Arrow files, "
+        "or - for standard input; a line is a sentence",
     )
     files = parser.add_argument_group("files")
     files.add_argument(
         "-o", "--output", default="vectors.npz",
-        help="where the vectors go: .npz, .bin or .txt (word2vec), .safetensors, .parquet, .tsv",
+        help="where the vectors go: .npz, .bin or .txt (word2vec, also .gz), .safetensors, "
+        ".parquet, .tsv",
     )
-    files.add_argument("--column", help="column of a Parquet file")
+    files.add_argument(
+        "--column", help="column of a Parquet, Arrow or CSV file, or key of JSON lines"
+    )
+    files.add_argument(
+        "--encoding", metavar="NAME",
+        help="of text files, such as cp1252 or gb18030; None: UTF-8, or what their mark says",
+    )
     files.add_argument("--vocabulary", metavar="FILE", help="exactly these words, one a line")
     files.add_argument("--validation", metavar="FILE", help="held-out text for the full loss")
     files.add_argument("--history", metavar="FILE", help="write figures of each epoch as JSON")
@@ -81,11 +109,21 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ("--min-learning-rate", float, 1e-4, "at the end"),
         ("--epochs", int, None, "passes over the text; None: 5, and 20 over the sample"),
         ("--batch-size", int, None, "words between two updates; None: up to 4096"),
-        ("--num-threads", int, None, "threads; None: all"),
         ("--seed", int, 1, "of all that is random"),
     ):
         model.add_argument(flag, type=kind, default=default, metavar="N", help=text)
+    model.add_argument(
+        "--num-threads", "--threads", type=int, metavar="N", help="threads; None: all"
+    )
     parser.add_argument("--words", nargs="+", help="words to show the neighbours of")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, metavar="N", help="read the first N vectors only")
+    parser.add_argument(
+        "--errors", choices=["strict", "replace", "ignore"], default="strict",
+        help="what becomes of letters of words that are no UTF-8 (strict)",
+    )
 
 
 def _add_queries(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -100,6 +138,8 @@ def _add_queries(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name in ("a", "b", "c"):
         analogy.add_argument(name, metavar=name.upper(), help="a word")
     analogy.add_argument("--topn", type=int, default=10, help="how many to show (10)")
+    for parser in (near, analogy):
+        _add_reading(parser)
 
 
 def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -120,8 +160,10 @@ def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     plot = commands.add_parser("plot", help="draw a loss curve or a map of words")
     plot.add_argument("source", help="a history (.json) or a file of vectors")
     plot.add_argument("-o", "--output", required=True, help="picture: .png or .svg")
-    plot.add_argument("--words", nargs="+", help="words on the map; by default the frequent ones")
-    plot.add_argument("--top", type=int, default=200, help="how many frequent words (200)")
+    plot.add_argument("--words", nargs="+", help="words on the map; by default frequent ones")
+    plot.add_argument("--top", type=int, default=200, help="how many words, by frequency (200)")
+    for parser in (judge, convert, plot):
+        _add_reading(parser)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -146,10 +188,38 @@ def _after_interrupt(args: argparse.Namespace) -> str:
     return "interrupted; the same command with --resume goes on from the checkpoint"
 
 
+def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
+    """Return the parser of the command that was asked for."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return _chosen(action.choices[getattr(args, action.dest)], args)
+    return parser
+
+
+def _parse(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """Return what was asked for; flags of word2vec.c and gensim are answered with ours."""
+    parser = build_parser()
+    if argv[:1] == ["word2vec"]:
+        word2vec = _chosen(parser, argparse.Namespace(command="word2vec"))
+        for argument in argv[1:]:
+            flag = argument.partition("=")[0]
+            ours = _ELSEWHERE.get(flag.lower().lstrip("-").replace("_", "-"))
+            known = flag in word2vec._option_string_actions
+            if flag[:1] == "-" and ours is not None and not known:
+                word2vec.error(f"{flag} is another program's: here {ours}")
+    args, unknown = parser.parse_known_args(argv)
+    chosen = _chosen(parser, args)
+    if unknown:
+        chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return chosen, args
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    # A daemon may be without them; what is written then is for nobody.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    parser, args = _parse(sys.argv[1:] if argv is None else argv)
     quiet = getattr(args, "quiet", False)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s")
     # To the end of its own process no signal is to be raised any more.

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
+import re
+import shutil
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss._console import require_writable, say, write_history
+from numba_ss._console import save_or_keep, say, write_history
+from numba_ss._files import require_distinct, require_writable
+from numba_ss._text_files import check_encoding
+from numba_ss.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
 from numba_ss.plots import plot_loss, plot_words
 from numba_ss.sample import sample_path
-from numba_ss.vector_files import extra, format_of
+from numba_ss.vector_files import extra, format_of, metadata_path, require_words
 from numba_ss.vectors import WordVectors
+from numba_ss.vocabulary import Vocabulary
 from numba_ss.word2vec import Word2Vec
 from numba_ss.word_tasks import analogies, similarity
 
@@ -24,6 +31,8 @@ log = logging.getLogger("numba_ss")
 _EPOCHS, _SAMPLE_EPOCHS = 5, 20
 _SAMPLE_WORDS = ("water", "music", "king", "three", "germany")
 _EXTRAS = {"safetensors": "safetensors.numpy", "parquet": "pyarrow.parquet"}
+_COUNTED = re.compile(r"\S+\s+\d+")
+_TEXT_NUMBER = 11  # bytes of a number as text, or more
 _PARAMETERS = (
     "vector_size window min_count max_vocabulary architecture loss num_sampled sampler "
     "distortion subtract_log_q subsample learning_rate min_learning_rate schedule batch_size "
@@ -45,10 +54,18 @@ def _some_words(vectors: WordVectors) -> list[str]:
 
 def _check_files(args: Namespace) -> None:
     """Let what would fail after hours of work fail now."""
-    kind = format_of(args.output, None, False)
-    if kind in _EXTRAS:
-        extra(_EXTRAS[kind])
-    require_writable("--output", args.output, args.corpus)
+    outputs = {
+        "--output": _written(args.output), "--history": args.history,
+        "--checkpoint": args.checkpoint,
+    }
+    inputs = {
+        "the text": args.corpus, "--validation": args.validation, "--vocabulary": args.vocabulary
+    }
+    if args.checkpoint is not None:  # those of the run that is resumed
+        inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
+    require_distinct(outputs, inputs)
+    for path in _written(args.output):
+        require_writable("--output", path)
     if args.history is not None:
         require_writable("--history", args.history)
     for word in () if args.corpus else args.words or ():
@@ -56,36 +73,84 @@ def _check_files(args: Namespace) -> None:
             _checks.fail("--words", "words, after the files", f"the file {word}, and no corpus")
 
 
-def _read_vocabulary(path: str) -> list[str]:
+def _written(output: str) -> list[str]:
+    """Return the files that vectors are written to, if that can be done at all."""
+    kind = format_of(output, None, False)
+    if kind in _EXTRAS:
+        extra(_EXTRAS[kind])
+    return [output] if kind != "tsv" else [output, str(metadata_path(output))]
+
+
+def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
+    """Return words that stand one a line, in word2vec's files with a count behind them."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        _checks.fail(path, "words in UTF-8, one a line", error)
-    return [line.strip() for line in text.split("\n") if line.strip()]
+        text = Path(path).read_text(check_encoding(encoding) or "utf-8-sig")
+    except UnicodeError as error:
+        expected = f"words in {encoding or 'UTF-8 (--encoding)'}, one a line"
+        _checks.fail(path, expected, error)
+    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
+    if lines and all(_COUNTED.fullmatch(line) for line in lines):
+        return [line.split()[0] for line in lines]
+    return lines
+
+
+class _Foreseen(Corpus):
+    """A corpus that, when it has been counted, makes sure that vectors can be written."""
+
+    def __init__(self, corpus: Corpus, args: Namespace) -> None:
+        self.name = corpus.name
+        self._corpus, self._args = corpus, args
+
+    def _count(self, progress: Progress) -> WordCounts:
+        words, counts = self._corpus._count(progress)
+        if self._args.vocabulary is None:
+            frequent = counts >= self._args.min_count
+            _require_room(self._args, [word for word, f in zip(words, frequent, strict=True) if f])
+        return words, counts
+
+    def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
+        return self._corpus._encode(vocabulary)
+
+
+def _require_room(args: Namespace, words: list[str]) -> None:
+    """Require that vectors of these words can be written: by the format, and on the disk."""
+    kind = format_of(args.output, None, False)
+    require_words(kind, words)
+    num_words = min(len(words), args.max_vocabulary or len(words))
+    needed = num_words * args.vector_size * (_TEXT_NUMBER if kind in ("txt", "tsv") else 4)
+    free = shutil.disk_usage(Path(args.output).resolve().parent).free
+    if needed > free:
+        room = f"room for {num_words} vectors, {needed / 1e6:.3g} MB"
+        _checks.fail("--output", room, f"{free / 1e6:.3g} MB at {args.output}")
 
 
 def word2vec(args: Namespace) -> None:
     """Train, save, and show neighbours of a few words."""
     _check_files(args)
-    output = Path(args.output)
-    vocabulary = None if args.vocabulary is None else _read_vocabulary(args.vocabulary)
+    vocabulary = None
+    if args.vocabulary is not None:
+        vocabulary = _read_vocabulary(args.vocabulary, args.encoding)
+        _require_room(args, vocabulary)
     epochs = args.epochs
     if epochs is None:
         epochs = _EPOCHS if args.corpus else _SAMPLE_EPOCHS
     parameters = {name: getattr(args, name) for name in _PARAMETERS}
     model = Word2Vec(vocabulary=vocabulary, epochs=epochs, **parameters)
-    corpus: Any = args.corpus or [str(sample_path())]
     if not args.corpus:
         log.info("no corpus given: training on the bundled sample of Wikipedia")
+    paths: Any = args.corpus or [str(sample_path())]
+    paths = paths[0] if len(paths) == 1 else paths
+    corpus = open_corpus(paths, column=args.column, encoding=args.encoding)
     model.fit(
-        corpus[0] if len(corpus) == 1 else corpus, validation=args.validation,
-        column=args.column, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
+        _Foreseen(corpus, args), validation=_held_out(args),
+        progress=not args.quiet and "auto", checkpoint=args.checkpoint,
         checkpoint_minutes=args.checkpoint_minutes, checkpoint_words=args.checkpoint_words,
         resume=args.resume,
     )
     vectors = model.vectors_
-    vectors.save(output)
-    log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, output)
+    # NumPy's format can hold any words.
+    save_or_keep(args.output, vectors.save, "vectors.npz", "numba-ss convert")
+    log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, args.output)
     if args.history:
         write_history(args.history, model.history_)
     wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in vectors]
@@ -97,9 +162,23 @@ def word2vec(args: Namespace) -> None:
         say(_neighbours(vectors, shown, min(6, len(vectors) - 1)))
 
 
+def _held_out(args: Namespace) -> Corpus | None:
+    if args.validation is None:
+        return None
+    try:
+        return open_corpus(args.validation, passes=1, encoding=args.encoding)
+    except _checks.ArgumentError as error:
+        raise _checks.ArgumentError(f"validation: {error}") from None
+
+
+def _load(path: str, args: Namespace) -> WordVectors:
+    mmap = path.lower().endswith(".npz")
+    return WordVectors.load(path, mmap=mmap, limit=args.limit, errors=args.errors)
+
+
 def neighbors(args: Namespace) -> None:
     """Show the nearest words of each word, or of a sum of words."""
-    vectors = WordVectors.load(args.vectors, mmap=str(args.vectors).endswith(".npz"))
+    vectors = _load(args.vectors, args)
     if args.sum or args.negative:
         near = vectors.most_similar(args.words, args.negative, topn=args.topn)
         say(f"{word}\t{cosine:.4f}" for word, cosine in near)
@@ -109,7 +188,7 @@ def neighbors(args: Namespace) -> None:
 
 def analogy(args: Namespace) -> None:
     """Say what is to C as B is to A."""
-    vectors = WordVectors.load(args.vectors, mmap=str(args.vectors).endswith(".npz"))
+    vectors = _load(args.vectors, args)
     found = vectors.analogy(args.a, args.b, args.c, topn=args.topn)
     say(f"{word}\t{cosine:.4f}" for word, cosine in found)
 
@@ -119,7 +198,7 @@ def evaluate(args: Namespace) -> None:
     if args.analogies is None and not args.similarity:
         _checks.fail("--analogies, --similarity", "a file for one of them at least", "none")
     for path in args.vectors:
-        vectors = WordVectors.load(path)
+        vectors = _load(path, args)
         lines = [f"{path}: {len(vectors)} words of {vectors.vector_size} numbers"]
         if args.analogies is not None:
             score = analogies(vectors, args.analogies, restrict_vocab=args.restrict_vocabulary)
@@ -139,8 +218,11 @@ def evaluate(args: Namespace) -> None:
 
 def convert(args: Namespace) -> None:
     """Read vectors in one format and write another."""
-    format_of(args.target, None, False)
-    WordVectors.load(args.source).save(args.target)
+    written = _written(args.target)
+    require_distinct({"the target": written}, {"the source": args.source})
+    for path in written:
+        require_writable("the target", path)
+    WordVectors.load(args.source, limit=args.limit, errors=args.errors).save(args.target)
     log.info("saved to %s", args.target)
 
 
@@ -156,10 +238,12 @@ def _read_history(path: str) -> list[dict[str, Any]]:
 
 def plot(args: Namespace) -> None:
     """Draw a loss curve from a history, or a map of words from vectors."""
-    if str(args.source).endswith(".json"):
+    require_distinct({"--output": args.output}, {"the source": args.source})
+    require_writable("--output", args.output)
+    if args.source.lower().endswith(".json"):
         plot_loss(_read_history(args.source), args.output)
     else:
-        vectors = WordVectors.load(args.source)
+        vectors = _load(args.source, args)
         plot_words(vectors, args.output, words=args.words, top=args.top)
     log.info("saved to %s", args.output)
 

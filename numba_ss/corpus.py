@@ -8,6 +8,7 @@ and so does a sentence without any other.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import weakref
@@ -24,17 +25,22 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._arrow import ArrowStream, ParquetFiles, is_text, listed
+from numba_ss._file_kinds import ARROW, PARQUET, Foreign, markup_of
+from numba_ss._text_columns import TextColumn
 from numba_ss._text_files import (
     BlockReader,
     Pieces,
     TextFiles,
     extra,
     find_files,
+    is_stream,
     read_ahead,
-    spool_input,
+    spool,
 )
 from numba_ss.kernels.text import END_OF_SENTENCE, MALFORMED
-from numba_ss.vocabulary import Vocabulary, WordTable
+from numba_ss.vocabulary import Vocabulary, WordTable, as_word
+
+log = logging.getLogger("numba_ss")
 
 Ids = NDArray[np.int32]
 WordCounts = tuple[list[str], NDArray[np.int64]]
@@ -44,6 +50,7 @@ STREAM_SIZE = 2**20  # ids in an array of the stream
 _UNKNOWN = -2
 _BATCH = 2**18  # words of sentences, looked up at a time
 _SENTENCES = 2**14  # between two reports of progress
+_LINES = 20  # from which on single words are no accident
 _PART = 2**23  # bytes of a table, taken at a time
 # Ids of packed sentences as words.
 _DECIMAL = re.compile("0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}")
@@ -154,12 +161,23 @@ class TextCorpus(Corpus):
                 yield reader, ids
 
     def _count(self, progress: Progress) -> WordCounts:
-        table, total = WordTable(), self._total()
+        table, total, num_ids, num_lines = WordTable(), self._total(), 0, 0
         for reader, parts in self._blocks(table, True):
             for ids in parts:
                 table.count(ids, reader.block, reader.stop)
+                num_ids += len(ids)
+                num_lines += int(np.count_nonzero(ids == END_OF_SENTENCE))
             progress(reader.position, total)
+        self._warn_of_single_words(num_ids - num_lines, num_lines)
         return table.result()
+
+    def _warn_of_single_words(self, num_words: int, num_lines: int) -> None:
+        if num_lines >= _LINES and num_words < 1.1 * num_lines:
+            log.warning(
+                "%s: %d words in %d lines: single words have no neighbours to learn from. Blanks "
+                "have to separate words; programs such as jieba and MeCab put them into Chinese "
+                "and Japanese text", self.name, num_words, num_lines,
+            )
 
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
         self._total()
@@ -168,16 +186,17 @@ class TextCorpus(Corpus):
 
 
 class _WordIds(dict[str, int]):
-    """The ids of words, for words and nothing else."""
+    """The ids of words and of integers, and of nothing else."""
 
-    def __missing__(self, word: object) -> int:
-        if isinstance(word, str):
-            return _UNKNOWN
-        raise TypeError
+    def __missing__(self, token: object) -> int:
+        word = as_word(token)
+        if word is None:
+            raise TypeError
+        return self.get(word, _UNKNOWN)
 
 
 class SentenceCorpus(Corpus):
-    """Sentences that are lists of words; an iterator of them can be read once."""
+    """Sentences that are lists of words or integers; an iterator of them can be read once."""
 
     def __init__(self, sentences: Iterable[Sequence[str]]) -> None:
         self._corpus = sentences
@@ -187,25 +206,32 @@ class SentenceCorpus(Corpus):
         if self._spent:
             _checks.fail(self.name, "a corpus that can be read again", "an iterator")
         self._spent = isinstance(self._corpus, Iterator)
-        for i, sentence in enumerate(self._corpus):
+        sentences: Any = self._corpus
+        if not hasattr(type(sentences), "__iter__") and hasattr(sentences, "__len__"):
+            # Such as a data set of PyTorch, which may take any position for one of its own.
+            sentences = map(sentences.__getitem__, range(len(sentences)))
+        for i, sentence in enumerate(sentences):
             yield i, sentence if type(sentence) is list else self._words(i, sentence)
 
     def _words(self, i: int, sentence: Any) -> Sequence[str]:
         if isinstance(sentence, str):
             got = f"the string {sentence[:40]!r}, which would be read letter by letter"
             _checks.fail(f"{self.name}[{i}]", "a list of words", got)
-        if isinstance(sentence, (bytes, Mapping)) or not hasattr(sentence, "__iter__"):
-            _checks.fail(f"{self.name}[{i}]", "a list of words", type(sentence).__name__)
-        return list(sentence)
+        got = type(sentence).__name__
+        if isinstance(sentence, (set, frozenset)):
+            got += ", whose order is another in every process"
+        elif not isinstance(sentence, (bytes, Mapping)) and hasattr(sentence, "__iter__"):
+            return list(sentence)
+        _checks.fail(f"{self.name}[{i}]", "a list of words", got)
 
     def _refuse(self, i: int, words: Sequence[str]) -> None:
         """Name the first of the words that is none."""
         for j, word in enumerate(words):
-            if not isinstance(word, str):
-                _checks.fail(f"{self.name}[{i}][{j}]", "a string", repr(word))
+            if as_word(word) is None:
+                _checks.fail(f"{self.name}[{i}][{j}]", "a string or an integer", repr(word))
 
     def _count(self, progress: Progress) -> WordCounts:
-        counter: Counter[str] = Counter()
+        counter: Counter[Any] = Counter()
         size, i = getattr(self._corpus, "__len__", lambda: None), -1
         for i, words in self._sentences():
             before = len(counter)
@@ -215,13 +241,15 @@ class SentenceCorpus(Corpus):
                 self._refuse(i, words)
                 raise
             new = islice(reversed(counter), len(counter) - before)
-            if not all(isinstance(word, str) for word in new):
+            if not all(as_word(word) is not None for word in new):
                 self._refuse(i, words)
             if i % _SENTENCES == 0:
                 progress(i + 1, size())
         progress(i + 1, size())
-        # Of a subclass of str, such as NumPy's, the plain string.
-        return list(map(str.__str__, counter)), np.fromiter(counter.values(), np.int64)
+        total: Counter[str] = Counter()
+        for token, count in counter.items():  # an integer may be there as a string as well
+            total[str(as_word(token))] += count
+        return list(total), np.fromiter(total.values(), np.int64)
 
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
         ids = _WordIds(vocabulary.index)
@@ -427,17 +455,65 @@ def _open_table(name: str, source: _Column) -> Corpus:
     return TextCorpus(name, lambda: _lines(source), source.total)
 
 
-def _open_files(name: str, paths: list[Path], column: str | None) -> Corpus:
-    parquet = [path for path in paths if path.suffix == ".parquet"]
-    if parquet and len(parquet) < len(paths):
-        other = next(path for path in paths if path not in parquet)
-        _checks.fail("corpus", "Parquet files or text files", f"both: {parquet[0]}, {other}")
+def _kinds(paths: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the files of Parquet, of Arrow, and the others; of tables' folders no markers."""
+    parquet, arrow, others = [], [], []
+    for path in paths:
+        with open(path, "rb") as file:
+            head = file.read(len(ARROW))
+        if head.startswith(PARQUET) or path.suffix.lower() == ".parquet":
+            parquet.append(path)
+        elif head == ARROW:
+            arrow.append(path)
+        else:
+            others.append(path)
+    if parquet or arrow:  # Spark writes _SUCCESS beside them
+        others = [path for path in others if path.name[0] != "_" and path.stat().st_size]
+    return parquet, arrow, others
+
+
+def _open_files(
+    name: str, paths: list[Path], column: str | None, encoding: str | None,
+    names: Mapping[Path, str],
+) -> Corpus:
+    parquet, arrow, others = kinds = _kinds(paths)
+    if sum(map(bool, kinds)) > 1:
+        got = ", ".join(str(files[0]) for files in kinds if files)
+        _checks.fail("corpus", "Parquet files, Arrow files or text files", f"several: {got}")
     if parquet:
         return _open_table(name, _Column(ParquetFiles(parquet), column))
+    if arrow:
+        return _open_table(name, _Column(ArrowStream(_arrow_table(arrow)), column))
     if column is not None:
-        _checks.fail("column", "None for text files", repr(column))
-    files = TextFiles(paths)
-    return TextCorpus(name, files.pieces, files.total)
+        columns = [TextFiles([path], encoding, names) for path in others]
+        source: TextColumn | TextFiles = TextColumn(columns, column)
+    else:
+        source = TextFiles(others, encoding, names)
+        _warn_of_markup(source, others)
+    return TextCorpus(name, source.pieces, source.total)
+
+
+def _arrow_table(paths: list[Path]) -> Any:
+    """Return Arrow's own files as one table, which stays on the disk where they allow it."""
+    arrow = extra("pyarrow", "reading tables")
+    tables = []
+    for path in paths:
+        try:
+            opened = arrow.ipc.open_file(arrow.memory_map(str(path)))
+            tables.append(opened.read_all())
+        except (arrow.ArrowException, OSError) as error:
+            _checks.fail(str(path), "an Arrow file", f"a damaged one ({error})")
+    return arrow.concat_tables(tables)
+
+
+def _warn_of_markup(files: TextFiles, paths: list[Path]) -> None:
+    """Say of files that look like something else that they are read as lines of words."""
+    markup = markup_of(files.head())
+    suffixes = {suffix.lower() for path in paths for suffix in path.suffixes[-2:]}
+    if markup is None and {".csv", ".tsv"} & suffixes:
+        markup = Foreign("a table", "column= (--column) reads one of its columns")
+    if markup is not None:
+        log.warning("%s looks like %s, and is read as lines of words; %s", files.name, *markup)
 
 
 def _is_path(value: Any) -> bool:
@@ -458,6 +534,10 @@ def _refuse(corpus: Any) -> NoReturn:
             ", which can be read once only: give a list, a file, or an object whose __iter__ "
             "starts anew each time"
         )
+    elif hasattr(corpus, "tocsr"):
+        hint = ", a sparse matrix: words have an order in a sentence, which it does not tell"
+    elif isinstance(corpus, (set, frozenset)):
+        hint = ", whose order is another in every process: give a list"
     elif callable(corpus):
         hint = ": call it in the __iter__ of a class, which is asked once a pass"
     _checks.fail(
@@ -467,7 +547,9 @@ def _refuse(corpus: Any) -> NoReturn:
     )
 
 
-def open_corpus(corpus: Any, *, passes: int = 2, column: str | None = None) -> Corpus:
+def open_corpus(
+    corpus: Any, *, passes: int = 2, column: str | None = None, encoding: str | None = None
+) -> Corpus:
     """Return a corpus of any form as sentences that can be counted and encoded.
 
     Parameters
@@ -475,17 +557,23 @@ def open_corpus(corpus: Any, *, passes: int = 2, column: str | None = None) -> C
     corpus : path, list of paths, iterable, table, or tuple
         One of
 
-        - a text file, its lines being sentences, also compressed (.gz, .bz2, .xz, .zst);
-          a list of such, a folder, a pattern such as ``"texts/*.txt"``, or ``"-"`` for
-          standard input;
-        - an iterable of lists of words that can be iterated over once a pass;
-        - Parquet files, or an object with ``__arrow_c_stream__`` such as a data frame of
+        - a text file, its lines being sentences, also compressed (gzip, bzip2, xz, zstd);
+          a list of such, a folder with all in it, a pattern such as ``"texts/*.txt"``, a pipe,
+          or ``"-"`` for standard input; no word longer than 2**20 bytes;
+        - an iterable of lists of words that can be iterated over once a pass; integers are
+          words, too;
+        - with `column`, files of CSV with a header, or of JSON lines;
+        - Parquet or Arrow files, or an object with ``__arrow_c_stream__`` such as a data frame of
           pyarrow, polars or pandas, with a column of lists of words or of lines of text;
         - packed ids: a `PackedCorpus`, or a tuple of its ids and offsets.
     passes : int, default=2
         How often it will be read. An iterator or generator can be read once.
     column : str, optional
         The column of a table; by default the only one of strings or lists of strings.
+    encoding : str, optional
+        Of files of text, such as "cp1252" or "gb18030". By default a byte order mark tells,
+        and without one it is UTF-8. What is no text in it is replaced by U+FFFD and told of;
+        a file with more than a few such places, one in a thousand bytes, is refused.
 
     Returns
     -------
@@ -509,16 +597,14 @@ def open_corpus(corpus: Any, *, passes: int = 2, column: str | None = None) -> C
     _checks.integer("passes", passes, 1)
     if isinstance(corpus, Corpus):
         return corpus
-    if isinstance(corpus, str) and corpus == "-":
-        spooled = spool_input()
-        opened = _open_files("standard input", [spooled], column)
-        weakref.finalize(opened, spooled.unlink, missing_ok=True)
-        return opened
     if _is_path(corpus):
-        return _open_files(os.fspath(corpus), find_files("corpus", corpus), column)
+        name = "standard input" if corpus == "-" else os.fspath(corpus)
+        return _open_paths(name, {"corpus": corpus}, column, encoding)
     if isinstance(corpus, (list, tuple)) and corpus and all(map(_is_path, corpus)):
-        paths = [find_files(f"corpus[{i}]", path) for i, path in enumerate(corpus)]
-        return _open_files("corpus", list(chain.from_iterable(paths)), column)
+        paths = {f"corpus[{i}]": path for i, path in enumerate(corpus)}
+        return _open_paths("corpus", paths, column, encoding)
+    if encoding is not None:
+        _checks.fail("encoding", "None for what is no file", repr(encoding))
     if passes > 1 and isinstance(corpus, Iterator):
         _refuse(corpus)
     if hasattr(corpus, "__arrow_c_stream__"):
@@ -528,6 +614,31 @@ def open_corpus(corpus: Any, *, passes: int = 2, column: str | None = None) -> C
     if _is_packed(corpus):
         return PackedCorpus(*corpus)
     iterable = hasattr(type(corpus), "__iter__") or hasattr(type(corpus), "__getitem__")
-    if isinstance(corpus, (bytes, bytearray, Mapping)) or not iterable:
+    wrong = (bytes, bytearray, Mapping, set, frozenset)
+    if isinstance(corpus, wrong) or hasattr(corpus, "tocsr") or not iterable:
         _refuse(corpus)
     return SentenceCorpus(corpus)
+
+
+def _open_paths(
+    name: str, paths: Mapping[str, Any], column: str | None, encoding: str | None
+) -> Corpus:
+    """Open files, after copying those that can be read once to temporary ones."""
+    spooled: dict[Path, str] = {}
+    try:
+        files = []
+        for argument, path in paths.items():
+            if is_stream(path):
+                copy = spool(path)
+                spooled[copy] = "standard input" if path == "-" else os.fspath(path)
+                files.append(copy)
+            else:
+                files += find_files(argument, path)
+        opened = _open_files(name, files, column, encoding, spooled)
+    except BaseException:
+        for copy in spooled:
+            copy.unlink(missing_ok=True)
+        raise
+    for copy in spooled:
+        weakref.finalize(opened, copy.unlink, missing_ok=True)
+    return opened

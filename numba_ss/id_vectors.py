@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._columns import Place, as_array, factorize
 from numba_ss._files import PathLike
-from numba_ss.checkpoint import reading, require_bounded
 from numba_ss.vector_files import (
     Arrays,
     Floats,
@@ -30,7 +28,6 @@ from numba_ss.vector_files import (
     write_tensors,
 )
 
-_UNFOLDED = 100  # times its own bytes, a compressed file of vectors at most
 _SUFFIXES = (".npz", ".safetensors", ".parquet")
 
 
@@ -114,23 +111,11 @@ def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
     if suffix == ".parquet":
         ids, vectors, _ = read_table(path, ["string", "int64"])
     else:
-        if suffix == ".npz":
-            _require_bounded(path)
         arrays = (read_archive if suffix == ".npz" else read_tensors)(path, _names)
         ids, vectors = _ids_of(path, arrays), cast(Floats, arrays["vectors"])
     _check_sound(path, ids, vectors)
     keys = np.array(ids, object if isinstance(ids, list) else np.int64)
     return keys, np.require(vectors, requirements=["C", "W"])
-
-
-def _require_bounded(path: PathLike) -> None:
-    """Refuse a small file that would take much memory; others may have packed what they save."""
-    with (
-        open(path, "rb") as file,
-        reading(str(path), "an .npz file of vectors"),
-        zipfile.ZipFile(file) as archive,
-    ):
-        require_bounded(archive, _UNFOLDED)
 
 
 def _names(present: Collection[str]) -> list[str]:

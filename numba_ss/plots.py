@@ -17,7 +17,9 @@ from numba_ss.vectors import WordVectors
 
 Floats = NDArray[np.floating[Any]]
 
-_INK, _GREY, _BLUE, _ORANGE = "#222222", "#777777", "#1f5fa8", "#c8590c"
+_INK, _GREY, _BLUE = "#222222", "#777777", "#1f5fa8"
+_COLOURS, _MARKERS = (_BLUE, "#c8590c", "#3a7d44", "#7a4fa3"), "os^D"
+_STOP_WORDS = 300  # of the most frequent words, most say little
 # t-SNE needs neighbours to arrange; with fewer words the principal components say more.
 _FEWEST_FOR_TSNE = 20
 # Where a label may stand: beside, above or below its point (in points), and how it is aligned.
@@ -29,15 +31,21 @@ _PLACES = [
 ]
 
 
-def plot_loss(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
-    """Draw the loss of each epoch.
+def plot_loss(history: Sequence[Mapping[str, Any]], path: PathLike | None = None) -> Any:
+    """Draw the loss of each epoch, and below it the validation figures of retrieval.
 
     Parameters
     ----------
     history : sequence of dict
-        One for each epoch, with "epoch", "loss" and, where there is one, "validation_loss".
-    path : str or path
-        A ``.png`` or ``.svg`` file.
+        One for each epoch, with "epoch", "loss" and, where there are any, "validation_loss",
+        "validation_HR@50" and so on.
+    path : str or path, optional
+        A ``.png`` or ``.svg`` file to write.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture, which a notebook shows.
 
     Raises
     ------
@@ -51,37 +59,54 @@ def plot_loss(history: Sequence[Mapping[str, Any]], path: PathLike) -> None:
     >>> import tempfile
     >>> history = [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.75}]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     plot_loss(history, f"{folder}/loss.png")
+    ...     figure = plot_loss(history, f"{folder}/loss.png")
     """
     suffix = _suffix(path)
     if not history:
         _checks.fail("history", "at least one epoch", "none")
-    curves = [("loss", "training", _BLUE, "o")]
-    if any(entry.get("validation_loss") is not None for entry in history):
-        curves.append(("validation_loss", "validation", _ORANGE, "s"))
+    losses = {"training": _series(history, "loss")}
+    figures: dict[str, Floats] = {}
+    for key in dict.fromkeys(key for entry in history for key in entry):
+        if key.startswith("validation_") and any(e.get(key) is not None for e in history):
+            name = key.removeprefix("validation_")
+            part, label = (losses, "validation") if name == "loss" else (figures, name)
+            part[label] = _series(history, key)
     epochs = _series(history, "epoch")
-    series = [_series(history, key) for key, *_ in curves]
-    with _drawn(path, suffix, (7, 4.2)) as axes:
-        for values, (_, label, colour, marker) in zip(series, curves, strict=True):
-            there = ~np.isnan(values)
-            axes.plot(
-                epochs[there], values[there], color=colour, marker=marker, markersize=4,
-                linewidth=1.6, label=label,
-            )
-        if len(curves) > 1:
-            axes.legend(frameon=False)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss per example (nats)")
-        axes.set_title("Loss by epoch", loc="left")
-        axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
+    with _drawn(path, suffix, (7, 6.8 if figures else 4.2)) as figure:
+        parts = [("loss per example (nats)", losses)]
+        if figures:
+            parts.append(("mean over held-out events", figures))
+        axes = figure.subplots(len(parts), squeeze=False, sharex=True)[:, 0]
+        for part, (label, curves) in zip(axes, parts, strict=True):
+            _draw_curves(part, epochs, curves)
+            part.set_ylabel(label)
+        axes[0].set_title("Loss by epoch", loc="left")
+        if figures:
+            axes[1].set_title("Validation by epoch", loc="left")
+            axes[1].set_ylim(bottom=0)
+        axes[-1].set_xlabel("epoch")
+        axes[-1].set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+        axes[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    return figure
+
+
+def _draw_curves(axes: Any, epochs: Floats, curves: Mapping[str, Floats]) -> None:
+    for i, (label, values) in enumerate(curves.items()):
+        there = ~np.isnan(values)
+        axes.plot(
+            epochs[there], values[there], color=_COLOURS[i % len(_COLOURS)],
+            marker=_MARKERS[i % len(_MARKERS)], markersize=4, linewidth=1.6, label=label,
+        )
+    if set(curves) != {"training"}:
+        axes.legend(frameon=False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def plot_words(
-    vectors: WordVectors, path: PathLike, words: Sequence[str] | None = None, top: int = 200
-) -> None:
+    vectors: WordVectors, path: PathLike | None = None, words: Sequence[str] | None = None,
+    top: int = 200,
+) -> Any:
     """Draw a map on which words with similar vectors lie close together.
 
     The map is scikit-learn's t-SNE of the cosines, if that is installed and there are at
@@ -92,13 +117,19 @@ def plot_words(
     ----------
     vectors : WordVectors
         Words and their vectors.
-    path : str or path
-        A ``.png`` or ``.svg`` file.
+    path : str or path, optional
+        A ``.png`` or ``.svg`` file to write.
     words : sequence of str, optional
         At least two words to show; earlier ones get their labels first, and a label that
         finds no room is left out.
     top : int, default=200
-        Without `words`, how many of the first words to show.
+        Without `words`, how many words to show: of 3000 words and more those that follow the
+        first 300, most of which are such as "the" and "of"; otherwise the first.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The picture, which a notebook shows.
 
     Raises
     ------
@@ -112,19 +143,23 @@ def plot_words(
     >>> import tempfile
     >>> vectors = WordVectors(["cat", "dog", "car"], [[1.0, 0.1], [0.9, 0.2], [0.0, 1.0]])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     plot_words(vectors, f"{folder}/words.svg")
+    ...     figure = plot_words(vectors, f"{folder}/words.svg")
     """
     suffix = _suffix(path)
     if words is None:
-        shown = vectors.index_to_key[: _checks.integer("top", top, 2)]
+        skipped = _STOP_WORDS if len(vectors) >= 10 * _STOP_WORDS else 0
+        shown = vectors.index_to_key[skipped : skipped + _checks.integer("top", top, 2)]
         what = f"The first {len(shown)} words"
+        if skipped:
+            what = f"Words {skipped + 1} to {skipped + len(shown)} by frequency"
     else:
         shown = list(dict.fromkeys(words))
         what = f"{len(shown)} words"
     if len(shown) < 2:
         _checks.fail("words", "at least two words", f"{shown}")
     points, method, labels = _map(WordVectors(shown, vectors[shown]).unit_vectors())
-    with _drawn(path, suffix, (9.5, 8.5)) as axes:
+    with _drawn(path, suffix, (9.5, 8.5)) as figure:
+        axes = figure.add_subplot()
         axes.scatter(*points.T, s=6, color=_BLUE, linewidths=0)
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.06)
@@ -136,6 +171,7 @@ def plot_words(
         missing = len(shown) - _label(axes, points, shown)
         if missing:
             title.set_text(f"{title.get_text()}; {missing} labels found no room")
+    return figure
 
 
 def _map(units: Floats) -> tuple[Floats, str, list[str]]:
@@ -193,17 +229,19 @@ def _label(axes: Any, points: Floats, words: Sequence[str]) -> int:
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> Floats:
-    """Return one number an epoch; NaN where there is no validation loss."""
+    """Return one number an epoch; NaN where there is no figure of validation."""
     values = []
     for i, entry in enumerate(history):
-        if key == "validation_loss" and entry.get(key) is None:
+        if key.startswith("validation_") and entry.get(key) is None:
             values.append(np.nan)
         else:
             values.append(_checks.number(f"history[{i}][{key!r}]", entry.get(key)))
     return np.array(values)
 
 
-def _suffix(path: PathLike) -> str:
+def _suffix(path: PathLike | None) -> str:
+    if path is None:
+        return ""
     suffix = Path(path).suffix.lower()
     if suffix not in (".png", ".svg"):
         _checks.fail("path", "a file name that ends in .png or .svg", repr(str(path)))
@@ -211,8 +249,11 @@ def _suffix(path: PathLike) -> str:
 
 
 @contextmanager
-def _drawn(path: PathLike, suffix: str, inches: tuple[float, float]) -> Iterator[Any]:
-    """Give axes to draw on, then write the picture; two of the same are the same file."""
+def _drawn(path: PathLike | None, suffix: str, inches: tuple[float, float]) -> Iterator[Any]:
+    """Give a figure to draw on, then write the picture, if a path is given.
+
+    Two pictures of the same are the same file.
+    """
     matplotlib = extra("matplotlib")
     figures, canvases = extra("matplotlib.figure"), extra("matplotlib.backends.backend_agg")
     style = {
@@ -224,7 +265,8 @@ def _drawn(path: PathLike, suffix: str, inches: tuple[float, float]) -> Iterator
     with matplotlib.rc_context(style):
         figure = figures.Figure(inches, dpi=150, layout="constrained")
         canvases.FigureCanvasAgg(figure)
-        yield figure.add_subplot()
-        metadata = {"Date": None} if suffix == "svg" else None
-        with whole_file(path) as file:
-            figure.savefig(file, format=suffix, metadata=metadata)
+        yield figure
+        if path is not None:
+            metadata = {"Date": None} if suffix == "svg" else None
+            with whole_file(path) as file:
+                figure.savefig(file, format=suffix, metadata=metadata)

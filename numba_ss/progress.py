@@ -28,9 +28,9 @@ def check_show(name: str, show: Any) -> None:
 class Progress:
     """Show how far a piece of work is, how fast, and how long it still takes.
 
-    On a terminal with tqdm installed this is tqdm's bar. Otherwise it is a line, at level
-    INFO of the logger ``"numba_ss"``, every 5 seconds on a terminal, every 30 seconds
-    elsewhere, and at the end.
+    On a terminal and in a notebook, with tqdm installed, this is the bar of ``tqdm.auto``.
+    Otherwise it is a line, at level INFO of the logger ``"numba_ss"``, every 5 seconds on a
+    terminal, every 30 seconds elsewhere, and at the end.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         terminal = sys.stderr is not None and sys.stderr.isatty()
-        if self._show is True or (self._show and terminal and find_spec("tqdm") is not None):
+        watched = terminal or _in_notebook()
+        if self._show is True or (self._show and watched and find_spec("tqdm") is not None):
             self._bar = self._open_bar()
         every = ON_TERMINAL if terminal else ELSEWHERE
         self._every = every if self._show and self._bar is None else inf
@@ -110,7 +111,7 @@ class Progress:
             log.info("%s", self._line())
 
     def _open_bar(self) -> Any:
-        from tqdm import tqdm  # type: ignore[import-untyped, import-not-found]
+        from tqdm.auto import tqdm  # type: ignore[import-untyped, import-not-found]
 
         return tqdm(
             total=self.total, desc=self.desc, unit=f" {self.unit}", unit_scale=True,
@@ -130,6 +131,13 @@ class Progress:
         if self.total and speed > 0 and self.done < self.total:
             parts.append(f"{_clock((self.total - self.done) / speed)} left")
         return (f"{self.desc}: " if self.desc else "") + ", ".join(parts)
+
+
+def _in_notebook() -> bool:
+    """Tell whether the output goes to a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return "IPKernelApp" in getattr(shell, "config", ())
 
 
 def _listed(figures: dict[str, float]) -> str:

@@ -7,7 +7,6 @@ import glob
 import io
 import json
 import logging
-import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._columns import Place
-from numba_ss._console import require_writable, save_or_keep, say, write_history
+from numba_ss._console import save_or_keep, say, write_history
+from numba_ss._csv_files import plain_suffix
 from numba_ss._event_sources import Columns, open_events
-from numba_ss._files import require_distinct, whole_file
+from numba_ss._files import require_distinct, require_writable, whole_file
 from numba_ss._text_files import TextFiles, extra
 from numba_ss.id_vectors import suffix_of
 from numba_ss.keys import GrowingKeys, Keys, is_plain_integer
@@ -137,12 +137,9 @@ def _read_users(path: str, column: str, kind: str) -> Keys:
     """Return the users of a Parquet, CSV or TSV column, or of a text with one a line."""
     if path.lower().endswith(".parquet"):
         return _parquet_keys(path, column, kind)
-    raw = b"".join(piece for piece, _ in TextFiles([Path(path)]).pieces())
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        _checks.fail(path, "users in UTF-8", error)
-    suffix = Path(re.sub(r"\.(gz|bz2|xz|zst)$", "", path.lower())).suffix
+    file = TextFiles([Path(path)], strict=True)
+    text = b"".join(piece for piece, _ in file.pieces()).decode()
+    suffix = plain_suffix(Path(path))
     if suffix in _SEPARATORS:
         return _typed(path, _cells(path, text, _SEPARATORS[suffix], column), kind)
     lines = (line.removesuffix("\r") for line in text.split("\n"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks, vector_files
 from numba_ss._files import PathLike
 from numba_ss.evaluation import TopK, top_k
+from numba_ss.vocabulary import as_word
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -24,6 +25,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 _ROWS = 2**14
 # Words that a misspelled one is compared with.
 _SPELLINGS = 100_000
+_LONGEST = 100  # letters of a word that may be misspelled
 
 
 class UnknownWordError(KeyError):
@@ -35,6 +37,8 @@ class UnknownWordError(KeyError):
 
     def __str__(self) -> str:
         word = self.args[0]
+        if len(word) > _LONGEST:
+            return f"{_checks.shortened(repr(word))} has no vector"
         pool = [
             other for other in self.words[:_SPELLINGS]
             if abs(len(other) - len(word)) < 3 and other[:1].lower() == word[:1].lower()
@@ -124,8 +128,121 @@ class WordVectors:
         found: Floats = self.vectors[rows]
         return found
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.index_to_key)
+
     def __repr__(self) -> str:
         return f"WordVectors({len(self)} words, vector_size={self.vector_size})"
+
+    def keys(self) -> list[str]:
+        """Return the words, as iterating over the vectors does."""
+        return self.index_to_key
+
+    def get(self, word: str, default: Any = None) -> Any:
+        """Return the vector of a word, or `default` if it has none.
+
+        Parameters
+        ----------
+        word : str
+            A word.
+        default : optional
+            What takes the place of an absent vector.
+        """
+        return self[word] if word in self else default
+
+    def get_vector(self, word: str, norm: bool = False) -> Floats:
+        """Return the vector of a word.
+
+        Parameters
+        ----------
+        word : str
+            A word.
+        norm : bool, default=False
+            Bring it to length 1.
+
+        Examples
+        --------
+        >>> WordVectors(["a", "b"], [[3.0, 4.0], [0.0, 1.0]]).get_vector("a", norm=True)
+        array([0.6, 0.8], dtype=float32)
+        """
+        if _checks.flag("norm", norm):
+            return self._unit(self._row(word)).astype(np.float32)
+        return self[word]
+
+    def get_mean_vector(
+        self, words: Sequence[str], weights: ArrayLike | None = None,
+        pre_normalize: bool = True, post_normalize: bool = False, ignore_missing: bool = True,
+    ) -> Floats:
+        """Return the mean of words' vectors, as gensim does.
+
+        Parameters
+        ----------
+        words : sequence of str
+            Words.
+        weights : array of floats, shape (len(words),), optional
+            What each vector is multiplied by; the sum is divided by that of their absolute
+            values.
+        pre_normalize, post_normalize : bool
+            Bring each vector, and the mean, to length 1.
+        ignore_missing : bool, default=True
+            Leave out words without a vector, instead of raising `UnknownWordError`.
+
+        Raises
+        ------
+        ArgumentError
+            If no word has a vector.
+        """
+        if isinstance(words, str):
+            _checks.fail("words", "a sequence of words", _checks.shortened(repr(words)))
+        factors = np.ones(len(words)) if weights is None else np.asarray(weights, np.float64)
+        _checks.shaped("weights", factors, (len(words),), "num_words,")
+        there = [i for i, word in enumerate(words) if not ignore_missing or word in self]
+        rows = self._rows([words[i] for i in there])
+        factors = factors[there]
+        if not np.abs(factors).sum() > 0:
+            _checks.fail("words, weights", "a word with a vector and a weight", "none")
+        vectors = [self._unit(row) if pre_normalize else self.vectors[row] for row in rows]
+        mean = factors @ np.stack(vectors).astype(np.float64) / np.abs(factors).sum()
+        if post_normalize:
+            mean = _unit_rows("mean", mean[None])[0]
+        return np.asarray(mean, np.float32)
+
+    def transform(self, documents: Iterable[Sequence[str]]) -> Floats:
+        """Return the mean of the vectors of each document's words.
+
+        Parameters
+        ----------
+        documents : iterable of lists of str
+            Words, or integers as their decimal digits; those without a vector are left out.
+
+        Returns
+        -------
+        ndarray of float32, shape (num_documents, dim)
+            Zeros for a document without any known word.
+
+        Examples
+        --------
+        >>> vectors = WordVectors(["a", "b"], [[1.0, 0.0], [0.0, 1.0]])
+        >>> vectors.transform([["a", "b", "c"], []])
+        array([[0.5, 0.5],
+               [0. , 0. ]], dtype=float32)
+        """
+        if isinstance(documents, str):
+            got = _checks.shortened(repr(documents))
+            _checks.fail("documents", "an iterable of lists of words", got)
+        means = [self._mean(i, document) for i, document in enumerate(documents)]
+        return np.array(means, np.float32).reshape(-1, self.vector_size)
+
+    def _mean(self, i: int, document: Any) -> Floats | Doubles:
+        if isinstance(document, (str, bytes)) or not isinstance(document, Iterable):
+            got = _checks.shortened(repr(document))
+            _checks.fail(f"documents[{i}]", "a list of words (say line.split())", got)
+        index = self.key_to_index
+        words = map(as_word, document)
+        rows = [index[word] for word in words if word is not None and word in index]
+        if not rows:
+            return np.zeros(self.vector_size, np.float32)
+        return np.asarray(self.vectors[rows].mean(axis=0, dtype=np.float64))
 
     def unit_vectors(self) -> Floats:
         """Return the vectors at length 1, zeros as zeros; made when first asked for.
@@ -144,7 +261,7 @@ class WordVectors:
 
     def most_similar(
         self, positive: Query = None, negative: Query = None, topn: int = 10,
-        restrict_vocab: int | None = None,
+        restrict_vocab: int | None = None, *, among: Sequence[str] | None = None,
     ) -> list[tuple[str, float]]:
         """Find the words nearest to a mean of words and vectors.
 
@@ -160,6 +277,8 @@ class WordVectors:
             Number of words to find; fewer if there are no more.
         restrict_vocab : int, optional
             Search the first words only.
+        among : sequence of str, optional
+            Search these words only, wherever they stand.
 
         Returns
         -------
@@ -189,7 +308,24 @@ class WordVectors:
         if length <= 1e-12 * sum(np.linalg.norm(vector) for _, vector, _ in parts):
             _checks.fail(names, "vectors whose mean has a direction", f"one of length {length}")
         own = np.array([[row for _, _, row in parts if row is not None]], np.int64)
+        if among is not None:
+            return self._search_among(mean / length, own[0], topn, restrict_vocab, among)
         return self._search((mean / length)[None], own, topn, restrict_vocab)[0]
+
+    def most_similar_to_given(self, word: str, words: Sequence[str]) -> str:
+        """Return the word that is nearest to `word`, of those given.
+
+        Parameters
+        ----------
+        word : str
+            A word.
+        words : sequence of str
+            At least one other.
+        """
+        found = self.most_similar(word, topn=1, among=words)
+        if not found:
+            _checks.fail("words", f"at least one word other than {word!r}", repr(words))
+        return found[0][0]
 
     def most_similar_many(
         self, queries: Iterable[str] | Floats, topn: int = 10,
@@ -277,6 +413,57 @@ class WordVectors:
         0.6
         """
         return float(np.clip(self._unit(self._row(a)) @ self._unit(self._row(b)), -1, 1))
+
+    def distance(self, a: str, b: str) -> float:
+        """Return 1 less the cosine between two words' vectors.
+
+        Parameters
+        ----------
+        a, b : str
+            Words.
+        """
+        return 1 - self.similarity(a, b)
+
+    def n_similarity(self, a: Sequence[str], b: Sequence[str]) -> float:
+        """Return the cosine between the means of two lists of words, as gensim does.
+
+        Parameters
+        ----------
+        a, b : sequence of str
+            Words; those without a vector are left out.
+
+        Raises
+        ------
+        ArgumentError
+            If no word of a list has a vector.
+
+        Examples
+        --------
+        >>> vectors = WordVectors(["x", "y", "xy"], [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> round(vectors.n_similarity(["x", "y"], ["xy"]), 6)
+        1.0
+        """
+        means = [self.get_mean_vector(words, None, False, True) for words in (a, b)]
+        return float(np.clip(means[0].astype(np.float64) @ means[1], -1, 1))
+
+    def rank(self, a: str, b: str) -> int:
+        """Return how near `b` is to `a`: 1 if no other word is nearer.
+
+        Parameters
+        ----------
+        a, b : str
+            Words.
+
+        Examples
+        --------
+        >>> WordVectors(["x", "y", "z"], [[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]]).rank("x", "z")
+        2
+        """
+        row, other = self._row(a), self._row(b)
+        cosines = self._units @ self._units[row]
+        nearer = cosines > cosines[other]
+        nearer[row] = False
+        return 1 + int(np.count_nonzero(nearer))
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
         """Find what is to `c` as `b` is to `a`: the words nearest to b - a + c.
@@ -373,31 +560,55 @@ class WordVectors:
         vector_files.WRITERS[name](path, stored)
 
     @classmethod
-    def load(cls, path: PathLike, format: str | None = None, mmap: bool = False) -> WordVectors:
-        """Read a file that `save`, word2vec or gensim's `save_word2vec_format` wrote.
+    def load(
+        cls, path: PathLike, format: str | None = None, mmap: bool = False, *,
+        limit: int | None = None, errors: str = "strict", verify: bool = False,
+    ) -> WordVectors:
+        """Read a file that `save`, word2vec, GloVe, fastText or gensim wrote.
+
+        The text formats are read as they are published: with or without a first line,
+        which may count wrongly, with words that have blanks in them or stand there twice.
+        What is odd is told in the log. fastText's own models (also named ``.bin``) and
+        gensim's (``.model``, ``.kv``) are refused, with the way to bring their vectors here.
 
         Parameters
         ----------
         path : str or path
-            Its suffix stands for the format, as with `save`; of word2vec's formats ``.gz``
-            may follow. ``.tsv`` cannot be read.
+            Its suffix stands for the format, as with `save`; of word2vec's formats ``.gz``,
+            ``.bz2`` or ``.xz`` may follow. ``.tsv`` cannot be read.
         format : str, optional
             The format, whatever the suffix.
         mmap : bool, default=False
             Leave the vectors of an ``.npz`` file on the disk, where every process that maps
             them shares the memory. Their numbers are not checked before they are used.
+        limit : int, optional
+            Read the first words only.
+        errors : {"strict", "replace", "ignore"}, default="strict"
+            What becomes of bytes of a word that are no UTF-8, in word2vec's formats.
+        verify : bool, default=False
+            Compare mapped vectors with their checksum, as all others are: reads the file.
 
         Raises
         ------
         ArgumentError
             If the file is damaged; it says where.
         """
+        vector_files.refuse_foreign(path)
         name = vector_files.format_of(path, format, reading=True)
         if _checks.flag("mmap", mmap) and name != "npz":
             _checks.fail("mmap", "False for a format other than npz", f"True for {name}")
-        if mmap:
-            return cls(*vector_files.read_npz(path, mmap=True))
-        return cls(*vector_files.READERS[name](path))
+        limit = None if limit is None else _checks.integer("limit", limit, 1)
+        _checks.choice("errors", errors, ("strict", "replace", "ignore"))
+        if name in ("bin", "txt"):
+            read = vector_files.read_bin if name == "bin" else vector_files.read_txt
+            return cls(*read(path, limit, errors))
+        if name == "npz":
+            verify = _checks.flag("verify", verify)
+            stored = vector_files.read_npz(path, mmap=mmap, verify=verify)
+        else:
+            stored = vector_files.READERS[name](path)
+        words, vectors, counts = stored
+        return cls(words[:limit], vectors[:limit], None if counts is None else counts[:limit])
 
     def _row(self, word: Any) -> int:
         if not isinstance(word, str):
@@ -446,6 +657,17 @@ class WordVectors:
         if not np.isfinite(vector).all():
             _checks.fail(name, "finite numbers", vector)
         return vector.astype(np.float64), None
+
+    def _search_among(
+        self, unit: Doubles, own: Integers, topn: int, restrict_vocab: int | None, among: Any
+    ) -> list[tuple[str, float]]:
+        topn = _checks.integer("topn", topn, 1)
+        if restrict_vocab is not None:
+            _checks.fail("among", "None with restrict_vocab", "words")
+        rows = np.setdiff1d(self._rows(among), own)
+        cosines = np.clip(self._units[rows] @ unit, -1, 1)
+        best = np.argsort(-cosines, kind="stable")[:topn]
+        return [(self.index_to_key[rows[i]], float(cosines[i])) for i in best]
 
     def _search(
         self, units: Floats | Doubles, own: Integers, topn: int, restrict_vocab: int | None

@@ -17,6 +17,15 @@ from numba_ss.kernels.threads import get_num_threads
 _ROOM = 2**14  # words that a new table can take
 
 
+def as_word(token: object) -> str | None:
+    """Return a token as a word, an integer in decimal digits; None for anything else."""
+    if isinstance(token, str):
+        return str.__str__(token)  # of a subclass, such as NumPy's, the plain string
+    if isinstance(token, (int, np.integer)) and not isinstance(token, bool):
+        return str(int(token))
+    return None
+
+
 def _check_words(words: Any) -> list[str]:
     if isinstance(words, str):
         _checks.fail("words", "a list of strings", repr(words[:60]))

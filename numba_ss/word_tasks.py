@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._files import PathLike
 from numba_ss.vectors import WordVectors
+
+# Parts of speech, as MEN has them: sun-n, warm-j.
+_KIND = re.compile("(?<=.)-[NVJAR]$")
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def analogies(
     vectors : WordVectors
         Vectors to judge, in the order of falling frequency.
     path : str or path
-        A text file: sections that start with a line ``: name``, lines of four words.
+        A text file: lines of four words, in sections that start with a line ``: name`` or
+        in none.
     restrict_vocab : int or None, default=30000
         Number of words that are taken part; None for all.
 
@@ -138,8 +145,10 @@ def similarity(
     vectors : WordVectors
         Vectors to judge, in the order of falling frequency.
     path : str or path
-        A text file: lines of word, tab, word, tab, number; lines that start with # are
-        comments.
+        A text file as MEN, WordSim-353, SimLex-999, RareWords, SimVerb and others are
+        published: two words, and the score as the first number after them, separated by
+        tabs, commas, semicolons or blanks; one line of titles; parts of speech behind all
+        words (``sun-n``) are left out. Lines that start with # are comments.
     restrict_vocab : int or None, default=300000
         Number of words that are taken part; None for all.
 
@@ -233,6 +242,8 @@ def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             place = f"{path}, line {number}"
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             try:
                 text = line.decode()
             except UnicodeDecodeError:
@@ -246,29 +257,50 @@ def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:
     sections: list[tuple[str, list[list[str]]]] = []
     for place, line in _lines(path):
         words = line.upper().split()
-        if line.startswith(": "):
-            sections.append((line[2:].strip(), []))
-        elif len(words) != 4:
-            _checks.fail(place, "four words, or a section \": name\"", repr(line.strip()))
-        elif not sections:
-            _checks.fail(place, "a section \": name\" first", repr(line.strip()))
-        else:
+        if line.startswith(":"):
+            sections.append((line[1:].strip(), []))
+        elif len(words) == 4:
+            if not sections:
+                sections.append((Path(path).stem, []))
             sections[-1][1].append(words)
+        elif words[0][0] != "#":
+            _checks.fail(place, 'four words, or a section ": name"', repr(line.strip()[:80]))
     if not sections:
         _checks.fail(str(path), "questions", "none")
     return sections
 
 
-def _read_pairs(path: PathLike) -> Iterator[tuple[str, str, float]]:
-    """Yield pairs of words in capitals, and their score."""
-    for place, line in _lines(path):
-        if line.startswith("#"):
-            continue
-        fields = line.upper().split("\t")
-        try:
-            a, b, score = fields[0], fields[1], float(fields[2])
-        except (IndexError, ValueError):
-            score = math.nan
-        if len(fields) != 3 or not math.isfinite(score):
-            _checks.fail(place, "word, tab, word, tab, number", repr(line.strip()))
-        yield a, b, score
+def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
+    """Return pairs of words in capitals, and their score, the first number after them."""
+    lines = [(place, line) for place, line in _lines(path) if not line.startswith("#")]
+    first = lines[0][1] if lines else ""
+    separator = next((mark for mark in "\t;," if first.count(mark) > 1), None)
+    rows = [
+        (place, [field.strip() for field in line.upper().split(separator)])
+        for place, line in lines
+    ]
+    columns = [_score_column(fields) for _, fields in rows[:2]]
+    if len(columns) == 2 and columns[0] != columns[1]:  # titles, which may be numbers
+        del rows[0], columns[0]
+    pairs = []
+    for place, fields in rows:
+        score = _score(fields[columns[0]]) if len(fields) == len(rows[0][1]) else None
+        if columns[0] < 2 or score is None or not math.isfinite(score):
+            expected = "word, word, number, separated by tabs, commas or blanks"
+            _checks.fail(place, expected, repr(" ".join(fields)[:80]))
+        pairs.append((fields[0], fields[1], score))
+    if all(_KIND.search(word) for a, b, _ in pairs for word in (a, b)):
+        return [(_KIND.sub("", a), _KIND.sub("", b), score) for a, b, score in pairs]
+    return pairs
+
+
+def _score_column(fields: list[str]) -> int:
+    """Return the first column of a number after two words, or 0."""
+    return next((i for i in range(2, len(fields)) if _score(fields[i]) is not None), 0)
+
+
+def _score(field: str) -> float | None:
+    try:
+        return None if "_" in field else float(field)  # Python takes 1_0 for 10
+    except ValueError:
+        return None

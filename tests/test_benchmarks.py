@@ -165,6 +165,16 @@ def test_lines_hold_the_words_of_the_text(limit, tmp_path, monkeypatch):
         assert len(" ".join(found)) <= limit <= len(" ".join(words[: len(found) + 1]))
 
 
+def test_names_of_a_chart_stay_within_it():
+    compare = load(FOLDER / "compare_word2vec.py")
+    points = [(1.0, -5, "low"), *((39.0 + i / 10, -i, str(i)) for i in range(7))]
+    heights = compare.places(points, 45.0)
+    assert heights[0] == 1
+    assert max(heights) <= 45 - 1.5
+    np.testing.assert_allclose(np.diff(heights[1:]), 3)
+    assert compare.places([(10.0, 0, "a"), (30.0, 0, "b")], 45.0) == [10, 30]
+
+
 def test_bounds_of_a_window():
     compare = load(FOLDER / "compare_word2vec.py")
     limits = {"sgemm": 1e9, "rows": 1e9}

@@ -68,3 +68,13 @@ def test_only_lists_of_lists_are_said_to_be_uneven():
         _checks.ids("ids", Odd())
     with pytest.raises(ArgumentError, match=r"^ids: expected rows of one length, got rows of different"):
         _checks.ids("ids", [[1], [1, 2]])
+
+
+def test_a_message_holds_500_letters_of_data_at_most():
+    assert _checks.shortened("x" * 500) == "x" * 500
+    with pytest.raises(ArgumentError) as error:
+        _checks.fail("y" * 10_000, "little", ["z" * 10_000] * 100)
+    message = str(error.value)
+    assert len(message) < 1000
+    assert message.startswith("yyy")
+    assert message.endswith("zz']")

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -199,6 +200,62 @@ def test_a_mistake_of_ours_is_shown_in_full(monkeypatch):
     monkeypatch.setattr(commands, "run", lambda args: {}[0] if args is None else [][1])
     with pytest.raises(IndexError):
         cli.main(["convert", "a.npz", "b.npz"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        (["-train", "text8", "-output", "v.bin"], "-train is another program's: here the text stands"),
+        (["text8", "-output", "v.bin"], "-output is another program's: here -o FILE"),
+        (["text8", "--size", "100"], "here --vector-size N"),
+        (["text8", "--workers=4"], "--workers is another program's: here --num-threads N"),
+        (["text8", "-cbow", "1"], "here --architecture cbow or skipgram"),
+        (["text8", "--sample", "1e-4"], "here --subsample SHARE"),
+        (["text8", "-minCount", "3"], "here --min-count N"),
+        (["text8", "--vector_size", "3"], "here --vector-size N"),
+        (["text8", "-hs", "1"], "here --loss chooses"),
+        (["text8", "--whatever", "1"], "unrecognized arguments: --whatever 1"),
+    ],
+)
+def test_flags_of_other_programs_are_answered_with_ours(flags, answer, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["word2vec", *flags])
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert answer in err
+    assert err.startswith("usage: numba-ss word2vec [-h]")
+
+
+def test_usage_is_that_of_the_command(capsys):
+    for command in (["neighbors", "v", "w"], ["retrieve", "evaluate", "m", "log"]):
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--whatever"])
+        assert capsys.readouterr().err.startswith(f"usage: numba-ss {' '.join(command[:-2])} [-h]")
+
+
+def test_threads_are_num_threads():
+    args = cli.build_parser().parse_args(["word2vec", "--threads", "3"])
+    assert args.num_threads == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_closed_standard_streams(text, tmp_path):
+    """As cron and daemons have them."""
+    command = shlex.join([sys.executable, "-m", "numba_ss", "word2vec", str(text), "-o", "v.npz", *map(str, FLAGS)])
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            f"{command} {closed}", shell=True, cwd=tmp_path, capture_output=True, check=False,
+            env=environment(),
+        )
+        assert done.returncode == 0
+        assert b"Traceback" not in done.stderr
+        (tmp_path / "v.npz").unlink()
+    done = subprocess.run(
+        f"{command.replace(str(text), '-')} <&-", shell=True, cwd=tmp_path, capture_output=True,
+        check=False, env=environment(),
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"numba-ss word2vec: standard input: expected an open one" in done.stderr
 
 
 def test_from_text_to_neighbours(text, tmp_path):

@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import re
+import shlex
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -95,10 +97,15 @@ def test_word2vec(run, caplog, tmp_path):
 def test_every_option_arrives(run, monkeypatch):
     seen = []
 
+    def opened(corpus, **arguments):
+        return SimpleNamespace(name=None, opened=(corpus, arguments))
+
     def fit(self, corpus, **arguments):
-        seen.append((self.get_params(), corpus, arguments))
+        arguments["validation"] = arguments["validation"] and arguments["validation"].opened
+        seen.append((self.get_params(), corpus._corpus.opened, arguments))
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(commands, "open_corpus", opened)
     monkeypatch.setattr(Word2Vec, "fit", fit)
     parameters = {
         "vector_size": 7, "window": 3, "min_count": 2, "max_vocabulary": 9, "architecture": "cbow",
@@ -106,22 +113,21 @@ def test_every_option_arrives(run, monkeypatch):
         "learning_rate": 0.2, "min_learning_rate": 0.1, "schedule": "constant", "epochs": 3,
         "batch_size": 32, "num_threads": 1, "seed": 8,
     }
-    arguments = {
-        "column": "text", "validation": "held_out", "checkpoint": "folder",
-        "checkpoint_minutes": 2.5, "checkpoint_words": 70,
-    }
-    flags = as_flags(parameters | arguments)
+    arguments = {"checkpoint": "folder", "checkpoint_minutes": 2.5, "checkpoint_words": 70}
+    reading = {"column": "text", "encoding": "cp1252"}
+    flags = as_flags(parameters | arguments | reading | {"validation": "held_out"})
     with pytest.raises(SystemExit):
         run("word2vec", "a", "b", *flags, "--subtract-log-q", "--resume", "--quiet")
     with pytest.raises(SystemExit):
         run("word2vec", "a")
     params, corpus, got = seen[0]
     assert params == parameters | {"subtract_log_q": True, "vocabulary": None}
-    assert corpus == ["a", "b"]
-    assert got == arguments | {"resume": True, "progress": False}
+    assert corpus == (["a", "b"], reading)
+    held_out = "held_out", {"passes": 1, "encoding": "cp1252"}
+    assert got == arguments | {"resume": True, "progress": False, "validation": held_out}
     params, corpus, got = seen[1]
     assert params == Word2Vec().get_params()
-    assert corpus == "a"
+    assert corpus == ("a", {"column": None, "encoding": None})
     assert (got["resume"], got["progress"], got["checkpoint"]) == (False, "auto", None)
 
 
@@ -179,10 +185,25 @@ BAD_FILES = [
     (["--history", "absent/h.json"], "--history: expected a file in a folder that exists"),
     (["--history", "folder.npz"], "--history: expected a file, got the folder folder.npz"),
     (["--vocabulary", "absent.txt"], "No such file or directory: 'absent.txt'"),
-    (["--vocabulary", "binary"], "binary: expected words in UTF-8, one a line"),
+    (["--vocabulary", "binary"], "binary: expected words in UTF-8 .*, one a line"),
     (["--vocabulary", "empty"], "vocabulary: words: expected at least one word, got none"),
     (["--vocabulary", "twice"], "vocabulary: words: .* all different, got 'a' 2 times"),
-    (["--column", "text"], "column: expected None for text files, got 'text'"),
+    (["--column", "tags"], "text.txt: expected a column or key 'tags'"),
+    (["--encoding", "latin-17"], "encoding: expected None or the name of an encoding"),
+    (["-o", "x" * 252 + ".npz"], "File name too long"),
+    (["-o", "text.txt"], "--output: expected another file than the text, got text.txt"),
+    (["-o", "./folder.npz/../text.txt"], "another file than the text, .* which is text.txt"),
+    (["--history", "text.txt"], "--history: expected another file than the text"),
+    (["-o", "one.npz", "--history", "one.npz"], "--history: expected another file than --output"),
+    (["-o", "p.tsv", "--history", "p_metadata.tsv"], "--history: expected another file than --output"),
+    (["-o", "words.txt", "--vocabulary", "words.txt"], "--output: expected another file than --vocabulary"),
+    (["-o", "words.txt", "--validation", "words.txt"], "--output: expected another file than --validation"),
+    (["-o", "v.npz", "--checkpoint", "v.npz"], "--checkpoint: expected another file than --output"),
+    (
+        ["-o", "folder.npz/checkpoint-1.npz", "--checkpoint", "folder.npz", "--resume"],
+        "--output: expected another file than --checkpoint",
+    ),
+    (["--vocabulary", "blanks", "-o", "v.txt"], "words without whitespace, for word2vec's formats"),
     (["--validation", "absent.txt"], "validation: .*'absent.txt', which does not exist"),
     (["--checkpoint", "binary"], "checkpoint folder: .*got binary"),
     (["--resume"], "resume: expected a folder as checkpoint=, got none"),
@@ -192,9 +213,12 @@ BAD_FILES = [
 @pytest.mark.parametrize(("arguments", "message"), BAD_FILES)
 def test_what_would_fail_late_fails_early(arguments, message, refused, tmp_path, monkeypatch, caplog):
     (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "folder.npz" / "checkpoint-1.npz").write_bytes(b"older")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "twice").write_text("a\nb\na\n")
+    (tmp_path / "blanks").write_text("new york\ncity\n")
+    (tmp_path / "words.txt").write_text("0_0\n0_1\n")
     before = sorted(path.name for path in tmp_path.iterdir())
     assert re.search(message, refused("word2vec", "text.txt", *FLAGS, *arguments))
     # Not even the words were counted.
@@ -229,10 +253,97 @@ def test_odd_texts(data, message, refused, tmp_path):
     assert not (tmp_path / "vectors.npz").exists()
 
 
-def test_any_bytes_are_a_text(run, tmp_path, rng):
-    (tmp_path / "binary").write_bytes(rng.bytes(2000 if JIT else 300))
-    run("word2vec", "binary", *FLAGS)
-    WordVectors.load("vectors.npz")
+def test_words_that_the_format_cannot_hold_are_found_before_training(refused, caplog):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"text": [["new york", "city"]] * 9 + [["a b"]]}), "t.parquet")
+    flags = as_flags(OPTIONS | {"min_count": 2})
+    assert "another format), got 'new york'" in refused("word2vec", "t.parquet", "-o", "v.bin", *flags)
+    assert not [text for text in caplog.messages if "epoch" in text]
+
+
+def test_a_disk_that_is_too_small_is_found_before_training(refused, caplog, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=8 * 12 * 4 - 1))
+    message = refused("word2vec", "text.txt", *FLAGS)
+    assert "--output: expected room for 8 vectors, 0.000384 MB, got 0.000383 MB" in message
+    assert not [text for text in caplog.messages if "epoch" in text]
+
+
+def test_vectors_that_cannot_be_written_are_kept(refused, run, monkeypatch, tmp_path, capsys):
+    """The disk is full for one name only; the last line says what finishes the job."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    save = WordVectors.save
+
+    def full(self, path, format=None):
+        if str(path) == "the vectors.npz":
+            raise OSError(28, "No space left on device", path)
+        save(self, path, format)
+
+    monkeypatch.setattr(WordVectors, "save", full)
+    with pytest.raises(SystemExit) as end:
+        run("word2vec", "text.txt", "-o", "the vectors.npz", *FLAGS)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device: 'the vectors.npz'; what was learned is kept" in last
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    program, *arguments = shlex.split(last.partition("with: ")[2])
+    assert program == "numba-ss"
+    run(*arguments)
+    want = trained(TEXT, **OPTIONS).vectors_
+    assert WordVectors.load("the vectors.npz").vectors.tobytes() == want.vectors.tobytes()
+
+
+def test_vectors_that_can_be_kept_nowhere(refused, monkeypatch):
+    def full(self, path, format=None):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(WordVectors, "save", full)
+    message = refused("word2vec", "text.txt", *FLAGS)
+    assert "No space left on device: 'vectors.npz'; nor could what was learned be kept" in message
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])
+def test_text_in_another_encoding(run, refused, tmp_path, encoding):
+    text = "".join(f"{' '.join(s)}\n" for s in TEXT).replace("_", "é")
+    (tmp_path / "other.txt").write_bytes(text.encode(encoding))
+    (tmp_path / "words.txt").write_bytes("0é0\n0é1\n".encode(encoding))
+    assert "other.txt: expected text in utf-8" in refused("word2vec", "other.txt", *FLAGS)
+    words = ("--vocabulary", "words.txt", "--validation", "other.txt", "--encoding", encoding)
+    run("word2vec", "other.txt", *FLAGS, *words)
+    assert set(WordVectors.load("vectors.npz").index_to_key) == {"0é0", "0é1"}
+
+
+def test_a_vocabulary_file_of_word2vec_c(run, tmp_path):
+    (tmp_path / "words.txt").write_text("0_2 1200\n1_1 800\n0_0 5\n")
+    run("word2vec", "text.txt", "--vocabulary", "words.txt", *FLAGS)
+    assert set(WordVectors.load("vectors.npz").index_to_key) == {"0_0", "0_2", "1_1"}
+
+
+def test_convert_and_plot_spare_their_sources(refused, vectors, tmp_path):
+    before = (tmp_path / "v.npz").read_bytes()
+    (tmp_path / "link.npz").symlink_to("v.npz")
+    (tmp_path / "v_metadata.tsv").write_bytes(before)
+    for target in ("v.npz", "./v.npz", "link.npz"):
+        assert "the target: expected another file than the source" in refused("convert", "v.npz", target)
+    (tmp_path / "a.svg").symlink_to("v.npz")
+    assert "--output: expected another file than the source" in refused("plot", "v.npz", "-o", "a.svg")
+    assert "the target: expected another file" in refused("convert", "v_metadata.tsv", "v.tsv")
+    assert (tmp_path / "v.npz").read_bytes() == before
+
+
+def test_limit_and_errors(run, refused, vectors, tmp_path):
+    rows = "".join(f"{word} {i} 1\n" for i, word in enumerate(ANGLES))
+    (tmp_path / "g.txt").write_bytes(b"\xff" + rows.encode())
+    for command in (["neighbors", "g.txt", "near"], ["convert", "g.txt", "g.bin"]):
+        assert 'errors="replace" (--errors)' in refused(*command)
+    run("convert", "g.txt", "g.bin", "--errors", "replace", "--limit", "3")
+    assert WordVectors.load("g.bin").index_to_key == ["\ufffdeast", "near", "north"]
+    (line,) = run("neighbors", "g.txt", "near", "--errors", "ignore", "--limit", "2")
+    assert line.startswith("near: east")
+    assert "'west' has no vector" in refused("neighbors", "v.npz", "west", "--limit", "2")
+    (tmp_path / "p").write_text("near north 1\neast near 2\n")
+    assert run("evaluate", "g.txt", "--errors", "ignore", "--similarity", "p")[1].endswith("have unknown words)")
 
 
 def test_files_of_the_user_stay(run, tmp_path):
@@ -274,7 +385,7 @@ def test_analogy(run, refused, vectors):
 def test_unknown_words_and_files(refused, vectors, tmp_path):
     assert str(UnknownWordError("wst", list(ANGLES))) in refused("neighbors", "v.npz", "wst")
     assert "topn: expected at least 1, got 0" in refused("neighbors", "v.npz", "west", "--topn", "0")
-    assert "text.txt, line 1: expected the number of words" in refused("neighbors", "text.txt", "a")
+    assert "text.txt, line 1: expected a word and 9 numbers" in refused("neighbors", "text.txt", "a")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "v.npz").read_bytes()[:-30])
     assert "cut.npz: expected an .npz file" in refused("neighbors", "cut.npz", "west")
     assert "ends in .npz, .bin" in refused("neighbors", "v.xyz", "west")
@@ -304,7 +415,7 @@ def test_evaluate(run, refused, vectors, tmp_path):
     for arguments, message in (
         ([], "--analogies, --similarity: expected a file for one of them at least, got none"),
         (["--analogies", "text.txt"], "text.txt, line 1: expected four words"),
-        (["--similarity", "text.txt"], "text.txt, line 1: expected word, tab, word, tab, number"),
+        (["--similarity", "text.txt"], "text.txt, line 1: expected word, word, number"),
         (["--similarity", "absent.tsv"], "No such file or directory: 'absent.tsv'"),
         (["--analogies", "q.txt", "--restrict-vocabulary", "0"], "restrict_vocab: expected at least 1"),
     ):
@@ -329,7 +440,7 @@ def test_convert_to_the_projector_s_files(run, refused, vectors, tmp_path):
     assert (tmp_path / "v_metadata.tsv").read_text().splitlines()[1] == "east\t9"
     assert "ends in .npz" in refused("convert", "v.tsv", "x.npz")
     assert "ends in .npz" in refused("convert", "v.npz", "v.xyz")
-    assert "No such file" in refused("convert", "v.npz", "absent/v.npz")
+    assert "in a folder that exists, got absent/v.npz" in refused("convert", "v.npz", "absent/v.npz")
 
 
 def test_plot(run, caplog, vectors, tmp_path):

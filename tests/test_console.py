@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from numba_ss import ArgumentError
-from numba_ss._console import require_writable, save_or_keep, say, write_history
+from numba_ss._console import save_or_keep, say, write_history
 
 
 def test_a_console_that_lacks_letters(monkeypatch):
@@ -19,21 +18,6 @@ def test_a_console_that_lacks_letters(monkeypatch):
     assert written.getvalue().decode("latin-1") == "Ähre\n\\u65e5\\u672c\n"
 
 
-def test_writable(tmp_path):
-    (tmp_path / "older").write_text("mine")
-    for name in ("older", "new"):
-        require_writable("--output", tmp_path / name)
-        require_writable("--output", str(tmp_path / name))
-    assert [path.name for path in tmp_path.iterdir()] == ["older"]
-    assert (tmp_path / "older").read_text() == "mine"
-    with pytest.raises(ArgumentError, match="--history: expected a file, got the folder"):
-        require_writable("--history", tmp_path)
-    with pytest.raises(ArgumentError, match="--history: expected a file in a folder that exists"):
-        require_writable("--history", tmp_path / "absent" / "new")
-    with pytest.raises(ArgumentError, match="a file in a folder that exists"):
-        require_writable("--history", tmp_path / "older" / "new")
-
-
 def test_history(tmp_path):
     history = [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 2.5}]
     write_history(tmp_path / "h.json", history)
@@ -41,17 +25,6 @@ def test_history(tmp_path):
     with pytest.raises(TypeError):
         write_history(tmp_path / "h.json", [{"epoch": object()}])
     assert json.loads((tmp_path / "h.json").read_text()) == history
-
-
-def test_an_input_is_not_written_over(tmp_path):
-    path, other = tmp_path / "log.csv", tmp_path / "model"
-    path.write_bytes(b"a")
-    (tmp_path / "link").symlink_to(path)
-    for output in (path, tmp_path / "link"):
-        with pytest.raises(ArgumentError, match="--output: expected another file than what is read"):
-            require_writable("--output", output, [str(other), str(path)])
-    require_writable("--output", other, [str(path)])
-    require_writable("--output", path, [str(other)])
 
 
 def test_what_cannot_be_saved_is_kept_elsewhere(tmp_path, monkeypatch):

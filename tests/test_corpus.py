@@ -1,9 +1,13 @@
 """corpus.py: every form gives the same words, counts and ids, and says what is wrong."""
 
+import csv
 import gc
 import gzip
 import io
+import json
 import os
+import re
+import threading
 from collections import Counter, deque
 from contextlib import suppress
 from types import SimpleNamespace
@@ -235,10 +239,12 @@ def check_text(path, data, num_threads=1):
 @example(b"a\xe2\x80 \xe2\x80\x83b\xff\xfe\n" * 3, 4, 3, 5, True)
 def test_any_bytes_are_split_by_the_rule(tmp_path_factory, data, block, piece, size, parallel):
     path = tmp_path_factory.getbasetemp() / "fuzz.txt"
+    data = b"\n" + data  # or it may begin as files of other kinds do
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_text_files, "BLOCK", block)
         patch.setattr(_text_files, "PIECE", piece)
+        patch.setattr(_text_files, "_SHARE", 1)
         patch.setattr(corpus, "STREAM_SIZE", size)
         check_text(path, data, max_num_threads() if parallel else 1)
 
@@ -342,6 +348,8 @@ def test_ids_out_of_range(ids, words, message, monkeypatch):
         (b"text.txt", "got bytes"),
         ({"a": 1}, "got dict"),
         (3, "got int"),
+        (SimpleNamespace(tocsr=None), "got SimpleNamespace, a sparse matrix: words have an order"),
+        ({("a", "b")}, "got set, whose order is another in every process: give a list"),
         (lambda: [["a"]], "got function: call it in the __iter__ of a class"),
         (iter([["a"]]), "got list_iterator, which can be read once only: give a list, a file"),
         ("the cat sat", "corpus: expected a file, .*sentences are lists of words.*'the cat sat'"),
@@ -360,13 +368,16 @@ def test_what_is_no_corpus(value, message):
     [
         (Again(["the cat", "sat"]), r"corpus\[0\]: expected a list of words, got the string 'the cat', .* letter by"),
         ([["a"], "the cat"], r"corpus\[1\]: expected a list of words, got the string"),
-        ([["a"], ["b", 7]], r"corpus\[1\]\[1\]: expected a string, got 7"),
-        ([["a"], ("b", None)], r"corpus\[1\]\[1\]: expected a string, got None"),
-        ([["a"], ["b", ["c"]]], r"corpus\[1\]\[1\]: expected a string, got \['c'\]"),
+        ([["a"], ["b", 7.0]], r"corpus\[1\]\[1\]: expected a string or an integer, got 7\.0"),
+        ([["a"], ["b", True]], r"corpus\[1\]\[1\]: expected a string or an integer, got True"),
+        ([["a"], ("b", None)], r"corpus\[1\]\[1\]: expected a string or an integer, got None"),
+        ([["a"], ["b", ["c"]]], r"corpus\[1\]\[1\]: expected a string or an integer, got \['c'\]"),
+        ([["a"], {"b", "c"}], r"corpus\[1\]: .* got set, whose order is another in every process"),
+        ([["a"], frozenset("bc")], r"corpus\[1\]: .* got frozenset, whose order"),
         ([["a"], 5], r"corpus\[1\]: expected a list of words, got int"),
         ([["a"], {"b": 1}], r"corpus\[1\]: expected a list of words, got dict"),
         ([b"abc"], r"corpus\[0\]: expected a list of words, got bytes"),
-        (np.array([[1, 2]]), r"corpus\[0\]\[0\]: expected a string, got np.int64\(1\)"),
+        (np.array([[1.0, 2]]), r"corpus\[0\]\[0\]: expected a string or an integer, got np.float64\(1"),
     ],
 )
 def test_sentences_that_are_none(sentences, message):
@@ -374,6 +385,116 @@ def test_sentences_that_are_none(sentences, message):
     for read in (opened.count, lambda: list(opened.encode(Vocabulary(["a"], [1])))):
         with pytest.raises(ArgumentError, match=message):
             read()
+
+
+def test_integers_are_words_in_decimal_digits():
+    sentences = [[3, "a", np.int64(12)], np.array([12, -1], np.int16), ["3"]]
+    opened = open_corpus(sentences)
+    words, counts = opened.count()
+    assert (words, counts.tolist()) == (["3", "a", "12", "-1"], [2, 1, 2, 1])
+    vocabulary = Vocabulary(["12", "3"], [2, 2])
+    assert stream(opened, vocabulary) == [1, 0, -1, 0, -1, 1, -1]
+
+
+class WithoutEnd(OldStyle):
+    """As many data sets of PyTorch: any position gives a sentence."""
+
+    def __getitem__(self, i):
+        return self.sentences[i % len(self.sentences)]
+
+
+def test_a_corpus_that_knows_its_length_ends_there():
+    check_forms({"without end": WithoutEnd(SENTENCES)})
+
+
+def test_files_are_told_by_their_first_bytes(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet, feather = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow.feather")
+    table = pa.table({"words": SENTENCES})
+    parquet.write_table(table, tmp_path / "t.pq")
+    for compression in ("uncompressed", "zstd"):
+        feather.write_feather(table, tmp_path / f"{compression}.txt", compression=compression)
+    spark = tmp_path / "spark"
+    spark.mkdir()
+    for i in range(0, 8, 3):
+        parquet.write_table(table[i : i + 3], spark / f"part-{i}")
+    (spark / "_SUCCESS").write_bytes(b"")
+    names = ("t.pq", "uncompressed.txt", "zstd.txt", "spark")
+    check_forms({name: tmp_path / name for name in names})
+    feathers = [tmp_path / "uncompressed.txt", tmp_path / "zstd.txt"]
+    assert open_corpus(feathers).count()[1].sum() == 28
+    (tmp_path / "zstd.txt").write_bytes((tmp_path / "zstd.txt").read_bytes()[:-99])
+    with pytest.raises(ArgumentError, match=r"zstd\.txt: expected an Arrow file, got a damaged one"):
+        open_corpus(tmp_path / "zstd.txt")
+
+
+def test_columns_of_csv_and_json_lines(tmp_path):
+    rows = [{"id": i, "text": line} for i, line in enumerate(LINES)]
+    with open(tmp_path / "t.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["id", "text"])
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "t.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
+    (tmp_path / "t16").write_text((tmp_path / "t.csv").read_text("utf-8"), "utf-16")
+    (tmp_path / "parts").mkdir()
+    for row in rows:
+        (tmp_path / "parts" / f"{row['id']}.jsonl").write_text(json.dumps(row))
+    names = ("t.csv", "t.jsonl", "t.gz", "t16", "parts")
+    check_forms({name: open_corpus(tmp_path / name, column="text") for name in names})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "id,text\n1,a b\n", "looks like a table, .*column="),
+        ("t.tsv.gz", "id\ttext\n", "looks like a table"),
+        ("t.txt", '{"id": 1, "text": "a b"}\n{}\n', r"looks like JSON lines, .*keys \['id', 'text'\]"),
+        ("wiki", "<mediawiki xmlns=...>\n<page>\n", "looks like XML or HTML, .*WikiExtractor"),
+        ("t.txt", "{a set} of words\n", None),
+        ("t.txt", "<doc id=1>\nwords\n</doc>\n", None),
+    ],
+)
+def test_markup_is_warned_of(name, text, message, tmp_path, caplog):
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    opened = open_corpus(tmp_path / name)
+    opened.count()
+    assert len(caplog.messages) == (message is not None)
+    if message:
+        assert re.search(message, caplog.messages[0])
+
+
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [(["今天天气很好"] * 30, True), (["alone"] * 99 + ["two words"], True), (["a b"] * 30, False),
+     (["alone"] * 9, False), (["alone", "not alone"] * 30, False)],
+)
+def test_lines_of_single_words_are_warned_of(lines, warned, tmp_path, caplog):
+    (tmp_path / "t.txt").write_text("\n\n".join(lines), "utf-8")
+    open_corpus(tmp_path / "t.txt").count()
+    assert len(caplog.messages) == warned
+    assert all("single words have no neighbours to learn from" in text for text in caplog.messages)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_are_read_and_their_copies_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = "\n".join(LINES).encode()
+    for content in (data, gzip.compress(data)):
+        writer = threading.Thread(target=pipe.write_bytes, args=[content])
+        writer.start()
+        check_forms({"pipe": open_corpus([str(pipe)])})
+        writer.join()
+        gc.collect()
+        assert list(tmp_path.iterdir()) == [pipe]
+    writer = threading.Thread(target=pipe.write_bytes, args=[b"PK\3\4"])
+    writer.start()
+    with pytest.raises(ArgumentError, match="pipe: expected text, got a zip archive"):
+        open_corpus(pipe)
+    writer.join()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 class Failing:
@@ -469,7 +590,7 @@ def test_columns(tmp_path):
     with pytest.raises(ArgumentError, match=r"b.parquet: expected the columns of the other files"):
         open_corpus(both, column="text").count()
     (tmp_path / "c.txt").write_bytes(b"a")
-    with pytest.raises(ArgumentError, match=r"Parquet files or text files, got both: .*a.parquet, .*c.txt"):
+    with pytest.raises(ArgumentError, match=r"Parquet files, Arrow files or text files, got several: .*a.parquet, .*c.txt"):
         open_corpus([both[0], tmp_path / "c.txt"])
     (tmp_path / "c.parquet").write_bytes(b"a")
     with pytest.raises(ArgumentError, match=r"c.parquet: expected a Parquet file"):
@@ -478,8 +599,10 @@ def test_columns(tmp_path):
 
 def test_columns_are_for_tables(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"a")
-    with pytest.raises(ArgumentError, match="column: expected None for text files, got 'x'"):
-        open_corpus(tmp_path / "c.txt", column="x")
+    with pytest.raises(ArgumentError, match=r"c\.txt: expected a column or key 'x'"):
+        open_corpus(tmp_path / "c.txt", column="x").count()
+    with pytest.raises(ArgumentError, match="encoding: expected None for what is no file, got 'utf-8'"):
+        open_corpus([["a"]], encoding="utf-8")
     with pytest.raises(ArgumentError, match="column: expected None for a list, got 'x'"):
         open_corpus([["a"]], column="x")
 

@@ -100,11 +100,25 @@ def test_faults_name_file_and_row(tmp_path):
     for data, message in [
         (b"", "log.csv: expected a CSV file, got an empty one"),
         (b"\n\n", "log.csv: expected a CSV file, got an empty one"),
-        (b"\xffser,item\n", "log.csv, line 1: expected text in UTF-8, got invalid start byte"),
+        (b"\xffser,item\n", "log.csv: expected text in utf-8, got 1 places that are none in the first"),
     ]:
         path.write_bytes(data)
         with pytest.raises(ArgumentError, match=message):
             read(path)
+
+
+def test_no_letter_of_a_key_is_replaced(tmp_path):
+    path = tmp_path / "log.csv"
+    rows = b"".join(b"%d,tea,x\n" % i for i in range(10_000))
+    path.write_bytes(b"user,item,text\n" + rows + b"Zo\xeb,tea,x\n")
+    with pytest.raises(ArgumentError, match=r"log.csv: expected text in utf-8, got 1 places .*; iconv makes UTF-8"):
+        read(path)
+
+
+def test_cells_may_be_longer_than_words(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(f"user,item,text\n1,2,{'x' * 3 * 2**20}\n")
+    assert [len(cell) for cell in read(path)[0]] == [1, 1, 3 * 2**20]
 
 
 def test_other_separators_and_no_header(tmp_path):

@@ -406,14 +406,10 @@ class NumbersAsWords(Word2Vec):
 
 
 NO_FEATURES = "a text has words, and no number of features"
-ANY_WORD = "of anything there is a word; Word2Vec itself takes strings only"
-NO_SPARSE = "a sparse matrix is refused, but as what is no text"
+ANY_WORD = "of anything there is a word; Word2Vec itself takes strings and integers only"
 WORDS_REASONS = {
     "check_complex_data": ANY_WORD,
     "check_dtype_object": ANY_WORD,
-    "check_estimator_sparse_array": NO_SPARSE,
-    "check_estimator_sparse_matrix": NO_SPARSE,
-    "check_estimator_sparse_tag": NO_SPARSE,
     "check_estimators_empty_data_messages": NO_FEATURES,
     "check_estimators_nan_inf": ANY_WORD,
     "check_fit2d_1feature": "sentences of one word are refused, but as such",

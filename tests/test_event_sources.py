@@ -127,7 +127,7 @@ def test_damaged_files(tmp_path):
         ("a.csv", b"", "a.csv: expected a CSV file, got an empty one"),
         ("b.csv", csv_of(ROWS) + b"u,1\n", r"b.csv: expected a CSV file.*Row #22: Expected 3 columns"),
         ("c.csv.gz", csv_of(ROWS), r"c.csv.gz: expected a sound .gz file"),
-        ("d.csv", HEADER.encode() + b"\n\xff,1,1\n", r"d.csv: expected a CSV file.*Row #2.*UTF8"),
+        ("d.csv", HEADER.encode() + b"\n\xff,1,1\n", r"d.csv: expected text in utf-8, got 1 places that are none.*; iconv makes UTF-8"),
         ("e.parquet", b"PAR1", r"e.parquet: expected a Parquet file, got another one"),
         ("f.csv", b"user,item\na,1\n", r"f.csv: expected a column 'time', got none among 'user' \(text\), 'item' \(text\); timestamp=None .*; without a header, columns are called"),
         ("g.csv", b"user,item,time,user\na,1,1,b\n", r"g.csv: expected a column 'user', got several among"),

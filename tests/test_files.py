@@ -162,6 +162,21 @@ def test_a_pipe_stays_one_and_gets_all_bytes(tmp_path):
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
+def test_writable(tmp_path):
+    (tmp_path / "older").write_text("mine")
+    for name in ("older", "new"):
+        require_writable("--output", tmp_path / name)
+        require_writable("--output", str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["older"]
+    assert (tmp_path / "older").read_text() == "mine"
+    with pytest.raises(ArgumentError, match="--history: expected a file, got the folder"):
+        require_writable("--history", tmp_path)
+    with pytest.raises(ArgumentError, match="--history: expected a file in a folder that exists"):
+        require_writable("--history", tmp_path / "absent" / "new")
+    with pytest.raises(ArgumentError, match="a file in a folder that exists"):
+        require_writable("--history", tmp_path / "older" / "new")
+
+
 @posix
 def test_a_device_stays_one(tmp_path):
     (tmp_path / "link").symlink_to("/dev/null")

@@ -65,6 +65,38 @@ def test_loss(tmp_path):
     assert {"training", "0.5"}.isdisjoint(texts(path))
 
 
+def test_validation_figures_of_retrieval(tmp_path):
+    history = [
+        {"epoch": i, "loss": 3 / i, "validation_HR@50": 0.1 * i, "validation_NDCG@50": 0.05 * i}
+        for i in (1, 2, 3)
+    ]
+    path = tmp_path / "loss.svg"
+    figure = plot_loss(history, path)
+    losses, figures = figure.axes
+    assert [line.get_label() for line in figures.lines] == ["HR@50", "NDCG@50"]
+    np.testing.assert_allclose(figures.lines[1].get_ydata(), [0.05, 0.1, 0.15])
+    assert figures.get_ylim()[0] == 0
+    assert len(losses.lines) == 1
+    assert losses.get_xlim() == figures.get_xlim()
+    assert {"HR@50", "NDCG@50", "loss per example (nats)"} <= set(texts(path))
+
+
+def test_figures_without_a_file(vectors, without_tsne, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(plot_loss(HISTORY).axes) == len(plot_words(vectors).axes) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_map_passes_over_the_most_frequent_words(rng, without_tsne):
+    words = [f"w{i}" for i in range(3000)]
+    vectors = WordVectors(words, rng.standard_normal((3000, 4)))
+    (axes,) = plot_words(vectors, top=20).axes
+    assert axes.get_title(loc="left").startswith("Words 301 to 320 by frequency")
+    assert axes.texts[0].get_text() == "w300"
+    (axes,) = plot_words(WordVectors(words[:2999], vectors.vectors[:2999]), top=20).axes
+    assert axes.texts[0].get_text() == "w0"
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "PNG"])
 def test_pictures_are_files_and_the_same_twice(suffix, vectors, without_tsne, tmp_path):
     path = tmp_path / f"picture.{suffix}"
@@ -125,7 +157,8 @@ def test_tsne(vectors, tmp_path):
 def test_labels_leave_each_other_alone(rng, tmp_path):
     points = rng.standard_normal((150, 2))
     words = [f"word{i}" * (1 + i % 3) for i in range(150)]
-    with _drawn(tmp_path / "words.png", "png", (6, 5)) as axes:
+    with _drawn(tmp_path / "words.png", "png", (6, 5)) as figure:
+        axes = figure.add_subplot()
         axes.scatter(*points.T)
         count = _label(axes, points, words)
         frame = axes.get_window_extent()

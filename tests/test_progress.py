@@ -2,6 +2,8 @@
 
 import io
 import logging
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,6 +143,17 @@ def test_no_bar_elsewhere(screen, clock, caplog):
         bar.update(10)
     assert stream.getvalue() == ""
     assert len(lines(caplog)) == 1
+
+
+@pytest.mark.parametrize(("config", "shown"), [({"IPKernelApp": {}}, True), ({}, False)])
+def test_a_notebook_shows_a_bar_by_default(screen, monkeypatch, caplog, config, shown):
+    shell = SimpleNamespace(config=config)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    stream = screen(False, tqdm=True)
+    with Progress(10) as bar:
+        bar.update(10)
+    assert ("10.0/10.0" in stream.getvalue()) == shown
+    assert len(lines(caplog)) == (not shown)
 
 
 @pytest.mark.parametrize("tqdm", [True, False])

@@ -301,7 +301,7 @@ def test_bad_files_of_users(refused, tmp_path):
     parquet.write_table(arrow.table({"user": [1], "who": ["a"]}), "u.parquet")
     parquet.write_table(arrow.table({"user": ["a", None]}), "null.parquet")
     for name, data in {
-        "empty": b"\n\n", "binary": b"\xff\xfe", "u.csv": b"user,item\na,b\nc\n", "none.csv": b"",
+        "empty": b"\n\n", "binary": b"\xff\xfd", "u.csv": b"user,item\na,b\nc\n", "none.csv": b"",
         "header.csv": b"user\n", "words": b"4\nfive\n",
     }.items():
         (tmp_path / name).write_bytes(data)
@@ -309,7 +309,7 @@ def test_bad_files_of_users(refused, tmp_path):
         "absent": "No such file or directory: 'absent'",
         "empty": "empty: expected at least one user, got none",
         "header.csv": "header.csv: expected at least one user, got none",
-        "binary": "binary: expected users in UTF-8",
+        "binary": "binary: expected text in utf-8, got 2 places that are none",
         "u.csv": "u.csv, line 3: expected 2 cells, got 1 of them",
         "none.csv": "none.csv: expected a column 'user', got none",
         "u.parquet": "u.parquet: expected string keys in the column 'user', as the model's users are, got integer",

@@ -18,8 +18,9 @@ from numba_ss._text_files import (
     UnchangedFile,
     extra,
     find_files,
+    is_stream,
     read_ahead,
-    spool_input,
+    spool,
 )
 
 TEXT = "any text, über 中\n".encode() * 5000
@@ -39,20 +40,27 @@ def write(folder, name, data=b"x"):
     return path
 
 
-def read(*paths):
-    return b"".join(piece for piece, _ in TextFiles(paths).pieces())
+def read(*paths, encoding=None):
+    return b"".join(piece for piece, _ in TextFiles(paths, encoding).pieces())
 
 
 def test_find_files(tmp_path):
-    names = ["b.txt", "a.txt", "B.txt", ".hidden", "inside/c.txt", "[x].txt"]
+    names = ["b.txt", "a.txt", "B.txt", ".hidden", "inside/c.txt", "[x].txt", ".git/d.txt"]
     paths = {name: write(tmp_path, name) for name in names}
     ordered = [paths[name] for name in ("B.txt", "[x].txt", "a.txt", "b.txt")]
-    assert find_files("corpus", tmp_path) == ordered
-    assert find_files("corpus", str(tmp_path) + os.sep) == ordered
+    with_inside = [*ordered, paths["inside/c.txt"]]
+    assert find_files("corpus", tmp_path) == with_inside
+    assert find_files("corpus", str(tmp_path) + os.sep) == with_inside
     assert find_files("corpus", str(tmp_path / "*.txt")) == ordered
     assert find_files("corpus", str(tmp_path / "**" / "c*")) == [paths["inside/c.txt"]]
     assert find_files("corpus", paths["[x].txt"]) == [paths["[x].txt"]]
     assert find_files("corpus", paths[".hidden"]) == [paths[".hidden"]]
+
+
+def test_a_link_back_ends_no_search(tmp_path):
+    path = write(tmp_path, "inside/c.txt")
+    (tmp_path / "inside" / "back").symlink_to(tmp_path)
+    assert find_files("corpus", tmp_path) == [path]
 
 
 def test_a_parquet_folder_has_other_files_too(tmp_path):
@@ -88,6 +96,126 @@ def test_compressed_files(suffix, tmp_path):
     path = write(tmp_path, "text" + suffix, compress(TEXT) + compress(b"") + compress(b"more"))
     assert read(path) == TEXT + b"more\n"
     assert read(write(tmp_path, "UPPER" + suffix.upper(), compress(b"a"))) == b"a\n"
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_compressed_files_of_other_names(suffix, tmp_path):
+    assert read(write(tmp_path, "corpus.txt", COMPRESS[suffix](TEXT))) == TEXT + b"\n"
+    assert read(write(tmp_path, "corpus", COMPRESS[suffix](b""))) == b"\n"
+
+
+def test_words_may_begin_as_a_compressed_file_does(tmp_path):
+    assert read(write(tmp_path, "a.txt", b"BZh is a word\n")) == b"BZh is a word\n\n"
+
+
+def test_zstd_of_a_long_window(tmp_path):
+    zstandard = pytest.importorskip("zstandard")
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=31, enable_ldm=True)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    data = compressor.compress(TEXT) + compressor.flush()
+    assert read(write(tmp_path, "text.zst", data)) == TEXT + b"\n"
+
+
+TAR = bytes(257) + b"ustar\x0000" + bytes(500)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"PK\3\4" + bytes(30), "a zip archive: unpack it"),
+        (TAR, "a tar archive: unpack it"),
+        (gzip.compress(TAR), "a tar archive: unpack it"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG picture: leave it out"),
+        (b"\xff\xd8\xff\xe0", "a JPEG picture"),
+        (b"%PDF-1.7\n", "a PDF document: .*pdftotext"),
+        (b"\x80\x04\x95" + bytes(9), "a Python pickle, which is never opened"),
+        (gzip.compress(gzip.compress(b"a b")), "a compressed file in a compressed one: decompress it once"),
+        (b"\xff\xff\xff\xff" + bytes(40), r"an Arrow stream: pyarrow\.ipc\.open_stream"),
+        (gzip.compress(b"PAR1" + bytes(30)), "a Parquet file in a compressed one"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_is(data, message, tmp_path):
+    path = write(tmp_path, "corpus.txt", data)
+    with pytest.raises(ArgumentError, match=rf"corpus\.txt: expected text, got {message}"):
+        read(path)
+
+
+def test_bytes_of_no_kind_are_refused(tmp_path, rng):
+    path = write(tmp_path, "noise.txt", rng.bytes(100_000))
+    with pytest.raises(ArgumentError, match=r"noise\.txt: expected text in utf-8, got \d+ places"):
+        read(path)
+
+
+@pytest.mark.parametrize("data", ["le café est là\n".encode("latin-1"), "the cat\n".encode("utf-16-le")])
+def test_small_files_in_other_encodings_are_refused(data, tmp_path):
+    with pytest.raises(ArgumentError, match="expected text in utf-8"):
+        read(write(tmp_path, "t.txt", data))
+    assert read(write(tmp_path, "t.txt", b"long enough for one \xe9\n")) != data
+
+
+def test_strict_files_have_no_byte_that_is_no_text(tmp_path):
+    path = write(tmp_path, "keys", b"a key\n" * 10_000 + b"another \xe9\n")
+    assert read(path)
+    with pytest.raises(ArgumentError, match="keys: expected text in utf-8, got 1 places"):
+        list(TextFiles([path], strict=True).pieces())
+
+
+WORDS = {"cp1252": "café où thè\n", "gb18030": "今天 天气 很好\n", "utf-16": "the cat\n", "utf-16-le": "où\n"}
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+@pytest.mark.parametrize("piece", [1, 3, 2**20])
+def test_other_encodings(encoding, piece, tmp_path, monkeypatch):
+    monkeypatch.setattr(_text_files, "PIECE", piece)
+    text = WORDS[encoding] * 500
+    path = write(tmp_path, "t.txt", text.encode(encoding))
+    assert read(path, encoding=encoding).decode() == text + "\n"
+    if encoding == "utf-16":  # its byte order mark tells
+        assert read(path).decode() == text + "\n"
+    else:
+        hint = "utf-16-le" if encoding == "utf-16-le" else "encoding= .*cp1252"
+        with pytest.raises(ArgumentError, match=rf"t\.txt: expected text in utf-8, .*{hint}"):
+            read(path)
+
+
+def test_a_mark_that_is_missing_is_told_with_the_file_s_name(tmp_path):
+    path = write(tmp_path, "t.txt", b"the cat sat")
+    with pytest.raises(ArgumentError, match=r"t\.txt: expected text in utf-16, got UTF-16 stream"):
+        read(path, encoding="utf-16")
+
+
+@pytest.mark.parametrize("name", ["utf8x", "base64", "", 5, "a\0"])
+def test_what_is_no_encoding(name, tmp_path):
+    with pytest.raises(ArgumentError, match="encoding: expected None or the name"):
+        TextFiles([tmp_path], name)
+
+
+def test_a_few_bytes_that_are_no_text_are_replaced_and_told_of_once(tmp_path, caplog):
+    text = "ein Wort von vielen, \ufffd\n" * 1000
+    paths = [write(tmp_path, name, text.encode()) for name in "abc"]
+    paths[1].write_bytes(b"\xe4\xff" + text.encode() + b"\xe4")
+    files = TextFiles(paths)
+    for _ in range(2):
+        got = b"".join(piece for piece, _ in files.pieces()).decode()
+        assert got == f"{text}\n\ufffd\ufffd{text}\ufffd\n{text}\n"
+    (message,) = caplog.messages
+    assert message == f"{paths[1]}: 3 places that are no text were replaced, in 1 of 3 files"
+    paths[2].write_bytes(b"\xe4" * 200 + text.encode())
+    with pytest.raises(ArgumentError, match="c: expected text in utf-8, got 200 places"):
+        read(*paths)
+
+
+@pytest.mark.parametrize("compress", [bytes, *COMPRESS.values()])
+def test_text_without_blanks_is_refused_before_it_fills_the_memory(compress, tmp_path):
+    """What unfolds from a few KB is looked at piece by piece."""
+    path = write(tmp_path, "t.txt", compress(b"a b\n" + b"x" * 2**25))
+    seen = []
+    with pytest.raises(ArgumentError, match=r"t\.txt: expected a blank or a line end every 1048576"):  # noqa: PT012
+        for piece, _ in TextFiles([path]).pieces():
+            seen.append(len(piece))
+    assert sum(seen) < 2**24
+    longest = b"x" * _text_files.LONGEST_WORD
+    assert read(write(tmp_path, "u.txt", longest + b" " + longest)) == longest + b" " + longest + b"\n"
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
@@ -133,7 +261,7 @@ def test_each_file_ends_with_a_newline_and_loses_its_bom(piece, tmp_path, monkey
     files_ = TextFiles(paths)
     assert files_.total() == sum(map(len, files))
     pieces = list(files_.pieces())
-    assert b"".join(data for data, _ in pieces) == b"a b\n\n\n" + bom + b"c\n\xef\xbb\nd\n\n"
+    assert b"".join(data for data, _ in pieces) == b"a b\n\n\n" + bom + b"c\n\xef\xbf\xbd\nd\n\n"
     positions = [position for _, position in pieces]
     assert positions == sorted(positions)
     assert positions[-1] == sum(map(len, files))
@@ -165,12 +293,36 @@ class Broken(io.RawIOBase):
 def test_standard_input_is_spooled(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT)))
-    path = spool_input()
+    path = spool("-")
     assert path.read_bytes() == TEXT
     path.unlink()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Broken()))
     with pytest.raises(KeyboardInterrupt):
-        spool_input()
+        spool("-")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_are_spooled(monkeypatch, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert is_stream(pipe)
+    assert is_stream("-")
+    assert not is_stream(tmp_path)
+    assert not is_stream("absent\0")
+    writer = threading.Thread(target=pipe.write_bytes, args=[TEXT])
+    writer.start()
+    path = spool(pipe)
+    writer.join()
+    assert path.read_bytes() == TEXT
+    path.unlink()
+
+
+def test_a_closed_standard_input(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ArgumentError, match="standard input: expected an open one"):
+        spool("-")
     assert not list(tmp_path.iterdir())
 
 

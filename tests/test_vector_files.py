@@ -1,14 +1,19 @@
 """vector_files.py: every format gives back what it took, and no damaged file goes through."""
 
+import bz2
 import gzip
+import lzma
+import os
+import re
 import struct
+import subprocess
 import sys
 import zipfile
 
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError
+from numba_ss import ArgumentError, Word2Vec, vector_files
 from numba_ss.vector_files import READERS, Stored, first_not_finite, first_repeated
 from numba_ss.vectors import WordVectors
 
@@ -206,23 +211,248 @@ def test_parquet_columns(vectors, tmp_path):
             WordVectors.load(tmp_path / "v.parquet")
 
 
+A, B = b"a " + np.float32([1, 2]).tobytes(), b"b " + np.float32([3, 4]).tobytes()
+GLOVE = "the 1 2\n{word} 3 4\ncat 5 6\n"
+
+
+@pytest.mark.parametrize("header", ["", "3 2\n", "\ufeff3 2\n", "3\t2 \n"])
+@pytest.mark.parametrize(
+    "word", ["a", ". . .", "at name@domain.com", " ", "", "2", "-1", "\u00a0", "b c 1.5", "a_b"]
+)
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_published_text(header, word, packed, tmp_path, caplog):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(packed((header + GLOVE.format(word=word)).encode()))
+    loaded = WordVectors.load(path)
+    assert loaded.index_to_key == ["the", word, "cat"]
+    assert loaded.vectors.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert WordVectors.load(path, limit=2).index_to_key == ["the", word]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "rows", ["the\t1\t2\ncat\t3\t4\n", "the   1  2 \r\ncat 3\t 4\r\n", "the 1.00000000000000001 2e0\ncat 3 +4\n\n\n"]
+)
+def test_separators_of_all_kinds_and_doubles(rows, tmp_path):
+    path = tmp_path / "vectors.vec"
+    path.write_text(rows)
+    loaded = WordVectors.load(path)
+    assert loaded.index_to_key == ["the", "cat"]
+    assert loaded.vectors.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("said", [2, 4, 10])
+def test_a_first_line_that_counts_wrongly_is_told_of(said, tmp_path, caplog):
+    path = tmp_path / "vectors.vec"
+    path.write_text(f"{said} 2\n" + GLOVE.format(word="a"))
+    assert WordVectors.load(path).index_to_key == ["the", "a", "cat"]
+    assert caplog.messages == [f"{path}: line 1 says {said} words, there are 3; all of these were read"]
+    assert len(WordVectors.load(path, limit=1)) == 1
+    more = WordVectors(["the", "a", "cat"], np.eye(3, 2, dtype=np.float32))
+    more.save(tmp_path / "vectors.bin")
+    data = (tmp_path / "vectors.bin").read_bytes()
+    (tmp_path / "vectors.bin").write_bytes(data.replace(b"3 2", b"%d 2" % said, 1))
+    caplog.clear()
+    if said == 2:
+        same(WordVectors.load(tmp_path / "vectors.bin"), more)
+        assert "line 1 says 2 words, there are 3" in caplog.messages[0]
+    else:
+        with pytest.raises(ArgumentError, match=r"limit=3 \(--limit\) reads them"):
+            WordVectors.load(tmp_path / "vectors.bin")
+        same(WordVectors.load(tmp_path / "vectors.bin", limit=3), more)
+
+
+def test_a_last_line_without_an_end_is_told_of(tmp_path, caplog):
+    path = tmp_path / "vectors.txt"
+    path.write_text("the 1 2\ncat 3 4")
+    assert len(WordVectors.load(path)) == 2
+    assert "the last line has no end" in caplog.messages[0]
+
+
+def test_the_first_of_equal_words_wins_and_the_others_are_told_of(tmp_path, caplog):
+    (tmp_path / "v.txt").write_text("2 2\na 1 2\nb 3 4\na 5 6\nb 7 8\n".replace("2 2", "4 2", 1))
+    (tmp_path / "v.bin").write_bytes(b"4 2\n" + A + B + A + B)
+    for name, place in (("v.txt", "line 4"), ("v.bin", "byte 24")):
+        caplog.clear()
+        loaded = WordVectors.load(tmp_path / name)
+        assert (loaded.index_to_key, loaded.vectors.tolist()) == (["a", "b"], [[1, 2], [3, 4]])
+        assert re.search(rf"2 words stand there again, the first of them 'a' at {place}", caplog.text)
+
+
+def test_bytes_that_are_no_utf_8(tmp_path):
+    (tmp_path / "v.txt").write_bytes("caf\u00e9 1 2\nthe 3 4\n".encode("latin-1"))
+    (tmp_path / "v.bin").write_bytes(b"2 2\n\xd0" + A + B)
+    for name, word in (("v.txt", "caf"), ("v.bin", "")):
+        path = tmp_path / name
+        with pytest.raises(ArgumentError, match=r'errors="replace" \(--errors\) reads it'):
+            WordVectors.load(path)
+        replaced = WordVectors.load(path, errors="replace").index_to_key[0]
+        assert replaced.startswith(f"{word}\ufffd")
+        ignored = WordVectors.load(path, errors="ignore").index_to_key[0]
+        assert ignored == replaced.replace("\ufffd", "")
+    with pytest.raises(ArgumentError, match="errors: expected one of 'strict'"):
+        WordVectors.load(path, errors="surrogateescape")
+
+
+def test_binary_doubles(rng, tmp_path):
+    table = rng.standard_normal((7, 5))
+    data = b"7 5\n" + b"".join(b"word%d %s\n" % (i, row.tobytes()) for i, row in enumerate(table))
+    (tmp_path / "v.bin").write_bytes(data)
+    np.testing.assert_array_equal(WordVectors.load(tmp_path / "v.bin").vectors, table.astype(np.float32))
+
+
+@pytest.mark.parametrize("format", ["npz", "bin", "txt", "safetensors", "parquet"])
+def test_limit(format, vectors, tmp_path):
+    need(format)
+    vectors.save(tmp_path / "v", format=format)
+    for limit in (1, 4, 5, 9):
+        want = WordVectors(vectors.index_to_key[:limit], vectors.vectors[:limit], vectors.counts[:limit])
+        same(WordVectors.load(tmp_path / "v", format, limit=limit), want, counts=format not in WORD2VEC)
+    with pytest.raises(ArgumentError, match="limit: expected at least 1"):
+        WordVectors.load(tmp_path / "v", format, limit=0)
+
+
+def test_what_stands_behind_the_limit_is_not_looked_at(tmp_path):
+    (tmp_path / "v.txt").write_bytes(b"5 2\na 1 2\nb 3 4\n\nc\n")
+    (tmp_path / "v.bin").write_bytes(b"5 2\n" + A + B + b"c")
+    for name in ("v.txt", "v.bin"):
+        with pytest.raises(ArgumentError):
+            WordVectors.load(tmp_path / name)
+        assert WordVectors.load(tmp_path / name, limit=2).index_to_key == ["a", "b"]
+
+
+def test_a_mark_within_a_file_is_part_of_a_word(tmp_path):
+    (tmp_path / "v.txt").write_text("\ufeff" + "".join(f"\ufeff{i} 1 2\n" for i in range(150)), "utf-8")
+    assert WordVectors.load(tmp_path / "v.txt").index_to_key == [f"\ufeff{i}" for i in range(150)]
+
+
+@pytest.mark.parametrize("name", ["v.txt.gz", "v.vec.gz", "v.BIN.GZ"])
+def test_compressed_output_is_the_same_each_time(name, vectors, tmp_path):
+    vectors.save(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    vectors.save(tmp_path / f"other {name}")
+    assert (tmp_path / f"other {name}").read_bytes() == data
+    same(WordVectors.load(tmp_path / name), vectors, counts=False)
+    format = "bin" if "BIN" in name else "txt"
+    vectors.save(tmp_path / "plain", format=format)
+    assert gzip.decompress(data) == (tmp_path / "plain").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("cc.en.300.bin", struct.pack("<ii", 793712314, 12) + bytes(99), "a model of fastText, .*load its .vec"),
+        ("word2vec.model", b"\x80\x04\x95" + bytes(9), r"a Python pickle, such as gensim's .*from_keyed_vectors"),
+        ("w.bin", b"\x80\x02}" + bytes(9), "a Python pickle"),
+    ],
+)
+def test_files_of_others_are_named(name, data, message, tmp_path):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ArgumentError, match=rf"{name}: expected a file of vectors, got {message}"):
+        WordVectors.load(tmp_path / name)
+
+
+def test_other_archives_are_named(tmp_path):
+    path = tmp_path / "v.npz"
+    Word2Vec(4, min_count=1, epochs=1, subsample=0).fit([["a", "b"]] * 9, progress=False).save(path)
+    with pytest.raises(ArgumentError, match=r"v\.npz: .*a whole model: numba_ss\.Word2Vec\.load"):
+        WordVectors.load(path)
+    with zipfile.ZipFile(tmp_path / "wiki.vec.zip", "w") as archive:
+        archive.writestr("wiki.vec", "1 1\na 1\n")
+    with pytest.raises(ArgumentError, match=r"wiki\.vec\.zip: .*a zip archive: unpack it"):
+        WordVectors.load(tmp_path / "wiki.vec.zip")
+
+
+def test_an_array_that_unfolds_to_much_is_refused(vectors, tmp_path):
+    path = tmp_path / "v.npz"
+    vectors.save(path)
+    with np.load(path) as arrays:
+        bomb = dict(arrays) | {"vectors": np.zeros((2**20, 8), np.float32)}
+    np.savez_compressed(path, **bomb)
+    with pytest.raises(ArgumentError, match=r"v\.npz, vectors: expected an array compressed to a 100th"):
+        WordVectors.load(path)
+
+
+def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_files, "_LONGEST_LINE", 100)
+    (tmp_path / "v.txt").write_bytes(b"1 2\na 1 2" + b" " * 1000)
+    with pytest.raises(ArgumentError, match=r"v\.txt: expected lines shorter than 100 bytes"):
+        WordVectors.load(tmp_path / "v.txt")
+
+
+def test_a_flipped_number_is_found_by_checksums(rng, tmp_path):
+    vectors = WordVectors(list(map(str, range(2000))), rng.standard_normal((2000, 3)))
+    number = vectors.vectors[1993].tobytes()
+    for name in ("v.npz", "v.safetensors"):
+        need(name.removeprefix("v."))
+        path = tmp_path / name
+        vectors.save(path)
+        path.write_bytes(path.read_bytes().replace(number, bytes([number[0] ^ 1]) + number[1:]))
+        with pytest.raises(ArgumentError, match=rf"{name}.*CRC"):
+            WordVectors.load(path)
+    path = tmp_path / "v.npz"
+    assert WordVectors.load(path, mmap=True).index_to_key == vectors.index_to_key
+    with pytest.raises(ArgumentError, match="CRC"):
+        WordVectors.load(path, mmap=True, verify=True)
+    vectors.save(path)
+    same(WordVectors.load(path, mmap=True, verify=True), vectors)
+
+
+def test_tensors_without_checksums_are_read(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy", reason="safetensors files need safetensors")
+    arrays = vector_files.pack_words(["a"]) | {"vectors": np.ones((1, 2), np.float32)}
+    metadata = {"format": "numba_ss word vectors", "version": "1"}
+    numpy.save_file(arrays, tmp_path / "v.safetensors", metadata=metadata)
+    assert WordVectors.load(tmp_path / "v.safetensors").index_to_key == ["a"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from numba_ss import WordVectors
+vectors = WordVectors(["a", "b"], np.random.default_rng(0).standard_normal((2, 2**14)))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, 2**13))
+try:
+    vectors.save(sys.argv[1])
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of resources")
+@pytest.mark.parametrize("name", ["v.npz", "v.bin", "v.txt", "v.safetensors", "v.parquet", "v.txt.gz"])
+def test_a_full_disk_is_told_with_the_file_s_name(name, tmp_path):
+    need(name.rpartition(".")[2])
+    (tmp_path / name).write_text("older")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path / name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert str(tmp_path / name) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
+
+
 @pytest.mark.parametrize(
     ("message", "content"),
     [
         ("line 1: .*number of words", b""),
-        ("line 1: .*number of words", b"a 1 2\nb 3 4\n"),
-        ("line 1: .*number of words", b"-2 2\na 1 2\nb 3 4\n"),
-        ("line 1: .*number of words", b"2\na 1 2\nb 3 4\n"),
-        ("at least 2001999999998015 bytes for 999999999999 words of 1000 numbers.* got 24 bytes", b"999999999999 1000\na 1 2\n"),
-        ("line 3: .*a word and 2 numbers, got 0 after b''", b"2 2\na 1.000000 2.00000\n"),
+        ("line 1: .*number of words", b"a\nb\n"),
+        ("line 1: .*a word and 2 numbers, got 1 after b'-2'", b"-2 2\na 1 2\nb 3 4\n"),
+        ("line 1: .*a word and 2 numbers, got 0 after b'2'", b"2\na 1 2\nb 3 4\n"),
+        ("line 2: .*a word and 1000 numbers, got 2 after b'a'", b"999999999999 1000\na 1 2\n"),
+        ("line 1: expected vectors of at most 1048576 numbers, got 99999999", b"2 99999999\na 1 2\n"),
+        ("2 words, as line 1 says, got 1: the file is cut, or line 1 is wrong; limit=1", b"2 2\na 1.000000 2.00000"),
         ("line 2: .*a word and 2 numbers, got 1 after b'a'", b"2 2\na 1\nb 3.0000 4.0000\n"),
         ("line 3: .*a word and 2 numbers, got 3 after b'b'", b"2 2\na 1 2\nb 3 4 5\n"),
         ("line 3: .*got could not convert .*x", b"2 2\na 1 2\nb 3 x\n"),
         ("line 3: .*finite numbers, got nan as number 2 of 'b'", b"2 2\na 1 2\nb 3 nan\n"),
         ("line 2: .*finite numbers, got inf as number 1 of 'a'", b"2 2\na 1e39 2\nb 3 4\n"),
-        ("line 3: .*distinct words, got 'a' again", b"2 2\na 1 2\na 3 4\n"),
-        ("line 4: .*end of the file, got b'c 5 6", b"2 2\na 1 2\nb 3 4\nc 5 6\n"),
-        (r"line 2: .*UTF-8, got b'\\xffa'", b"2 2\n\xffa 1 2\nb 3 4\n"),
+        ("line 3: .*got could not convert b'1_0 4'", b"2 2\na 1 2\nb 1_0 4\n"),
+        ("line 3: .*got 3 after b'b'", b"a 1 2\nc 1 2\nb 3 4 5\n"),
+        ("line 4: .*end of the file, got b'c 5 6", b"a 1 2\nb 3 4\n\nc 5 6\n"),
+        (r"line 2: .*UTF-8, got b'\\xffa'.*errors=\"replace\"", b"2 2\n\xffa 1 2\nb 3 4\n"),
     ],
 )
 def test_malformed_text(message, content, tmp_path):
@@ -232,22 +462,22 @@ def test_malformed_text(message, content, tmp_path):
         WordVectors.load(path)
 
 
-A, B = b"a " + np.float32([1, 2]).tobytes(), b"b " + np.float32([3, 4]).tobytes()
 
 
 @pytest.mark.parametrize(
     ("message", "content"),
     [
         ("line 1: .*number of words", b"two 2\n"),
-        ("at least 4001999999996015 bytes", b"999999999999 1000\na 1 2\n"),
+        ("byte 18: .*word 1 of 999999999999, a space and 4000 bytes", b"999999999999 1000\na 1 2\n"),
+        ("line 1: expected vectors of at most 1048576", b"2 99999999\na 1 2\n"),
         ("byte 14: .*word 2 of 2, a space and 8 bytes, got 10 bytes", b"2 2\n" + A + b"longer"[:4] + B[:6]),
         ("byte 14: .*word 2 of 2", b"2 2\n" + A + b"b" * 20),
         ("byte 14: .*a word, got b''", b"2 2\n" + A + B[1:] + b"\n"),
         (r"byte 4: .*a word, got b'a\\na'", b"2 2\na\n" + A + B),
         (r"byte 14: .*UTF-8, got b'\\xff'", b"2 2\n" + A + b"\xff" + B[1:]),
-        ("byte 14: .*distinct words, got 'a' again", b"2 2\n" + A + A),
+        ("2 words, as line 1 says, got 1: the file is cut, or line 1 is wrong", b"2 2\n" + A),
         ("byte 14: .*finite numbers, got nan as number 2 of 'b'", b"2 2\n" + A + b"b " + np.float32([3, np.nan]).tobytes()),
-        ("byte 24: .*end of the file, got b'c'", b"2 2\n" + A + B + b"c"),
+        ("byte 24: expected word 3 of 2, .* got 1 bytes, b'c'", b"2 2\n" + A + B + b"c"),
     ],
 )
 def test_malformed_binary(message, content, tmp_path):
@@ -356,7 +586,7 @@ def test_bad_arguments_of_load(message, path, options, tmp_path):
 
 
 def test_bad_arguments_of_save(vectors, tmp_path):
-    for path, options in [("v.bin.gz", {}), ("v", {}), ("v.npz", {"format": "pickle"})]:
+    for path, options in [("v.npz.gz", {}), ("v.bin.xz", {}), ("v", {}), ("v.npz", {"format": "pickle"})]:
         with pytest.raises(ArgumentError, match=r"path|format"):
             vectors.save(tmp_path / path, **options)
     assert not list(tmp_path.iterdir())

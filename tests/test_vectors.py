@@ -227,6 +227,77 @@ def test_unknown_words():
     assert "zzz" in str(pickle.loads(pickle.dumps(UnknownWordError("zzz"))))
 
 
+def test_what_gensim_s_users_call(vectors, keyed):
+    words = vectors.index_to_key
+    assert list(vectors) == vectors.keys() == words
+    assert dict(vectors).keys() == set(words)
+    a, b, c = words[:3]
+    np.testing.assert_array_equal(vectors.get(a), keyed[a])
+    assert vectors.get("absent") is None
+    assert vectors.get("absent", 5) == 5
+    for norm in (True, False):
+        np.testing.assert_allclose(vectors.get_vector(a, norm), keyed.get_vector(a, norm), rtol=1e-6)
+    for options in (
+        {}, {"weights": [1, -2, 0.5]}, {"pre_normalize": False}, {"post_normalize": True},
+    ):
+        got = vectors.get_mean_vector([a, b, c], **options)
+        np.testing.assert_allclose(got, keyed.get_mean_vector([a, b, c], **options), rtol=1e-5)
+        assert got.dtype == np.float32
+    np.testing.assert_allclose(
+        vectors.get_mean_vector([a, "absent"]), keyed.get_mean_vector([a, "absent"]), rtol=1e-6
+    )
+    with pytest.raises(UnknownWordError):
+        vectors.get_mean_vector([a, "absent"], ignore_missing=False)
+    assert vectors.distance(a, b) == pytest.approx(keyed.distance(a, b), abs=1e-6)
+    for one, other in (([a], [b]), ([a, b], [c, "absent"]), ([a, b], [a, b])):
+        assert vectors.n_similarity(one, other) == pytest.approx(keyed.n_similarity(one, other), abs=1e-6)
+    for other in words[1:]:
+        assert vectors.rank(a, other) == keyed.rank(a, other)
+        assert vectors.most_similar_to_given(a, words[1:]) == keyed.most_similar_to_given(a, words[1:])
+
+
+def test_search_among_given_words(vectors):
+    words = vectors.index_to_key
+    for among in (words, words[::-2], [words[3]], [words[0]], []):
+        want = [pair for pair in vectors.most_similar(words[0], topn=len(words)) if pair[0] in among]
+        got = vectors.most_similar(words[0], topn=len(words), among=among)
+        assert [word for word, _ in got] == [word for word, _ in want]
+        np.testing.assert_allclose([c for _, c in got], [c for _, c in want], atol=1e-6)
+        assert vectors.most_similar(words[0], topn=1, among=among) == got[:1]
+    for ask, message in (
+        (lambda: vectors.most_similar(words[0], among=words, restrict_vocab=3), "among: expected None"),
+        (lambda: vectors.most_similar(words[0], among=words[1]), "words: expected a sequence of words"),
+        (lambda: vectors.most_similar(words[0], 1, among=words), "topn|negative"),
+        (lambda: vectors.most_similar_to_given(words[0], [words[0]]), "words: expected at least one word other"),
+        (lambda: vectors.get_mean_vector(["absent"]), "a word with a vector and a weight, got none"),
+        (lambda: vectors.get_mean_vector(words[0]), "words: expected a sequence of words"),
+        (lambda: vectors.get_mean_vector(words, [1]), "weights: expected shape"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            ask()
+
+
+def test_documents_become_means():
+    vectors = WordVectors(["a", "b", "7", ""], [[1.0, 0], [0, 1], [4, 4], [9, 9]])
+    got = vectors.transform([["a", "a", "b", "absent", None], (7, np.int64(7)), [], ["absent"], np.array(["b"])])
+    np.testing.assert_allclose(got, [[2 / 3, 1 / 3], [4, 4], [0, 0], [0, 0], [0, 1]], rtol=1e-6)
+    assert got.dtype == np.float32
+    assert vectors.transform([]).shape == (0, 2)
+    for documents, message in (
+        ("a b", "documents: expected an iterable of lists of words, got 'a b'"),
+        (["a b"], r"documents\[0\]: expected a list of words \(say line\.split\(\)\), got 'a b'"),
+        ([["a"], 5], r"documents\[1\]: expected a list of words"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            vectors.transform(documents)
+
+
+def test_a_long_word_is_shortened():
+    with pytest.raises(UnknownWordError) as error:
+        WordVectors(["a"], [[1.0]])["x" * 1_000_000]
+    assert len(str(error.value)) < 600
+
+
 def test_to_gensim_and_back(vectors, keyed):
     there = vectors.to_keyed_vectors()
     assert there.index_to_key == NAMES

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from numba_ss import ArgumentError, vocabulary
 from numba_ss.kernels.text import MALFORMED, PADDING
-from numba_ss.vocabulary import Vocabulary, WordTable
+from numba_ss.vocabulary import Vocabulary, WordTable, as_word
 
 words = st.lists(st.text("abcß中\U0001f30d", min_size=1, max_size=3), unique=True, min_size=1, max_size=30)
 
@@ -125,3 +125,13 @@ def test_table_of_words_that_no_text_can_hold(monkeypatch):
     assert done == len(text)
     assert np.concatenate(parts).tolist() == [1, 4, 8, -1]
     assert WordTable(words).encode(*padded(b"\xed\xa0\x80 "), keep_unknown=False)[1] == MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("token", "word"),
+    [("a", "a"), (np.str_("b"), "b"), (7, "7"), (np.uint8(200), "200"), (-1, "-1"), (True, None),
+     (np.True_, None), (1.0, None), (b"a", None), (None, None)],
+)
+def test_tokens_as_words(token, word):
+    assert as_word(token) == word
+    assert type(as_word(token)) in (str, type(None))

@@ -437,7 +437,7 @@ class Spent:
         ("same text in every pass", lambda: Turns(TEXT, TEXT, TEXT, TEXT + TEXT), 3),
         (r"corpus\[0\]: .*lists of words, not strings", lambda: ["a text", "of strings"], 1),
         (r"corpus\[1\]: .*got the string 'letters'", lambda: [["a", "b"], "letters"], 1),
-        (r"corpus\[1\]\[0\]: expected a string, got 1", lambda: [["a", "b"], [1]], 1),
+        (r"corpus\[1\]\[0\]: expected a string or an integer, got 1\.5", lambda: [["a", "b"], [1.5]], 1),
         ("corpus: .*got NoneType", lambda: None, 1),
         ("corpus: .*got 'absent.txt', which does not exist", lambda: "absent.txt", 1),
         ("corpus: expected at least one word, got none", lambda: [[], []], 1),

@@ -129,6 +129,46 @@ def test_public_similarity_is_gensim_s(name, rng):
     assert 100 * got.oov_ratio == pytest.approx(oov)
 
 
+HEADS_AND_ROWS = {
+    "MEN": ("", "{} {} {}"),
+    "MEN lemmas": ("", "{}-n {}-j {}"),
+    "WordSim-353": ("Word 1\tWord 2\tHuman (mean)\n", "{}\t{}\t{}"),
+    "WordSim-353 csv": ("\ufeffWord 1,Word 2,Human (mean)\r\n", "{},{},{}\r"),
+    "WordSim-353 by person": ("# all\nWord 1\tWord 2\tHuman (mean)\t1\t2\n", "{}\t{}\t{}\t7.0\t8.0"),
+    "SimLex-999": ("word1\tword2\tPOS\tSimLex999\tconc(w1)\n", "{}\t{}\tA\t{}\t2.72"),
+    "RareWords": ("", "{}\t{}\t{}\t10\t7\t8"),
+    "SimVerb": ("", "{}\t{}\tV\t{}\tSYNONYMS"),
+    "semicolons": ("a;b;c\n", "{};{};{}"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS_AND_ROWS)
+def test_published_pairs(name, vectors, tmp_path):
+    head, row = HEADS_AND_ROWS[name]
+    pairs = [("king", "queen", 8.5), ("man", "king", 6), ("man", "woman", 10), ("the", "nobody", 1)]
+    lines = (row.format(*pair) for pair in pairs)
+    (tmp_path / "pairs").write_bytes((head + "\n".join(lines) + "\n").encode())
+    got = similarity(vectors, tmp_path / "pairs")
+    cosines = [vectors.similarity(a, b) for a, b in [("king", "queen"), ("Man", "king"), ("Man", "woman")]]
+    assert (got.num_used, got.num_skipped) == (3, 1)
+    assert got.rho == pytest.approx(stats.spearmanr([8.5, 6, 10], cosines)[0])
+
+
+def test_a_word_may_end_as_a_part_of_speech_does(vectors, tmp_path):
+    hyphened = WordVectors([*vectors.index_to_key, "x-n"], [*vectors.vectors, vectors.vectors[0]])
+    (tmp_path / "pairs").write_text("king x-n 1\nking queen 2\n")
+    assert similarity(hyphened, tmp_path / "pairs").num_used == 2
+
+
+@pytest.mark.parametrize("head", ["", "\ufeff: x\n", ":x\n", "# by hand\n"])
+def test_published_questions(head, vectors, tmp_path):
+    path = tmp_path / "syntax.txt"
+    path.write_text(head + "man king woman queen\nking man queen nobody\n", "utf-8")
+    got = analogies(vectors, path)
+    assert [section.name for section in got.sections] == ["x" if "x" in head else "syntax"]
+    assert (got.num_used, got.num_skipped) == (1, 1)
+
+
 def test_spearman_is_scipy_s(rng):
     for high in (3, 10, 10**6):
         x, y = rng.integers(0, high, (2, 200))
@@ -140,8 +180,8 @@ def test_spearman_is_scipy_s(rng):
     ("message", "content"),
     [
         (r"questions\.txt, line 2: expected four words.*got 'a b c'", b": s\na b c\n"),
-        ("line 3: expected four words", b": s\na b c d\n:s\n"),
-        ("line 1: expected a section", b"a b c d\n"),
+        ("line 1: expected four words", b"a b c\n"),
+        ("line 2: expected four words", b"a b c d\na,b,c,d\n"),
         ("line 2: expected UTF-8", b": s\na b \xff d\n"),
         ("expected questions, got none", b"\n"),
     ],
@@ -156,10 +196,12 @@ def test_malformed_questions(message, content, vectors, tmp_path):
 @pytest.mark.parametrize(
     ("message", "content"),
     [
-        (r"pairs\.tsv, line 2: expected word, tab", b"king\tman\t1\nking man 2\n"),
-        ("line 1: expected word, tab", b"king\tman\tnear\n"),
-        ("line 1: expected word, tab", b"king\tman\tnan\n"),
-        ("line 1: expected word, tab", b"king\tman\t1\t2\n"),
+        (r"pairs\.tsv, line 3: expected word, word", b"king\tman\t1\na\tb\t1\nking man 2\n"),
+        ("line 3: expected word, word", b"king\tman\t1\na\tb\t1\nking\tman\tnear\n"),
+        ("line 1: expected word, word", b"king\tman\tnear\nking\tman\tfar\n"),
+        ("line 1: expected word, word", b"Word 1\tWord 2\tHuman\nking\tman\n"),
+        ("line 1: expected word, word", b"king\tman\tnan\n"),
+        ("line 2: expected word, word", b"king\tman\t1\t2\nking\tman\t1\n"),
         ("line 1: expected UTF-8", b"king\t\xff\t1\n"),
         ("different scores and cosines, got 1 pairs, 1 skipped", b"king\tman\t1\nx\ty\t1\n"),
         ("different scores and cosines, got 2 pairs", b"king\tman\t1\nking\tqueen\t1\n"),
