@@ -503,8 +503,8 @@ class YouTubeDNN(Estimator):
             model = cls._of_parameters(state["params"])
             # What the file says it was trained with is checked as what a caller says.
             given = state["options"]
-            options = cls._of_parameters(given | {"num_threads": None})._checked()
-            if options != given | {"num_threads": None}:
+            options = cls._of_parameters(given)._checked()
+            if options != given:
                 _checks.fail("options", f"{options}", f"{given}")
             # Nothing is held out now, and so there is nobody to wait for.
             now = options | {"validation": None, "early_stopping": None}

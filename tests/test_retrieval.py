@@ -873,6 +873,7 @@ def test_parameters_are_what_json_holds():
         ("options", "embedding_dim", 2**16), ("options", "hidden_units", [2**16, 2**16]),
         ("options", "history_length", -5), ("options", "batch_size", 2**40), ("options", "seed", -1),
         ("options", "sampler", "best"), ("options", "temperature", 0), ("options", "more", 1),
+        ("options", "num_threads", 0), ("options", "num_threads", "2"),
         ("params", "more", 1), ("log", "user_features", 3), ("log", "user_features", ["more"]),
         ("log", "time_unit", 1.5), ("log", "split", None), ("history", None, 5), ("history", None, [1]),
         ("history", None, [{"loss": "x"}]), ("sampler", None, []), ("options", None, {}),
