@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
+from contextvars import copy_context
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ from numba_ss.kernels.text import PADDING
 log = logging.getLogger("numba_ss")
 
 PathLike = str | os.PathLike[str]
+T = TypeVar("T")
 
 # Bytes and how far the reading is: of files, in bytes of theirs.
 Pieces = Generator[tuple[bytes, int], None, None]
@@ -386,12 +389,14 @@ def _opened_stream(path: PathLike) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer)
 
 
-def read_ahead(pieces: Pieces) -> Pieces:
+def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:
     """Yield the same, but read one piece while the one before it is worked on."""
+    # NumPy's way to treat errors is the context's.
+    read = partial(copy_context().run, next, pieces, None)
     with closing(pieces), ThreadPoolExecutor(1, "numba_ss-reader") as pool:
-        coming = pool.submit(next, pieces, None)
+        coming = pool.submit(read)
         while (piece := coming.result()) is not None:
-            coming = pool.submit(next, pieces, None)
+            coming = pool.submit(read)
             yield piece
 
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_ss._memory import aligned_zeros, widen
-from numba_ss.kernels import sampling, skipgram, windows
+from numba_ss._memory import aligned_zeros, round_up, widen
+from numba_ss.kernels import row_updates, sampling, train_windows, window_chunks, windows
+from numba_ss.kernels.team import board_shape
 from numba_ss.kernels.threads import get_num_threads
 from numba_ss.kernels.tile import LANES
 
@@ -19,14 +20,15 @@ Floats = NDArray[np.float32]
 
 SAMPLERS = ("unigram", "log_uniform", "uniform")
 
-# More strata serve more threads, but the draws of a batch become more alike: 32 lost a
-# point of the analogies, and a stratum of fewer words would hold hardly any noise.
-_MOST_STRATA = 16
-_WORDS_A_STRATUM = 64
-_LARGEST_BATCH = 4096
-# How often the most frequent word may be a target of one batch. Its gradients are all
-# taken at the same place and then summed: with hundreds the sum would overshoot.
-_MOST_REPEATED = 32
+_CHUNKS = 64  # of a batch
+_WINDOWS_A_THREAD = 16  # of a batch, or a further thread costs more than it gives
+# In a phase of a batch: those of a thread that is late are taken by others.
+_TASKS_A_THREAD = 4
+# Of 100 MB of Wikipedia, batches of 1,024 to 4,096 words give the same vectors.
+_LARGEST_BATCH = 2048
+# How often the most frequent word may be a target of one batch. Where a row repeats more, its
+# update holds it back, and it learns less from a text than single steps would.
+_MOST_REPEATED = 12
 
 
 class Loss(NamedTuple):
@@ -86,27 +88,39 @@ class WordModel:
         self._keep = np.minimum(np.ceil(keep * 2.0**32), 2**32).astype(np.int64)
         self.batch_size = batch_size or self._choose_batch(counts * keep)
         weights = noise_weights(counts, sampler, distortion)
-        num_strata = int(np.clip(self.num_words // _WORDS_A_STRATUM, 1, _MOST_STRATA))
-        self.log_q = self._log_expected(weights, num_strata, num_sampled)
+        self.log_q = self._log_expected(weights, num_sampled)
         corrected = kind.subtract_log_q if subtract_log_q is None else subtract_log_q
         self.corrected = corrected
         self._seed = seed
-        table, strata = _alias_tables(weights, num_strata)
-        self._model = skipgram.Model(
+        kind_of_model = window_chunks.CbowModel if architecture == "cbow" else window_chunks.Model
+        self._model = kind_of_model(
             inputs=widen(inputs, self.num_words + 1),
-            outputs=widen(outputs, self.num_words + 1 + self.batch_size),
+            outputs=widen(outputs, self.num_words + 1),
             num_vectors=-(-self.dim // LANES),
             corrections=self.log_q if corrected else np.empty(0, np.float32),
-            noise=table, strata=strata, key=np.uint64(0), window=window, num_sampled=num_sampled,
-            batch_size=self.batch_size, cbow=architecture == "cbow", logistic=kind.logistic,
-            keep_hits=kind.keep_hits,
+            noise=_alias_table(weights), keys=np.zeros(3, np.uint64), window=window,
+            batch_size=self.batch_size, logistic=kind.logistic, keep_hits=kind.keep_hits,
         )
-        self._work = _scratch(self._model)
+        self._work = _scratch(self._model, num_sampled)
+        self._num_threads = 0
+        # The length of the longest vector that there has been; infinite with a NaN.
+        self.longest = max(_longest(table) for table in (inputs, outputs))
+        # Multiplications, of which a third are the forward pass.
+        vectors = 1 if architecture == "cbow" else window + 1
+        self.work_a_window = 3 * vectors * (num_sampled + 1) * self.dim
         self.window, self.cbow = window, architecture == "cbow"
-        outputs_of_zeros = num_sampled + 1
-        self.loss_of_zeros = float(
-            outputs_of_zeros * np.log(2) if kind.logistic else np.log(outputs_of_zeros)
-        )
+        self.loss_of_zeros = self._loss_of_zeros(counts * keep, weights, num_sampled)
+
+    def _loss_of_zeros(
+        self, kept: NDArray[np.float64], weights: NDArray[np.float64], num_sampled: int
+    ) -> float:
+        """Return the mean loss of vectors of zeros; a softmax of corrected scores as without."""
+        if not self._model.logistic:
+            return float(np.log(num_sampled + 1))
+        offsets = self.log_q.astype(np.float64) if self.corrected else np.zeros(self.num_words)
+        of_target = np.average(np.logaddexp(0, offsets), weights=kept)
+        of_noise = np.average(np.logaddexp(0, -offsets), weights=weights)
+        return float(of_target + num_sampled * of_noise)
 
     @staticmethod
     def _choose_batch(kept: NDArray[np.float64]) -> int:
@@ -115,14 +129,11 @@ class WordModel:
         return int(2 ** np.floor(np.log2(max(most, 16))))
 
     @staticmethod
-    def _log_expected(weights: NDArray[np.float64], num_strata: int, num_sampled: int) -> Floats:
+    def _log_expected(weights: NDArray[np.float64], num_sampled: int) -> Floats:
         """Return the log of how often a word is expected in one draw of noise."""
-        expected = np.empty(len(weights))
-        for s in range(num_strata):
-            own = weights[s::num_strata]
-            # Repetitions are dropped; every stratum has its turn equally often.
-            expected[s::num_strata] = -np.expm1(num_sampled * np.log1p(-own / own.sum()))
-        return np.log(expected / num_strata).astype(np.float32)
+        # Repetitions are dropped.
+        expected = -np.expm1(num_sampled * np.log1p(-weights / weights.sum()))
+        return np.asarray(np.log(expected), np.float32)
 
     @property
     def inputs(self) -> Floats:
@@ -145,12 +156,12 @@ class WordModel:
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """Sums of losses since they were set to zero; one a stratum."""
+        """Sums of losses since they were set to zero; one a chunk."""
         return np.asarray(self._work.losses)
 
     @property
     def pairs(self) -> NDArray[np.int64]:
-        """Numbers of losses since they were set to zero; one a stratum."""
+        """Numbers of losses since they were set to zero; one a chunk."""
         return np.asarray(self._work.pairs)
 
     def thin(self, ids: NDArray[np.int32], epoch: int, position: int) -> NDArray[np.int64]:
@@ -168,70 +179,94 @@ class WordModel:
 
     def start_epoch(self, epoch: int) -> None:
         """Take the random numbers of an epoch."""
-        self._model = self._model._replace(key=self._key(epoch, 0))
-
-    def copy_targets(self, stream: NDArray[np.int64], first: int) -> None:
-        """Prepare the batch that starts at stream[first]."""
-        self._apply(stream, first, first)
+        self._model.keys[:] = [self._key(epoch, stream) for stream in (0, 2, 3)]
 
     def learn(
-        self, stream: NDArray[np.int64], first: int, last: int, position: int, rate: float
+        self, stream: NDArray[np.int64], first: int, last: int, position: int,
+        rates: NDArray[np.float32],
     ) -> None:
-        """Learn from the windows around stream[first:last], and prepare the batch after them.
+        """Learn from the windows around stream[first:last], a batch for each of `rates`.
 
         `position` is that of stream[0] in its epoch.
         """
-        skipgram.learn_windows(
-            min(get_num_threads(), len(self._work.losses)), self._model, self._work, stream, first,
-            last, position, np.float32(rate),
+        threads = min(get_num_threads(), max(1, self.batch_size // _WINDOWS_A_THREAD))
+        if threads != self._num_threads:
+            self._lists, self._num_threads = _lists(self._model, self._work, threads), threads
+        tasks = min(_TASKS_A_THREAD * threads, row_updates.OWNERS)
+        longest = np.zeros((len(rates), 2, tasks), np.float32)
+        arguments = (
+            self._model, self._work, self._lists, longest,
+            np.zeros(board_shape(2 * len(rates), threads), np.int64), stream, first, last,
+            position, rates,
         )
-        self._apply(stream, first, last)
-
-    def _apply(self, stream: NDArray[np.int64], first: int, last: int) -> None:
-        """Change the rows of the batch stream[first:last], and prepare the next one."""
-        most = 2 * (self._model.inputs.shape[1] // skipgram.COLUMNS)  # of two tables
-        skipgram.apply_windows(
-            min(get_num_threads(), most), self._model, self._work, stream, first, last,
-            min(last + self.batch_size, len(stream)),
-        )
+        if threads == 1:
+            train_windows.train_windows_chunk(0, 1, *arguments)
+        else:
+            train_windows.train_windows(threads, *arguments)
+        self.longest = max(self.longest, float(np.sqrt(longest.max())))
 
 
-def _alias_tables(
-    weights: NDArray[np.float64], num_strata: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    tables = []
-    for s in range(num_strata):
-        own = weights[s::num_strata].astype(np.float32)
-        cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
-        share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
-        sampling.fill_alias(own, cut, alias, share, *scratch)
-        tables.append((cut.astype(np.float64) * 2.0**31).astype(np.int64) << 32 | alias)
-    return np.concatenate(tables), np.cumsum([0, *map(len, tables)])
+def _longest(table: Floats) -> float:
+    """Return the length of the longest row."""
+    return float(np.sqrt(np.einsum("ij,ij->i", table, table).max(initial=0.0)))
 
 
-def _scratch(model: skipgram.Model) -> skipgram.Work:
-    strata = len(model.strata) - 1
-    size = -(-model.batch_size // strata)
-    around = 2 * model.window
-    stride, outputs = model.inputs.shape[1], model.num_sampled + 1
-    lanes = skipgram.GROUP * (around + 1)
+def _alias_table(weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    own = weights.astype(np.float32)
+    cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
+    share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
+    sampling.fill_alias(own, cut, alias, share, *scratch)
+    return (cut.astype(np.float64) * 2.0**31).astype(np.int64) << 32 | alias
+
+
+def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work:
+    size = max(window_chunks.GROUP, model.batch_size // _CHUNKS)
+    chunks = -(-model.batch_size // size)
+    pool = 1 << (max(2 * size, 4 * num_sampled) - 1).bit_length()
+    around, stride = 2 * model.window, model.inputs.shape[1]
+    lanes = window_chunks.GROUP * (around + 1)
     shares = np.zeros(around + 1, np.float32)
     shares[1:] = 1 / np.arange(1, around + 1)
 
     def integers(*shape: int) -> NDArray[np.int64]:
-        return np.zeros((strata, *shape), np.int64)
+        return np.zeros((chunks, *shape), np.int64)
 
     def floats(*shape: int) -> Floats:
-        return aligned_zeros(strata, *shape)
+        return aligned_zeros(chunks, *shape)
 
-    return skipgram.Work(
-        in_rows=integers(size, around + 1), grad_rows=integers(size, around + 1),
-        out_rows=integers(size, outputs), sizes=integers(size),
-        noise_words=integers(size, model.num_sampled), dropped=integers(size),
-        scores=floats(outputs * lanes), scratch=floats(2, lanes),
-        grad_inputs=floats((size + around) * stride),
-        hidden=floats(skipgram.GROUP, stride), hidden_rows=np.arange(skipgram.GROUP) * stride,
-        grad_hidden=floats(skipgram.GROUP, stride),
-        shares=shares, losses=np.zeros(strata), pairs=np.zeros(strata, np.int64),
+    return window_chunks.Work(
+        sizes=integers(size), in_rows=integers(size, around + 1),
+        in_places=integers(size, around + 1),
+        in_grads=integers(size, around + 1), in_words=integers(size + around),
+        in_weights=floats(size + around), out_words=integers(pool + size),
+        out_weights=floats(pool + size), noise=integers(size, num_sampled),
+        places=integers(size, num_sampled), dropped=integers(size),
+        out_rows=integers(size, 1 + num_sampled), out_grads=integers(size, 1 + num_sampled),
+        scores=floats((1 + num_sampled) * lanes), scratch=floats(2, lanes),
+        grad_inputs=floats((size + around) * stride), grad_outputs=floats((pool + size) * stride),
+        hidden=floats(window_chunks.GROUP, stride),
+        hidden_rows=np.arange(window_chunks.GROUP) * stride,
+        grad_hidden=floats(window_chunks.GROUP, stride),
+        in_samples=aligned_zeros(row_updates.SAMPLES, stride),
+        out_samples=aligned_zeros(row_updates.SAMPLES, stride), shares=shares,
+        losses=np.zeros(chunks), pairs=np.zeros(chunks, np.int64),
     )
 
+
+def _lists(
+    model: window_chunks.Model, work: window_chunks.Work, threads: int
+) -> row_updates.Lists:
+    most, stride = max(work.in_words.size, work.out_words.size), model.inputs.shape[1]
+    region = round_up(-(-len(model.inputs) // row_updates.OWNERS))
+    samples = row_updates.SAMPLES
+
+    def integers(*shape: int) -> NDArray[np.int32]:
+        return np.zeros(shape, np.int32)
+
+    return row_updates.Lists(
+        heads=integers(row_updates.OWNERS * region), places=integers(threads, most),
+        following=integers(threads, most), first=integers(threads, most),
+        last=integers(threads, most), sums=aligned_zeros(threads, 2, stride),
+        means=aligned_zeros(threads, 2, stride),
+        rows=np.r_[np.arange(samples) * stride, 0, 0], products=aligned_zeros(threads, 2 * samples),
+    )

@@ -7,41 +7,48 @@ a resumed run reads the text up to where it stopped and goes on with the same bi
 from __future__ import annotations
 
 import logging
+import math
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._text_files import read_ahead
 from numba_ss._training import TrainingDivergedError, announce, deferred_interrupt
 from numba_ss._word_model import WordModel
-from numba_ss.checkpoint import CheckpointFolder
+from numba_ss.checkpoint import CheckpointFolder, checked_fields, checked_history
 from numba_ss.corpus import Corpus
 from numba_ss.full_losses import softmax_loss
-from numba_ss.kernels import skipgram
+from numba_ss.kernels import train_windows
+from numba_ss.kernels.threads import get_num_threads, use_threads
 from numba_ss.progress import Progress
 from numba_ss.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
 
-_REPORT = 16  # batches between two looks at loss, bar and callbacks
-# A mean loss so many times that of zero vectors is no learning any more.
-_DIVERGED = 10.0
+# Between two looks at loss, bar, callbacks and Ctrl-C: words at most, and multiplications.
+_WORDS_A_CALL, _WORK_A_CALL = 2**16, 2**29
+# A mean loss so many times that of zero vectors, or a vector so long, is no learning any more.
+_DIVERGED, _LONGEST = 3.0, 100.0
 _TARGETS = 1000  # of the held-out text, for the full softmax loss
 _PAIR = "a sentence with two words of the vocabulary that subsample does not leave out"
 _HELD_OUT = 2**32 - 1  # the "epoch" whose random numbers thin the held-out text
+_THREADS_A_READER = 8  # that learn, for each thread that reads
 
 
 @dataclass
 class RunState:
     """How far a run is.
 
-    `position` counts words and ends of sentences of the thinned text in this epoch;
-    `passes` holds the length and checksum of the ids, read so far and at the end.
+    `position` counts words and ends of sentences of the thinned text in this epoch; `read` and
+    `whole` hold the length and checksum of the ids of the text, so far and of a whole pass;
+    `varies` tells that two passes differed.
     """
 
     epoch: int = 0
@@ -50,14 +57,90 @@ class RunState:
     seconds: float = 0.0
     read: list[int] = field(default_factory=lambda: [0, 0])
     whole: list[int] | None = None
+    varies: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def checked_state(name: str, given: Any) -> RunState:
+    """Return the state that a file holds, which may be damaged or doctored."""
+    c = _checks
+
+    def count(field: str, value: Any) -> int:
+        return c.integer(field, value, 0, 2**62)
+
+    def read(field: str, value: Any) -> list[int]:
+        if not isinstance(value, list) or len(value) != 2:
+            c.fail(field, "a length and a checksum", str(value)[:200])
+        return [count(field, value[0]), c.integer(field, value[1], 0, 2**32 - 1)]
+
+    fields = checked_fields(name, given, {
+        "epoch": count, "position": count, "words": count,
+        "seconds": lambda field, value: c.number(field, value, positive=True),
+        "read": read, "whole": lambda field, value: None if value is None else read(field, value),
+        "varies": c.flag, "history": checked_history,
+    })
+    return RunState(**fields)
+
+
+class Piece(NamedTuple):
+    """A part of an epoch's thinned text: whole batches, and the words around them.
+
+    Batches are those of stream[first:last]; stream[0] is the position-th number of the epoch.
+    `words` are those of each batch. `read` is the length and checksum of the ids up to here.
+    """
+
+    stream: NDArray[np.int64]
+    position: int
+    first: int
+    last: int
+    words: NDArray[np.int64]
+    read: list[int]
+
+
+def reader_threads() -> int:
+    """Return how many threads are worth using to read what all threads learn from."""
+    return max(1, get_num_threads() // _THREADS_A_READER)
+
+
+def read_pieces(
+    model: WordModel, corpus: Corpus, vocabulary: Vocabulary, epoch: int, num_threads: int
+) -> Generator[Piece, None, None]:
+    """Read the text once, and leave out frequent words."""
+    size, window, separator = model.batch_size, model.window, model.num_words
+    stream, position, first = np.empty(0, np.int64), 0, 0
+    read = [0, 0]
+
+    def piece(last: int) -> Piece:
+        is_word = stream[first:last] != separator
+        starts = np.arange(0, last - first, size)
+        words = np.add.reduceat(is_word, starts, dtype=np.int64) if len(starts) else starts
+        return Piece(stream, position, first, last, words, list(read))
+
+    with use_threads(num_threads):
+        for ids in corpus.encode(vocabulary):
+            stream = np.concatenate([stream, model.thin(ids, epoch, read[0])])
+            read = [read[0] + len(ids), zlib.crc32(ids.data, read[1])]
+            # The last windows need the words after them.
+            last = first + max(0, len(stream) - window - first) // size * size
+            yield piece(last)
+            drop = max(0, last - window)
+            stream, position, first = stream[drop:], position + drop, last - drop
+        yield piece(len(stream))
+
+
+def read_checksum(corpus: Corpus, vocabulary: Vocabulary) -> list[int]:
+    """Return the length and checksum of the ids of a whole pass over the text."""
+    length = checksum = 0
+    for ids in corpus.encode(vocabulary):
+        length, checksum = length + len(ids), zlib.crc32(ids.data, checksum)
+    return [length, checksum]
 
 
 class TrainingRun:
     """Trains `model` on `corpus` until `epochs` are done.
 
-    `save` writes a checkpoint's arrays and options with the state given; `tell` passes an
-    event to the callbacks; `rate` gives the learning rate of a share of the work done.
+    `header` returns the arrays and options of a checkpoint; `tell` passes an event to the
+    callbacks; `rate` gives the learning rate of a share of the work done.
     """
 
     def __init__(
@@ -73,21 +156,30 @@ class TrainingRun:
         self.folder, self.header = folder, header
         self.minutes, self.words = minutes, words
         self.held_out = held_out
+        self._resumed = state.whole is not None
         self._saved_at = time.monotonic()
         self._saved_words = state.words
+        words = min(_WORDS_A_CALL, _WORK_A_CALL // model.work_a_window)
+        self._batches = max(1, words // model.batch_size)
         self._total = max(1.0, model.expected_words * epochs)
         self._seen = (0.0, 0)
         self._loss = float("nan")
-        self._rate = self._rate_now()
+        self._rate = self._rate_at(state.words)
 
-    def _rate_now(self) -> float:
-        return self.rate(min(self.state.words / self._total, 1.0))
+    def _rate_at(self, words: int) -> float:
+        return self.rate(min(words / self._total, 1.0))
 
     def run(self) -> None:
         """Train to the end, or raise KeyboardInterrupt after a step, with all saved."""
         if self.state.epoch == self.epochs:
             return
-        announce(skipgram.learn_windows)
+        if self.folder is not None and not self.state.varies:
+            # What has not been read before an interruption must not have changed, either.
+            whole = read_checksum(self.corpus, self.vocabulary)
+            if self.state.whole not in (None, whole):
+                self._changed()
+            self.state.whole = whole
+        announce(train_windows.train_windows)
         self._tell("begin")
         with deferred_interrupt() as self._asked:
             while self.state.epoch < self.epochs:
@@ -116,67 +208,64 @@ class TrainingRun:
 
     def _learn_text(self, bar: Progress) -> None:
         """Go through the text once, from state.position on."""
-        stream, base = np.empty(0, np.int64), 0
-        read, words, checksum = 0, 0, 0
-        epoch = self.first_epoch + self.state.epoch
-        resumed = list(self.state.read)
-        for ids in self.corpus.encode(self.vocabulary):
-            thinned = self.model.thin(ids, epoch, read)
-            before, read = read, read + len(ids)
-            words += int(np.count_nonzero(ids >= 0))
-            checksum = zlib.crc32(ids.data, checksum)
-            # The same text comes in the same arrays: one of them ends there.
-            if before < resumed[0] <= read and [read, checksum] != resumed:
-                self._changed("up to where the checkpoint was written")
-            self.state.read = [read, checksum]
-            stream = np.concatenate([stream, thinned])
-            if read < resumed[0]:  # all learned, and not yet known to be the same text
-                stream, base = self._drop_learned(stream, base)
-            else:
-                stream, base = self._learn_stream(stream, base, bar, final=False)
-        whole, earlier = [read, checksum], self.state.whole
-        # The count came first: it has to have seen as many words.
-        complete = read >= resumed[0] and words == self.model.num_present
-        if not complete or earlier not in (None, whole):
-            self._changed("in every pass")
-        self.state.whole = whole
-        self._learn_stream(stream, base, bar, final=True)
+        state, resumed = self.state, list(self.state.read)
+        epoch = self.first_epoch + state.epoch
+        pieces = read_pieces(self.model, self.corpus, self.vocabulary, epoch, reader_threads())
+        before, read = 0, [0, 0]
+        with closing(read_ahead(pieces)) as coming:
+            for piece in coming:
+                before, read = read[0], piece.read
+                # The same text comes in the same arrays: one of them ends there.
+                if before < resumed[0] <= read[0] and read != resumed:
+                    self._changed()
+                if read[0] < resumed[0]:  # all learned, and not yet known to be the same text
+                    continue
+                state.read = read
+                self._learn_piece(piece, bar)
+        if read[0] == 0:
+            number = len(state.history) + 2  # the count came first
+            _checks.fail(self.corpus.name, "words in every pass", f"none in pass {number}")
+        # A state that fits no batch, or lies behind the end, is not of this text either.
+        if read[0] < resumed[0] or state.position != piece.position + piece.last:
+            self._changed()
+        if state.whole not in (None, read) and not state.varies:
+            if self._resumed:
+                self._changed()
+            state.varies = True
+            log.warning(
+                "%s is not the same in every pass: if the run is interrupted within an epoch, it "
+                "cannot be resumed",
+                self.corpus.name,
+            )
+        state.whole, self._resumed = read, False
 
-    def _changed(self, where: str) -> None:
-        _checks.fail(self.corpus.name, f"the same text {where}", "other words")
+    def _changed(self) -> None:
+        _checks.fail(
+            self.corpus.name, "the same text, in the same order, as before the interruption",
+            "another; to begin anew, name another folder as checkpoint",
+        )
 
-    def _learn_stream(
-        self, stream: NDArray[np.int64], base: int, bar: Progress, *, final: bool
-    ) -> tuple[NDArray[np.int64], int]:
-        """Learn from the batches that are complete; return what is left, and its position."""
+    def _learn_piece(self, piece: Piece, bar: Progress) -> None:
+        """Learn from the batches of a piece that are still to be learned from."""
         model, state, size = self.model, self.state, self.model.batch_size
-        # The last windows need the words after them.
-        ready = len(stream) if final else len(stream) - model.window
-        first = state.position - base
-        if first < ready:
-            model.copy_targets(stream, first)
-        batches = 0
-        while first < ready if final else first + size <= ready:
-            last = min(first + size, ready)
-            self._rate = self._rate_now()
-            model.learn(stream, first, last, base, self._rate)
-            state.words += int(np.count_nonzero(stream[first:last] != model.num_words))
-            state.position = base + last
-            first = last
-            batches += 1
-            if batches % _REPORT == 0 or self._asked():
-                self._report(bar)
-        if batches % _REPORT:
+        first = max(piece.first, state.position - piece.position)
+        done, rest = divmod(first - piece.first, size)
+        if rest and first < piece.last:
+            self._changed()
+        while first < piece.last:
+            words = piece.words[done : done + self._batches]
+            learned = state.words + np.cumsum(words)
+            before = [state.words, *learned[:-1].tolist()]
+            rates = [self._rate_at(count) for count in before]
+            last = min(first + len(words) * size, piece.last)
+            model.learn(
+                piece.stream, first, last, piece.position, np.array(rates, np.float32)
+            )
+            state.words = int(learned[-1])
+            state.position = piece.position + last
+            self._rate = rates[-1]
+            first, done = last, done + len(words)
             self._report(bar)
-        return self._drop_learned(stream, base)
-
-    def _drop_learned(
-        self, stream: NDArray[np.int64], base: int
-    ) -> tuple[NDArray[np.int64], int]:
-        """Keep what is still to be learned, and the words before it that its windows need."""
-        done = min(self.state.position - base, len(stream))
-        drop = max(0, done - self.model.window)
-        return stream[drop:], base + drop
 
     def _report(self, bar: Progress) -> None:
         self._loss = self._check_loss()
@@ -204,19 +293,22 @@ class TrainingRun:
                 f"the mean loss of the last steps is {lately:.4g} (zero vectors have "
                 f"{self.model.loss_of_zeros:.4g})"
             )
+        self._check_vectors()
         return total / max(pairs, 1)
 
     def _check_vectors(self) -> None:
-        if not np.isfinite(self.model.inputs).all() or not np.isfinite(self.model.outputs).all():
-            self._diverged("a vector is NaN or infinite")
+        longest = self.model.longest
+        if not longest < _LONGEST:
+            how = "NaN or infinite" if not math.isfinite(longest) else f"{longest:.4g} long"
+            self._diverged(f"a vector is {how}")
 
     def _diverged(self, how: str) -> NoReturn:
         kept = "no checkpoint was asked for"
         if self.folder is not None:
             kept = f"the last good checkpoint, if there is one, is in {self.folder.path}"
         raise TrainingDivergedError(
-            f"training diverged in epoch {self.state.epoch + 1}: {how}; lower learning_rate or "
-            f"num_sampled; {kept}"
+            f"training diverged in epoch {self.state.epoch + 1}: {how}; lower learning_rate "
+            f"({self.rate(0.0):g} at the start) or window; {kept}"
         )
 
     def _save(self) -> None:
@@ -238,7 +330,8 @@ class TrainingRun:
             _checks.fail(self.corpus.name, _PAIR, "none")
         seconds = time.monotonic() - self._began
         words = self.model.num_present
-        self._loss, self._rate = float(self.model.losses.sum()) / max(pairs, 1), self._rate_now()
+        self._loss = float(self.model.losses.sum()) / max(pairs, 1)
+        self._rate = self._rate_at(state.words)
         entry: dict[str, Any] = {
             "epoch": len(state.history) + 1,
             "loss": self._loss,

@@ -16,7 +16,7 @@ from numba_ss.retrieve_cli import add_retrieve
 
 # Nothing here imports numpy or numba: --help answers at once.
 
-_RATES = "0.025 for skip-gram, 0.09 for cbow"
+_RATES = "0.035 for skip-gram, 0.09 for cbow"
 _TEXT = "the text stands without a flag"
 _NOTHING = "is nothing like it; leave it out"
 # Flags of word2vec.c, fastText and gensim.
@@ -100,14 +100,15 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     for flag, kind, default, text in (
         ("--vector-size", int, 100, "length of a vector"),
         ("--window", int, 5, "words to either side"),
-        ("--min-count", int, 5, "occurrences that a word needs"),
+        ("--min-count", int, None, "occurrences that a word needs; 5, fewer in a short text"),
         ("--max-vocabulary", int, None, "most words to keep"),
         ("--num-sampled", int, None, "noise words; None: 6 a window, 16 for eight with cbow"),
         ("--distortion", float, 0.75, "exponent of the noise probabilities"),
-        ("--subsample", float, 1e-4, "share above which words are thinned out; 0: never"),
+        ("--subsample", float, None,
+         "share above which words are thinned out, 0: never; 1e-4, more for few words"),
         ("--learning-rate", float, None, f"at the start; None: {_RATES}"),
         ("--min-learning-rate", float, 1e-4, "at the end"),
-        ("--epochs", int, None, "passes over the text; None: 5, and 20 over the sample"),
+        ("--epochs", int, None, "passes over the text; 5, more over a short one or the sample"),
         ("--batch-size", int, None, "words between two updates; None: up to 4096"),
         ("--seed", int, 1, "of all that is random"),
     ):
@@ -166,6 +167,16 @@ def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         _add_reading(parser)
 
 
+def _add_warm_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "warm-up", help="compile now what is needed later, such as when an image is built"
+    )
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", choices=[[], "word2vec", "retrieve", "layer"],
+        help="word2vec, retrieve or layer; by default all three",
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -177,6 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_queries(commands)
     _add_files(commands)
     add_retrieve(commands)
+    _add_warm_up(commands)
     return parser
 
 
@@ -239,6 +251,10 @@ def _run(
             from numba_ss import retrieve_commands
 
             retrieve_commands.run(args)
+        elif args.command == "warm-up":
+            from numba_ss import warm_up
+
+            warm_up.run(args)
         else:
             from numba_ss import commands
 

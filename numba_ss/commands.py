@@ -22,13 +22,13 @@ from numba_ss.sample import sample_path
 from numba_ss.vector_files import extra, format_of, metadata_path, require_words
 from numba_ss.vectors import WordVectors
 from numba_ss.vocabulary import Vocabulary
-from numba_ss.word2vec import Word2Vec
+from numba_ss.word2vec import Word2Vec, default_min_count
 from numba_ss.word_tasks import analogies, similarity
 
 log = logging.getLogger("numba_ss")
 
 # Small texts need more passes: the sample has a hundredth of the words that five are for.
-_EPOCHS, _SAMPLE_EPOCHS = 5, 20
+_SAMPLE_EPOCHS = 20
 _SAMPLE_WORDS = ("water", "music", "king", "three", "germany")
 _EXTRAS = {"safetensors": "safetensors.numpy", "parquet": "pyarrow.parquet"}
 _COUNTED = re.compile(r"\S+\s+\d+")
@@ -104,7 +104,9 @@ class _Foreseen(Corpus):
     def _count(self, progress: Progress) -> WordCounts:
         words, counts = self._corpus._count(progress)
         if self._args.vocabulary is None:
-            frequent = counts >= self._args.min_count
+            given = self._args.min_count
+            least = default_min_count(int(counts.sum())) if given is None else given
+            frequent = counts >= least
             _require_room(self._args, [word for word, f in zip(words, frequent, strict=True) if f])
         return words, counts
 
@@ -132,8 +134,8 @@ def word2vec(args: Namespace) -> None:
         vocabulary = _read_vocabulary(args.vocabulary, args.encoding)
         _require_room(args, vocabulary)
     epochs = args.epochs
-    if epochs is None:
-        epochs = _EPOCHS if args.corpus else _SAMPLE_EPOCHS
+    if epochs is None and not args.corpus:
+        epochs = _SAMPLE_EPOCHS
     parameters = {name: getattr(args, name) for name in _PARAMETERS}
     model = Word2Vec(vocabulary=vocabulary, epochs=epochs, **parameters)
     if not args.corpus:

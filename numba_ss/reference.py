@@ -696,17 +696,24 @@ def thin_words(ids: Array, keep: Array, key: int, position: int, separator: int)
     ]
 
 
-def draw_noise(
-    cut: Array, alias: Array, stratum: int, num_strata: int, key: int, position: int, count: int
-) -> list[int]:
-    """Return words of a stratum; `cut` are shares of 2**31."""
+def draw_noise(cut: Array, alias: Array, key: int, position: int, count: int) -> list[int]:
+    """Return words; `cut` are shares of 2**31."""
     drawn = []
     for i in range(count):
         word = hash64(key, position + i)
         own = (word >> 32) * len(cut) >> 32
-        own = own if word & 0x7FFFFFFF < cut[own] else alias[own]
-        drawn.append(int(own) * num_strata + stratum)
+        drawn.append(int(own if word & 0x7FFFFFFF < cut[own] else alias[own]))
     return drawn
+
+
+def choose_places(key: int, position: int, pool: int, rows: int, count: int) -> list[list[int]]:
+    """Return `count` different places of a pool for each of so many rows."""
+    chosen = []
+    for i in range(rows):
+        word = hash64(key, position + i)
+        step = word >> 32 | 1
+        chosen.append([(word + j * step) % pool for j in range(count)])
+    return chosen
 
 
 def find_windows(
@@ -738,60 +745,195 @@ def drop_hits(words: Array, targets: Array, absent: int, keep_hits: bool) -> lis
     return rows
 
 
-def _window_scores(
-    x: Array, targets: Array, noise: Array, corrections: Array, logistic: bool
-) -> tuple[Array, float]:
-    """Return p - y of each input and output, and the sum of losses; -1 is no noise word."""
-    scores = x @ targets.T - corrections
-    scores[:, 1:][:, np.asarray(noise) < 0] = -np.inf
-    label = np.zeros_like(scores)
-    label[:, 0] = 1
-    if logistic:
-        signs = np.where(label == 1, -1, 1)
-        loss = np.logaddexp(0, signs * scores).sum()
-        return 1 / (1 + np.exp(-scores)) - label, loss
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    p = powers / powers.sum(axis=1, keepdims=True)
-    return p - label, float(-np.log(p[:, 0]).sum())
+def softmax_scores(scores: Array, rate: float) -> tuple[Array, float]:
+    """Return rate * (y - p) of scores (outputs, lanes), and the sum of losses; y is row 0."""
+    scores = np.asarray(scores, float)
+    powers = np.exp(scores - scores.max(axis=0))
+    p = powers / powers.sum(axis=0)
+    label = np.arange(len(scores))[:, None] == 0
+    return rate * (label - p), float(-np.log(p[0]).sum())
 
 
-def learn_windows(
-    inputs: Array, outputs: Array, chunks: list[Any], rate: float, *, group: int, cbow: bool,
-    logistic: bool, corrections: Array,
-) -> tuple[Array, Array, Array, float, int]:
-    """Return the outputs with their noise rows changed, and what is to change besides.
+def logistic_scores(scores: Array, rate: float) -> tuple[Array, float]:
+    """Return the same for a logistic loss of each output."""
+    scores = np.asarray(scores, float)
+    label = np.arange(len(scores))[:, None] == 0
+    loss = np.logaddexp(0, np.where(label, -scores, scores)).sum()
+    return rate * (label - 1 / (1 + np.exp(-scores))), float(loss)
 
-    That is: the changes of all inputs, of all targets, the sum of losses, their number.
-    `chunks` are lists of windows (target, context, noise words; -1 for none).
+
+def weigh_inputs(scores: Array) -> Array:
+    """Return the sum of the sizes of each lane's numbers."""
+    return np.abs(scores).sum(axis=0)
+
+
+def draw(
+    stream: Array, begin: int, end: int, *, window: int, separator: int, keys: list[int],
+    position: int, cut: Array, alias: Array, size: int, pool: int, num_sampled: int, group: int,
+) -> tuple[list[int], list[list[int]], list[list[int]]]:
+    """Return a chunk's pool of noise words, contexts (places in the stream), places of noise.
+
+    Chunks have at most `size` windows; `group` of them choose together.
     """
-    inputs, frozen = np.asarray(inputs, float), np.asarray(outputs, float)
-    outputs, of_inputs, of_targets = frozen.copy(), np.zeros_like(inputs), np.zeros_like(frozen)
+    low, high = max(begin - window, 0), min(end + window, len(stream))
+    words = draw_noise(cut, alias, keys[0], (position + begin) * -(-pool // size), pool)
+    near = find_windows(stream, begin, end, low, high, window, separator, keys[1], position)
+    groups = -(-(end - begin) // group)
+    places = choose_places(keys[2], position + begin, pool, groups, num_sampled)
+    return words, [[low + p for p in row] for row in near], places
+
+
+class Occurrences:
+    """The gradients of a batch, each of one occurrence of a word, and what they weigh."""
+
+    def __init__(self, dim: int) -> None:
+        self.words: list[int] = []
+        self.grads: list[Array] = []
+        self.weights: list[float] = []
+        self._dim = dim
+
+    def place(self, word: int) -> int:
+        """Begin an occurrence; return its number."""
+        self.words.append(int(word))
+        self.grads.append(np.zeros(self._dim))
+        self.weights.append(0.0)
+        return len(self.words) - 1
+
+    def add(self, i: int, grad: Array, weight: float) -> None:
+        """Add to an occurrence."""
+        self.grads[i] = self.grads[i] + grad
+        self.weights[i] += weight
+
+
+def _learn_chunk(
+    inputs: Array, outputs: Array, targets: list[int], contexts: list[list[tuple[int, int]]],
+    pool: list[int], places: list[list[int]], rate: float, *, group: int, means: bool,
+    logistic: bool, keep_hits: bool, corrections: Array,
+) -> tuple[Occurrences, Occurrences, float, int]:
+    """Return the occurrences of inputs and outputs of a chunk, the sum of losses, their number.
+
+    `contexts` are pairs (place, word); a place is one occurrence of an input.
+    """
+    inputs, outputs = np.asarray(inputs, float), np.asarray(outputs, float)
+    of_inputs, of_outputs = Occurrences(inputs.shape[1]), Occurrences(inputs.shape[1])
+    met = sorted({pair for context in contexts for pair in context})
+    at = {place: of_inputs.place(word) for place, word in met}
+    noise_at = [of_outputs.place(word) for word in pool]
     total, pairs = 0.0, 0
-    for windows in chunks:
-        for start in range(0, len(windows), group):
-            before = outputs.copy()
-            for target, context, noise in windows[start : start + group]:
-                if not len(context):
-                    continue
-                x = inputs[context]
-                x = x.mean(axis=0, keepdims=True) if cbow else x
-                rows = np.concatenate([frozen[[target]], before[noise]])
-                words = [target, *noise]
-                offsets = np.asarray(corrections, float)[words] if len(corrections) else 0.0
-                error, loss = _window_scores(x, rows, noise, offsets, logistic)
-                share = len(context) if cbow else 1
-                np.subtract.at(of_inputs, context, rate * error @ rows / share)
-                of_targets[target] -= rate * error[:, 0] @ x
-                for j, word in enumerate(noise):
-                    if word >= 0:
-                        outputs[word] -= rate * error[:, 1 + j] @ x
-                total, pairs = total + loss, pairs + len(x)
-    return outputs, of_inputs, of_targets, total, pairs
+    for w, (target, context) in enumerate(zip(targets, contexts, strict=True)):
+        if not context:
+            continue
+        chosen = places[w // group]
+        words = [pool[p] for p in chosen]
+        counts = [
+            j for j, word in enumerate(words)
+            if word not in words[:j] and (word != target or keep_hits)
+        ]
+        x = inputs[[word for _, word in context]]
+        share = len(context) if means else 1
+        x = x.mean(axis=0, keepdims=True) if means else x
+        rows = [target, *(words[j] for j in counts)]
+        scores = outputs[rows] @ x.T
+        if len(corrections):
+            scores -= np.asarray(corrections, float)[rows][:, None]
+        changes, loss = (logistic_scores if logistic else softmax_scores)(scores, rate)
+        total, pairs = total + loss, pairs + len(x)
+        for i, (place, _) in enumerate(context):
+            lane = changes[:, 0 if means else i]
+            weight = weigh_inputs(lane[:, None])[0]
+            of_inputs.add(at[place], lane @ outputs[rows] / share, weight / share)
+        own = of_outputs.place(target)
+        for k, i in enumerate([own, *(noise_at[chosen[j]] for j in counts)]):
+            of_outputs.add(i, changes[k] @ x, float(np.abs(changes[k]).sum()))
+    return of_inputs, of_outputs, total, pairs
 
 
-def apply_windows(table: Array, changes: Array) -> Array:
-    """Return the table with the changes of a batch."""
-    return np.asarray(table, float) + changes
+def skipgram(*chunk: Any, **options: Any) -> tuple[Occurrences, Occurrences, float, int]:
+    """Return what a chunk of skip-gram windows gives, see `_learn_chunk`."""
+    return _learn_chunk(*chunk, group=1, means=False, **options)
+
+
+def cbow(
+    *chunk: Any, group: int = 8, **options: Any
+) -> tuple[Occurrences, Occurrences, float, int]:
+    """Return the same of CBOW windows, `group` of which share their noise."""
+    return _learn_chunk(*chunk, group=group, means=True, **options)
+
+
+def list_occurrences(words: Array) -> dict[int, list[int]]:
+    """Return where each word occurs, by first occurrence."""
+    places: dict[int, list[int]] = {}
+    for i, word in enumerate(np.asarray(words).tolist()):
+        places.setdefault(word, []).append(i)
+    return places
+
+
+def sample_rows(table: Array, words: Array, count: int) -> Array:
+    """Return the rows of `count` of the words; -1 is no word."""
+    table = np.asarray(table, float)
+    chosen = [int(words[i * len(words) // count]) for i in range(count)]
+    return np.array([table[word] if word >= 0 else np.zeros(table.shape[1]) for word in chosen])
+
+
+def measure_samples(samples: Array) -> tuple[Array, float]:
+    """Return the mean of the rows that are not zero, and their variance."""
+    rows = np.asarray(samples, float)
+    rows = rows[np.any(rows != 0, axis=1)]
+    if not len(rows):
+        return np.zeros(np.shape(samples)[1]), 0.0
+    mean = rows.mean(axis=0)
+    return mean, max((rows**2).sum(axis=1).mean() - mean @ mean, 0.0)
+
+
+def update_rows(
+    table: Array, words: Array, grads: Array, weights: Array, samples: Array
+) -> Array:
+    """Return the table with each row's gradients added, no further than they bear.
+
+    `samples` are some of the rows that were met.
+    """
+    table, grads = np.array(table, float), np.asarray(grads, float)
+    samples, (mean, variance) = np.asarray(samples, float), measure_samples(samples)
+    for word, places in list_occurrences(words).items():
+        total, weight = grads[places].sum(axis=0), sum(weights[i] for i in places)
+        if weight * (8 * (mean @ mean + variance) + 0.25) <= 1:
+            table[word] += total
+            continue
+        along = total @ mean / max(mean @ mean, 1e-30)
+        rest = total - along * mean
+        square = rest @ rest
+        bend = sum((grads[i] @ rest) ** 2 / weights[i] for i in places) + 0.25 * weight * square
+        if weight * variance > 1:
+            bend += weight * np.mean((samples @ rest) ** 2)
+        table[word] += along / max(weight * (mean @ mean + 0.25), 1.0) * mean
+        table[word] += rest * square / max(bend, square, 1e-30)
+    return table
+
+
+def train_windows(
+    inputs: Array, outputs: Array, chunks: list[tuple[Occurrences, Occurrences, float, int]],
+    samples: list[Array],
+) -> tuple[Array, Array, float, int]:
+    """Return the tables after a batch of these chunks, the sum of losses, and their number.
+
+    `samples` are those of the rows of inputs and of outputs, see `sample_rows`.
+    """
+    tables = []
+    for table, side in ((inputs, 0), (outputs, 1)):
+        parts: list[Any] = [chunk[side] for chunk in chunks]
+        words, grads, weights = (
+            [item for part in parts for item in getattr(part, name)]
+            for name in ("words", "grads", "weights")
+        )
+        known = [i for i, weight in enumerate(weights) if weight > 0]
+        tables.append(
+            update_rows(
+                table, [words[i] for i in known],
+                np.array([grads[i] for i in known]).reshape(-1, np.shape(table)[1]),
+                [weights[i] for i in known], samples[1 - side],
+            )
+        )
+    return *tables, sum(chunk[2] for chunk in chunks), sum(chunk[3] for chunk in chunks)
 
 
 # Retrieval. A network is a list of (weights, biases), one of each layer.

@@ -159,12 +159,14 @@ class Vocabulary:
         return cls([words[i] for i in order], array[order])
 
     def merge(
-        self, words: Sequence[str], counts: ArrayLike, *, min_count: int = 5
+        self, words: Sequence[str], counts: ArrayLike, *, min_count: int = 5,
+        max_size: int | None = None,
     ) -> tuple[Vocabulary, NDArray[np.int64]]:
         """Return the vocabulary with the counts of a further corpus.
 
-        Every old word stays, its counts added up; a new one joins if it occurs often
-        enough in the further corpus.
+        Every old word stays, its counts added up; a new one joins if it occurs often enough in
+        the further corpus. Of more than `max_size` words the most frequent stay, and of equally
+        frequent ones those of the further corpus.
 
         Parameters
         ----------
@@ -174,6 +176,8 @@ class Vocabulary:
             How often each occurs there.
         min_count : int, default=5
             The count from which on a new word joins.
+        max_size : int, optional
+            Keep the most frequent words only.
 
         Returns
         -------
@@ -192,16 +196,21 @@ class Vocabulary:
         min_count = _checks.integer("min_count", min_count, 0)
         array = _check_counts(counts, len(words))
         total = self.counts.copy()
-        joined = list(self.words)
+        joined, recent = list(self.words), np.zeros(len(self), bool)
         further = []
         for word, count in zip(_check_words(words), array.tolist(), strict=True):
             if word in self.index:
                 total[self.index[word]] += count
+                recent[self.index[word]] |= count > 0
             elif count >= min_count:
                 joined.append(word)
                 further.append(count)
         total = np.concatenate([total, np.array(further, np.int64)])
         order = _by_count(joined, total)
+        if max_size is not None and max_size < len(order):
+            recent = np.concatenate([recent, np.ones(len(further), bool)])
+            best = np.lexsort((~recent[order], -total[order]))[:max_size]
+            order = order[np.sort(best)]
         old_ids = np.where(order < len(self), order, -1)
         return Vocabulary([joined[i] for i in order], total[order]), old_ids
 

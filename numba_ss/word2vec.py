@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._estimator import Estimator
 from numba_ss._files import PathLike, whole_file
+from numba_ss._guards import alone, of_a_moment
 from numba_ss._training import FitSession, TrainingEvent
 from numba_ss._word_model import LOSSES, SAMPLERS, WordModel
-from numba_ss._word_training import RunState, TrainingRun, held_out_stream
-from numba_ss.checkpoint import read_state, write_state
+from numba_ss._word_training import RunState, TrainingRun, checked_state, held_out_stream
+from numba_ss.checkpoint import checked_fields, read_state, reading, write_state
 from numba_ss.corpus import Corpus, open_corpus
-from numba_ss.kernels.skipgram import SCHEME
 from numba_ss.kernels.threads import use_threads
+from numba_ss.kernels.train_windows import SCHEME
 from numba_ss.progress import Progress
 from numba_ss.sgd import check_threads
 from numba_ss.vector_files import pack_words, unpack_words
@@ -31,10 +33,19 @@ log = logging.getLogger("numba_ss")
 
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
-_LEARNING_RATES = {"skipgram": 0.025, "cbow": 0.09}
+_LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
 NUM_SAMPLED = {"skipgram": 6, "cbow": 16}
 # What a fit leaves behind.
-_FITTED = ("vocabulary_", "vectors_", "history_", "_outputs")
+_FITTED = ("vocabulary_", "vectors_", "history_", "_outputs", "_rare")
+# Short texts: from so many words on they get the defaults of long ones.
+_FREQUENT, _LONG, _AVERAGE = 25_000, 100_000, 5_000
+_MOST_EPOCHS = 50
+_SETTLED = {
+    "min_count": lambda name, value: _checks.integer(name, value, 0),
+    "subsample": lambda name, value: _checks.number(name, value, positive=True),
+    "epochs": lambda name, value: _checks.integer(name, value, 1),
+}
+_MOST_RARE = 2**20  # words outside the vocabulary whose counts are kept
 
 
 class Word2Vec(Estimator):
@@ -46,12 +57,14 @@ class Word2Vec(Estimator):
     .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
        \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
 
-    with `num_sampled` noise words N drawn once a window; v are the vectors that are kept.
-    CBOW: the mean of the context takes the place of :math:`v_w`, and each of its m words
-    gets a share 1/m of the gradient; N is drawn once for up to eight windows that follow
-    each other. Repetitions in N do not count and, but for NCE, nor does the target.
+    with `num_sampled` noise words N for each window; v are the vectors that are kept. CBOW: the
+    mean of the context takes the place of :math:`v_w`, and each of its m words gets a share 1/m
+    of the gradient; up to eight windows that follow each other have the same N. Repetitions in N
+    do not count and, except with NCE, nor does the target.
 
-    Every result is the same, bit for bit, for any number of threads.
+    Gradients of a batch of windows are taken at the same vectors and then added up. However
+    often a word repeats, its vector moves no further than its scores bear: see Notes. Every
+    result is the same, bit for bit, for any number of threads.
 
     Parameters
     ----------
@@ -59,22 +72,23 @@ class Word2Vec(Estimator):
         Length of a vector.
     window : int, default=5
         Words to either side at most.
-    min_count : int, default=5
-        Rarer words are left out: nothing can be learned from them.
+    min_count : int, optional
+        Rarer words are left out: nothing can be learned from them. By default 5, less for a
+        text of fewer than 100,000 words.
     max_vocabulary : int, optional
         Keep the most frequent words only.
     vocabulary : list of str or Vocabulary, optional
-        Exactly these words instead of those that the text has.
+        These words instead of the frequent ones. Those that the text lacks are left out, and
+        named in the log.
     architecture : {"skipgram", "cbow"}, default="skipgram"
         Skip-gram gives the better vectors, CBOW costs half the time.
     loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
         The first is the default: as good as negative sampling at the same cost, and its
         loss estimates that of the full softmax.
     num_sampled : int, optional
-        Noise words; by default 6 for skip-gram and 16 for CBOW. More give better vectors,
-        for a tenth more time each with skip-gram, a fortieth with CBOW. CBOW shares its
-        own: a window alone has one vector for a noise word to meet, and fetching the word
-        costs more than that. Batches of fewer than 128 windows share less.
+        Noise words; by default 6 for skip-gram and 16 for CBOW. More give better vectors, for
+        a twentieth more time each with skip-gram, a fortieth with CBOW. They are chosen from a
+        pool of words that is drawn for some windows that follow each other.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         Whether noise is drawn by the words' counts, by their rank as TensorFlow's
         log-uniform sampler does, or evenly.
@@ -84,22 +98,25 @@ class Word2Vec(Estimator):
         Whether the log of the expected count is subtracted from each score. By default
         as `loss` says: not for the first two. Without it, scores are learned relative to
         the words' frequency, which is what similarity wants.
-    subsample : float, default=1e-4
+    subsample : float, optional
         Words of a larger share f of the text stay with probability
-        sqrt(subsample / f) + subsample / f. 0 keeps all.
+        sqrt(subsample / f) + subsample / f. 0 keeps all. By default 1e-4, or with fewer than
+        5,000 words in the vocabulary half of the share of an average one: in a small
+        vocabulary every word is frequent.
     learning_rate : float, optional
-        At the start; by default 0.025 for skip-gram and 0.09 for CBOW,
+        At the start; by default 0.035 for skip-gram and 0.09 for CBOW,
         whose inputs share one gradient.
     min_learning_rate : float, default=0.0001
         At the end.
     schedule : {"linear", "constant"}, default="linear"
         How the learning rate goes from one to the other; constant for endless streams.
-    epochs : int, default=5
-        Passes over the text.
+    epochs : int, optional
+        Passes over the text. By default 5, more, up to 50, for a text of fewer than 200,000
+        words.
     batch_size : int, optional
-        Words whose windows are learned from at the same place before the rows of targets
-        and inputs change. By default up to 4096, less where one word fills a large part
-        of a small vocabulary's text: summed gradients would overshoot.
+        Words whose windows are learned from at the same vectors. By default up to 2048, less
+        where one word fills a large part of a small vocabulary's text. Larger batches keep
+        more threads busy.
     num_threads : int, optional
         Threads; by default Numba's setting.
     seed : int, default=1
@@ -128,6 +145,11 @@ class Word2Vec(Estimator):
     arXiv:2012.15332. The loss is the mean over all pairs of context and target, as they
     come in training; of zero vectors it is log(1 + num_sampled).
 
+    The summed gradient of a vector is scaled by min(1, 1 / x), where x is the learning rate times
+    the curvature of the loss of its batch in the direction of the sum. So its scores change by 1
+    at most in a batch, in the mean over those it has met, as those of single steps would, which
+    saturate. A vector whose word does not repeat much moves by the plain sum.
+
     Examples
     --------
     >>> text = [["king", "rules", "land"], ["queen", "rules", "land"]] * 50
@@ -142,15 +164,16 @@ class Word2Vec(Estimator):
     vocabulary_: Vocabulary
     history_: list[dict[str, Any]]
     _outputs: NDArray[np.float32]
+    _rare: dict[str, NDArray[Any]]
 
     def __init__(
-        self, vector_size: int = 100, *, window: int = 5, min_count: int = 5,
+        self, vector_size: int = 100, *, window: int = 5, min_count: int | None = None,
         max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
         architecture: str = "skipgram", loss: str = "sampled_softmax",
         num_sampled: int | None = None, sampler: str = "unigram", distortion: float = 0.75,
         subtract_log_q: bool | None = None,
-        subsample: float = 1e-4, learning_rate: float | None = None,
-        min_learning_rate: float = 1e-4, schedule: str = "linear", epochs: int = 5,
+        subsample: float | None = None, learning_rate: float | None = None,
+        min_learning_rate: float = 1e-4, schedule: str = "linear", epochs: int | None = None,
         batch_size: int | None = None, num_threads: int | None = None, seed: int = 1,
     ) -> None:
         self.vector_size = vector_size
@@ -173,6 +196,7 @@ class Word2Vec(Estimator):
         self.num_threads = num_threads
         self.seed = seed
 
+    @alone
     def fit(
         self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
@@ -185,7 +209,9 @@ class Word2Vec(Estimator):
         Parameters
         ----------
         corpus
-            What `open_corpus` takes: files, lists of words, tables, packed ids.
+            What `open_corpus` takes: files, lists of words, tables, packed ids. Its words and
+            counts are those of a first pass; the passes after it may have another order, or
+            other sentences of these words, such as new walks over a graph.
         y : optional
             Not used; for the sake of scikit-learn's pipelines.
         validation : optional
@@ -204,7 +230,8 @@ class Word2Vec(Estimator):
             from, whichever is first; and at the end.
         resume : bool, default=False
             Go on from the newest checkpoint of the folder, if it has one, and end with
-            the bits of a run that was not interrupted.
+            the bits of a run that was not interrupted. A finished run goes on if `epochs` is
+            larger now.
 
         Returns
         -------
@@ -214,10 +241,10 @@ class Word2Vec(Estimator):
         Raises
         ------
         ArgumentError
-            If a parameter or the corpus cannot be used, or the corpus is not the same in
-            every pass; vectors learned before stay.
+            If a parameter or the corpus cannot be used, or a run is resumed on another text;
+            vectors learned before stay.
         TrainingDivergedError
-            If the loss becomes NaN, infinite or absurd.
+            If the loss or a vector becomes NaN, infinite or absurdly large.
         KeyboardInterrupt
             After Ctrl-C, when the step is finished and a checkpoint written; `vectors_`
             is as far as it got.
@@ -231,7 +258,9 @@ class Word2Vec(Estimator):
             held_out = None if validation is None else _open_validation(validation)
             found = session.find(resume)
             if found is None:
-                vocabulary = self._count(opened, options, progress)
+                words, counts = _counted(opened, progress)
+                vocabulary = self._choose_words(words, counts, session)
+                session.rare = _rare_words(words, counts, vocabulary)
                 tables = list(self._first_tables(len(vocabulary), options))
                 state = RunState()
             else:
@@ -239,15 +268,17 @@ class Word2Vec(Estimator):
             session.train(opened, vocabulary, tables, state, held_out, first_epoch=0)
         return self
 
+    @alone
     def partial_fit(
         self, corpus: Any, y: Any = None, *, column: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: bool | str = "auto",
     ) -> Self:
-        """Learn on from a further text; its frequent new words join the vocabulary.
+        """Learn on from a further text; words that are frequent by now join the vocabulary.
 
-        Counts add up, so ids change: they stay ordered by count. The learning rate goes
-        through its schedule once more.
+        Counts of all texts add up, also those of words that are too rare so far, so ids change:
+        they stay ordered by count. With `max_vocabulary` the most frequent words stay. The
+        learning rate goes through its schedule once more.
 
         Parameters
         ----------
@@ -268,14 +299,12 @@ class Word2Vec(Estimator):
         with use_threads(options["num_threads"]):
             opened = self._open(corpus, column)
             words, counts = _counted(opened, progress)
-            new_count = 2**62 if self.vocabulary is not None else options["min_count"]
-            vocabulary, old_ids = self.vocabulary_.merge(words, counts, min_count=new_count)
+            vocabulary, old_ids = self._merge_words(words, counts, session)
             present = np.zeros(len(vocabulary), np.int64)
-            known = [(vocabulary.index.get(word), n) for word, n in zip(words, counts, strict=True)]
-            for position, count in known:
-                if position is not None:
+            for word, count in zip(words, counts.tolist(), strict=True):
+                if (position := vocabulary.index.get(word)) is not None:
                     present[position] = count
-            _require_two_words(present, options)
+            _require_two_words(present, session.settled["min_count"])
             inputs, outputs = self._first_tables(len(vocabulary), options)
             old = old_ids >= 0
             inputs[old] = self.vectors_.vectors[old_ids[old]]
@@ -288,6 +317,7 @@ class Word2Vec(Estimator):
             )
         return self
 
+    @of_a_moment
     def save(self, path: PathLike) -> None:
         """Write the whole model, with which `partial_fit` can go on, to one file.
 
@@ -313,6 +343,7 @@ class Word2Vec(Estimator):
         arrays: dict[str, NDArray[Any]] = {
             "inputs": self.vectors_.vectors, "outputs": self._outputs,
             "counts": self.vocabulary_.counts, **pack_words(self.vocabulary_.words),
+            **self._rare,
         }
         with whole_file(path) as file:
             write_state(file, arrays, {"params": params, "history": self.history_})
@@ -339,6 +370,8 @@ class Word2Vec(Estimator):
                 model.vocabulary_ = Vocabulary(words, arrays["counts"])
                 model.vectors_ = WordVectors(words, arrays["inputs"], arrays["counts"])
                 model._outputs, model.history_ = arrays["outputs"], state["history"]
+                model._rare = {name: arrays[name] for name in _RARE}
+                unpack_words(path, model._rare["rare_words"], model._rare["rare_offsets"])
             except MemoryError:
                 raise
             except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
@@ -348,7 +381,7 @@ class Word2Vec(Estimator):
         return model
 
     def _open(self, corpus: Any, column: str | None) -> Corpus:
-        return open_corpus(corpus, passes=1 + self.epochs, column=column)
+        return open_corpus(corpus, passes=1 + (self.epochs or 1), column=column)
 
     def _checked(self) -> dict[str, Any]:
         """Return the parameters, checked and with their defaults."""
@@ -359,15 +392,16 @@ class Word2Vec(Estimator):
         rate = _LEARNING_RATES[architecture] if rate is None else rate
         drawn = NUM_SAMPLED[architecture] if self.num_sampled is None else self.num_sampled
         subtract = self.subtract_log_q
-        size = self.batch_size
-        maximum = self.max_vocabulary
+        subsample = self.subsample
+
+        def optional_integer(name: str, value: Any, low: int, high: int | None = None) -> Any:
+            return None if value is None else c.integer(name, value, low, high)
+
         return {
             "vector_size": c.integer("vector_size", self.vector_size, 1, 2**20),
             "window": c.integer("window", self.window, 1, 2**10),
-            "min_count": c.integer("min_count", self.min_count, 0),
-            "max_vocabulary": (
-                None if maximum is None else c.integer("max_vocabulary", maximum, 2)
-            ),
+            "min_count": optional_integer("min_count", self.min_count, 0),
+            "max_vocabulary": optional_integer("max_vocabulary", self.max_vocabulary, 2),
             "vocabulary": self._describe_vocabulary(),
             "architecture": architecture,
             "loss": c.choice("loss", self.loss, LOSSES),
@@ -375,14 +409,16 @@ class Word2Vec(Estimator):
             "sampler": c.choice("sampler", self.sampler, SAMPLERS),
             "distortion": _bounded("distortion", self.distortion, -10, 10),
             "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),
-            "subsample": c.number("subsample", self.subsample, positive=True),
+            "subsample": (
+                None if subsample is None else c.number("subsample", subsample, positive=True)
+            ),
             "learning_rate": _bounded("learning_rate", rate, 0, 1e6),
             "min_learning_rate": c.number(
                 "min_learning_rate", self.min_learning_rate, positive=True
             ),
             "schedule": c.choice("schedule", self.schedule, SCHEDULES),
-            "epochs": c.integer("epochs", self.epochs, 1),
-            "batch_size": None if size is None else c.integer("batch_size", size, 16, 2**20),
+            "epochs": optional_integer("epochs", self.epochs, 1),
+            "batch_size": optional_integer("batch_size", self.batch_size, 16, 2**20),
             "num_threads": check_threads(self.num_threads),
             "seed": seed,
         }
@@ -402,27 +438,76 @@ class Word2Vec(Estimator):
         data = "\n".join(words).encode("utf-8", "surrogatepass")
         return f"{len(words)} words with checksum {zlib.crc32(data):08x}"
 
-    def _count(self, corpus: Corpus, options: dict[str, Any], progress: bool | str) -> Vocabulary:
-        given = self.vocabulary
-        if given is not None and not isinstance(given, Vocabulary):
-            given = Vocabulary.from_words(given)
-        words, counts = _counted(corpus, progress)
+    def _given_words(self) -> list[str] | None:
+        """Return the words that were asked for."""
+        if self.vocabulary is None or isinstance(self.vocabulary, Vocabulary):
+            return None if self.vocabulary is None else self.vocabulary.words
+        return Vocabulary.from_words(self.vocabulary).words
+
+    def _choose_words(
+        self, words: list[str], counts: NDArray[np.int64], session: _Session
+    ) -> Vocabulary:
+        """Return the words of a text to learn from, and settle what depends on the text."""
+        given, total = self._given_words(), int(counts.sum())
+        min_count = session.settle_min_count(total)
         if given is None:
             vocabulary = Vocabulary.from_counts(
-                words, counts, min_count=options["min_count"], max_size=options["max_vocabulary"]
+                words, counts, min_count=min_count, max_size=session.options["max_vocabulary"]
             )
         else:
             seen = dict(zip(words, counts.tolist(), strict=True))
-            vocabulary = Vocabulary.from_words(
-                given.words, np.array([seen.get(word, 0) for word in given.words], np.int64)
-            )
+            present = [word for word in given if seen.get(word, 0) > 0]
+            if len(present) < len(given):
+                lacking = [word for word in given if seen.get(word, 0) == 0]
+                log.warning(
+                    "%s of %s words of vocabulary= are not in the text and get no vector: %s",
+                    f"{len(lacking):,}", f"{len(given):,}", ", ".join(lacking)[:200],
+                )
+            if not present:
+                _checks.fail("vocabulary", "words that the text has", "none of them")
+            vocabulary = Vocabulary.from_words(present, [seen[word] for word in present])
         log.info(
             "%s words, %s different; %s in the vocabulary, %s words of the text",
-            f"{counts.sum():,}", f"{len(words):,}", f"{len(vocabulary):,}",
+            f"{total:,}", f"{len(words):,}", f"{len(vocabulary):,}",
             f"{vocabulary.counts.sum():,}",
         )
-        _require_two_words(vocabulary.counts, options)
+        _require_two_words(vocabulary.counts, min_count)
+        session.settle(total, len(vocabulary))
         return vocabulary
+
+    def _merge_words(
+        self, words: list[str], counts: NDArray[np.int64], session: _Session
+    ) -> tuple[Vocabulary, NDArray[np.int64]]:
+        """Return the vocabulary with a further text, and the id that each word had, or -1."""
+        old, given = self.vocabulary_, self._given_words()
+        rare = Counter(dict(_unpacked(self._rare)))
+        known, known_counts = [], []
+        for word, count in zip(words, counts.tolist(), strict=True):
+            if word in old.index:
+                known.append(word)
+                known_counts.append(count)
+            else:
+                rare[word] += count
+        total = int(old.counts.sum()) + rare.total() + sum(known_counts)
+        min_count = session.settle_min_count(total)
+        new = [word for word in words if word not in old.index]
+        if given is not None:
+            allowed, min_count = set(given), 1
+            new = [word for word in new if word in allowed]
+        vocabulary, old_ids = old.merge(
+            [*known, *new], [*known_counts, *(rare[word] for word in new)], min_count=min_count,
+            max_size=session.options["max_vocabulary"],
+        )
+        rest = Counter(rare)
+        kept = set(old_ids.tolist())
+        gone = [word for i, word in enumerate(old.words) if i not in kept]
+        if gone:
+            log.info("%s words left the vocabulary for more frequent ones", f"{len(gone):,}")
+            more = dict(zip(known, known_counts, strict=True))
+            rest.update({w: int(old.counts[old.index[w]]) + more.get(w, 0) for w in gone})
+        session.rare = _rare_words(list(rest), np.fromiter(rest.values(), np.int64), vocabulary)
+        session.settle(total, len(vocabulary))
+        return vocabulary, old_ids
 
     def _first_tables(
         self, num_words: int, options: dict[str, Any]
@@ -436,6 +521,11 @@ class Word2Vec(Estimator):
         return inputs, np.zeros(shape, np.float32)
 
 
+def default_min_count(num_words: int) -> int:
+    """Return the count from which on the words of a text of so many are learned."""
+    return min(5, 1 + num_words // _FREQUENT)
+
+
 def _bounded(name: str, value: Any, low: float, high: float) -> float:
     number = _checks.number(name, value)
     if not low <= number <= high:
@@ -443,10 +533,29 @@ def _bounded(name: str, value: Any, low: float, high: float) -> float:
     return number
 
 
-def _require_two_words(counts: NDArray[np.int64], options: dict[str, Any]) -> None:
+_RARE = ("rare_words", "rare_offsets", "rare_counts")
+
+
+def _rare_words(
+    words: list[str], counts: NDArray[np.int64], vocabulary: Vocabulary
+) -> dict[str, NDArray[Any]]:
+    """Return the most frequent words that are not in the vocabulary, packed, and their counts."""
+    outside = np.array([word not in vocabulary.index for word in words], bool)
+    places = np.flatnonzero(outside)
+    places = np.sort(places[np.argsort(-counts[places], kind="stable")[:_MOST_RARE]])
+    packed = pack_words([words[i] for i in places.tolist()])
+    return dict(zip(_RARE, (packed["words"], packed["offsets"], counts[places]), strict=True))
+
+
+def _unpacked(rare: dict[str, NDArray[Any]]) -> Iterator[tuple[str, int]]:
+    words = unpack_words("rare words", rare["rare_words"], rare["rare_offsets"])
+    return zip(words, rare["rare_counts"].tolist(), strict=True)
+
+
+def _require_two_words(counts: NDArray[np.int64], min_count: int) -> None:
     present = np.count_nonzero(counts)
     if present < 2:
-        got = f"{present}, with min_count={options['min_count']}"
+        got = f"{present}, with min_count={min_count}"
         _checks.fail("corpus", "two different words of the vocabulary at least", got)
 
 
@@ -482,10 +591,32 @@ class _Session(FitSession):
     ) -> None:
         self.words = None if words is None else _checks.integer("checkpoint_words", words, 1)
         super().__init__(estimator, options, callbacks, show, checkpoint, minutes)
+        # The options, with what depends on the text where the user left it open.
+        self.settled = dict(options)
+        self.rare: dict[str, NDArray[Any]] = {}
+        self._resumed: dict[str, NDArray[Any]] = {}
 
     def kept_options(self) -> dict[str, Any]:
-        """Return the parameters that change what a run gives, and the kernels' scheme."""
-        return super().kept_options() | {"scheme": SCHEME}
+        """Return the parameters that change what a run gives, and the kernels' scheme.
+
+        Epochs are none of them: a finished run may go on.
+        """
+        kept = super().kept_options() | {"scheme": SCHEME}
+        del kept["epochs"]
+        return kept
+
+    def settle_min_count(self, total: int) -> int:
+        """Return the count from which on words are learned, for a text of so many words."""
+        if self.settled["min_count"] is None:
+            self.settled["min_count"] = default_min_count(total)
+        return int(self.settled["min_count"])
+
+    def settle(self, total: int, num_words: int) -> None:
+        """Choose what the user left open, for a text and its vocabulary."""
+        if self.settled["subsample"] is None:
+            self.settled["subsample"] = 1e-4 * max(1.0, _AVERAGE / num_words)
+        if self.settled["epochs"] is None:
+            self.settled["epochs"] = int(np.clip(-(-_LONG // total), 5, _MOST_EPOCHS))
 
     def find(
         self, resume: bool
@@ -499,12 +630,28 @@ class _Session(FitSession):
         if options is None:
             _checks.fail(str(path), "a checkpoint of Word2Vec", "another one")
         self.require_same_options(options, path)
-        vocabulary = Vocabulary(
-            unpack_words(path, arrays["words"], arrays["offsets"]), arrays["counts"]
-        )
-        self._sums = arrays["losses"], arrays["pairs"]
+        run = checked_state(f"{path}, run", state.get("run"))
+        chosen = checked_fields(f"{path}, settled", state.get("settled"), _SETTLED)
+        for name, value in chosen.items():
+            if self.settled[name] is None:
+                self.settled[name] = value
+        if self.settled["epochs"] < run.epoch:
+            got = self.settled["epochs"]
+            _checks.fail("epochs", f"at least {run.epoch}, which {path} has done", got)
+        with reading(str(path), "a checkpoint of Word2Vec"):
+            self.rare = {name: arrays[name] for name in _RARE}
+            vocabulary = Vocabulary(
+                unpack_words(path, arrays["words"], arrays["offsets"]), arrays["counts"]
+            )
+            shape = len(vocabulary), self.options["vector_size"]
+            for name in ("inputs", "outputs"):
+                table = arrays[name]
+                _checks.shaped(name, table, shape, "num_words, vector_size")
+                if table.dtype != np.float32 or not np.isfinite(table).all():
+                    _checks.fail(name, "finite numbers in float32", table.dtype)
+        self._resumed = {name: arrays[name] for name in ("losses", "pairs")}
         log.info("resuming from %s", path)
-        return vocabulary, [arrays["inputs"], arrays["outputs"]], RunState(**state["run"])
+        return vocabulary, [arrays["inputs"], arrays["outputs"]], run
 
     def train(
         self, corpus: Corpus, vocabulary: Vocabulary, tables: list[NDArray[Any]],
@@ -516,7 +663,7 @@ class _Session(FitSession):
         `tables`, where inputs and outputs start, is emptied when the model has copied them:
         while it learns there are to be no others than its own.
         """
-        o = self.options
+        o = self.settled
         model = WordModel(
             tables[0], tables[1], vocabulary.counts, present=present, window=o["window"],
             architecture=o["architecture"], loss=o["loss"], num_sampled=o["num_sampled"],
@@ -524,16 +671,23 @@ class _Session(FitSession):
             subsample=o["subsample"], batch_size=o["batch_size"], seed=o["seed"],
         )
         tables.clear()
-        if hasattr(self, "_sums"):
-            model.losses[:], model.pairs[:] = self._sums
+        log.info(
+            "min_count %d, subsample %.4g, epochs %d, batches of %d words",
+            o["min_count"], o["subsample"], o["epochs"], model.batch_size,
+        )
+        if self._resumed:
+            for name, own in (("losses", model.losses), ("pairs", model.pairs)):
+                _checks.shaped(name, self._resumed[name], own.shape, "chunks,")
+                own[:] = self._resumed[name]
         packed = pack_words(vocabulary.words)
 
         def header() -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             arrays: dict[str, NDArray[Any]] = {
                 "inputs": model.inputs, "outputs": model.outputs, "losses": model.losses,
-                "pairs": model.pairs, "counts": vocabulary.counts, **packed,
+                "pairs": model.pairs, "counts": vocabulary.counts, **packed, **self.rare,
             }
-            return arrays, {"options": self.kept_options()}
+            chosen = {name: o[name] for name in _SETTLED}
+            return arrays, {"options": self.kept_options(), "settled": chosen}
 
         if self.folder is not None:
             size = sum(array.nbytes for array in header()[0].values())
@@ -567,9 +721,9 @@ class _Session(FitSession):
             self._hand_over(vocabulary, *model.release(), state)
             raise
         except BaseException:  # callbacks may have seen vectors that were on their way
-            for name in _FITTED:
-                fitted.pop(name, None)
             fitted.update(before)
+            for name in set(_FITTED) - set(before):
+                fitted.pop(name, None)
             raise
         self._hand_over(vocabulary, *model.release(), state)
 
@@ -581,5 +735,6 @@ class _Session(FitSession):
         history = [dict(entry) for entry in state.history]
         # All at once: an interrupt must not leave words of one run and vectors of another.
         vars(self.estimator).update(
-            vocabulary_=vocabulary, vectors_=vectors, history_=history, _outputs=outputs
+            vocabulary_=vocabulary, vectors_=vectors, history_=history, _outputs=outputs,
+            _rare=self.rare,
         )

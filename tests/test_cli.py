@@ -97,8 +97,7 @@ def test_everything_is_described():
 def test_defaults_and_choices_are_those_of_the_library():
     args = vars(cli.build_parser().parse_args(["word2vec"]))
     for name, parameter in inspect.signature(Word2Vec).parameters.items():
-        # The number of epochs depends on the text.
-        assert args[name] == (None if name == "epochs" else parameter.default), name
+        assert args[name] == parameter.default, name
     fit = inspect.signature(Word2Vec.fit).parameters
     for name in ("checkpoint", "checkpoint_minutes", "checkpoint_words", "resume", "column", "validation"):
         assert args[name] == fit[name].default, name

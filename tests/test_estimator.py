@@ -81,7 +81,7 @@ def test_what_is_shown_makes_the_same_again():
     assert repr(Shape(1000, colour="red")) == "Shape(size=1000, colour='red')"
     # Equal is enough: a number read from a file is another object.
     assert repr(Shape(int("3"), colour=None)) == "Shape()"
-    assert repr(Word2Vec(subsample=float("1e-4"), min_learning_rate=float("1e-4"))) == "Word2Vec()"
+    assert repr(Word2Vec(distortion=float("0.75"), min_learning_rate=float("1e-4"))) == "Word2Vec()"
     assert repr(Shape(True)) == "Shape(size=True)"
     assert len(repr(Shape([str(i) for i in range(10**5)]))) < 100
     for model in (Word2Vec(), Word2Vec(50, loss="nce", vocabulary=WORDS, subtract_log_q=True, seed=2)):

@@ -29,7 +29,7 @@ TREES = {path: ast.parse(path.read_text()) for path in MODULES}
 LAYERS = [
     {"__main__"},
     {"cli", "retrieve_cli"},
-    {"commands", "retrieve_commands"},
+    {"commands", "retrieve_commands", "warm_up"},
     {"_console"},
     {"word2vec", "retrieval"},
     {"_retrieval_session"},
@@ -49,8 +49,10 @@ LAYERS = [
     {"checkpoint", "progress", "sample", "_estimator", "_memory", "_guards"},
     {"_files", "_file_kinds"},
     {"_checks", "_seeds", "_signals"},
-    {"kernels.step"},
-    {"kernels.ranking", "kernels.skipgram", "kernels.tower", "kernels.items", "kernels.backward"}
+    {"kernels.step", "kernels.train_windows"},
+    {"kernels.skipgram", "kernels.cbow"},
+    {"kernels.window_chunks", "kernels.row_updates"},
+    {"kernels.ranking", "kernels.tower", "kernels.items", "kernels.backward"}
     | {"kernels.prepare"},
     {"kernels.batch", "kernels.team", "kernels.windows", "kernels.row_tile", "kernels.adagrad"}
     | {"kernels.inputs", "kernels.examples"},

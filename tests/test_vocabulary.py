@@ -135,3 +135,13 @@ def test_table_of_words_that_no_text_can_hold(monkeypatch):
 def test_tokens_as_words(token, word):
     assert as_word(token) == word
     assert type(as_word(token)) in (str, type(None))
+
+
+def test_merge_keeps_the_most_frequent_words():
+    old = Vocabulary(["a", "b", "c"], [9, 4, 4])
+    new, old_ids = old.merge(["d", "c", "e"], [8, 0, 4], min_count=1, max_size=3)
+    assert new.words == ["a", "d", "e"]  # of three words that come four times, the newest
+    assert old_ids.tolist() == [0, -1, -1]
+    new, old_ids = old.merge(["d", "c"], [6, 2], min_count=1, max_size=3)
+    assert (new.words, new.counts.tolist()) == (["a", "c", "d"], [9, 6, 6])
+    assert old_ids.tolist() == [0, 2, -1]

@@ -46,13 +46,12 @@ def alias_table(cut, alias):
 @pytest.mark.parametrize("position", [0, 2**31 - 5, 2**40])
 def test_draw_noise(position):
     cut, alias = [2**31, 2**30, 0, 2**29, 2**31], [0, 0, 4, 1, 4]
-    table = np.concatenate([[7, 7], alias_table(cut, alias), [7]])
     out = np.empty(50, np.int64)
-    windows.draw_noise(table, 2, 7, 3, 8, np.uint64(KEY), position, out)
-    assert out.tolist() == reference.draw_noise(cut, alias, 3, 8, KEY, position, 50)
+    windows.draw_noise(alias_table(cut, alias), np.uint64(KEY), position, out)
+    assert out.tolist() == reference.draw_noise(cut, alias, KEY, position, 50)
     parts = np.empty(50, np.int64)
     for i in range(0, 50, 10):
-        windows.draw_noise(table, 2, 7, 3, 8, np.uint64(KEY), position + i, parts[i : i + 10])
+        windows.draw_noise(alias_table(cut, alias), np.uint64(KEY), position + i, parts[i : i + 10])
     np.testing.assert_array_equal(parts, out)
 
 
@@ -60,10 +59,29 @@ def test_draw_noise_follows_its_table():
     cut, alias = [2**31, 2**30, 0, 2**29], [0, 0, 3, 1]
     p = reference.fill_alias(np.array(cut) / 2**31, np.array(alias))
     out = np.empty(100_000, np.int64)
-    windows.draw_noise(alias_table(cut, alias), 0, 4, 0, 1, np.uint64(KEY), 0, out)
+    windows.draw_noise(alias_table(cut, alias), np.uint64(KEY), 0, out)
     counts = np.bincount(out, minlength=4)
     assert counts[2] == 0
     assert stats.chisquare(counts[p > 0], p[p > 0] * len(out)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("pool", "count"), [(1, 1), (8, 8), (64, 5), (256, 64)])
+def test_choose_places(pool, count):
+    out = np.empty((9, count), np.int64)
+    windows.choose_places(np.uint64(KEY), 2**40, pool, out)
+    assert out.tolist() == reference.choose_places(KEY, 2**40, pool, 9, count)
+    assert all(len(set(row)) == count for row in out.tolist())
+
+
+def test_places_are_chosen_evenly():
+    """Places, and how far two that follow each other are apart: never an even number."""
+    out = np.empty((20_000, 2), np.int64)
+    windows.choose_places(np.uint64(KEY), 0, 16, out)
+    for column in out.T:
+        assert stats.chisquare(np.bincount(column, minlength=16)).pvalue > 1e-4
+    apart = np.bincount((out[:, 1] - out[:, 0]) % 16, minlength=16)
+    assert not apart[::2].any()
+    assert stats.chisquare(apart[1::2]).pvalue > 1e-4
 
 
 def windows_of(stream, begin, end, first, last, window, key, position):

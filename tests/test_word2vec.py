@@ -12,6 +12,7 @@ from conftest import JIT, needs_jit
 
 from numba_ss import ArgumentError, PackedCorpus, Vocabulary, Word2Vec, corpus
 from numba_ss.kernels.threads import max_num_threads
+from numba_ss.word2vec import _Session
 
 ARCHITECTURES = ("skipgram", "cbow")
 LOSSES = ("sampled_softmax", "negative_sampling", "sampled_logistic", "nce")
@@ -115,6 +116,81 @@ def test_sentences_end_contexts(architecture):
         if not np.array_equal(before.vectors_[word], after.vectors_[word])
     }
     assert changed == {word for sentence in TEXT[:12] for word in sentence}
+
+
+def planted(kind, seed=1):
+    """Return a text that makes summed gradients overshoot, and the options for it."""
+    rng = np.random.default_rng(seed)
+    if kind == "bursts":
+        # Look-alike articles: rare words that come hundreds of times one after the other.
+        shares = 1 / np.arange(1, 1001)
+        text = rng.choice(1000, (600, 20), p=shares / shares.sum()).astype(str).tolist()
+        for i in range(0, 600, 150):
+            a, b, c = (f"{i}{letter}" for letter in "abc")
+            text[i:i] = [[a, "is", "a", "village", "in", b, "near", c, f"n{j % 7}"] for j in range(300)]
+        return text, {"min_count": 5, "subsample": 1e-3, "vector_size": 50}
+    if kind == "graph":
+        # A wheel: two hubs and their rims, with node2vec's usual settings.
+        near = [[1, *range(2, 18)], [0, *range(18, 34)], *([[i // 18, i - 1 if i not in (2, 18) else i + 1] for i in range(2, 34)])]
+        text = []
+        for start in range(34):
+            walk = [start]
+            while len(walk) < 80:
+                walk.append(int(rng.choice(near[walk[-1]])))
+            text += [[str(node) for node in walk]] * 3
+        return text, {"window": 10, "vector_size": 64}
+    if kind == "two words":
+        return [["a", "b"]] * 2000, {}
+    if kind == "one document":
+        return [[str(i) for i in range(60)]] * 100, {"window": 40, "learning_rate": 0.1}
+    assert kind == "one frequent word"
+    shares = 1 / np.arange(1, 501) ** 2
+    text = rng.choice(500, (400, 20), p=shares / shares.sum()).astype(str).tolist()
+    return text, {"num_sampled": 30}
+
+
+@needs_jit
+@pytest.mark.parametrize("kind", ["bursts", "graph", "two words", "one document", "one frequent word"])
+@pytest.mark.parametrize(("architecture", "loss"), list(product(ARCHITECTURES, LOSSES)))
+def test_no_text_makes_vectors_grow(kind, architecture, loss):
+    """They stay as short as those of gensim, which are up to 19 long on such texts."""
+    text, options = planted(kind)
+    model = trained(
+        text, architecture=architecture, loss=loss, epochs=4,
+        **{"vector_size": 20, "batch_size": None, **options},
+    )
+    assert np.linalg.norm(model.vectors_.vectors, axis=1).max() < 20
+    assert np.isfinite(model._outputs).all()
+    zeros = trained(
+        text, architecture=architecture, loss=loss, epochs=1,
+        **{"vector_size": 20, "batch_size": None, **options, "learning_rate": 0},
+    )
+    assert model.history_[-1]["loss"] < 1.01 * zeros.history_[0]["loss"]
+
+
+@needs_jit
+def test_defaults_learn_what_is_planted_in_a_short_text(caplog):
+    """2,000 sentences of ten topics, and a tutorial's nine: no parameter is set."""
+    rng = np.random.default_rng(0)
+    text = [[f"{t}_{w}" for w in rng.integers(20, size=8)] for t in rng.integers(10, size=2000)]
+    with caplog.at_level("INFO", "numba_ss"):
+        model = Word2Vec(num_threads=1).fit(text, progress=False)
+    assert share_of_own_topic(model.vectors_) > 0.9
+    assert "min_count 1, subsample 0.0025, epochs 7, batches of" in caplog.text
+    assert model.get_params()["subsample"] is model.get_params()["epochs"] is None
+    few = [["one", "two", "three"], ["two", "four"], ["five", "one", "six", "two"]] * 3
+    tiny = Word2Vec(num_threads=1).fit(few, progress=False)
+    assert len(tiny.vectors_) == 6
+    assert tiny.history_[-1]["loss"] < tiny.history_[0]["loss"]
+
+
+def test_a_long_text_has_the_defaults_of_word2vec(caplog):
+    """Words are counted, so that a large text is not needed: packed ids with large counts."""
+    settled = _Session(Word2Vec(), Word2Vec()._checked(), (), False, None, 1.0, None)
+    assert settled.settle_min_count(17_000_000) == 5
+    settled.settle(17_000_000, 68_000)
+    assert settled.settled["subsample"] == 1e-4
+    assert settled.settled["epochs"] == 5
 
 
 MANY = topic_text(4, 80, 300 if JIT else 10, 10, seed=5)
@@ -304,7 +380,7 @@ def test_vocabulary_options():
         ({}, ordered),
         ({"min_count": least}, [word for word in ordered if counts[word] >= least]),
         ({"max_vocabulary": 3}, ordered[:3]),
-        ({"vocabulary": [ordered[6], "absent", ordered[2]]}, [ordered[2], ordered[6], "absent"]),
+        ({"vocabulary": [ordered[6], "absent", ordered[2]]}, [ordered[2], ordered[6]]),
         ({"vocabulary": Vocabulary(ordered[1::-1], [7, 7])}, ordered[:2]),
         ({"vocabulary": np.array(ordered[:2])}, ordered[:2]),
     ):
@@ -381,6 +457,36 @@ def test_partial_fit_learns_from_other_noise_each_time():
     assert len({words[i] for i, later in enumerate(words[1:]) if later == 0} | {words[-1]}) > 1
 
 
+def test_partial_fit_counts_what_was_rare_before():
+    """A word joins when its counts of all texts are enough, and not one call before."""
+    model = trained(min_count=6)
+    for day in range(3):
+        model.partial_fit([["seldom", "0_0"]] * 2 + TEXT, progress=False)
+        assert ("seldom" in model.vocabulary_.index) == (day == 2)
+    assert model.vocabulary_.counts[model.vocabulary_.index["seldom"]] == 6
+
+
+def test_partial_fit_keeps_the_most_frequent_words(tmp_path):
+    model = trained(max_vocabulary=4)
+    dropped = {word for sentence in TEXT for word in sentence} - set(model.vocabulary_.words)
+    more = [[word, "0_0"] for word in sorted(dropped)] * 99
+    model.save(tmp_path / "model.npz")
+    model = Word2Vec.load(tmp_path / "model.npz").partial_fit(more, progress=False)
+    assert len(model.vocabulary_) == len(model.vectors_) == 4
+    counts = Counter(word for sentence in [*TEXT, *more] for word in sentence)
+    best = sorted(counts, key=lambda word: (-counts[word], word))[:4]
+    assert model.vocabulary_.words == best
+    assert model.vocabulary_.counts.tolist() == [counts[word] for word in best]
+
+
+def test_words_that_the_text_lacks_are_left_out(caplog):
+    model = trained(vocabulary=["0_1", "unicorn", "0_2", "dragon"])
+    assert sorted(model.vectors_.index_to_key) == ["0_1", "0_2"]
+    assert "2 of 4 words of vocabulary= are not in the text and get no vector: unicorn, dragon" in caplog.text
+    with pytest.raises(ArgumentError, match="vocabulary: expected words that the text has, got none"):
+        trained(vocabulary=["unicorn"])
+
+
 def test_partial_fit_of_a_given_vocabulary():
     words = sorted({word for sentence in TEXT for word in sentence})
     model = trained(vocabulary=words)
@@ -430,11 +536,10 @@ class Spent:
     [
         ("corpus: .*got generator, which can be read once only", lambda: (s for s in TEXT), 1),
         ("corpus: .*got list_iterator, which can be read once", lambda: iter(TEXT), 1),
-        ("same text in every pass", Spent, 1),
-        ("same text in every pass", lambda: Turns(TEXT, []), 1),
-        ("same text in every pass", lambda: Turns(TEXT, TEXT[1:]), 1),
-        ("same text in every pass", lambda: Turns(TEXT, TEXT, TEXT[::-1]), 2),
-        ("same text in every pass", lambda: Turns(TEXT, TEXT, TEXT, TEXT + TEXT), 3),
+        ("corpus: expected words in every pass, got none in pass 2", Spent, 1),
+        ("corpus: expected words in every pass, got none in pass 2", lambda: Turns(TEXT, []), 1),
+        ("corpus: expected words in every pass, got none in pass 3", lambda: Turns(TEXT, TEXT, []), 2),
+        ("expected words in every pass, got none", lambda: Turns(TEXT, [["new", "words"]] * 9), 1),
         (r"corpus\[0\]: .*lists of words, not strings", lambda: ["a text", "of strings"], 1),
         (r"corpus\[1\]: .*got the string 'letters'", lambda: [["a", "b"], "letters"], 1),
         (r"corpus\[1\]\[0\]: expected a string or an integer, got 1\.5", lambda: [["a", "b"], [1.5]], 1),
@@ -465,7 +570,7 @@ def test_rare_words():
 NUMBERS = [
     ("vector_size", (0, 1.5, "8", True)), ("window", (0, 2.0, None)), ("min_count", (-1, 1.5)),
     ("max_vocabulary", (0, 1, False, "")), ("num_sampled", (0, 2**13, 1.5)),
-    ("distortion", ("x", np.nan, 1e4)), ("subsample", (-1e-4, np.nan, None)),
+    ("distortion", ("x", np.nan, 1e4)), ("subsample", (-1e-4, np.nan, "x")),
     ("learning_rate", (-0.1, np.nan, 1e30)), ("min_learning_rate", (-0.1, None)),
     ("epochs", (0, 1.5)), ("batch_size", (0, 15, 1.5)), ("num_threads", (0, 1.5)),
     ("seed", (-1, 2**63, None)), ("subtract_log_q", (1, "yes")),

@@ -4,7 +4,7 @@ import weakref
 
 import numpy as np
 import pytest
-from test_skipgram import make_model, make_stream
+from test_train_windows import make_model, make_stream, rates
 
 from numba_ss import _word_model
 from numba_ss._word_model import keep_probabilities, noise_weights
@@ -28,20 +28,20 @@ def test_noise_weights():
 
 
 def test_log_q_is_how_often_a_word_is_drawn(rng):
-    """Counted over many batches, with a five sigma bound."""
+    """Counted over many windows, with a five sigma bound; draws of a pool count several times."""
     model = make_model(rng, num_words=200, num_sampled=5, batch_size=48)
-    assert len(model._model.strata) == 4
-    stream = np.full(48 * 400, 7)
+    stream = np.full(48 * 1000, 7)
     drawn, windows = np.zeros(201), 0
     for first in range(0, len(stream), 48):
-        model.learn(stream, first, first + 48, 0, 0.0)
-        words, counts = np.unique(model._work.noise_words, return_counts=True)
+        model.learn(stream, first, first + 48, 0, rates(0.0))
+        words, counts = np.unique(model._work.noise, return_counts=True)
         drawn[words] += counts
         windows += 48
     expected = np.exp(model.log_q.astype(float)) * windows
     expected[7] = 0  # the target itself never counts as noise
     assert drawn[7] == 0
-    assert np.all(np.abs(drawn[:200] - expected) < 5 * np.sqrt(expected) + 1e-9)
+    shared = 48 * 5 / model._work.out_words[:, : -model._work.sizes.shape[1]].size + 1
+    assert np.all(np.abs(drawn[:200] - expected) < 5 * np.sqrt(shared * expected) + 1e-9)
 
 
 def test_the_batch_shrinks_with_the_vocabulary(rng):
@@ -49,7 +49,7 @@ def test_the_batch_shrinks_with_the_vocabulary(rng):
         make_model(rng, n, batch_size=None).batch_size for n in (2, 50, 3000)
     ]
     assert sizes == sorted(sizes)
-    assert sizes[0] == 32
+    assert sizes[0] == 16
     assert sizes[2] == _word_model._LARGEST_BATCH
 
 
@@ -73,21 +73,26 @@ def test_cutting_the_stream_changes_nothing(rng):
         for start in starts:
             low = max(start - model.window, 0)
             part = stream[low:]
-            model.copy_targets(part, start - low)
             stop = len(stream) if start == starts[-1] else start + 48
             for first in range(start, stop, 48):
                 last = min(first + 48, len(stream))
-                model.learn(part, first - low, last - low, low, 0.1)
+                model.learn(part, first - low, last - low, low, rates(0.1))
         results.append(model.inputs.copy())
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+def test_the_longest_vector_is_known_from_the_start(rng):
+    model = make_model(rng)
+    lengths = np.linalg.norm(np.concatenate([model.inputs, model.outputs]), axis=1)
+    assert model.longest == pytest.approx(lengths.max(), rel=1e-6)
 
 
 def test_the_loss_of_zeros_is_what_zero_vectors_give(rng):
     for loss in ("sampled_softmax", "negative_sampling"):
         model = make_model(rng, loss=loss)
         model._model.inputs[:] = 0
-        model.learn(make_stream(rng, 300), 0, 48, 0, 0.0)
+        model.learn(make_stream(rng, 300), 0, 48, 0, rates(0.0))
         drops = model._work.dropped.sum()
         mean = model.losses.sum() / model.pairs.sum()
         assert mean == pytest.approx(model.loss_of_zeros, rel=0.05 if drops else 1e-5)

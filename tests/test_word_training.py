@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import JIT, needs_jit
-from test_word2vec import ARCHITECTURES, HELD_OUT, as_flags, bits, environment, topic_text, trained
+from test_word2vec import (
+    ARCHITECTURES,
+    HELD_OUT,
+    as_flags,
+    bits,
+    environment,
+    share_of_own_topic,
+    topic_text,
+    trained,
+)
 
 from numba_ss import (
     ArgumentError,
@@ -32,7 +42,7 @@ OPTIONS = {"subsample": 0.3, "window": 3, "learning_rate": 0.05}
 
 @pytest.fixture(autouse=True)
 def _frequent_reports(monkeypatch):
-    monkeypatch.setattr(_word_training, "_REPORT", 2)
+    monkeypatch.setattr(_word_training, "_WORDS_A_CALL", 32)
 
 
 def run(text=TEXT, folder=None, *, callbacks=(), resume=False, **options):
@@ -68,7 +78,7 @@ def names(folder):
 def whole():
     """What runs give that nobody interrupts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_word_training, "_REPORT", 2)
+        patch.setattr(_word_training, "_WORDS_A_CALL", 32)
         with np.errstate(all="ignore"):
             return {name: bits(run(architecture=name)) for name in ARCHITECTURES}
 
@@ -144,10 +154,10 @@ def test_resumed_in_a_later_block(whole, tmp_path, monkeypatch, number):
     stopped(tmp_path, "step", number)
     # What is read again must not be learned again, nor kept.
     kept = []
-    learn = TrainingRun._learn_stream
+    learn = TrainingRun._learn_piece
     monkeypatch.setattr(
-        TrainingRun, "_learn_stream",
-        lambda self, stream, *rest, **final: kept.append(len(stream)) or learn(self, stream, *rest, **final),
+        TrainingRun, "_learn_piece",
+        lambda self, piece, bar: kept.append(len(piece.stream)) or learn(self, piece, bar),
     )
     assert bits(run(folder=tmp_path, resume=True)) == whole["skipgram"]
     assert max(kept) < 24 + 16 + 2 * OPTIONS["window"]
@@ -215,14 +225,14 @@ OTHERS = {
     "vector_size": 9, "window": 2, "min_count": 2, "max_vocabulary": 7, "vocabulary": ["0_1", "0_2"],
     "architecture": "cbow", "loss": "nce", "num_sampled": 3, "sampler": "uniform", "distortion": 1.0,
     "subtract_log_q": True, "subsample": 0.2, "learning_rate": 0.1, "min_learning_rate": 0.01,
-    "schedule": "constant", "epochs": 3, "batch_size": 32, "seed": 2,
+    "schedule": "constant", "batch_size": 32, "seed": 2,
 }
 
 
 def test_another_option_is_refused(tmp_path):
     stopped(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    assert {*OTHERS, "num_threads"} == set(Word2Vec().get_params())
+    assert {*OTHERS, "num_threads", "epochs"} == set(Word2Vec().get_params())
     for name, value in OTHERS.items():
         with pytest.raises(ArgumentError, match=rf"^{name}: expected .*, as in .*checkpoint-1.npz, got"):
             run(folder=tmp_path, resume=True, **{name: value})
@@ -249,16 +259,21 @@ def swapped(place):
     return text
 
 
-@pytest.mark.parametrize("stop", [("step", 2), ("epoch", 1)])
+def reordered():
+    """The last sentences, which nobody has read when the first are learned, change places."""
+    return [*TEXT[:-4], *TEXT[:-5:-1]]
+
+
+@pytest.mark.parametrize("stop", [("checkpoint", 1), ("step", 2), ("epoch", 1)])
 @pytest.mark.parametrize(
-    "text", [swapped(0), swapped(-1), TEXT[:-1], TEXT[:3], [*TEXT, ["0_1"]], TEXT + TEXT, TEXT[::-1]],
-    ids=["first word", "last word", "shorter", "much shorter", "longer", "twice", "order"],
+    "text", [swapped(0), swapped(-1), TEXT[:-1], TEXT[:3], [*TEXT, ["0_1"]], TEXT + TEXT, TEXT[::-1], reordered()],
+    ids=["first word", "last word", "shorter", "much shorter", "longer", "twice", "order", "end"],
 )
 def test_another_text_is_refused(tmp_path, stop, text):
     stopped(tmp_path, *stop)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     model = Word2Vec()
-    with pytest.raises(ArgumentError, match=r"the same text (up to|in every)"):
+    with pytest.raises(ArgumentError, match="expected the same text, in the same order"):
         model = run(text, folder=tmp_path, resume=True)
     assert not hasattr(model, "vectors_")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -284,6 +299,45 @@ def test_a_finished_run_gives_its_result(whole, tmp_path):
 
 def test_resuming_in_an_empty_folder_begins(whole, tmp_path):
     assert bits(run(folder=tmp_path / "new", resume=True)) == whole["skipgram"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("position", -5), ("position", -(2**63)), ("position", 2**40), ("position", 7),
+        ("position", None), ("epoch", -1), ("words", "many"), ("seconds", -1.0), ("read", [1]),
+        ("read", [-1, 0]), ("whole", [0, 2**40]), ("varies", 3), ("history", [1]), ("history", None),
+        ("more", 1),
+    ],
+)
+def test_a_state_that_is_no_state_is_refused(tmp_path, field, value):
+    """With right checksums: whoever wrote it, the kernels do not see it."""
+    stopped(tmp_path / "old")
+    arrays, state, _ = CheckpointFolder(tmp_path / "old").load()
+    state["run"][field] = value
+    CheckpointFolder(tmp_path / "new").save(arrays, state)
+    with pytest.raises(ArgumentError, match=r"run|the same text"):
+        run(folder=tmp_path / "new", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("inputs", lambda a: a[:, :-1]), ("outputs", lambda a: a[:-1]), ("losses", lambda a: a[:1]),
+        ("inputs", lambda a: a.astype(np.float64)), ("outputs", lambda a: a * np.float32(np.nan)),
+        ("counts", lambda a: a[:-1]), ("offsets", lambda a: a[::-1]), ("rare_counts", None),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, name, change):
+    stopped(tmp_path / "old")
+    arrays, state, _ = CheckpointFolder(tmp_path / "old").load()
+    arrays = dict(arrays)
+    array = arrays.pop(name)
+    if change is not None:
+        arrays[name] = np.ascontiguousarray(change(array))
+    CheckpointFolder(tmp_path / "new").save(arrays, state)
+    with pytest.raises(ArgumentError):
+        run(folder=tmp_path / "new", resume=True)
 
 
 def test_another_program_s_checkpoints(tmp_path):
@@ -333,37 +387,79 @@ def test_how_often_checkpoints_come(tmp_path, minutes, words):
     assert names(tmp_path) == [f"checkpoint-{i}.npz" for i in sorted({max(count - 1, 1), count}, key=str)]
 
 
-def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
-    """Words that stand alone teach nothing, so that the absurd rate shows after them."""
-    text = [["a"], ["b"]] * 20 + TEXT
-    options = {"learning_rate": 1e4, "subsample": 0}
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    """No text makes vectors grow: here what is long is set so low that they pass it."""
     model, seen = trained(), []
     before = bits(model)
+    options = {"learning_rate": 0.1, "epochs": 30}
+    monkeypatch.setattr(_word_training, "_LONGEST", 0.8)
     with pytest.raises(TrainingDivergedError) as caught:
-        run(text, folder=tmp_path, callbacks=seen.append, **options)
-    for part in ("in epoch 1", "zero vectors have 1.946", "lower learning_rate or num_sampled", str(tmp_path)):
-        assert part in str(caught.value)
-    assert not hasattr(seen[0].model, "vectors_")
+        run(folder=tmp_path, callbacks=seen.append, **options)
+    how = r"training diverged in epoch \d+: a vector is \d\.\d+ long; lower learning_rate \(0.1 at "
+    assert re.match(how, str(caught.value))
+    assert f"the last good checkpoint, if there is one, is in {tmp_path}" in str(caught.value)
     arrays, state, _ = CheckpointFolder(tmp_path).load()
     assert 0 < state["run"]["words"] <= seen[-1].examples
-    assert np.isfinite(arrays["inputs"]).all()
-    assert np.isfinite(arrays["outputs"]).all()
-    model.set_params(learning_rate=1e4)
+    assert np.linalg.norm(arrays["inputs"], axis=1).max() < 0.8
+    model.set_params(**options)
     with pytest.raises(TrainingDivergedError, match="no checkpoint was asked for"):
         model.fit(TEXT, progress=False)
     assert bits(model) == before
 
 
-@pytest.mark.parametrize("table", ["inputs", "outputs"])
-def test_vectors_that_are_not_finite(table):
-    """Those after the last step, whose loss nobody has taken."""
-    tables = {"inputs": np.ones((3, 2)), "outputs": np.ones((3, 2)), table: np.array([[1, np.inf]])}
+@pytest.mark.parametrize(
+    ("loss", "longest", "how"),
+    [
+        (6.1, 1.0, r"the mean loss of the last steps is 6.1 \(zero vectors have 2\)"),
+        (np.nan, 1.0, "the mean loss of the last steps is nan"),
+        (1.0, np.nan, "a vector is NaN or infinite"),
+        (1.0, np.inf, "a vector is NaN or infinite"),
+        (1.0, 100.0, "a vector is 100 long"),
+    ],
+)
+def test_what_counts_as_divergence(loss, longest, how):
     torn = SimpleNamespace(
-        model=SimpleNamespace(**tables), folder=None, state=SimpleNamespace(epoch=0),
+        model=SimpleNamespace(
+            losses=np.array([5.0, 10 * loss]), pairs=np.array([7, 10]), loss_of_zeros=2.0,
+            longest=longest,
+        ),
+        folder=None, state=SimpleNamespace(epoch=0), _seen=(5.0, 7), rate=lambda share: 0.1,
         _diverged=lambda how: TrainingRun._diverged(torn, how),
+        _check_vectors=lambda: TrainingRun._check_vectors(torn),
     )
-    with pytest.raises(TrainingDivergedError, match="epoch 1: a vector is NaN or infinite; lower"):
-        TrainingRun._check_vectors(torn)
+    with pytest.raises(TrainingDivergedError, match=f"epoch 1: {how}.*lower learning_rate"):
+        TrainingRun._check_loss(torn)
+
+
+def test_a_finished_run_goes_on(tmp_path):
+    """With more epochs; the words known before are those of the first run."""
+    run(folder=tmp_path, epochs=2)
+    model = run(folder=tmp_path, epochs=3, resume=True)
+    assert [entry["epoch"] for entry in model.history_] == [1, 2, 3]
+    with pytest.raises(ArgumentError, match=r"^epochs: expected at least 3, which .* has done, got 2"):
+        run(folder=tmp_path, epochs=2, resume=True)
+
+
+class Shuffled:
+    """Another order in every pass."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(3)
+
+    def __iter__(self):
+        return (TEXT[i] for i in self.rng.permutation(len(TEXT)))
+
+
+def test_a_text_that_changes_in_every_pass_is_learned(tmp_path, caplog):
+    model = run(Shuffled(), folder=tmp_path, epochs=4)
+    assert caplog.text.count("is not the same in every pass") == 1
+    assert len(model.history_) == 4
+    assert share_of_own_topic(run(Shuffled(), epochs=40).vectors_) > 0.9
+    # After whole epochs it can go on, within one it cannot.
+    assert len(run(Shuffled(), folder=tmp_path, epochs=5, resume=True).history_) == 5
+    stopped(tmp_path / "within", "step", 2, text=Shuffled())
+    with pytest.raises(ArgumentError, match="the same text, in the same order"):
+        run([*TEXT[::-1]], folder=tmp_path / "within", resume=True)
 
 
 @pytest.mark.parametrize("kind", ["begin", "step", "checkpoint", "epoch", "end"])

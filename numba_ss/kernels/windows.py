@@ -45,18 +45,29 @@ def thin_words(ids, keep, key, position, separator, out):
 
 
 @exact_kernel
-def draw_noise(table, first, last, stratum, num_strata, key, position, out):
-    """Draw len(out) words of a stratum; its alias table is table[first:last].
+def draw_noise(table, key, position, out):
+    """Draw words for `out`; the first draw is the position-th of the epoch.
 
-    An entry holds the share of its own word, of 2**31, in the high half, and the word
-    that has the rest in the low half: one read from memory a draw.
+    An entry of the alias table holds the share of its own word, of 2**31, in the high half,
+    and the word that has the rest in the low half: one read from memory a draw.
     """
     for i in range(out.shape[0]):
         word = hash64(key, uint64(position + i))
-        own = _below(word, last - first)
-        entry = table[first + own]
-        drawn = own if int64(word & _LOW) < (entry >> 32) else entry & int64(0x7FFFFFFF)
-        out[i] = drawn * num_strata + stratum
+        own = _below(word, table.shape[0])
+        entry = table[own]
+        out[i] = own if int64(word & _LOW) < (entry >> 32) else entry & int64(0x7FFFFFFF)
+
+
+@exact_kernel
+def choose_places(key, position, pool, out):
+    """Choose different places of a pool, whose size is a power of two, for each row of `out`."""
+    mask = uint64(pool - 1)
+    for g in range(out.shape[0]):
+        word = hash64(key, uint64(position + g))
+        step = word >> _32 | uint64(1)  # odd, so that it comes by every place
+        for j in range(out.shape[1]):
+            out[g, j] = int64(word & mask)
+            word += step
 
 
 @exact_kernel
