@@ -31,13 +31,16 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+import numpy as np
+
 from numba_ss import __version__
 from numba_ss.cli import build_parser
-from numba_ss.kernels.skipgram import GROUP
+from numba_ss.kernels.window_chunks import GROUP
 from numba_ss.word2vec import NUM_SAMPLED
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200
+BURST_LINES = 150  # between two runs of look-alike articles
 ANALOGIES = "questions-words.txt"
 SIMILARITY = {
     "WS-353": "EN-WS-353-ALL.txt", "MEN": "EN-MEN-TR-3k.txt", "SimLex": "EN-SIMLEX-999.txt",
@@ -81,15 +84,19 @@ def all_rows(threads, epochs, num_sampled):
     by = {"skipgram": "gensim-skipgram", "cbow": "gensim-cbow"}  # who each is held against
 
     def gensim(name, title, **options):
-        return Row(f"gensim {title}", by[name], [json.dumps(GENSIM_OPTIONS | options)], threads)
+        return Row(f"gensim {title}", name, [json.dumps(GENSIM_OPTIONS | options)], threads)
 
-    def ours(title, options="", architecture="skipgram", threads=threads, varies=False):
-        flags = f"--architecture {architecture} {options}".split()
-        return Row(f"numba_ss {title}", by[architecture], flags, threads, varies)
+    def ours(
+        title, options="", architecture="skipgram", threads=threads, varies=False, rival=None
+    ):
+        same = "--subsample 1e-4 --min-count 5 --epochs 5"
+        flags = f"--architecture {architecture} {same} {options}".split()
+        return Row(f"numba_ss {title}", rival or by[architecture], flags, threads, varies)
 
     return {
-        "gensim-skipgram": gensim("skipgram", "skip-gram", sg=1),
-        "gensim-cbow": gensim("cbow", "CBOW", sg=0, cbow_mean=1),
+        "gensim-skipgram": gensim("gensim-skipgram", "skip-gram", sg=1),
+        "gensim-cbow": gensim("gensim-cbow", "CBOW", sg=0, cbow_mean=1),
+        "gensim-window-15": gensim("gensim-window-15", "skip-gram, window 15", sg=1, window=15),
         "skipgram": ours("skip-gram", varies=True),
         "cbow": ours("CBOW", architecture="cbow", varies=True),
         "skipgram-long": ours(
@@ -101,11 +108,41 @@ def all_rows(threads, epochs, num_sampled):
             "skip-gram, 250,000 words", "--min-count 1 --max-vocabulary 250000"
         ),
         "skipgram-1-thread": ours("skip-gram, 1 thread", threads=1),
+        "skipgram-15": ours("skip-gram, 15 sampled", "--num-sampled 15", varies=True),
+        "window-15": ours("skip-gram, window 15", "--window 15", rival="gensim-window-15"),
+        "negative-sampling": ours("skip-gram, negative sampling", "--loss negative_sampling"),
+        "sampled-logistic": ours("skip-gram, sampled logistic", "--loss sampled_logistic"),
+        "nce": ours("skip-gram, NCE", "--loss nce"),
     }
 
 
-def write_lines(corpus, path, limit):
-    """Write a text, or its first `limit` bytes, in lines of LINE words."""
+def look_alikes(rng):
+    """Return a run of short articles made of one template, in lines of LINE words.
+
+    Every encyclopedia, catalogue and log has such: words that are rare elsewhere come hundreds
+    of times within a few thousand words.
+    """
+
+    def word():
+        return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 7))
+
+    county, province, *places = (word() for _ in range(4))
+    words = []
+    for _ in range(400):
+        place = places[rng.integers(2)]
+        words += f"{word()} is a village in {place} district of {county} county in the".split()
+        words += f"{province} province it lies near {place} and the capital {county}".split()
+    lines = [words[start : start + LINE] for start in range(0, len(words), LINE)]
+    return "".join(" ".join(line) + "\n" for line in lines).encode()
+
+
+def write_lines(corpus, path, limit, bursts=False):
+    """Write a text, or its first `limit` bytes, in lines of LINE words.
+
+    With `bursts` a run of look-alike articles follows every BURST_LINES lines.
+    """
+    rng = np.random.default_rng(1)
+    written = 0
     left, cut, words = limit, b"", []
     with open(corpus, "rb") as source, open(path, "wb") as target:
         while piece := source.read(PIECE if left is None else min(PIECE, left)):
@@ -116,6 +153,9 @@ def write_lines(corpus, path, limit):
             whole = len(words) // LINE * LINE
             for start in range(0, whole, LINE):
                 target.write(b" ".join(words[start : start + LINE]) + b"\n")
+                written += 1
+                if bursts and written % BURST_LINES == 0:
+                    target.write(look_alikes(rng))
             del words[:whole]
         if left != 0 and cut:
             words.append(cut)
@@ -165,7 +205,7 @@ def judge(vectors, folder):
     found = {"analogies": analogies(loaded, folder / ANALOGIES, MOST_FREQUENT).accuracy}
     found |= {name: similarity(loaded, folder / file).rho for name, file in SIMILARITY.items()}
     if loaded.counts is not None:
-        kept = loaded.counts * keep_probabilities(loaded.counts, settings([]).subsample)
+        kept = loaded.counts * keep_probabilities(loaded.counts, GENSIM_OPTIONS["sample"])
         found |= {"num_words": len(loaded), "kept": kept.sum() / loaded.counts.sum()}
     return found
 
@@ -357,6 +397,9 @@ def build_arguments():
     parser.add_argument("--long-epochs", type=int, default=15, help="of the long run")
     parser.add_argument("--long-num-sampled", type=int, default=15, help="of the long run")
     parser.add_argument("--limit", type=int, help="bytes of the corpus to use")
+    parser.add_argument(
+        "--bursts", action="store_true", help="put runs of look-alike articles into the corpus"
+    )
     parser.add_argument("--output", type=Path, help="keep the runs in this file (.json)")
     parser.add_argument("--chart", help="write a chart to this file (.svg, .png)")
     parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
@@ -368,7 +411,7 @@ def do_missing(rows, args):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text, short = folder / "text.txt", folder / "short.txt"
-        write_lines(args.corpus, text, args.limit)
+        write_lines(args.corpus, text, args.limit, args.bursts)
         with open(text, "rb") as lines:
             short.write_bytes(b"".join(islice(lines, WARM_UP_LINES)))
         size = text.stat().st_size
