@@ -37,7 +37,8 @@ _LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
 NUM_SAMPLED = {"skipgram": 6, "cbow": 16}
 # What a fit leaves behind.
 _FITTED = ("vocabulary_", "vectors_", "history_", "_outputs", "_rare")
-# Short texts: from so many words on they get the defaults of long ones.
+# Defaults of short texts: min_count rises by 1 with so many words of the text; so many words
+# are learned from at least; and so many in the vocabulary have the subsample of a long text.
 _FREQUENT, _LONG, _AVERAGE = 25_000, 100_000, 5_000
 _MOST_EPOCHS = 50
 _SETTLED = {
@@ -111,7 +112,7 @@ class Word2Vec(Estimator):
     schedule : {"linear", "constant"}, default="linear"
         How the learning rate goes from one to the other; constant for endless streams.
     epochs : int, optional
-        Passes over the text. By default 5, more, up to 50, for a text of fewer than 200,000
+        Passes over the text. By default 5, more, up to 50, for a text of fewer than 20,000
         words.
     batch_size : int, optional
         Words whose windows are learned from at the same vectors. By default up to 2048, less
