@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import numba_ss
-from numba_ss import samplers
+from numba_ss.engine import samplers
 
 
 def zipf_labels(num_classes, batch_size):

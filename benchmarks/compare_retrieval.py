@@ -34,7 +34,7 @@ from numba_ss import (
     ranking_metrics,
     read_interactions,
 )
-from numba_ss._retrieval_model import Events, Options, RetrievalModel
+from numba_ss.retrieval.model import Events, Options, RetrievalModel
 
 FEATURES = ("user", "gender", "age", "occupation", "zip")
 # Chosen on held-out parts of the training data.

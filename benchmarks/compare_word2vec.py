@@ -34,9 +34,9 @@ from typing import NamedTuple
 import numpy as np
 
 from numba_ss import __version__
-from numba_ss.cli import build_parser
-from numba_ss.kernels.window_chunks import GROUP
-from numba_ss.word2vec import NUM_SAMPLED
+from numba_ss.cli.main import build_parser
+from numba_ss.kernels.words.window_chunks import GROUP
+from numba_ss.word2vec.estimator import NUM_SAMPLED
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200
@@ -197,9 +197,9 @@ def train(row, seed, text, folder, gensim_python):
 
 def judge(vectors, folder):
     """Return the quality of saved vectors, and what bounds need to know of the text."""
-    from numba_ss._word_model import keep_probabilities
-    from numba_ss.vectors import WordVectors
-    from numba_ss.word_tasks import analogies, similarity
+    from numba_ss.word2vec.model import keep_probabilities
+    from numba_ss.word2vec.tasks import analogies, similarity
+    from numba_ss.word2vec.vectors import WordVectors
 
     loaded = WordVectors.load(vectors)
     found = {"analogies": analogies(loaded, folder / ANALOGIES, MOST_FREQUENT).accuracy}

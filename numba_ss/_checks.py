@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.kernels import sampling
+from numba_ss.kernels.core import ids as id_kernels
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -176,7 +176,7 @@ def _position(flat: int, shape: tuple[int, ...]) -> str:
 
 def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
     """Require every id to be in [0, stop), and name the first that is not."""
-    outside = sampling.first_outside(ids if ids.ndim == 1 else ids.reshape(-1), stop)
+    outside = id_kernels.first_outside(ids if ids.ndim == 1 else ids.reshape(-1), stop)
     if outside >= 0:
         value = ids.reshape(-1)[outside]
         where = _position(outside, ids.shape)
@@ -213,7 +213,7 @@ def labels(
     shaped("labels", array, (batch_size, num_true), "batch_size, num_true")
     if mask is not None:
         array = np.where(mask, -1, array)
-    if sampling.first_outside(array.reshape(-1), num_classes) < 0:
+    if id_kernels.first_outside(array.reshape(-1), num_classes) < 0:
         return array, None
     present = array != -1
     in_range("labels", np.where(present, array, 0), num_classes, "num_classes")

@@ -171,6 +171,26 @@ def contains(ordered: Array, value: int) -> bool:
     return bool(np.any(np.asarray(ordered) == value))
 
 
+def home(value: int, size: int) -> int:
+    """Return where a value's search begins in a hash table: Fibonacci hashing."""
+    return (int(value) * 0x9E3779B97F4A7C15 % 2**64 >> 20) % size
+
+
+def find_key(keys: Array, key: int) -> int:
+    """Return the first place from a key's home on that holds it, or is empty, 0."""
+    size = len(keys)
+    places = [(home(key, size) + i) % size for i in range(size)]
+    return next(place for place in places if keys[place] in (0, key))
+
+
+def find_value(slots: Array, values: Array, value: int) -> int:
+    """Return the first place from a value's home on that holds its position, or none, -1."""
+    held = [values[entry] if entry >= 0 else value for entry in slots]
+    size = len(slots)
+    places = [(home(value, size) + i) % size for i in range(size)]
+    return next(place for place in places if held[place] == value)
+
+
 def first_outside(rows: Array, stop: int) -> int:
     """Return the first position whose value is not in [0, stop), or -1."""
     bad = np.flatnonzero((np.asarray(rows) < 0) | (np.asarray(rows) >= stop))
@@ -301,7 +321,7 @@ def group_inputs(
         else next(j for j in examples if not alone[j] and np.array_equal(inputs[j], inputs[i]))
         for i in examples
     ]
-    slots = number_rows(first)[0].tolist()
+    slots = factorize(first)[0].tolist()
     return slots, [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
 
 
@@ -961,7 +981,7 @@ def measure_histories(histories: list[list[int]]) -> tuple[Array, int]:
     return np.cumsum([0, *lengths]), max(lengths)
 
 
-def number_rows(ids: Array) -> tuple[Array, Array]:
+def factorize(ids: Array) -> tuple[Array, Array]:
     """Return the place of each id among the distinct ones, and those as they come."""
     places: dict[int, int] = {}
     slots = [places.setdefault(int(row), len(places)) for row in ids]

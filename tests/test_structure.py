@@ -11,60 +11,48 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from conftest import JIT, Problem, needs_jit
 
 import numba_ss
 from numba_ss import reference
 from numba_ss.kernels import _jit
+from tests.conftest import JIT, Problem, needs_jit
 
 PACKAGE = Path(numba_ss.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-KERNELS = sorted((PACKAGE / "kernels").glob("*.py"))
-COMPILED = [
-    path for path in KERNELS if path.stem not in ("__init__", "_jit", "_cache", "threads")
-]
+COMPILED = [path for path in sorted((PACKAGE / "kernels").rglob("*.py"))
+            if path.stem not in ("__init__", "_jit", "_cache", "threads")]
 TREES = {path: ast.parse(path.read_text()) for path in MODULES}
 
-# Who may import whom: only what stands further down.
-LAYERS = [
-    {"__main__"},
-    {"cli", "retrieve_cli"},
-    {"commands", "retrieve_commands", "warm_up"},
-    {"_console"},
-    {"word2vec", "retrieval"},
-    {"_retrieval_session"},
-    {"_word_training", "_retrieval_training", "_retrieval_log"},
-    {"layer", "_word_model", "_retrieval_model", "word_tasks", "plots"},
-    {"vectors", "corpus", "splits"},
-    {"interactions"},
-    {"_event_log"},
-    {"keys", "_event_sources", "id_vectors", "_times"},
-    {"_columns", "_retrieval_samplers", "nearest"},
-    {"evaluation", "sgd", "_arrow", "_csv_files", "_log_files", "_tower", "_text_columns"},
-    {"full_losses", "vector_files", "vocabulary", "_text_files"},
-    {"losses"},
-    {"batch_samplers"},
-    {"samplers", "_passes", "_tables"},
-    {"_training"},
-    {"checkpoint", "progress", "sample", "_estimator", "_memory", "_guards"},
-    {"_files", "_file_kinds"},
-    {"_checks", "_seeds", "_signals"},
-    {"kernels.step", "kernels.train_windows"},
-    {"kernels.skipgram", "kernels.cbow"},
-    {"kernels.window_chunks", "kernels.row_updates"},
-    {"kernels.ranking", "kernels.tower", "kernels.items", "kernels.backward"}
-    | {"kernels.prepare"},
-    {"kernels.batch", "kernels.team", "kernels.windows", "kernels.row_tile", "kernels.adagrad"}
-    | {"kernels.inputs", "kernels.examples"},
-    {"kernels.softmax", "kernels.scatter", "kernels.sampling", "kernels.text"}
-    | {"kernels.histories", "kernels.candidates"},
-    {"kernels.rows", "kernels.buffers", "kernels.members"},
-    {"kernels.tile", "kernels.scalar", "kernels.rng"},
-    {"kernels._jit"},
-    {"kernels._cache", "kernels.threads"},
-]
-DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-ABOVE_ALL = {"__init__", "kernels.__init__", "reference"}
+# What a room may import of the library, besides the kernels, the checks and the guards.
+MAY_IMPORT = {
+    "cli": {"word2vec", "retrieval", "training", "logs", "engine", "io"},
+    "word2vec": {"training", "engine", "io"},
+    "retrieval": {"training", "logs", "engine", "io"},
+    "training": {"io"},
+    "logs": {"io"},
+    "engine": set(),
+    "io": set(),
+}
+KERNEL_ROOMS = {"kernels", "kernels.core", "kernels.softmax", "kernels.words", "kernels.retrieval"}
+# Inside a room, a module imports only what stands behind it.
+ORDER = {
+    "": "__main__ _guards _checks",
+    "cli": "main word2vec_commands retrieve_commands warm_up retrieve_parser console",
+    "word2vec": "estimator run model tasks plots corpus vectors vocabulary sample",
+    "retrieval": "estimator session run growth model nearest samplers id_vectors tower",
+    "training": "session estimator signals",
+    "logs": "splits interactions event_log sources keys times folders columns",
+    "engine": "layer evaluation full_losses losses batch_samplers samplers sgd passes shards "
+    "memory seeds",
+    "io": "arrow text_columns csv_files text_files vector_files checkpoint progress files "
+    "file_kinds",
+    "kernels": "_jit _cache",
+    "kernels.core": "team row_tile rows tile ids rng scalar threads",
+    "kernels.softmax": "step ranking backward prepare batch examples scatter inputs candidates "
+    "softmax adagrad buffers members sampling",
+    "kernels.words": "train_windows skipgram cbow window_chunks row_updates windows text",
+    "kernels.retrieval": "items tower histories",
+}
 
 
 def module_name(path):
@@ -77,7 +65,7 @@ def imports(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module in ("numba_ss", "numba_ss.kernels"):
+            if (PACKAGE.parent / node.module.replace(".", "/")).is_dir():
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
             else:
                 yield node.module
@@ -94,18 +82,42 @@ def kernels_of(path):
     ]
 
 
+def test_every_module_has_its_place():
+    places = {f"{room}.{name}".lstrip(".") for room, names in ORDER.items() for name in names.split()}
+    found = {module_name(path) for path in MODULES if path.stem != "__init__"}
+    assert found == places | {"reference"}
+
+
 def test_imports_go_down_only():
     names = {module_name(path) for path in MODULES}
-    assert names == set(DEPTH) | ABOVE_ALL
     for path in MODULES:
         name = module_name(path)
-        if name in ABOVE_ALL | {"cli"}:
+        room, _, stem = name.rpartition(".")
+        if stem == "__init__" or name in ("reference", "__main__"):
             continue
         for imported in imports(TREES[path]):
-            if imported.startswith("numba_ss."):
-                target = imported.removeprefix("numba_ss.")
-                target = target if target in names else target.rpartition(".")[0]
-                assert DEPTH[target] > DEPTH[name], f"{name} imports {target}"
+            if not imported.startswith("numba_ss.") or imported == "numba_ss.__version__":
+                continue
+            target = imported.removeprefix("numba_ss.")
+            target = target if target in names else target.rpartition(".")[0]
+            other, _, last = target.rpartition(".")
+            if other == room:
+                order = ORDER[room].split()
+                assert order.index(last) > order.index(stem), f"{name} imports {target}"
+            elif room in KERNEL_ROOMS:
+                assert other == "kernels.core" or target == "kernels._jit", f"{name} imports {target}"
+            elif other == "":
+                assert last in ("_checks", "_guards"), f"{name} imports {target}"
+            else:
+                allowed = MAY_IMPORT.get(room, set()) | KERNEL_ROOMS
+                assert other in allowed, f"{name} imports {target}"
+
+
+def test_a_room_says_what_it_is_for_and_imports_nothing():
+    for path in MODULES:
+        if path.stem == "__init__" and path.parent != PACKAGE:
+            assert ast.get_docstring(TREES[path]), path
+            assert not list(imports(TREES[path])), path
 
 
 def test_only_kernels_import_numba():
@@ -164,7 +176,7 @@ def test_one_prange_and_first(path):
 
 
 def test_every_kernel_has_a_twin_and_a_test():
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
     names = [f.name for path in COMPILED for f, _ in kernels_of(path) if f.name[0] != "_"]
     # A chunk's part of a kernel does what the kernel does.
     public = {name.removesuffix("_chunk") for name in names}
@@ -175,11 +187,11 @@ def test_every_kernel_has_a_twin_and_a_test():
 
 
 def test_one_test_file_a_module():
-    here = Path(__file__).parent
     for path in MODULES:
         stem = path.stem.lstrip("_")
         if stem not in ("init__", "main__", "reference"):
-            assert (here / f"test_{stem}.py").exists(), path
+            room = Path(__file__).parent / path.relative_to(PACKAGE).parent
+            assert (room / f"test_{stem}.py").exists(), path
 
 
 def documented(function):
@@ -220,7 +232,7 @@ def test_everything_public_is_documented():
 
 def test_importing_compiles_nothing():
     script = (
-        "import numba_ss, numba_ss.kernels.batch as b, numba_ss.kernels.sampling as s, sys;"
+        "import numba_ss, numba_ss.kernels.softmax.batch as b, numba_ss.kernels.softmax.sampling as s, sys;"
         "sys.exit(len(b._input_block.signatures) + len(s.draw_candidates.signatures)"
         " + len(b.forward_inputs.parallel.signatures))"
         if JIT
@@ -247,7 +259,7 @@ def check_specialisations():
     layer.step(inputs, labels[:, :1])
     layer.step_rows(layer.weights, labels[:, 0].copy(), labels[:, :1])
     for path in COMPILED:
-        module = sys.modules[f"numba_ss.kernels.{path.stem}"]
+        module = sys.modules[f"numba_ss.{module_name(path)}"]
         for function, kind in kernels_of(path):
             item = getattr(module, function.name)
             forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
@@ -267,9 +279,9 @@ def check_specialisations():
 @needs_jit
 def test_one_specialisation_a_type():
     """In a process of its own, for the other tests call kernels in ways of their own."""
-    script = "import test_structure; test_structure.check_specialisations()"
+    script = "from tests import test_structure; test_structure.check_specialisations()"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True,
+        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True,
         text=True, check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -284,7 +296,7 @@ def test_options_of_the_decorators():
 def test_no_workplace_words():
     """The project speaks of the project alone."""
     root = PACKAGE.parent
-    listed = [*MODULES, *(root / "benchmarks").glob("*.py"), root / "README.md", *Path(__file__).parent.glob("*.py")]
+    listed = [*MODULES, *(root / "benchmarks").glob("*.py"), root / "README.md", *Path(__file__).parent.rglob("*.py")]
     words = ["/wo" + "rk/", "is" + "sue #", "/" + "tmp/", "sess" + "ion of"]
     for path in listed:
         if path.exists():

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import densify
 
 import numba_ss
+from tests.conftest import densify
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its own

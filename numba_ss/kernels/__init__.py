@@ -1,5 +1,8 @@
 """Everything that is compiled; the Python layer above checks, allocates and calls.
 
+`core` is for all; `softmax`, `words` and `retrieval` stand on it and do not know each other.
+`_jit` holds every option of the compiler, `_cache` the compiled code on disk.
+
 The rules of this folder:
 
 1. A kernel takes C-contiguous arrays whose ids were checked, and returns

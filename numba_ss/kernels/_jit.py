@@ -17,8 +17,8 @@ import numba
 import numpy as np
 from numba import config, extending, types
 
-from numba_ss.kernels import threads
 from numba_ss.kernels._cache import KernelCache
+from numba_ss.kernels.core import threads
 
 # All of LLVM's fast-math flags but "nnan" and "ninf": reductions may be
 # reordered, and so vectorised, while NaN and infinity keep their meaning.

@@ -1,0 +1,248 @@
+"""What the commands about items and users do."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import logging
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.io.csv_files import plain_suffix
+from numba_ss.io.files import require_distinct, require_writable, whole_file
+from numba_ss.io.text_files import TextFiles, extra
+from numba_ss.logs.columns import Place
+from numba_ss.logs.keys import GrowingKeys, Keys, is_plain_integer
+from numba_ss.logs.sources import Columns, open_events
+from numba_ss.retrieval.estimator import YouTubeDNN
+from numba_ss.retrieval.id_vectors import suffix_of
+
+log = logging.getLogger("numba_ss")
+
+_USERS = 2**14  # recommended for at a time, so that no more recommendations are held
+_LIBRARIES = {".parquet": "pyarrow.parquet", ".safetensors": "safetensors.numpy"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+# Recommendations, a column each: see `Recommendations.columns`.
+Parts = Iterator[dict[str, NDArray[Any]]]
+
+
+def _check_output(args: Namespace, suffix: str) -> None:
+    if suffix in _LIBRARIES:
+        extra(_LIBRARIES[suffix], f"writing {suffix} files")
+    inputs = {"MODEL": args.model, "--users-from": getattr(args, "users_from", None)}
+    require_distinct({"--output": args.output}, inputs)
+    require_writable("--output", args.output)
+
+
+def train(args: Namespace) -> None:
+    """Learn from logs, and save the model."""
+    written = {"--output": args.output, "--history": args.history}
+    before = {} if args.checkpoint is None else {
+        "--checkpoint": f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
+    }
+    require_distinct(written | {"--checkpoint": args.checkpoint}, {"LOG": args.logs} | before)
+    for flag, path in written.items():
+        if path is not None:
+            require_writable(flag, path)
+    model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})
+    try:
+        model.fit(
+            args.logs, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
+            checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
+        )
+    except Exception:
+        if hasattr(model, "log_"):  # an epoch was finished
+            save_or_keep(args.output, model.save, "model")
+            log.warning("the model of epoch %d saved to %s", len(model.history_), args.output)
+        raise
+    save_or_keep(args.output, model.save, "model")
+    known = model.log_
+    log.info("%d users and %d items saved to %s", known.num_users, known.num_items, args.output)
+    if args.history:
+        write_history(args.history, model.history_)
+
+
+def _load(path: str) -> YouTubeDNN:
+    """Load a model, for as many threads as there are here, not where it was trained."""
+    return YouTubeDNN.load(path).set_params(num_threads=None)
+
+
+def recommend(args: Namespace) -> None:
+    """Write the items that users take next."""
+    _checks.integer("k", args.k, 1)
+    suffix = "" if args.output is None else Path(args.output).suffix.lower()
+    if args.output is not None:
+        if suffix not in _WRITERS:
+            expected = f"a file name that ends in {', '.join(_WRITERS)}"
+            _checks.fail("--output", expected, repr(args.output))
+        _check_output(args, suffix)
+    model = _load(args.model)
+    users = _users_of(args, model)
+    parts = (
+        model.recommend(users[i : i + _USERS], args.k, exclude_seen=not args.include_seen).columns()
+        for i in range(0, len(users), _USERS)
+    )
+    if args.output is None:
+        for part in parts:
+            say(_delimited(part, "\t").split("\n")[:-1])
+    else:
+        _WRITERS[suffix](args.output, parts)
+        log.info("items for %d users saved to %s", len(users), args.output)
+
+
+def _users_of(args: Namespace, model: YouTubeDNN) -> NDArray[Any]:
+    """Return the users that were asked for, each once; of unknown ones say that they are."""
+    known = model.log_.user_keys
+    if args.users is None and args.users_from is None:
+        return known.take(np.arange(len(known)))
+    if args.users is not None:
+        name, keys = "--users", _typed("--users", args.users, known.kind)
+    else:
+        name = args.users_from
+        keys = _read_users(name, args.user_column or model.user, known.kind)
+    if not len(keys):
+        _checks.fail(name, "at least one user", "none")
+    users = keys.take(np.arange(len(keys)))
+    unknown = users[known.codes(users) < 0]
+    if len(unknown):
+        log.warning(
+            "%d of %d users are not known, and get what a newcomer gets: %s", len(unknown),
+            len(users), ", ".join(map(str, unknown[:5])) + ", ..." * (len(unknown) > 5),
+        )
+    return users
+
+
+def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
+    """Return keys of the kind that the model has, by the rule that logs are read by."""
+    if kind == "string":
+        return Keys(list(texts))
+    texts = list(texts)
+    for text in texts:
+        if not is_plain_integer(text):
+            _checks.fail(name, "integers, as the model's users are", repr(text[:100]))
+    return Keys(list(map(int, texts)))
+
+
+def _read_users(path: str, column: str, kind: str) -> Keys:
+    """Return the users of a Parquet, CSV or TSV column, or of a text with one a line."""
+    if path.lower().endswith(".parquet"):
+        return _parquet_keys(path, column, kind)
+    file = TextFiles([Path(path)], strict=True)
+    text = b"".join(piece for piece, _ in file.pieces()).decode()
+    suffix = plain_suffix(Path(path))
+    if suffix in _SEPARATORS:
+        return _typed(path, _cells(path, text, _SEPARATORS[suffix], column), kind)
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return _typed(path, filter(None, lines), kind)
+
+
+def _cells(path: str, text: str, separator: str, column: str) -> Iterator[str]:
+    """Yield a column as it stands: whether it holds numbers, the model knows."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    names = next(reader, [])
+    if names.count(column) != 1:
+        _checks.fail(path, f"a column {column!r}", f"{', '.join(map(repr, names)) or 'none'}")
+    place = names.index(column)
+    for row in filter(None, reader):
+        if len(row) != len(names):
+            got = f"{len(row)} of them"
+            _checks.fail(f"{path}, line {reader.line_num}", f"{len(names)} cells", got)
+        yield row[place]
+
+
+def _parquet_keys(path: str, column: str, kind: str) -> Keys:
+    growing = GrowingKeys()
+    for table in open_events(path, Columns(column, column, None)):
+        for batch in table.batches():
+            place = Place(f"{table.name}, column {column!r}", batch.row)
+            growing.encode(batch.columns[column], place)
+    keys = growing.keys()
+    if len(keys) and keys.kind != kind:
+        expected = f"{kind} keys in the column {column!r}, as the model's users are"
+        _checks.fail(path, expected, f"{keys.kind} ones")
+    return keys
+
+
+def _rows(part: dict[str, NDArray[Any]]) -> Iterator[tuple[Any, Any, int, str]]:
+    """Return the rows of a table; scores are as short as float32 allows."""
+    user, item, rank, score = part.values()
+    scores = score.astype("U").tolist()
+    return zip(user.tolist(), item.tolist(), rank.tolist(), scores, strict=True)
+
+
+def _delimited(part: dict[str, NDArray[Any]], separator: str) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=separator, lineterminator="\n").writerows(_rows(part))
+    return out.getvalue()
+
+
+def _write_csv(path: str, parts: Parts) -> None:
+    with whole_file(path) as file:
+        file.write(b"user,item,rank,score\n")
+        for part in parts:
+            file.write(_delimited(part, ",").encode())
+
+
+def _write_jsonl(path: str, parts: Parts) -> None:
+    with whole_file(path) as file:
+        for part in parts:
+            for user, item, rank, score in _rows(part):
+                entry = {"user": user, "item": item, "rank": rank, "score": float(score)}
+                file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+
+
+def _write_parquet(path: str, parts: Parts) -> None:
+    arrow = extra("pyarrow", "writing .parquet files")
+    parquet = extra("pyarrow.parquet", "writing .parquet files")
+    types = {"O": arrow.string(), "i": arrow.int64(), "f": arrow.float32()}
+    first = next(parts)
+    # Arrow would not take objects for strings where there are none.
+    schema = arrow.schema({name: types[array.dtype.kind] for name, array in first.items()})
+    with whole_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        for part in chain([first], parts):
+            writer.write_table(arrow.table(part, schema=schema))
+
+
+_WRITERS: dict[str, Callable[[str, Parts], None]] = {
+    ".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl,
+}
+
+
+def evaluate(args: Namespace) -> None:
+    """Judge a model by a later log."""
+    model = _load(args.model)
+    figures = model.evaluate(args.logs, args.k, exclude_seen=not args.include_seen)
+    if args.json:
+        say([json.dumps(figures, indent=1)])
+        return
+    for name, figure in figures.items():
+        say([f"{name}\t{figure:.4f}" if isinstance(figure, float) else f"{name}\t{figure}"])
+
+
+def export(args: Namespace) -> None:
+    """Write the vectors of items or of users."""
+    _check_output(args, suffix_of(args.output))
+    model = _load(args.model)
+    if args.what == "items":
+        model.save_items(args.output)
+    else:
+        model.save_users(args.output)
+    log.info("vectors of %s saved to %s", args.what, args.output)
+
+
+_COMMANDS = {"train": train, "recommend": recommend, "evaluate": evaluate, "export": export}
+
+
+def run(args: Namespace) -> None:
+    """Do what the parsed arguments ask for."""
+    _COMMANDS[args.action](args)

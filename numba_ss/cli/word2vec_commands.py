@@ -1,0 +1,261 @@
+"""What the commands about words do."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import re
+import shutil
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from numba_ss import _checks
+from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.io.files import require_distinct, require_writable
+from numba_ss.io.text_files import check_encoding
+from numba_ss.io.vector_files import extra, format_of, metadata_path, require_words
+from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
+from numba_ss.word2vec.estimator import Word2Vec, default_min_count
+from numba_ss.word2vec.plots import plot_loss, plot_words
+from numba_ss.word2vec.sample import sample_path
+from numba_ss.word2vec.tasks import analogies, similarity
+from numba_ss.word2vec.vectors import WordVectors
+from numba_ss.word2vec.vocabulary import Vocabulary
+
+log = logging.getLogger("numba_ss")
+
+# Small texts need more passes: the sample has a hundredth of the words that five are for.
+_SAMPLE_EPOCHS = 20
+_SAMPLE_WORDS = ("water", "music", "king", "three", "germany")
+_EXTRAS = {"safetensors": "safetensors.numpy", "parquet": "pyarrow.parquet"}
+_COUNTED = re.compile(r"\S+\s+\d+")
+_TEXT_NUMBER = 11  # bytes of a number as text, or more
+_PARAMETERS = (
+    "vector_size window min_count max_vocabulary architecture loss num_sampled sampler "
+    "distortion subtract_log_q subsample learning_rate min_learning_rate schedule batch_size "
+    "num_threads seed"
+).split()
+
+
+def _neighbours(vectors: WordVectors, words: list[str], topn: int) -> Iterable[str]:
+    for word, near in zip(words, vectors.most_similar_many(words, topn=topn), strict=True):
+        yield f"{word}: " + ", ".join(f"{other} {cosine:.2f}" for other, cosine in near)
+
+
+def _some_words(vectors: WordVectors) -> list[str]:
+    """Return a few words, neither the most frequent nor rare."""
+    last = len(vectors) - 1
+    ranks = sorted({min(last, rank) for rank in (200, 500, 1000, 2000, 4000)})
+    return [vectors.index_to_key[rank] for rank in ranks]
+
+
+def _check_files(args: Namespace) -> None:
+    """Let what would fail after hours of work fail now."""
+    outputs = {
+        "--output": _written(args.output), "--history": args.history,
+        "--checkpoint": args.checkpoint,
+    }
+    inputs = {
+        "the text": args.corpus, "--validation": args.validation, "--vocabulary": args.vocabulary
+    }
+    if args.checkpoint is not None:  # those of the run that is resumed
+        inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
+    require_distinct(outputs, inputs)
+    for path in _written(args.output):
+        require_writable("--output", path)
+    if args.history is not None:
+        require_writable("--history", args.history)
+    for word in () if args.corpus else args.words or ():
+        if Path(word).is_file():
+            _checks.fail("--words", "words, after the files", f"the file {word}, and no corpus")
+
+
+def _written(output: str) -> list[str]:
+    """Return the files that vectors are written to, if that can be done at all."""
+    kind = format_of(output, None, False)
+    if kind in _EXTRAS:
+        extra(_EXTRAS[kind])
+    return [output] if kind != "tsv" else [output, str(metadata_path(output))]
+
+
+def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
+    """Return words that stand one a line, in word2vec's files with a count behind them."""
+    try:
+        text = Path(path).read_text(check_encoding(encoding) or "utf-8-sig")
+    except UnicodeError as error:
+        expected = f"words in {encoding or 'UTF-8 (--encoding)'}, one a line"
+        _checks.fail(path, expected, error)
+    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
+    if lines and all(_COUNTED.fullmatch(line) for line in lines):
+        return [line.split()[0] for line in lines]
+    return lines
+
+
+class _Foreseen(Corpus):
+    """A corpus that, when it has been counted, makes sure that vectors can be written."""
+
+    def __init__(self, corpus: Corpus, args: Namespace) -> None:
+        self.name = corpus.name
+        self._corpus, self._args = corpus, args
+
+    def _count(self, progress: Progress) -> WordCounts:
+        words, counts = self._corpus._count(progress)
+        if self._args.vocabulary is None:
+            given = self._args.min_count
+            least = default_min_count(int(counts.sum())) if given is None else given
+            frequent = counts >= least
+            _require_room(self._args, [word for word, f in zip(words, frequent, strict=True) if f])
+        return words, counts
+
+    def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
+        return self._corpus._encode(vocabulary)
+
+
+def _require_room(args: Namespace, words: list[str]) -> None:
+    """Require that vectors of these words can be written: by the format, and on the disk."""
+    kind = format_of(args.output, None, False)
+    require_words(kind, words)
+    num_words = min(len(words), args.max_vocabulary or len(words))
+    needed = num_words * args.vector_size * (_TEXT_NUMBER if kind in ("txt", "tsv") else 4)
+    free = shutil.disk_usage(Path(args.output).resolve().parent).free
+    if needed > free:
+        room = f"room for {num_words} vectors, {needed / 1e6:.3g} MB"
+        _checks.fail("--output", room, f"{free / 1e6:.3g} MB at {args.output}")
+
+
+def word2vec(args: Namespace) -> None:
+    """Train, save, and show neighbours of a few words."""
+    _check_files(args)
+    vocabulary = None
+    if args.vocabulary is not None:
+        vocabulary = _read_vocabulary(args.vocabulary, args.encoding)
+        _require_room(args, vocabulary)
+    epochs = args.epochs
+    if epochs is None and not args.corpus:
+        epochs = _SAMPLE_EPOCHS
+    parameters = {name: getattr(args, name) for name in _PARAMETERS}
+    model = Word2Vec(vocabulary=vocabulary, epochs=epochs, **parameters)
+    if not args.corpus:
+        log.info("no corpus given: training on the bundled sample of Wikipedia")
+    paths: Any = args.corpus or [str(sample_path())]
+    paths = paths[0] if len(paths) == 1 else paths
+    corpus = open_corpus(paths, column=args.column, encoding=args.encoding)
+    model.fit(
+        _Foreseen(corpus, args), validation=_held_out(args),
+        progress=not args.quiet and "auto", checkpoint=args.checkpoint,
+        checkpoint_minutes=args.checkpoint_minutes, checkpoint_words=args.checkpoint_words,
+        resume=args.resume,
+    )
+    vectors = model.vectors_
+    # NumPy's format can hold any words.
+    save_or_keep(args.output, vectors.save, "vectors.npz", "numba-ss convert")
+    log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, args.output)
+    if args.history:
+        write_history(args.history, model.history_)
+    wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in vectors]
+    shown = [word for word in wanted or _some_words(vectors) if word in vectors]
+    for word in args.words or []:
+        if word not in vectors:
+            log.warning("%s: not in the vocabulary", word)
+    if shown and len(vectors) > 1:
+        say(_neighbours(vectors, shown, min(6, len(vectors) - 1)))
+
+
+def _held_out(args: Namespace) -> Corpus | None:
+    if args.validation is None:
+        return None
+    try:
+        return open_corpus(args.validation, passes=1, encoding=args.encoding)
+    except _checks.ArgumentError as error:
+        raise _checks.ArgumentError(f"validation: {error}") from None
+
+
+def _load(path: str, args: Namespace) -> WordVectors:
+    mmap = path.lower().endswith(".npz")
+    return WordVectors.load(path, mmap=mmap, limit=args.limit, errors=args.errors)
+
+
+def neighbors(args: Namespace) -> None:
+    """Show the nearest words of each word, or of a sum of words."""
+    vectors = _load(args.vectors, args)
+    if args.sum or args.negative:
+        near = vectors.most_similar(args.words, args.negative, topn=args.topn)
+        say(f"{word}\t{cosine:.4f}" for word, cosine in near)
+    else:
+        say(_neighbours(vectors, args.words, args.topn))
+
+
+def analogy(args: Namespace) -> None:
+    """Say what is to C as B is to A."""
+    vectors = _load(args.vectors, args)
+    found = vectors.analogy(args.a, args.b, args.c, topn=args.topn)
+    say(f"{word}\t{cosine:.4f}" for word, cosine in found)
+
+
+def evaluate(args: Namespace) -> None:
+    """Judge vectors by analogies and by similarity."""
+    if args.analogies is None and not args.similarity:
+        _checks.fail("--analogies, --similarity", "a file for one of them at least", "none")
+    for path in args.vectors:
+        vectors = _load(path, args)
+        lines = [f"{path}: {len(vectors)} words of {vectors.vector_size} numbers"]
+        if args.analogies is not None:
+            score = analogies(vectors, args.analogies, restrict_vocab=args.restrict_vocabulary)
+            solved = f"{score.accuracy:.1%}" if score.num_used else "none"
+            lines.append(
+                f"  analogies {solved} of {score.num_used} ({score.num_skipped} skipped), "
+                f"among {args.restrict_vocabulary} words"
+            )
+        for file in args.similarity:
+            found = similarity(vectors, file)
+            lines.append(
+                f"  {Path(file).stem} Spearman {found.rho:.3f} on {found.num_used} pairs "
+                f"({found.oov_ratio:.1%} have unknown words)"
+            )
+        say(lines)
+
+
+def convert(args: Namespace) -> None:
+    """Read vectors in one format and write another."""
+    written = _written(args.target)
+    require_distinct({"the target": written}, {"the source": args.source})
+    for path in written:
+        require_writable("the target", path)
+    WordVectors.load(args.source, limit=args.limit, errors=args.errors).save(args.target)
+    log.info("saved to %s", args.target)
+
+
+def _read_history(path: str) -> list[dict[str, Any]]:
+    try:
+        history = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        _checks.fail(path, "what --history wrote, in JSON", error)
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        _checks.fail(path, "what --history wrote, a list of epochs", "something else")
+    return history
+
+
+def plot(args: Namespace) -> None:
+    """Draw a loss curve from a history, or a map of words from vectors."""
+    require_distinct({"--output": args.output}, {"the source": args.source})
+    require_writable("--output", args.output)
+    if args.source.lower().endswith(".json"):
+        plot_loss(_read_history(args.source), args.output)
+    else:
+        vectors = _load(args.source, args)
+        plot_words(vectors, args.output, words=args.words, top=args.top)
+    log.info("saved to %s", args.output)
+
+
+_COMMANDS = {
+    "word2vec": word2vec, "neighbors": neighbors, "analogy": analogy, "evaluate": evaluate,
+    "convert": convert, "plot": plot,
+}
+
+
+def run(args: Namespace) -> None:
+    """Do what the parsed arguments ask for."""
+    _COMMANDS[args.command](args)

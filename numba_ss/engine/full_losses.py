@@ -1,0 +1,242 @@
+"""The losses over all classes, full softmax and full logistic, and their gradients.
+
+They cost time in proportion to the number of classes: what sampling avoids in
+training, and what a model is judged by. Nothing of the size batch x classes is ever
+built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss.engine import passes
+from numba_ss.engine.losses import LossAndGradients, check_grad_loss, spread
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+
+def check_model(
+    weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike
+) -> tuple[Floats, ...]:
+    """Return weights, biases and inputs, checked and of the weights' type."""
+    h = _checks.inputs(inputs)
+    w = _checks.real("weights", weights)
+    _checks.shaped("weights", w, (None, h.shape[1]), "num_classes, dim")
+    if not len(w):
+        _checks.fail("weights", "at least one class", "none")
+    b = np.zeros(len(w), w.dtype) if biases is None else _checks.real("biases", biases)
+    _checks.shaped("biases", b, (len(w),), "num_classes,")
+    # The table may be large: the inputs take its type, not the other way round.
+    return w, _checks.cast("biases", b, w.dtype), _checks.cast("inputs", h, w.dtype)
+
+
+def full_losses(
+    weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
+) -> tuple[Floats, Floats, Floats]:
+    """Return losses, finite or not, and, for the gradient, normalisers and targets."""
+    with np.errstate(over="ignore", invalid="ignore"):  # told by the loss
+        normalizer = passes.normalizers(weights, biases, inputs, logistic)
+        logits, targets = passes.label_logits(weights, biases, inputs, labels)
+        loss = normalizer - (logits * targets).sum(axis=1, dtype=np.float64)
+        return loss.astype(inputs.dtype), normalizer.astype(inputs.dtype), targets
+
+
+def _checked_losses(
+    weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
+) -> tuple[Floats, Floats, Floats]:
+    result = full_losses(weights, biases, labels, inputs, logistic)
+    if not np.isfinite(result[0]).all():
+        _checks.require_unmasked(labels, biases[np.maximum(labels, 0)])
+        parts = [("inputs", inputs, None), ("weights", weights, None), ("biases", biases, None)]
+        _checks.explain_loss(result[0], parts)
+    return result
+
+
+def _evaluate(
+    weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, logistic: bool
+) -> tuple[Floats, NDArray[np.bool_] | None]:
+    """Return the losses of the examples that have a label, and which these are; see `spread`."""
+    w, b, h = check_model(weights, biases, inputs)
+    y, some = _checks.labels(labels, len(h), None, len(w))
+    if some is not None:
+        y, h = y[some], h[some]
+    loss = _checked_losses(w, b, y, h, logistic)[0]
+    return _checks.cast("loss", loss, _checks.inputs(inputs).dtype), some
+
+
+def mean_loss(
+    weights: ArrayLike, biases: ArrayLike, labels: Any, inputs: ArrayLike, logistic: bool
+) -> float:
+    """Return the mean loss of the examples that have a label, 0 if there are none."""
+    loss = _evaluate(weights, biases, labels, inputs, logistic)[0]
+    return float(loss.mean()) if len(loss) else 0.0
+
+
+def softmax_loss(
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike
+) -> Floats:
+    r"""Compute the softmax cross entropy over all classes.
+
+    What sampled softmax approximates, and the figure to judge a model by:
+
+    .. math:: L_i = \log \sum_c \exp(h_i \cdot w_c + b_c)
+        - \frac{1}{T_i} \sum_j (h_i \cdot w_{y_{ij}} + b_{y_{ij}})
+
+    Parameters
+    ----------
+    weights : ndarray of float32 or float64, shape (num_classes, dim)
+        Class embeddings w. Shorter floats are converted.
+    biases : ndarray, shape (num_classes,), or None
+        Class biases b, zeros by None; -inf leaves a class out.
+    labels : array of integers, shape (batch_size, num_true)
+        Target classes y; -1 or a mask marks an absent one. An example without any has the
+        loss 0 and no gradient.
+    inputs : ndarray of float32 or float64, shape (batch_size, dim)
+        Activations h. The result has their type; the sums are taken in that of `weights`.
+
+    Returns
+    -------
+    ndarray, shape (batch_size,)
+        Losses in nats.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes, types or labels do not fit, or a number is NaN or infinite.
+
+    Notes
+    -----
+    Extra memory is bounded, whatever the number of classes and the batch size.
+
+    Examples
+    --------
+    >>> softmax_loss(np.zeros((8, 2)), np.zeros(8), [[3]], np.ones((1, 2)))
+    array([2.07944154])
+    """
+    return spread(*_evaluate(weights, biases, labels, inputs, logistic=False))
+
+
+def sigmoid_loss(
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike
+) -> Floats:
+    r"""Compute the logistic loss summed over all classes, with targets :math:`1 / T_i`.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs
+        See `softmax_loss`.
+
+    Returns
+    -------
+    ndarray, shape (batch_size,)
+        Losses in nats.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes, types or labels do not fit, or a number is NaN or infinite.
+
+    Examples
+    --------
+    >>> sigmoid_loss(np.zeros((8, 2)), np.zeros(8), [[3]], np.ones((1, 2)))
+    array([5.54517744])
+    """
+    return spread(*_evaluate(weights, biases, labels, inputs, logistic=True))
+
+
+def dense_pass(
+    workspace: passes.Workspace, weights: Floats, biases: Floats, inputs: Floats,
+    labels: Integers, normalizer: Floats, targets: Floats, grad_loss: Floats, logistic: bool,
+    grad_inputs: Floats,
+) -> Iterator[passes.FullBlock]:
+    """Yield the gradients of all classes, a range at a time; write those of the inputs.
+
+    A range's weights may be changed before the next is asked for.
+    """
+    batch_size, dim = inputs.shape
+    x = passes.padded_inputs(inputs)
+    padded_grad = np.empty_like(x)
+    coefficients = targets * grad_loss[:, None]
+    part = np.zeros_like(inputs)
+    for j in range(labels.shape[1]):
+        part += coefficients[:, j, None] * weights[np.maximum(labels[:, j], 0)]
+    example, column = np.nonzero(labels >= 0)
+    true, share = labels[example, column], coefficients[example, column]
+    for block in passes.full_pass(
+        workspace, weights, biases, x, normalizer, grad_loss, logistic, padded_grad
+    ):
+        first, stop = block.classes.start, block.classes.stop
+        inside = (true >= first) & (true < stop)
+        rows, amount = true[inside] - first, share[inside]
+        np.subtract.at(block.grad_rows[:, :dim], rows, amount[:, None] * inputs[example[inside]])
+        np.subtract.at(block.grad_offsets, rows, amount)
+        yield block
+    np.subtract(padded_grad[:batch_size, :dim], part, out=grad_inputs)
+
+
+def _loss_and_grad(
+    weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, grad_loss: Any,
+    logistic: bool,
+) -> LossAndGradients:
+    w, b, h = check_model(weights, biases, inputs)
+    y, some = _checks.labels(labels, len(h), None, len(w))
+    upstream = check_grad_loss(grad_loss, h)
+    if some is not None:
+        y, h, upstream = y[some], h[some], upstream[some]
+    loss, normalizer, targets = _checked_losses(w, b, y, h, logistic)
+    grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
+    for block in dense_pass(
+        passes.Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs
+    ):
+        count = block.classes.stop - block.classes.start
+        grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
+        grad_biases[block.classes] = block.grad_offsets[:count]
+    return LossAndGradients(
+        spread(loss, some), spread(grad_inputs, some), np.arange(len(w)), grad_weights, grad_biases
+    )
+
+
+def softmax_loss_and_grad(
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike, *,
+    grad_loss: ArrayLike | None = None,
+) -> LossAndGradients:
+    """Compute `softmax_loss` and its gradients, dense: `rows` are all the classes.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs
+        See `softmax_loss`.
+    grad_loss : array, shape (batch_size,), optional
+        Upstream gradient of the losses; ones by default.
+
+    Returns
+    -------
+    LossAndGradients
+    """
+    return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=False)
+
+
+def sigmoid_loss_and_grad(
+    weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike, *,
+    grad_loss: ArrayLike | None = None,
+) -> LossAndGradients:
+    """Compute `sigmoid_loss` and its gradients, dense: `rows` are all the classes.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs
+        See `softmax_loss`.
+    grad_loss : array, shape (batch_size,), optional
+        Upstream gradient of the losses; ones by default.
+
+    Returns
+    -------
+    LossAndGradients
+    """
+    return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=True)

@@ -1,0 +1,560 @@
+"""A trainable output layer: weights, biases, sampler, loss and updater in one object."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss._guards import alone, reading
+from numba_ss.engine import passes
+from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+from numba_ss.engine.evaluation import TopK, top_k
+from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
+from numba_ss.engine.losses import check_counts, make_columns, spread
+from numba_ss.engine.samplers import (
+    AllSampler,
+    CandidateSampler,
+    LearnedUnigramSampler,
+    LogUniformSampler,
+    UniformSampler,
+)
+from numba_ss.engine.sgd import Adagrad, check_threads
+from numba_ss.kernels.core.threads import Pace, threads_for_update, use_threads
+from numba_ss.kernels.softmax.examples import sum_losses
+from numba_ss.kernels.softmax.step import (
+    KEPT,
+    SUBTRACTED,
+    TIED,
+    sampled_step,
+    sampled_step_chunk,
+)
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+LearningRate = float | Callable[[int], float]
+
+SAMPLERS: dict[str, type[CandidateSampler]] = {
+    "all": AllSampler,
+    "in_batch": InBatchSampler,
+    "learned_unigram": LearnedUnigramSampler,
+    "log_uniform": LogUniformSampler,
+    "mixed": MixedSampler,
+    "uniform": UniformSampler,
+}
+# Of each loss: is it logistic, are hits removed, is log Q subtracted; None: as asked for.
+LOSSES: dict[str, tuple[bool, bool | None, bool | None]] = {
+    "sampled_softmax": (False, None, None),
+    "nce": (True, False, None),
+    "sampled_logistic": (True, True, None),
+    "negative_sampling": (True, False, False),
+    "softmax": (False, None, None),
+    "logistic": (True, None, None),
+}
+_FULL = ("softmax", "logistic")
+_FLOAT32 = np.dtype(np.float32)
+
+
+def _check_weight(value: Any, batch_size: int) -> Floats:
+    """Return weights of examples; larger ones could make a step infinite."""
+    weight = np.asarray(value)
+    if weight.dtype.kind not in "biuf":
+        _checks.fail("sample_weight", "real numbers", weight.dtype)
+    _checks.shaped("sample_weight", weight, (batch_size,), "batch_size,")
+    bad = np.flatnonzero(~((weight >= 0) & (weight <= 1e6)))
+    if bad.size:
+        got = f"{weight[bad[0]]} at sample_weight[{bad[0]}]"
+        _checks.fail("sample_weight", "numbers in [0, 1e6]", got)
+    return weight.astype(np.float32)
+
+
+class SampledSoftmax:
+    r"""The output layer of somebody's model, trained by sampled softmax.
+
+    A step draws candidates, computes losses and gradients, and updates the rows that the
+    batch touched, in place. It costs the same for any number of classes.
+
+    Parameters
+    ----------
+    num_classes, dim : int
+        Shape of the class embeddings.
+    num_sampled : int or None
+        Candidates of a batch; None for the sampler "in_batch", and where the loss is a
+        full one.
+    loss : str, default="sampled_softmax"
+        One of the six of `numba_ss.engine.losses`: "sampled_softmax", "nce",
+        "sampled_logistic", "negative_sampling", "softmax", "logistic".
+    sampler : str or CandidateSampler, default="log_uniform"
+        "log_uniform" (ids in the order of falling frequency), "uniform",
+        "learned_unigram", "in_batch", "mixed", "all", or a sampler of one's own over
+        `num_classes` classes.
+    num_true : int, default=1
+        Labels of an example.
+    remove_accidental_hits : bool, default=True
+        Whether an example does not count candidates that are labels of its own. "nce"
+        and "negative_sampling" always count them, "sampled_logistic" never.
+    subtract_log_q : bool, default=True
+        Whether to correct the logits by the log of the expected counts, which makes
+        the sampled loss aim at the full one. "negative_sampling" never does.
+    learning_rate : float or callable, default=0.1
+        Step size, or a schedule: called with the number of steps so far.
+    optimizer : {"sgd", "adagrad"}, default="sgd"
+        "sgd" subtracts the learning rate times the gradient. "adagrad" divides the rate by
+        the root of what the row has seen: the sum, over all steps, of the mean squared
+        gradient of the row, or the squared one of a bias; see `update_rows`. Gradients of
+        a row that the batch uses several times are added up first.
+    reduction : {"mean", "sum", "none"}, default="mean"
+        What a step returns, and of what it takes the gradient; "none" returns the loss
+        of each example and takes the gradient of their sum.
+    update : {"exact"}, default="exact"
+        The result of a step is, bit for bit, that of taking the gradients one by one:
+        labels row-major, then candidates.
+    seed : int or None, default=0
+        Of the sampler, and of the initial weights.
+    num_threads : int, optional
+        Threads of each call, at most; by default Numba's setting. A step takes one where it
+        is faster. The caller's setting is put back.
+    weights : ndarray of float32, shape (num_classes, dim), optional
+        Class embeddings, updated in place; by default normal with variance 1 / dim.
+    biases : ndarray of float32, shape (num_classes,), optional
+        Class biases, updated in place; by default zeros. A class of -inf is left out.
+
+    Attributes
+    ----------
+    weights, biases : ndarray
+        The arrays that are trained.
+    sampler : CandidateSampler
+        The sampler in use.
+    num_steps : int
+        Steps taken so far.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not as described. A failed call draws nothing and changes
+        nothing.
+
+    Notes
+    -----
+    Several Python threads can use one layer: steps wait for each other and for queries, and
+    queries, `evaluate` and `top_k`, run side by side. The arrays themselves are not guarded:
+    two layers on one array, a table that other threads train, or `weights` read while another
+    thread steps. `state_dict` copies them between two steps.
+
+    Examples
+    --------
+    >>> layer = SampledSoftmax(1000, 8, 20, learning_rate=1.0)
+    >>> inputs = np.ones((4, 8), np.float32)
+    >>> labels = np.array([[7], [7], [7], [7]])
+    >>> losses = [layer.step(inputs, labels)[0] for _ in range(10)]
+    >>> bool(losses[-1] < losses[0])
+    True
+    """
+
+    # A step draws, and another layer may have the same sampler: one guard is for both.
+    _guarded_as = property(operator.attrgetter("sampler"))
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        num_sampled: int | None,
+        *,
+        loss: str = "sampled_softmax",
+        sampler: str | CandidateSampler = "log_uniform",
+        num_true: int = 1,
+        remove_accidental_hits: bool = True,
+        subtract_log_q: bool = True,
+        learning_rate: LearningRate = 0.1,
+        optimizer: str = "sgd",
+        reduction: str = "mean",
+        update: str = "exact",
+        seed: int | None = 0,
+        num_threads: int | None = None,
+        weights: Floats | None = None,
+        biases: Floats | None = None,
+    ) -> None:
+        self.num_classes = _checks.integer("num_classes", num_classes, 1)
+        self.dim = _checks.integer("dim", dim, 1)
+        self.loss = _checks.choice("loss", loss, tuple(LOSSES))
+        self.num_true = _checks.integer("num_true", num_true, 1)
+        self._logistic, remove, subtract = LOSSES[loss]
+        asked_remove = _checks.flag("remove_accidental_hits", remove_accidental_hits)
+        asked_subtract = _checks.flag("subtract_log_q", subtract_log_q)
+        self._remove_hits = asked_remove if remove is None else remove
+        self._subtract_log_q = asked_subtract if subtract is None else subtract
+        self.learning_rate = learning_rate
+        if not callable(learning_rate):
+            _checks.rate("learning_rate", learning_rate)
+        self.optimizer = _checks.choice("optimizer", optimizer, ("sgd", "adagrad"))
+        self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
+        _checks.choice("update", update, ("exact",))
+        seed = _checks.optional_integer("seed", seed)
+        self._num_threads = check_threads(num_threads)
+        self.sampler = self._make_sampler(sampler, seed)
+        self.num_sampled = self._check_num_sampled(num_sampled)
+        shape = (self.num_classes, self.dim)
+        if weights is None:
+            generator = np.random.default_rng(None if seed is None else abs(seed))
+            weights = generator.standard_normal(shape, np.float32)
+            weights *= np.float32(self.dim**-0.5)
+        self._weights = _checks.trainable("weights", weights, shape, "num_classes, dim")
+        if biases is None:
+            # Written, for a page that is zeros by promise costs a step more than a row does.
+            biases = np.full(self.num_classes, 0, np.float32)
+        self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
+        if np.may_share_memory(self._weights, self._biases):
+            _checks.fail("biases", "memory of its own", "a part of the weights")
+        adaptive = optimizer == "adagrad"
+        self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
+        self.num_steps = 0
+        self._workspace = passes.Workspace()
+        self._pace = Pace()
+        self._grad_loss = np.empty(0, np.float32)
+        self._scaled = 0, self.reduction  # what it is made for
+        self._table: Floats | None = None  # the last one that was checked
+        self._tied = False  # whether that is the weights themselves
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind the caller's table."""
+        return vars(self) | {"_table": None}
+
+    @property
+    def weights(self) -> Floats:
+        """Class embeddings, (num_classes, dim); to replace them, write into the array."""
+        return self._weights
+
+    @property
+    def biases(self) -> Floats:
+        """Class biases, (num_classes,); to replace them, write into the array."""
+        return self._biases
+
+    def _make_sampler(self, sampler: str | CandidateSampler, seed: int | None) -> CandidateSampler:
+        if isinstance(sampler, CandidateSampler):
+            if sampler.range_max != self.num_classes:
+                _checks.fail(
+                    "sampler", f"range_max = num_classes = {self.num_classes}", sampler.range_max
+                )
+            return sampler
+        kind = SAMPLERS[_checks.choice("sampler", sampler, tuple(SAMPLERS))]
+        if kind is InBatchSampler:
+            return InBatchSampler(self.num_classes)
+        return kind(self.num_classes, seed=seed)
+
+    def _check_num_sampled(self, num_sampled: int | None) -> int | None:
+        if self.loss in _FULL:
+            return None
+        if isinstance(self.sampler, InBatchSampler):
+            if num_sampled is not None:
+                _checks.fail("num_sampled", "None, for the batch's own labels", num_sampled)
+            return None
+        num_sampled = _checks.integer("num_sampled", num_sampled, 1)
+        if not isinstance(self.sampler, AllSampler):
+            self.sampler.check_supply(num_sampled)
+        return num_sampled
+
+    @alone
+    def step(
+        self, inputs: ArrayLike, labels: ArrayLike, learning_rate: float | None = None, *,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[Any, Floats]:
+        """Train on a batch: sample, forward, backward, scatter.
+
+        Parameters
+        ----------
+        inputs : array, shape (batch_size, dim)
+            Activations, converted to float32.
+        labels : array of integers, shape (batch_size, num_true)
+            Target classes; -1, or a mask, marks an absent one. An example without any, such as
+            padding, has the loss 0 and no gradient, and does not count in a mean.
+        learning_rate : float, optional
+            Instead of the layer's own, for this step.
+        sample_weight : array, shape (batch_size,), optional
+            What the loss of each example is multiplied by, in [0, 1e6]. A mean is still one
+            over the number of examples.
+
+        Returns
+        -------
+        loss : float, or ndarray of shape (batch_size,) without reduction
+            Loss before the update, in nats.
+        grad_inputs : ndarray of float32, shape (batch_size, dim)
+            Gradient with respect to the inputs.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument does not fit, or a number is NaN or infinite.
+        """
+        h = _checks.cast("inputs", _checks.inputs(inputs), np.float32)
+        _checks.shaped("inputs", h, (None, self.dim), "batch_size, dim")
+        return self._train(h, np.arange(len(h)), labels, learning_rate, sample_weight, False)
+
+    @alone
+    def step_rows(
+        self,
+        table: Floats,
+        ids: ArrayLike,
+        labels: ArrayLike,
+        learning_rate: float | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> Any:
+        """Train on a batch whose inputs are rows of a table, and update those rows too.
+
+        Parameters
+        ----------
+        table : ndarray of float32, shape (num_rows, dim)
+            Input embeddings, updated in place. It may be `weights` itself. What "adagrad"
+            keeps of its rows is lost when another table, or one of another length, is
+            trained; of a state that was loaded, it belongs to the next table as long.
+        ids : array of integers, shape (batch_size,)
+            Rows of `table`; they may repeat.
+        labels, learning_rate, sample_weight
+            See `step`.
+
+        Returns
+        -------
+        float, or ndarray of shape (batch_size,) without reduction
+            Loss before the update, in nats.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument does not fit, or a number is NaN or infinite.
+        """
+        checked = table is self._table and table.shape[1:] == (self.dim,)
+        if not checked or not table.flags.writeable:
+            self._table = self._check_table(table)
+        rows = _checks.ids("ids", ids)
+        _checks.shaped("ids", rows, (rows.size,), "batch_size,")
+        _checks.in_range("ids", rows, len(table), "num_rows")
+        return self._train(table, rows, labels, learning_rate, sample_weight, True)[0]
+
+    def _check_table(self, value: Any) -> Floats:
+        table: Floats = _checks.trainable("table", value, (None, self.dim), "num_rows, dim")
+        tied = table.ctypes.data == self.weights.ctypes.data
+        if np.may_share_memory(table, self.weights) and not tied:
+            _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
+        if self._adagrad is not None and len(table) > self.num_classes and tied:
+            _checks.fail("table", "the layer's weights or memory of its own", "more than them")
+        self._tied = tied
+        return table
+
+    def _train(
+        self, table: Floats, ids: Integers, labels: Any, learning_rate: Any, sample_weight: Any,
+        update_table: bool,
+    ) -> tuple[Any, Any]:
+        y, some = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_weight(sample_weight, len(ids))
+        if some is not None:
+            ids, y, weight = ids[some], y[some], None if weight is None else weight[some]
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        rate = rate(self.num_steps) if callable(rate) else rate
+        step = np.float32(_checks.rate("learning_rate", rate))
+        scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1.0
+        if self._scaled != (len(ids), self.reduction):
+            self._grad_loss = np.full(len(ids), scale, np.float32)
+            self._scaled = len(ids), self.reduction
+        train = self._train_full if self.loss in _FULL else self._train_sampled
+        grad_loss = self._grad_loss if weight is None else self._grad_loss * weight
+        with use_threads(self._num_threads):
+            loss, total, grad_inputs = train(table, ids, y, grad_loss, step, update_table)
+        self.num_steps += 1
+        if weight is not None:
+            loss = loss * weight
+            total = float(np.add.reduce(loss, dtype=np.float64))
+        if some is not None:
+            loss = spread(loss, some)
+            grad_inputs = None if grad_inputs is None else spread(grad_inputs, some)
+        return (loss.copy() if self.reduction == "none" else total * scale), grad_inputs
+
+    def _train_sampled(
+        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        step: np.float32, update_table: bool,
+    ) -> tuple[Floats, float, Floats | None]:
+        sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
+        operations = columns.operations(self.dim)
+        threads = self._pace.threads_for(operations)
+        out = passes.buffers_of(self._workspace, columns, self.dim, threads, _FLOAT32)
+
+        def check(total: float) -> float:
+            if not math.isfinite(total):
+                check_counts(labels, sampled, self._subtract_log_q)
+                reached = np.concatenate([labels.ravel(), sampled.sampled_candidates.ravel()])
+                self._explain(out.loss, table, ids, labels, reached, update_table)
+            return total
+
+        at_once = out.is_whole and len(ids) and self._adagrad is None
+        take = self._step_at_once if at_once else self._step_in_parts
+        given = table, ids, columns, grad_loss, step, update_table, threads, out, check
+        start = perf_counter()
+        if threads > 1 and self._pace.alone:
+            with use_threads(1):
+                total = take(*given)
+        else:
+            total = take(*given)
+        if threads > 1:
+            self._pace.record((perf_counter() - start) / operations)
+        accept()
+        grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
+        return out.loss, total, grad_inputs
+
+    def _step_at_once(
+        self, table: Floats, ids: Integers, columns: passes.Columns, grad_loss: Floats,
+        step: np.float32, update_table: bool, threads: int, out: passes.BatchBuffers,
+        check: Callable[[float], float],
+    ) -> float:
+        """Return the sum of the losses; nothing has changed if `check` refuses it."""
+        out.board.fill(0)
+        given = (
+            passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
+            columns.private, columns.num_true, columns.shared, columns.private_counts,
+            columns.shared_counts, columns.subtract_log_q, self._weights, self._biases, grad_loss,
+            self._logistic or None, step,
+            KEPT if not update_table else TIED if self._tied else SUBTRACTED,
+            min(threads, threads_for_update(out.x.size + out.grad_rows.size)), threads, out.all,
+        )
+        if threads == 1:
+            sampled_step_chunk(0, *given)
+        else:
+            sampled_step(*given)
+        return check(sum_losses(out.loss))
+
+    def _step_in_parts(
+        self, table: Floats, ids: Integers, columns: passes.Columns, grad_loss: Floats,
+        step: np.float32, update_table: bool, threads: int, out: passes.BatchBuffers,
+        check: Callable[[float], float],
+    ) -> float:
+        """As `_step_at_once`, for every batch and optimizer."""
+        batch = passes.SampledPass(
+            self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
+            self._logistic, threads, by_id=update_table,
+        )
+        total = check(sum_losses(out.loss))
+        if self._adagrad is not None:
+            self._adagrad.step_touched(batch, columns, table if update_table else None, ids, step)
+            return total
+        tied = update_table and self._tied
+        if update_table and not tied:
+            batch.backward(step, table)
+        else:
+            batch.backward()
+        batch.update_classes(step, self.weights, self.biases)
+        if tied:
+            passes.subtract_rows(ids, out.grad_inputs, step, table)
+        return total
+
+    def _explain(
+        self, loss: Floats, table: Floats, ids: Integers, labels: Integers,
+        rows: Integers | None, is_table: bool,
+    ) -> NoReturn:
+        _checks.require_unmasked(labels, self.biases[np.maximum(labels, 0)])
+        parts = [
+            ("table" if is_table else "inputs", table, ids),
+            ("weights", self.weights, rows),
+            ("biases", self.biases, rows),
+        ]
+        _checks.explain_loss(loss, parts)
+
+    def _train_full(
+        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        step: np.float32, update_table: bool,
+    ) -> tuple[Floats, float, Floats | None]:
+        inputs = table[ids]
+        loss, normalizer, targets = full_losses(
+            self.weights, self.biases, labels, inputs, self._logistic
+        )
+        total = float(np.add.reduce(loss, dtype=np.float64))
+        if not math.isfinite(total):
+            self._explain(loss, table, ids, labels, None, update_table)
+        grad_inputs = np.empty_like(inputs)
+        blocks = dense_pass(
+            self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
+            grad_loss, self._logistic, grad_inputs,
+        )
+        if self._adagrad is not None:
+            self._adagrad.step_all(
+                blocks, table if update_table else None, ids, grad_inputs, step
+            )
+            return loss, total, grad_inputs
+        for block in blocks:
+            count = block.classes.stop - block.classes.start
+            self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
+            self.biases[block.classes] -= step * block.grad_offsets[:count]
+        if not update_table:
+            return loss, total, grad_inputs
+        passes.subtract_rows(ids, grad_inputs, step, table)
+        return loss, total, None
+
+    @reading
+    def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:
+        """Return the mean loss over all classes: softmax, or logistic for such a loss.
+
+        Parameters
+        ----------
+        inputs : array, shape (batch_size, dim)
+            Activations.
+        labels : array of integers, shape (batch_size, any)
+            Target classes; -1, or a mask, marks an absent one.
+
+        Returns
+        -------
+        float
+            Mean loss in nats, comparable between samplers and numbers of candidates, of the
+            examples that have a label.
+        """
+        with use_threads(self._num_threads):
+            return mean_loss(self.weights, self.biases, labels, inputs, self._logistic)
+
+    @reading
+    def top_k(self, inputs: ArrayLike, k: int, exclude: Any = None) -> TopK:
+        """Return the k classes of highest logit for each example; see `numba_ss.top_k`."""
+        with use_threads(self._num_threads):
+            return top_k(self.weights, self.biases, inputs, k, exclude)
+
+    @alone
+    def state_dict(self) -> dict[str, Any]:
+        """Return what makes a run resume exactly: numbers and arrays, copied."""
+        state = {
+            "weights": self.weights.copy(),
+            "biases": self.biases.copy(),
+            "optimizer": self.optimizer,
+            "num_steps": self.num_steps,
+            "sampler": self.sampler.state_dict(),
+        }
+        if self._adagrad is not None:
+            state["squares"] = self._adagrad.state_dict()
+        return state
+
+    @alone
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the layer stood whose state this is; the arrays stay the same."""
+        for name in ("weights", "biases"):
+            array, want = np.asarray(state.get(name)), getattr(self, name)
+            if array.shape != want.shape or array.dtype != want.dtype:
+                _checks.fail(
+                    f"state_dict[{name!r}]",
+                    f"float32 numbers of shape {want.shape}",
+                    f"{array.dtype} of shape {array.shape}",
+                )
+        optimizer = state.get("optimizer", "sgd")
+        if optimizer != self.optimizer:
+            _checks.fail("state_dict['optimizer']", repr(self.optimizer), repr(optimizer))
+        if self._adagrad is not None:
+            self._adagrad.check_state(state.get("squares"))
+        steps = _checks.integer("state_dict['num_steps']", state.get("num_steps"), 0)
+        self.sampler.load_state_dict(state.get("sampler", {}))
+        self.weights[:] = state["weights"]
+        self.biases[:] = state["biases"]
+        self.num_steps = steps
+        if self._adagrad is not None:
+            self._adagrad.load_state_dict(state["squares"])

@@ -1,0 +1,131 @@
+"""Tables by way of Arrow: whatever exports a stream, and Parquet files, in batches of rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numba_ss import _checks
+from numba_ss.io.text_files import UnchangedFile, extra
+
+
+def is_text(kind: Any) -> bool:
+    """Tell whether a type of Arrow's is one of strings, dictionaries of such included."""
+    types = extra("pyarrow", "reading tables").types
+    if types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    is_view = getattr(types, "is_string_view", lambda kind: False)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or is_view(kind))
+
+
+def listed(schema: Any) -> str:
+    """Return the columns there are, for messages."""
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def _rows(num_rows: int, num_bytes: int, part: int) -> int:
+    """Return how many of these rows make a batch of about `part` bytes."""
+    return max(1, part * num_rows // max(num_bytes, 1))
+
+
+@contextmanager
+def sound(name: str, expected: str) -> Iterator[None]:
+    """Say of Arrow's errors that they are the table's fault, and which table's."""
+    arrow = extra("pyarrow", "reading tables")
+    try:
+        yield
+    except (arrow.ArrowException, OSError) as error:
+        number = getattr(error, "errno", None)
+        if number is not None:  # the system's, not Arrow's of a table
+            raise OSError(number, os.strerror(number), name) from error
+        _checks.fail(name, expected, f"another one ({str(error)[:300]})")
+
+
+class ArrowStream:
+    """Some columns of whatever exports an Arrow stream.
+
+    Parameters
+    ----------
+    table : object
+        With ``__arrow_c_stream__``, such as a data frame or a reader of record batches. It
+        is opened at once, and again from the second pass on.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._opened: Any = self._open()
+        self.schema: Any = self._opened.schema
+
+    def _open(self) -> Any:
+        arrow = extra("pyarrow", "reading tables")
+        try:
+            return arrow.RecordBatchReader.from_stream(self._table)
+        except arrow.ArrowInvalid:  # a single column
+            return arrow.table({"": arrow.chunked_array(self._table)}).to_reader()
+
+    def total(self) -> int | None:
+        """Return the number of rows, which a stream does not tell: None."""
+        return None
+
+    def batches(self, columns: Sequence[int], part: int) -> Iterator[Any]:
+        """Yield the columns at these positions, in record batches of at most `part` bytes."""
+        opened, self._opened = self._opened or self._open(), None
+        for whole in opened:
+            batch = whole.select(list(columns))
+            rows = _rows(len(batch), batch.nbytes, part)
+            for start in range(0, len(batch), rows):
+                yield batch.slice(start, rows)
+
+
+class ParquetFiles:
+    """The same of Parquet files, which must not change between passes.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files that agree in the columns that are read.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._files = [UnchangedFile(path) for path in paths]
+        with self._open(paths[0]) as opened:
+            self.schema: Any = opened.schema_arrow
+
+    def _open(self, path: Path) -> Any:
+        parquet = extra("pyarrow.parquet", "reading Parquet files")
+        with sound(str(path), "a Parquet file"):
+            # Files without checksums are read as well.
+            return parquet.ParquetFile(path, page_checksum_verification=True)
+
+    def total(self) -> int | None:
+        """Return the number of rows of all files."""
+        num_rows = 0
+        for file in self._files:
+            with self._open(file.path) as opened:
+                num_rows += opened.metadata.num_rows
+        return num_rows
+
+    def batches(self, columns: Sequence[int], part: int) -> Iterator[Any]:
+        """Yield these columns, in the file's order, in record batches of about `part` bytes."""
+        fields = [self.schema.field(i) for i in columns]
+        for file in self._files:
+            file.check()
+            with self._open(file.path) as opened:
+                for field in fields:
+                    if field not in list(opened.schema_arrow):
+                        got = f"no column {field.name} ({field.type})"
+                        _checks.fail(str(file.path), "the columns of the other files", got)
+                groups = [opened.metadata.row_group(i) for i in range(opened.num_row_groups)]
+                num_bytes = sum(group.total_byte_size for group in groups)
+                rows = _rows(opened.metadata.num_rows, num_bytes, part)
+                batches = opened.iter_batches(rows, columns=[field.name for field in fields])
+                while (batch := _next(batches, file.path)) is not None:
+                    yield batch
+
+
+def _next(batches: Iterator[Any], path: Path) -> Any:
+    with sound(str(path), "a sound Parquet file"):
+        return next(batches, None)

@@ -1,0 +1,372 @@
+"""Crash-safe checkpoints: arrays and a JSON state, resumed exactly.
+
+A checkpoint is one ``.npz`` file that NumPy can open. It gets its name when it is on the
+disk as a whole, so that a process killed at any moment leaves the one before.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.io.files import FolderLock, PathLike, lock_folder, whole_file
+
+log = logging.getLogger("numba_ss")
+
+Arrays = dict[str, NDArray[Any]]
+
+_NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
+_CONTENT = "content.json"
+
+
+class Checkpoint(NamedTuple):
+    """What `CheckpointFolder.load` found.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        New arrays, with the types, shapes and bits that were saved.
+    state : dict
+        The state, equal to the one that was saved.
+    path : Path
+        The file it was read from.
+    """
+
+    arrays: Arrays
+    state: dict[str, Any]
+    path: Path
+
+
+class CheckpointFolder:
+    """A folder that holds the last few checkpoints of one training run.
+
+    Looking into it changes nothing. One process at a time saves into a folder: it holds a lock
+    which the system lets go when the process ends, however it ends. Where a file system has
+    no locks, `save` refuses if a newer checkpoint than its own has appeared.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder.
+    keep : int, default=2
+        Checkpoints to keep; older ones are removed after a new one is on the disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = CheckpointFolder(path)
+    ...     assert folder.load() is None
+    ...     _ = folder.save({"weights": np.ones(3, np.float32)}, {"epoch": 1})
+    ...     arrays, state, file = CheckpointFolder(path).load()
+    >>> arrays["weights"], state, file.name
+    (array([1., 1., 1.], dtype=float32), {'epoch': 1}, 'checkpoint-1.npz')
+    """
+
+    def __init__(self, path: PathLike, *, keep: int = 2) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            _checks.fail("path", "the path of a folder", repr(path))
+        self.keep = _checks.integer("keep", keep, 1)
+        self.path = Path(path)
+        self._damaged: set[Path] = set()
+        self._claimed = False
+        self._lock: FolderLock | None = None
+        self._newest = self._last_number()
+
+    def claim(self) -> None:
+        """Make this process the one that saves here, until this object is gone; `save` does so.
+
+        The folder is made if it is absent, and tried out: better an error now than after
+        hours of work. What killed processes left half-written is removed.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be made or written to, or another process saves here.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(self.path)
+            if self._lock is not None:
+                for partial in self.path.glob(".checkpoint-*.partial"):
+                    partial.unlink(missing_ok=True)
+            trial = self.path / "checkpoint-trial"
+            with whole_file(trial) as file:
+                file.write(b"writable")
+            trial.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            expected = f"one that no other process saves into, got {self.path}"
+            raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
+        except OSError as error:
+            raise _worded(error, f"expected one that can be written to, got {self.path}") from error
+        self._claimed = True
+
+    def require(self, num_bytes: int) -> None:
+        """Ask for room before the work starts.
+
+        The checkpoints in the folder count as room, for new ones take their place.
+
+        Parameters
+        ----------
+        num_bytes : int
+            What the folder will hold at most: one checkpoint more than are kept.
+
+        Raises
+        ------
+        OSError
+            If the file system has less (`errno.ENOSPC`).
+        """
+        wanted = _checks.integer("num_bytes", num_bytes, 0)
+        if not self._claimed:
+            self.claim()
+        present = sum(path.stat().st_size for path in self._paths())
+        room = shutil.disk_usage(self.path).free + present
+        if room < wanted:
+            raise OSError(
+                errno.ENOSPC,
+                f"checkpoint folder: expected room for {wanted:,} bytes, "
+                f"got {room:,} in {self.path}",
+            )
+
+    def save(self, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> Path:
+        """Write the next checkpoint, then remove those that are too old.
+
+        The arrays are streamed to the disk, never copied whole.
+
+        Parameters
+        ----------
+        arrays : dict of str to ndarray
+            Any arrays without Python objects, under names that are identifiers.
+        state : dict
+            Whatever JSON holds exactly: dicts with string keys, lists, strings, integers,
+            finite floats, booleans and None.
+
+        Returns
+        -------
+        Path
+            The new file.
+
+        Raises
+        ------
+        ArgumentError
+            If something cannot be stored exactly; nothing is written.
+        OSError
+            If the disk is full or fails, or another process saves here; the checkpoints
+            before stay as they are.
+        """
+        for name, array in arrays.items():
+            _check_array(name, array)
+        _check_state(state)
+        if not self._claimed:
+            self.claim()
+        newest = self._last_number()
+        if newest > self._newest:
+            raise OSError(
+                errno.EBUSY,
+                f"checkpoint folder: expected numbers up to {self._newest}, got "
+                f"checkpoint-{newest}.npz; does another process save into {self.path}?",
+            )
+        self._newest += 1  # first: an interrupt may come when the file has its name already
+        path = self.path / f"checkpoint-{self._newest}.npz"
+        try:
+            with whole_file(path) as file:
+                write_state(file, arrays, state)
+        except OSError as error:
+            kept = ", ".join(path.name for path in self._paths()) or "none"
+            text = f"{path.name} could not be written to {self.path}; kept: {kept}"
+            raise _worded(error, text) from error
+        self._remove_old()
+        return path
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest checkpoint that can be read, or None if there is none at all.
+
+        Damaged ones are skipped with a logged warning, and removed by the next `save`.
+
+        Raises
+        ------
+        ArgumentError
+            If there are checkpoints, and all are damaged.
+        OSError
+            If a checkpoint cannot be opened.
+        """
+        self._newest = self._last_number()
+        reasons = []
+        for path in reversed(self._paths()):
+            with path.open("rb") as file:
+                try:
+                    return Checkpoint(*read_state(file), path)
+                except MemoryError as error:
+                    raise MemoryError(f"{path}: {error}") from error
+                except Exception as error:  # a flipped bit comes as any error of zipfile, zlib ...
+                    reasons.append(f"{path.name} ({error!r})")
+            self._damaged.add(path)
+            log.warning("%s: skipped a damaged checkpoint: %s", self.path, reasons[-1])
+        if reasons:
+            _checks.fail(str(self.path), "a readable checkpoint", ", ".join(reasons))
+        return None
+
+    def _paths(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        try:
+            inside = list(self.path.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted((p for p in inside if _NAME.fullmatch(p.name)), key=_number)
+
+    def _last_number(self) -> int:
+        return max(map(_number, self._paths()), default=0)
+
+    def _remove_old(self) -> None:
+        sound = [path for path in self._paths() if path not in self._damaged]
+        for path in {*sound[: -self.keep], *self._damaged}:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # no reason to stop training
+                log.warning("an old checkpoint could not be removed: %s", error)
+
+
+def _worded(error: OSError, text: str) -> OSError:
+    return OSError(error.errno, f"checkpoint folder: {text} ({error.strerror or error})")
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _check_array(name: Any, array: Any) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        _checks.fail("arrays", "names that are identifiers", repr(name))
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        _checks.fail(f"arrays[{name!r}]", "an ndarray without Python objects", got)
+
+
+def _check_state(state: Any) -> None:
+    """Require that JSON gives back the same."""
+    if not isinstance(state, Mapping):
+        _checks.fail("state", "a dict", type(state).__name__)
+    try:
+        text = json.dumps(dict(state), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        _checks.fail("state", "what JSON holds exactly", error)
+    if json.loads(text) != state:
+        _checks.fail("state", "what JSON holds exactly", f"{state}, which reads back as {text}")
+
+
+def write_state(
+    file: BinaryIO, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
+) -> None:
+    """Write arrays and a JSON state as a zip of .npy files."""
+    # No checksum guards the zip's own list of members, hence the names.
+    content = {"arrays": list(arrays), "state": dict(state)}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_CONTENT, json.dumps(content))
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
+    """Return what `write_state` wrote; a damaged file raises any error of zipfile or NumPy.
+
+    No more memory is taken than the file has bytes, whatever it says of itself.
+    """
+    with zipfile.ZipFile(file) as archive:
+        _require_bounded(archive)
+        # All bytes are proved sound before one of them is taken for a shape or a type.
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        content = json.loads(archive.read(_CONTENT))
+        arrays = {}
+        for name in content["arrays"]:
+            with archive.open(f"{name}.npy") as member:
+                _require_shape(name, member, archive.getinfo(f"{name}.npy").file_size)
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+        state = content["state"]
+        if not isinstance(state, dict):
+            raise ValueError(f"a state of type {type(state).__name__}")
+        return arrays, state
+
+
+def _require_bounded(archive: zipfile.ZipFile) -> None:
+    """Require that an archive unfolds to no more than its own bytes."""
+    unfolded = sum(info.file_size for info in archive.infolist())
+    file = archive.fp
+    size = 0 if file is None else file.seek(0, os.SEEK_END)
+    if unfolded > size:
+        raise zipfile.BadZipFile(f"{size:,} bytes that say they unfold to {unfolded:,}")
+
+
+def _require_shape(name: str, member: IO[bytes], size: int) -> None:
+    """Require that an array has as many bytes as its shape says."""
+    major, _ = np.lib.format.read_magic(member)
+    headers = np.lib.format
+    read = headers.read_array_header_1_0 if major == 1 else headers.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - member.tell():
+        raise ValueError(f"{name} of shape {shape} in {size - member.tell()} bytes")
+
+
+@contextmanager
+def reading(name: str, expected: str) -> Iterator[None]:
+    """Say of whatever goes wrong with a file's contents that it is the file's fault.
+
+    A flipped bit or a doctored state comes as any error of zipfile, zlib, NumPy or of the
+    code that takes it over.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from error
+    except Exception as error:
+        _checks.fail(name, expected, repr(error)[:400])
+
+
+def checked_fields(
+    name: str, given: Any, checks: Mapping[str, Callable[[str, Any], Any]]
+) -> dict[str, Any]:
+    """Return the state of a run from a file, which may have right checksums and be wrong.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    given : object
+        What should be a dict of exactly these fields.
+    checks : dict of str to callable
+        By field, what takes the field's name and value, and returns the value or raises.
+    """
+    if not isinstance(given, dict) or set(given) != set(checks):
+        got = sorted(given) if isinstance(given, dict) else type(given).__name__
+        _checks.fail(name, f"the fields {', '.join(checks)}", str(got)[:200])
+    return {field: check(f"{name}, {field}", given[field]) for field, check in checks.items()}
+
+
+def checked_history(name: str, value: Any) -> list[dict[str, Any]]:
+    """Return the figures of epochs: a list of dicts of numbers."""
+    if not isinstance(value, list):
+        _checks.fail(name, "a list", str(value)[:200])
+    for i, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            _checks.fail(f"{name}[{i}]", "a dict of numbers", str(entry)[:200])
+        for key, number in entry.items():
+            _checks.number(f"{name}[{i}], {key}", number)
+    return value

@@ -1,0 +1,195 @@
+"""CSV files, as strings in record batches of Arrow's: separators, headers, blocks of whole rows.
+
+Arrow looks for the ends of rows without a regard to quotes, or loses the newline of a quoted
+CR LF at the end of a block (apache/arrow 51368). It gets whole rows here, block by block, so
+that it has nothing to look for.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from numba_ss import _checks
+from numba_ss.io.file_kinds import COMPRESSED
+from numba_ss.io.text_files import TextFiles, extra
+
+_BLOCK = 2**20  # bytes that Arrow parses at a time, or more
+_LONGEST = 2**24  # bytes of a row
+_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}  # the first is the one that the suffix means
+
+
+def plain_suffix(path: Path) -> str:
+    """Return what the name ends with, .gz and such aside."""
+    return (path.with_suffix("") if path.suffix.lower()[1:] in COMPRESSED else path).suffix.lower()
+
+
+def is_csv(path: Path) -> bool:
+    """Tell whether the name is that of a CSV file."""
+    return plain_suffix(path) in _SEPARATORS
+
+
+class CsvFile:
+    """Some columns of a file.
+
+    Its separator is that of its suffix, or else the one that parts the wanted columns in the
+    first row. If these are numbers, "0", "1" ..., and no names there, the file has no header,
+    and they are places.
+
+    Parameters
+    ----------
+    path : Path
+        A .csv or .tsv file, compressed or not.
+    wanted : sequence of str
+        Columns.
+    """
+
+    def __init__(self, path: Path, wanted: Sequence[str]) -> None:
+        extra("pyarrow.csv", "reading CSV files")  # better now than after hours
+        self._path = path
+        line = self._first_line()
+        found = {sign: _cells(line, sign) for sign in _SEPARATORS[plain_suffix(path)]}
+        parts = [separator for separator, names in found.items() if set(wanted) <= set(names)]
+        self._separator = next(iter(parts or found))
+        self.names = found[self._separator]
+        self._has_header = bool(parts) or not all(map(_is_place, wanted))
+        if not self._has_header:
+            # Nothing names the columns: the separator that makes most of them.
+            self._separator = max(found, key=lambda separator: len(found[separator]))
+            self.names = [str(i) for i in range(len(found[self._separator]))]
+
+    def _first_line(self) -> str:
+        with_rest = b""
+        for piece, _ in TextFiles([self._path], strict=True).pieces():
+            with_rest += piece
+            if re.search(rb"[\r\n]", with_rest.lstrip(b"\r\n")) or len(with_rest) > _LONGEST:
+                break
+        line = re.split(rb"[\r\n]", with_rest.lstrip(b"\r\n"), maxsplit=1)[0]
+        if not line:
+            _checks.fail(str(self._path), "a CSV file", "an empty one")
+        return line.decode()
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield record batches of strings; an empty cell is null, quotes make it a string."""
+        arrow = extra("pyarrow", "reading CSV files")
+        module = extra("pyarrow.csv", "reading CSV files")
+        convert = module.ConvertOptions(
+            column_types=dict.fromkeys(columns, arrow.string()), include_columns=list(columns),
+            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
+        )
+        read = module.ReadOptions(
+            block_size=_BLOCK, use_threads=False,
+            column_names=None if self._has_header else self.names,
+        )
+        parse = module.ParseOptions(delimiter=self._separator, newlines_in_values=True)
+        blocks = _Blocks(self._path, self._separator)
+        with module.open_csv(
+            blocks, read_options=read, parse_options=parse, convert_options=convert
+        ) as reader:
+            yield from reader
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _is_place(name: str) -> bool:
+    return name.isdecimal() and name.isascii()
+
+
+class _Blocks(io.RawIOBase):
+    """A file of which each reading gives whole rows, however many bytes these are."""
+
+    def __init__(self, path: Path, separator: str) -> None:
+        self._blocks = _whole_rows(path, separator.encode())
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return next(self._blocks, b"")
+
+
+def _whole_rows(path: Path, separator: bytes) -> Iterator[bytes]:
+    pattern, waiting, line = _RowPattern(separator), b"", 1
+    for piece in chain((piece for piece, _ in TextFiles([path], strict=True).pieces()), [b""]):
+        waiting += piece
+        if piece and len(waiting) < _BLOCK:
+            continue
+        stop = pattern.end_of_rows(waiting)
+        block, waiting = waiting[:stop], waiting[stop:]
+        if block:
+            stray = pattern.stray_quote(block)
+            if stray is not None:
+                expected = "a quote that is closed in its line"
+                got = f"one that also stands for itself in whole rows: {_shown(block[stray:])}"
+                _checks.fail(f"{path}, line {line + _lines(block[:stray])}", expected, got)
+            yield block
+            line += _lines(block)
+        if len(waiting) > _LONGEST or (waiting and not piece):
+            expected = f"quotes that are closed, and rows of less than {_LONGEST:,} bytes"
+            _checks.fail(f"{path}, line {line}", expected, _shown(waiting))
+
+
+def _lines(block: bytes) -> int:
+    return block.count(b"\n") or block.count(b"\r")
+
+
+def _shown(data: bytes) -> str:
+    return repr(data[:60].decode(errors="replace")) + "..." * (len(data) > 60)
+
+
+class _RowPattern:
+    """What rows of cells are.
+
+    A quote at the beginning of a cell makes all up to its fellow part of the cell, line breaks
+    and separators, too; what follows up to the next separator belongs to the cell.
+    """
+
+    def __init__(self, separator: bytes) -> None:
+        self._separator = separator
+        other = re.escape(separator) + rb"\r\n"
+
+        def row(in_quotes: bytes) -> bytes:
+            quoted = rb'"(?:[^"' + in_quotes + rb']++|"")*+"[^' + other + rb"]*+"
+            cell = rb"(?:" + quoted + rb'|[^"' + other + rb"][^" + other + rb"]*+|)"
+            return cell + rb"(?:" + re.escape(separator) + cell + rb")*+(?:\r\n|\n|\r(?=[^\n]))"
+
+        self._row = re.compile(row(b""))
+        self._rows = re.compile(rb"(?:" + row(b"") + rb")*+")
+        self._short_rows = re.compile(rb"(?:" + row(rb"\r\n") + rb")*+")
+        self._width: int | None = None
+
+    def end_of_rows(self, data: bytes) -> int:
+        """Return where the last row ends that is whole."""
+        if b'"' in data:
+            return _end(self._rows, data)
+        return max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
+
+    def stray_quote(self, rows: bytes) -> int | None:
+        """Return where a row begins that a quote extends over lines, all of them rows as well.
+
+        In files that are separated by tabs a quote is often but itself, and its fellow in
+        a later row as well: all between them would vanish.
+        """
+        if self._separator != b"\t":
+            return None
+        if self._width is None:
+            self._width = rows[: _end(self._row, rows)].count(b"\t")
+        at = 0
+        while b'"' in rows and (at := _end(self._short_rows, rows, at)) < len(rows):
+            stop = _end(self._row, rows, at)
+            if all(line.count(b"\t") == self._width for line in rows[at:stop].splitlines()):
+                return at
+            at = stop
+        return None
+
+
+def _end(pattern: re.Pattern[bytes], data: bytes, start: int = 0) -> int:
+    match = pattern.match(data, start)
+    return start if match is None else match.end()

@@ -1,0 +1,439 @@
+"""Files of text as one stream of UTF-8: which files, decompression, blocks for the tokeniser."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import glob
+import gzip
+import logging
+import lzma
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
+from contextvars import copy_context
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.io.file_kinds import COMPRESSED, HEAD, compression_of, encoding_of, refuse_foreign
+from numba_ss.kernels.words.text import PADDING
+
+log = logging.getLogger("numba_ss")
+
+PathLike = str | os.PathLike[str]
+T = TypeVar("T")
+
+# Bytes and how far the reading is: of files, in bytes of theirs.
+Pieces = Generator[tuple[bytes, int], None, None]
+
+PIECE = 2**20  # bytes that are read at a time
+BLOCK = 2 * PIECE  # bytes that are tokenised at a time, or more
+_LARGEST_BLOCK = 2**30  # places in a block have 31 bits
+LONGEST_WORD = 2**20  # bytes
+_BLANK, _BLANKS = re.compile(rb"[ \t\r\n]"), (b" ", b"\t", b"\r", b"\n")
+# Of the bytes of a file one in _SHARE may be no text; of a small one a few, one in _MANY.
+_SHARE, _FEW, _MANY = 1000, 10, 20
+_REPLACED = "\ufffd"
+_WINDOW = 31  # bits of zstd's window, --long=31 at most
+_ZSTD_STEP = 2**8
+
+
+def extra(module: str, purpose: str) -> Any:
+    """Import a module that is not required to be installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(
+            f'{purpose} needs {package}: pip install "numba-ss[all]", or {package} alone'
+        ) from error
+
+
+def _inside(folder: str) -> list[Path]:
+    """Return the files in a folder and the folders in it, hidden ones left out, in order."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        # A link may lead back to where it stands.
+        folders[:] = [
+            name for name in folders
+            if name[0] != "." and os.path.realpath(os.path.join(place, name)) not in seen
+        ]
+        found += [Path(place, name) for name in names if name[0] != "."]
+    return sorted(path for path in found if path.is_file())
+
+
+def find_files(name: str, value: PathLike) -> list[Path]:
+    """Return the files that a path names: itself, those of a folder, or those of a pattern."""
+    text = os.fspath(value)
+    if os.path.isfile(text):
+        return [Path(text)]
+    if os.path.isdir(text):
+        inside = _inside(text)
+        if text.lower().rstrip("/" + os.sep).endswith(".parquet"):
+            inside = [path for path in inside if path.suffix.lower() == ".parquet"]
+        if not inside:
+            _checks.fail(name, "a folder with files", repr(text))
+        return inside
+    if os.path.exists(text):
+        _checks.fail(name, 'a file or a folder ("-" for standard input)', repr(text))
+    found = sorted(glob.glob(text, recursive=True)) if "\0" not in text else []
+    files = [Path(path) for path in found if os.path.isfile(path)]
+    if not files:
+        shown = repr(text) if len(text) < 80 else f"{text[:60]!r}..."
+        _checks.fail(
+            name,
+            "a file, a folder or a pattern that matches files (sentences are lists of words, not "
+            "strings)",
+            f"{shown}, which does not exist",
+        )
+    return files
+
+
+class UnchangedFile:
+    """A file that every pass must find as the first one did; messages call it `name`."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = name or str(path)
+        self._state: tuple[int, int] | None = None
+
+    def check(self) -> int:
+        """Return the size; refuse a file that differs from what the first call saw."""
+        status = self.path.stat()
+        state = status.st_size, status.st_mtime_ns
+        if self._state not in (None, state):
+            _checks.fail(self.name, "the file that the first pass read", "a changed one")
+        self._state = state
+        return status.st_size
+
+
+def _zstd_pieces(raw: BinaryIO) -> Iterator[bytes]:
+    """Decompress frame by frame, for the package's own reader passes over a missing end."""
+    package = extra("zstandard", "reading .zst before Python 3.14")
+    decompressor = package.ZstdDecompressor(max_window_size=2**_WINDOW)
+    frame = decompressor.decompressobj()
+    complete, piece = True, bytearray()
+    # A few bytes at a time, for each may unfold to 32 KiB.
+    while block := raw.read(PIECE // 32):
+        for start in range(0, len(block), _ZSTD_STEP):
+            data = block[start : start + _ZSTD_STEP]
+            while data:
+                if complete:
+                    frame = decompressor.decompressobj()
+                piece += frame.decompress(data)
+                data, complete = frame.unused_data, frame.eof
+            if len(piece) >= PIECE:
+                yield bytes(piece)
+                piece.clear()
+    if not complete:
+        raise EOFError("the file ends within a frame")
+    yield bytes(piece)
+
+
+def _decompress(raw: BinaryIO, kind: str | None) -> Iterator[bytes]:
+    stream: Any = raw
+    if kind == "gz":
+        stream = gzip.GzipFile(fileobj=raw)
+    elif kind == "bz2":
+        stream = bz2.BZ2File(raw)
+    elif kind == "xz":
+        stream = lzma.LZMAFile(raw)
+    elif kind == "zst":
+        try:
+            zstd = import_module("compression.zstd")
+        except ImportError:
+            yield from _zstd_pieces(raw)
+            return
+        stream = zstd.ZstdFile(raw, options={zstd.DecompressionParameter.window_log_max: _WINDOW})
+    while piece := stream.read(PIECE):
+        yield piece
+
+
+def _read(file: UnchangedFile) -> Pieces:
+    """Yield what a file holds, decompressed if its first bytes or its name say so."""
+    with open(file.path, "rb", buffering=0) as raw:
+        kind = compression_of(raw.read(HEAD))
+        raw.seek(0)
+        suffix = file.path.suffix.lower()[1:]
+        kind = suffix if kind is None and suffix in COMPRESSED else kind
+        try:
+            for piece in _decompress(raw, kind):  # type: ignore[arg-type]
+                yield piece, raw.tell()
+        except ImportError:
+            raise
+        except Exception as error:  # every decompressor has errors of its own
+            if kind is None:
+                raise
+            got = f"a damaged or truncated one ({error})"
+            _checks.fail(file.name, f"a sound .{kind} file", got)
+
+
+class _Decoder:
+    """Turns the bytes of a file to UTF-8, and counts what is no text in its encoding."""
+
+    def __init__(self, name: str, encoding: str | None, strict: bool) -> None:
+        self._name, self._strict = name, strict
+        self._rest = b""  # the beginning of a character of UTF-8
+        self.bad = self._read = 0
+        if encoding is not None:
+            self._use(encoding)
+
+    def _use(self, encoding: str) -> None:
+        self._encoding = codecs.lookup(encoding).name
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+
+    def decode(self, data: bytes, final: bool) -> bytes:
+        """Return the next part in UTF-8; refuse a file that is no text."""
+        if not hasattr(self, "_encoding"):
+            self._use(encoding_of(data))
+        self._read += len(data)
+        if self._encoding == "utf-8":
+            text = self._checked(self._rest + data, final)
+        else:
+            try:
+                decoded = self._decoder.decode(data, final)
+            except UnicodeError as error:  # UTF-16 asks for its mark
+                _checks.fail(self._name, f"text in {self._encoding}", error)
+            self.bad += decoded.count(_REPLACED)
+            text = decoded.encode("utf-8", "replace")
+        self.bad += text.count(b"\0")
+        few = max(1, self._read // _SHARE, min(self._read // _MANY, _FEW))
+        if self.bad > (0 if self._strict else few):
+            self._refuse(text)
+        return text
+
+    def _checked(self, data: bytes, final: bool) -> bytes:
+        """Return data as it is where it is sound, as nearly all is."""
+        if data.isascii():
+            self._rest = b""
+            return data
+        try:
+            used = codecs.utf_8_decode(data, "strict", final)[1]
+            text = data[:used]
+        except UnicodeDecodeError:
+            decoded, used = codecs.utf_8_decode(data, "replace", final)
+            text = decoded.encode()
+            here = _REPLACED.encode()
+            self.bad += text.count(here) - data[:used].count(here)
+        self._rest = data[used:]
+        return text
+
+    def _refuse(self, text: bytes) -> NoReturn:
+        hint = 'encoding= (--encoding) names another, such as "cp1252", "gb18030", "utf-16"'
+        if self._strict:
+            hint = "iconv makes UTF-8 of other encodings"
+        elif len(text) < 4 * text.count(b"\0") < 3 * len(text):
+            hint = 'encoding="utf-16-le" (--encoding) reads what Windows writes'
+        got = f"{self.bad} places that are none in the first {self._read} bytes"
+        _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}, if it is text")
+
+
+def check_encoding(encoding: str | None) -> str | None:
+    """Return the name of an encoding, if it is one of text."""
+    if encoding is not None:
+        try:
+            b"a".decode(encoding, "ignore")
+        except (LookupError, TypeError, ValueError):
+            expected = 'None or the name of an encoding, such as "utf-8", "cp1252" or "gb18030"'
+            _checks.fail("encoding", expected, repr(encoding))
+    return encoding
+
+
+class TextFiles:
+    """Files as one stream of UTF-8 in which each ends with a newline, and has no BOM.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files, compressed or not.
+    encoding : str, optional
+        Theirs. By default each file's BOM tells, and without one it is UTF-8. Bytes that are
+        no text in it are replaced and, after the first pass, told of; a file with more than a
+        few of them, one in a thousand, is refused.
+    names : dict, optional
+        What messages call a file, where that is not its path.
+    strict : bool, default=False
+        Refuse a file with any such byte: of keys, say, which would become others. What stands
+        between two blanks may be of any length then.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], encoding: str | None = None,
+        names: Mapping[Path, str] | None = None, *, strict: bool = False,
+    ) -> None:
+        self._files = [UnchangedFile(path, (names or {}).get(path)) for path in paths]
+        self._encoding, self._strict = check_encoding(encoding), strict
+        self._told = False
+        self.name = self._files[0].name
+
+    def total(self) -> int:
+        """Return the size of all files; refuse if one has changed since the first call."""
+        return sum(file.check() for file in self._files)
+
+    def pieces(self) -> Pieces:
+        """Yield the text, and the position in the files, compressed or not."""
+        before = bad = 0
+        damaged = []
+        for file in self._files:
+            size = file.check()
+            decoder = _Decoder(file.name, self._encoding, self._strict)
+            for piece, position in self._text(file, decoder):
+                yield piece, before + position
+            before += size
+            if decoder.bad:
+                bad += decoder.bad
+                damaged.append(file.name)
+            yield b"\n", before
+        if bad and not self._told:  # not in every pass
+            self._told = True
+            log.warning(
+                "%s: %d places that are no text were replaced, in %d of %d files",
+                damaged[0], bad, len(damaged), len(self._files),
+            )
+
+    def head(self) -> bytes:
+        """Return the first bytes of the first file's text."""
+        file = self._files[0]
+        decoder = _Decoder(file.name, self._encoding, self._strict)
+        with closing(self._text(file, decoder)) as text:
+            return next(text)[0][:HEAD]
+
+    def _text(self, file: UnchangedFile, decoder: _Decoder) -> Pieces:
+        text = _text(file, decoder)
+        return text if self._strict else _with_words(file.name, text)
+
+
+def _text(file: UnchangedFile, decoder: _Decoder) -> Pieces:
+    """Yield a file's text."""
+    pieces = _with_head(_read(file))
+    data, position = next(pieces)
+    refuse_foreign(file.name, data)
+    first = True
+    while True:
+        more = next(pieces, None)
+        text = decoder.decode(data, more is None)
+        if first and text:
+            text, first = text.removeprefix(codecs.BOM_UTF8), False
+        yield text, position
+        if more is None:
+            return
+        data, position = more
+
+
+def _with_words(name: str, pieces: Pieces) -> Pieces:
+    """Yield the same; refuse text with a word that is longer than LONGEST_WORD by much."""
+    running = 0  # bytes since the last blank or line end
+    with closing(pieces):
+        for text, position in pieces:
+            blank = _BLANK.search(text)
+            if running + (blank.start() if blank else len(text)) > LONGEST_WORD:
+                _checks.fail(
+                    name, f"a blank or a line end every {LONGEST_WORD} bytes at least",
+                    "none, so no text of words that blanks separate",
+                )
+            last = max(map(text.rfind, _BLANKS))
+            running = len(text) - 1 - last if blank else running + len(text)
+            yield text, position
+
+
+def _with_head(pieces: Pieces) -> Pieces:
+    """Yield the same, but HEAD bytes at once first, if there are so many."""
+    head, position = b"", 0
+    while len(head) < HEAD and (item := next(pieces, None)) is not None:
+        head, position = head + item[0], item[1]
+    yield head, position
+    yield from pieces
+
+
+def is_stream(path: PathLike) -> bool:
+    """Tell whether this is something that can be read once: "-" or a pipe."""
+    if path == "-":
+        return True
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def spool(path: PathLike) -> Path:
+    """Copy standard input ("-") or a pipe to a temporary file, which the caller removes."""
+    with _opened_stream(path) as stream, tempfile.NamedTemporaryFile(
+        prefix="numba_ss-", suffix=".txt", delete=False
+    ) as file:
+        try:
+            shutil.copyfileobj(stream, file, PIECE)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return Path(file.name)
+
+
+def _opened_stream(path: PathLike) -> AbstractContextManager[BinaryIO]:
+    if path != "-":
+        return open(path, "rb")
+    if sys.stdin is None:
+        _checks.fail("standard input", "an open one, for -", "a closed one")
+    return nullcontext(sys.stdin.buffer)
+
+
+def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Yield the same, but read one piece while the one before it is worked on."""
+    # NumPy's way to treat errors is the context's.
+    read = partial(copy_context().run, next, pieces, None)
+    with closing(pieces), ThreadPoolExecutor(1, "numba_ss-reader") as pool:
+        coming = pool.submit(read)
+        while (piece := coming.result()) is not None:
+            coming = pool.submit(read)
+            yield piece
+
+
+class BlockReader:
+    """Cut a stream of bytes to blocks that end where the tokeniser says.
+
+    `block[:stop]` is read, `position` says how far; `block` has PADDING bytes more.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self.block: NDArray[np.uint8] = np.empty(BLOCK + PIECE + PADDING, np.uint8)
+        self.stop = self.position = 0
+
+    def fill(self, done: int) -> bool:
+        """Read on, behind what stands from `done` on; tell whether there was more."""
+        left = self.stop - done
+        self.block[:left] = self.block[done : self.stop]
+        self.stop = left
+        # Twice what a very long word left, or it would be read over and over.
+        while self.stop < max(BLOCK, 2 * left) and (item := next(self._pieces, None)):
+            piece, self.position = item
+            self._append(piece)
+        return self.stop > left
+
+    def _append(self, piece: bytes) -> None:
+        stop = self.stop + len(piece)
+        if stop > len(self.block) - PADDING:
+            if stop > _LARGEST_BLOCK:
+                _checks.fail("corpus", f"words of less than {_LARGEST_BLOCK // 2} bytes", "more")
+            self.block = np.concatenate([self.block, np.empty(stop, np.uint8)])
+        self.block[self.stop : stop] = np.frombuffer(piece, np.uint8)
+        self.stop = stop
+
+    def repair(self) -> None:
+        """Replace malformed UTF-8, except at the end, where more may follow."""
+        data = self.block[: self.stop].tobytes()
+        text, used = codecs.utf_8_decode(data, "replace", False)
+        self.stop = 0
+        self._append(text.encode() + data[used:])

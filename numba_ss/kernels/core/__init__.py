@@ -1,0 +1,1 @@
+"""What every kernel may use: rows, tiles, exact scalar functions, random numbers, threads."""

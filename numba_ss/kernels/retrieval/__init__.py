@@ -1,0 +1,4 @@
+"""Item retrieval: histories of events, mean item vectors, the tower's layers.
+
+Stands on `kernels.core`.
+"""

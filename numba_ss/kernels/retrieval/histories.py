@@ -1,0 +1,57 @@
+"""Which items the examples of a batch are told of: their histories.
+
+An example is an event of a user; what it is told of that user is the history, other
+events of the same user.
+"""
+
+from numpy import int64, uint64
+
+from numba_ss.kernels._jit import exact_kernel
+from numba_ss.kernels.core.rng import hash64
+
+
+@exact_kernel
+def measure_histories(begins, ends, users, positions, unordered, length, offsets):
+    """Write where the history of each example starts; return the length of the longest.
+
+    offsets[-1] is the length of all. See `fill_histories`.
+    """
+    total = longest = 0
+    for i in range(users.shape[0]):
+        offsets[i] = total
+        begin = begins[users[i]]
+        others = ends[users[i]] - begin - 1 if unordered else positions[i] - begin
+        size = min(max(others, 1), length)
+        longest = max(longest, size)
+        total += size
+    offsets[users.shape[0]] = total
+    return longest
+
+
+@exact_kernel
+def fill_histories(
+    events, begins, ends, users, positions, unordered, key, absent, offsets, out
+):
+    """Write the history of each example to out[offsets[i]:offsets[i + 1]].
+
+    Example i is the event positions[i] of the user users[i], whose events are
+    events[begins[user]:ends[user]]. Its history are the last events before it; where the
+    user's events are `unordered`, some of the others, from a place on that is drawn with
+    `key`. An empty one is the row `absent`.
+    """
+    for i in range(users.shape[0]):
+        begin, position = begins[users[i]], positions[i]
+        at, stop = offsets[i], offsets[i + 1]
+        others = ends[users[i]] - begin - 1 if unordered else position - begin
+        if others <= 0:
+            out[at] = absent
+        elif unordered:
+            draw = (hash64(key, uint64(position)) >> uint64(32)) * uint64(others)
+            place = int64(draw >> uint64(32))
+            for p in range(at, stop):
+                out[p] = events[begin + place + (begin + place >= position)]
+                place = place + 1 if place + 1 < others else 0
+        else:
+            first = position - (stop - at)
+            for p in range(at, stop):
+                out[p] = events[first + p - at]

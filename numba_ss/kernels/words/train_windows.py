@@ -1,0 +1,110 @@
+"""Batches of windows, one after the other, in one call for all threads.
+
+The threads take tasks from a board, see `team`: in one phase the gradients of some chunks of a
+batch, in the next the rows of some owners. Each batch has these two phases.
+"""
+
+from numba import prange
+from numba.extending import overload
+from numpy import int64
+
+from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels.core.team import next_task, take_task, wait_for
+from numba_ss.kernels.words.cbow import cbow_chunk
+from numba_ss.kernels.words.row_updates import (
+    OWNERS,
+    Met,
+    measure_samples,
+    sample_rows,
+    update_rows,
+)
+from numba_ss.kernels.words.skipgram import skipgram_chunk
+from numba_ss.kernels.words.window_chunks import CbowModel
+
+# What is drawn, and the order in which rows change: other numbers give other bits, and a run of
+# one cannot be gone on with by another.
+SCHEME = 3
+# Multiplications of a batch for each look at the board before a thread leaves; see `team`.
+_A_LOOK = 64
+
+
+def _gradients(model, work, c, stream, begin, end, position, rate):
+    chunk = cbow_chunk if isinstance(model, CbowModel) else skipgram_chunk
+    chunk(model, work, c, stream, begin, end, position, rate)
+
+
+@overload(_gradients, inline="never")
+def _compiled_gradients(model, work, c, stream, begin, end, position, rate):
+    # By type, so that only the architecture in use is compiled.
+    chunk = cbow_chunk if model.instance_class is CbowModel else skipgram_chunk
+
+    def gradients(model, work, c, stream, begin, end, position, rate):
+        chunk(model, work, c, stream, begin, end, position, rate)
+
+    return gradients
+
+
+@exact_kernel
+def train_windows_chunk(
+    thread, num_chunks, model, work, lists, longest, board, stream, first, last, position, rates
+):
+    """Take part in all batches; each phase is complete before the next begins.
+
+    See `train_windows`; where there is one thread Python calls this itself: a level less takes
+    less time to compile.
+    """
+    num_tasks, chunks, size = longest.shape[2], work.sizes.shape[0], work.sizes.shape[1]
+    in_words, out_words = work.in_words.reshape(-1), work.out_words.reshape(-1)
+    window_work = work.in_rows.shape[2] * work.out_rows.shape[2] * model.inputs.shape[1]
+    patience = 8192 + model.batch_size * window_work // _A_LOOK
+    for b in range(rates.shape[0]):
+        start = first + b * model.batch_size
+        stop = min(start + model.batch_size, last)
+        task = take_task(board, 2 * b, num_tasks, thread, num_chunks)
+        while task >= 0:
+            for c in range(task * chunks // num_tasks, (task + 1) * chunks // num_tasks):
+                begin = min(start + c * size, stop)
+                end = min(begin + size, stop)
+                _gradients(model, work, c, stream, begin, end, position, rates[b])
+                sample_rows(c, model.inputs, work.in_words, work.in_samples)
+                sample_rows(c, model.outputs, work.out_words, work.out_samples)
+            task = next_task(board, 2 * b, num_tasks, thread, num_chunks)
+        if not wait_for(board, 2 * b, num_tasks, patience):
+            return
+
+        task = take_task(board, 2 * b + 1, num_tasks, thread, num_chunks)
+        in_mean, out_mean = lists.means[thread, 0], lists.means[thread, 1]
+        square, variance = measure_samples(work.in_samples, in_mean)
+        inputs = Met(work.in_samples, in_mean, square, variance)
+        square, variance = measure_samples(work.out_samples, out_mean)
+        outputs = Met(work.out_samples, out_mean, square, variance)
+        while task >= 0:
+            own, after = task * OWNERS // num_tasks, (task + 1) * OWNERS // num_tasks
+            longest[b, 1, task] = update_rows(
+                thread, own, after, out_words, work.grad_outputs.reshape(-1),
+                work.out_weights.reshape(-1), inputs, model.outputs, model.num_vectors, lists,
+            )
+            longest[b, 0, task] = update_rows(
+                thread, own, after, in_words, work.grad_inputs.reshape(-1),
+                work.in_weights.reshape(-1), outputs, model.inputs, model.num_vectors, lists,
+            )
+            task = next_task(board, 2 * b + 1, num_tasks, thread, num_chunks)
+        if not wait_for(board, 2 * b + 1, num_tasks, patience):
+            return
+
+
+@parallel_kernel
+def train_windows(
+    num_chunks, model, work, lists, longest, board, stream, first, last, position, rates
+):
+    """Learn from the windows around stream[first:last], a batch for each of `rates`.
+
+    `stream` holds words and separators; its first number is the position-th of the epoch.
+    `longest` (batches, 2, tasks) takes the largest squared lengths of the rows of inputs and of
+    outputs that a batch has changed.
+    """
+    for thread in prange(num_chunks):
+        train_windows_chunk(
+            int64(thread), num_chunks, model, work, lists, longest, board, stream, first, last,
+            position, rates,
+        )

@@ -1,0 +1,258 @@
+"""Columns of tables as numbers: distinct keys, and where they stand.
+
+A column is an ndarray, or a chunked array of Arrow's, which nothing here imports before
+such a column comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.io.arrow import is_text
+from numba_ss.io.text_files import extra
+
+Integers = NDArray[np.int64]
+
+_KEYS = frozenset({"string", "integer"})
+_NULLS = ("NoneType", "NAType", "NaTType")  # the latter two of pandas, which need not be there
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Place(NamedTuple):
+    """What messages call a column, and the row of the table in which it begins."""
+
+    name: str
+    row: int | None = None
+
+    def __call__(self, i: int) -> str:
+        """Return what to call value `i`."""
+        return f"{self.name}[{i}]" if self.row is None else f"{self.name}, row {self.row + i}"
+
+
+class Factors(NamedTuple):
+    """A column as distinct values, by first appearance, and the position of each row's.
+
+    The position of a null is -1.
+    """
+
+    values: Integers | list[str]
+    positions: Integers
+
+
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    """Return a column of any form as an ndarray; of a list, the objects as they are."""
+    array: NDArray[Any]
+    if isinstance(values, np.ma.MaskedArray):
+        array = np.ma.getdata(values).astype(object)
+        array[np.ma.getmaskarray(values)] = None
+    elif hasattr(values, "__array__"):
+        array = np.asarray(values)
+        if array.dtype.kind == "f":
+            array = _with_nulls(values, array)
+    elif isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
+        array = np.fromiter(values, object)
+    else:
+        _checks.fail(name, "a list or an array", repr(values))
+    _checks.shaped(name, array, (None,), "n,")
+    return array
+
+
+def _with_nulls(values: Any, floats: NDArray[Any]) -> NDArray[Any]:
+    """Return the objects of integers with nulls, which are floats with NaN for NumPy only."""
+    listed = getattr(values, "to_list", getattr(values, "to_pylist", None))
+    if listed is None or isinstance(getattr(values, "dtype", None), np.dtype):
+        return floats
+    return np.fromiter(listed(), object)
+
+
+def named_columns(name: str, value: Any) -> dict[str, Any]:
+    """Return the columns of a dict, a data frame, a table of Arrow's or of pairs, by name."""
+    if hasattr(value, "column_names"):
+        return {column: value.column(column) for column in value.column_names}
+    if hasattr(value, "get_columns"):
+        return {column.name: column for column in value.get_columns()}
+    if hasattr(value, "items"):
+        return dict(value.items())
+    try:
+        return dict(value)
+    except (TypeError, ValueError):
+        _checks.fail(name, "a dict of columns, a data frame or a table", repr(value)[:100])
+
+
+def listed_rows(name: str, value: Any) -> list[Any]:
+    """Return the values of a list, a series or an array, which may be lists themselves."""
+    is_table = isinstance(value, (str, bytes, Mapping)) or hasattr(value, "columns")
+    if is_table or not isinstance(value, Iterable):
+        _checks.fail(name, "a list of lists of items", type(value).__name__)
+    listed = getattr(value, "to_pylist", getattr(value, "to_list", None))
+    return list(value if listed is None else listed())
+
+
+def factorize(column: Any, place: Place, *, feature: bool = False) -> Factors:
+    """Return the keys of a column; those of a feature may be null, or True and False."""
+    if isinstance(column, np.ndarray):
+        factors = _of_array(column, place, feature)
+    else:
+        factors = _of_arrow(column, place, feature)
+    if not feature:
+        null = np.flatnonzero(factors.positions < 0)
+        if null.size:
+            _checks.fail(place(int(null[0])), "a string or an integer", "null")
+    return factors
+
+
+def _refuse_type(place: Place, kind: object, nulls: NDArray[np.bool_]) -> NoReturn:
+    """Refuse a column; integers with nulls become floats with NaN in many hands."""
+    first = f", and null in row {(place.row or 0) + int(nulls.argmax())}" if nulls.any() else ""
+    _checks.fail(place.name, "strings or integers", f"{kind}{first}")
+
+
+def _of_array(array: NDArray[Any], place: Place, feature: bool) -> Factors:
+    if not array.size:
+        return Factors([], np.empty(0, np.int64))
+    kind = array.dtype.kind
+    if kind in "OUT":
+        return _of_objects(array.tolist(), place, feature)
+    if kind == "u":
+        refuse_large(array, place)
+    elif kind != "i" and not (kind == "b" and feature):
+        nulls = np.isnan(array) if kind in "fcmM" else np.zeros(1, bool)
+        _refuse_type(place, array.dtype, nulls)
+    return _of_integers(array.astype(np.int64))
+
+
+def refuse_large(array: NDArray[Any], place: Place) -> None:
+    """Refuse integers that int64 does not hold."""
+    large = np.flatnonzero(array > np.uint64(2**63 - 1))
+    if large.size:
+        _checks.fail(place(int(large[0])), "an integer below 2**63", array[large[0]])
+
+
+def _of_integers(array: Integers) -> Factors:
+    distinct, first, inverse = np.unique(array, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return Factors(distinct[order], rank[inverse])
+
+
+def _of_objects(objects: list[Any], place: Place, feature: bool) -> Factors:
+    kinds = _kinds(objects)
+    if kinds <= _KEYS:
+        rows, values = np.arange(len(objects)), objects
+    else:
+        rows = np.flatnonzero([not is_null(value) for value in objects])
+        values = [objects[i] for i in rows.tolist()]
+        kinds = _kinds(values)
+    allowed = _KEYS | {"bool"} if feature else _KEYS
+    if len(kinds) > 1 or not kinds <= allowed:
+        _refuse_objects(values, rows, place, allowed)
+    if kinds == {"string"}:
+        factors = _of_strings(values, rows, place)
+    else:
+        factors = _of_integers(_to_int64(values, rows, place))
+    positions = np.full(len(objects), -1)
+    positions[rows] = factors.positions
+    return Factors(factors.values, positions)
+
+
+def _kinds(values: list[Any]) -> set[str]:
+    return set(map(_kind, set(map(type, values))))
+
+
+def _kind(kind: type) -> str:
+    if issubclass(kind, str):
+        return "string"
+    if issubclass(kind, (bool, np.bool_)):
+        return "bool"
+    return "integer" if issubclass(kind, (int, np.integer)) else kind.__name__
+
+
+def is_null(value: object) -> bool:
+    """Tell whether an object stands for no value."""
+    is_nan = isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+    return is_nan or type(value).__name__ in _NULLS
+
+
+def _refuse_objects(
+    values: list[Any], rows: Integers, place: Place, allowed: frozenset[str]
+) -> NoReturn:
+    """Name the first value that is no key, or not of the kind of the first."""
+    first = _kind(type(values[0]))
+    usual = {first} & allowed
+    bad = next(i for i, value in enumerate(values) if _kind(type(value)) not in usual)
+    expected = f"{first}s, as before" if usual else "a string or an integer"
+    _checks.fail(place(int(rows[bad])), expected, repr(values[bad]))
+
+
+def _of_strings(values: list[str], rows: Integers, place: Place) -> Factors:
+    index = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    positions = np.fromiter(map(index.__getitem__, values), np.int64, len(values))
+    distinct = list(map(str.__str__, index))  # of a subclass, such as NumPy's, the plain string
+    try:
+        "".join(distinct).encode()
+    except UnicodeEncodeError:
+        bad = next(i for i, value in enumerate(values) if _SURROGATE.search(value))
+        _checks.fail(place(int(rows[bad])), "a string that UTF-8 can hold", ascii(values[bad]))
+    return Factors(distinct, positions)
+
+
+def _to_int64(values: list[Any], rows: Integers, place: Place) -> Integers:
+    try:
+        return np.fromiter(map(int, values), np.int64, len(values))
+    except OverflowError:
+        bad = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
+        _checks.fail(place(int(rows[bad])), "an integer in [-2**63, 2**63)", values[bad])
+
+
+def plain(column: Any) -> Any:
+    """Return one Arrow array without dictionaries, its strings with 64-bit offsets."""
+    arrow = extra("pyarrow", "reading tables")
+    kind = column.type
+    if is_text(kind):
+        kind = arrow.large_string()
+    elif arrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    if arrow.types.is_dictionary(column.type):
+        # Not cast as a whole, which Arrow cannot where the dictionary is one of string views.
+        chunks = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks]
+        return arrow.chunked_array(chunks, kind).combine_chunks()
+    return column.cast(kind).combine_chunks()
+
+
+def _texts(encoded: Any, positions: Integers, place: Place) -> list[str]:
+    """Return the strings of a dictionary, which need not be UTF-8 as they should."""
+    try:
+        texts: list[str] = encoded.dictionary.to_pylist()
+    except UnicodeDecodeError as error:
+        whole = [raw.as_buffer().to_pybytes() for raw in encoded.dictionary]
+        bad = next(i for i, raw in enumerate(whole) if raw == error.object)
+        row = int(np.flatnonzero(positions == bad)[0])
+        _checks.fail(place(row), "a string in UTF-8", repr(error.object[:60]))
+    return texts
+
+
+def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
+    arrow = extra("pyarrow", "reading tables")
+    array, types = plain(column), arrow.types
+    if types.is_null(array.type):
+        return Factors([], np.full(len(array), -1))
+    if types.is_boolean(array.type) and feature:
+        array = array.cast(arrow.int8())
+    if not (is_text(array.type) or types.is_integer(array.type)):
+        nulls = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+        _refuse_type(place, array.type, nulls)
+    encoded = array.dictionary_encode()
+    positions = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    if is_text(array.type):
+        return Factors(_texts(encoded, positions, place), positions)
+    values = encoded.dictionary.to_numpy()
+    if values.dtype == np.uint64:
+        refuse_large(array.fill_null(0).to_numpy(), place)
+    return Factors(values.astype(np.int64), positions)

@@ -1,0 +1,297 @@
+"""Where events come from: tables, Parquet and CSV files, arrays, sparse matrices, in batches."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.io.arrow import ArrowStream, ParquetFiles, sound
+from numba_ss.io.csv_files import CsvFile, is_csv
+from numba_ss.io.file_kinds import ARROW, PARQUET
+from numba_ss.io.text_files import extra
+from numba_ss.logs.columns import as_array
+from numba_ss.logs.folders import find_logs, partitions_of
+
+_ROWS = 2**19  # of a batch, or more
+_PART = 2**23  # bytes of a table, taken at a time
+
+
+class Columns(NamedTuple):
+    """The names of the columns of a log, and what they are for."""
+
+    user: str
+    item: str
+    time: str | None
+    user_features: tuple[str, ...] = ()
+    item_features: tuple[str, ...] = ()
+
+    def keys(self) -> list[str]:
+        """Return the columns of strings or integers."""
+        return list(dict.fromkeys([self.user, self.item, *self.user_features, *self.item_features]))
+
+    def without(self, names: Iterable[str]) -> Columns:
+        """Return the columns but some, whatever they are for."""
+        left = [name for name in self.all() if name not in names]
+        if len(left) == len(self.all()):
+            return self
+        if not left:
+            _checks.fail("source", "a file with a column that its folders do not tell", "none")
+        return Columns(left[0], left[0], None, tuple(left))
+
+    def all(self) -> list[str]:
+        """Return all columns, each once."""
+        return self.keys() if self.time is None else list(dict.fromkeys([*self.keys(), self.time]))
+
+
+class Batch(NamedTuple):
+    """Some rows of a table."""
+
+    row: int
+    columns: dict[str, Any]  # ndarrays, or chunked arrays of Arrow's
+    text: bool = False  # keys are strings because all is text
+
+
+class EventTable(ABC):
+    """A table, the rows of which are events.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    types : list of (str, object)
+        The columns there are, and what they hold.
+    columns : Columns
+        The ones to be read.
+    """
+
+    names_without_header = ""
+
+    def __init__(self, name: str, types: list[tuple[str, object]], columns: Columns) -> None:
+        self.name = name
+        self.columns = columns
+        names = [column for column, _ in types]
+        for column in columns.all():
+            if names.count(column) != 1:
+                listed = ", ".join(f"{name!r} ({kind})" for name, kind in types)
+                got = f"{'none' if column not in names else 'several'} among {listed[:300]}"
+                way = "; timestamp=None says that events have no times"
+                got += way * (column == columns.time) + self.names_without_header
+                _checks.fail(name, f"a column {column!r}", got)
+
+    @abstractmethod
+    def total(self) -> int | None:
+        """Return the number of rows, if it is known before they are read."""
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """Yield all rows, in order."""
+
+
+class _Arrays(EventTable):
+    def __init__(self, name: str, arrays: Mapping[str, Any], columns: Columns) -> None:
+        types = [(key, getattr(array, "dtype", type(array))) for key, array in arrays.items()]
+        super().__init__(name, types, columns)
+        self._arrays = {
+            column: as_array(f"{name}, column {column!r}", arrays[column])
+            for column in columns.all()
+        }
+        first = self._arrays[columns.user]
+        for column, array in self._arrays.items():
+            if len(array) != len(first):
+                expected = f"{len(first)} values, as in {columns.user!r}"
+                _checks.fail(f"{name}, column {column!r}", expected, len(array))
+
+    def total(self) -> int:
+        return len(self._arrays[self.columns.user])
+
+    def batches(self) -> Iterator[Batch]:
+        for row in range(0, self.total(), _ROWS):
+            rows = slice(row, row + _ROWS)
+            yield Batch(row, {name: array[rows] for name, array in self._arrays.items()})
+
+
+class _Table(EventTable):
+    """What comes in record batches of Arrow's."""
+
+    expected = "a table that Arrow can hold"
+    text = False
+
+    def batches(self) -> Iterator[Batch]:
+        arrow = extra("pyarrow", "reading tables")
+        waiting: list[Any] = []
+        row = rows = 0
+        for batch in chain(self._checked(), [None]):
+            if batch is not None:
+                waiting.append(batch)
+                rows += len(batch)
+            if rows >= _ROWS or (rows and batch is None):
+                table = arrow.Table.from_batches(waiting)
+                columns = {name: table.column(name) for name in self.columns.all()}
+                yield Batch(row, columns, self.text)
+                row, rows, waiting = row + rows, 0, []
+
+    def _checked(self) -> Iterator[Any]:
+        with sound(self.name, self.expected):
+            yield from self._record_batches()
+
+    @abstractmethod
+    def _record_batches(self) -> Iterator[Any]: ...
+
+
+def _types(schema: Any) -> list[tuple[str, object]]:
+    return [(field.name, field.type) for field in schema]
+
+
+class _Stream(_Table):
+    def __init__(self, name: str, opened: ArrowStream | ParquetFiles, columns: Columns) -> None:
+        super().__init__(name, _types(opened.schema), columns)
+        self._opened = opened
+
+    def total(self) -> int | None:
+        return self._opened.total()
+
+    def _record_batches(self) -> Iterator[Any]:
+        positions = [self._opened.schema.get_field_index(name) for name in self.columns.all()]
+        return self._opened.batches(positions, _PART)
+
+
+class _Csv(_Table):
+    """A CSV file; see `GrowingKeys.encode` for which keys are integers."""
+
+    expected = "a CSV file, each row with as many cells as the first"
+    text = True
+    names_without_header = '; without a header, columns are called "0", "1" ...'
+
+    def __init__(self, file: CsvFile, name: str, columns: Columns) -> None:
+        super().__init__(name, [(column, "text") for column in file.names], columns)
+        self._file = file
+
+    def total(self) -> None:
+        return None
+
+    def _record_batches(self) -> Iterator[Any]:
+        return self._file.batches(self.columns.all())
+
+
+class _Partition(EventTable):
+    """A table, and columns that are the same in each of its rows."""
+
+    def __init__(
+        self, table: EventTable, columns: Columns, constants: dict[str, str | None]
+    ) -> None:
+        self.name, self.columns = table.name, columns
+        self._table, self._constants = table, constants
+
+    def total(self) -> int | None:
+        return self._table.total()
+
+    def batches(self) -> Iterator[Batch]:
+        arrow = extra("pyarrow", "reading tables")
+        for batch in self._table.batches():
+            length = len(next(iter(batch.columns.values())))
+            columns = dict(batch.columns)
+            for name, value in self._constants.items():
+                repeated = arrow.repeat(arrow.scalar(value, arrow.string()), length)
+                columns[name] = arrow.chunked_array([repeated])
+            yield batch._replace(columns=columns)
+
+
+def _open_file(path: Path, columns: Columns) -> EventTable:
+    told = {k: v for k, v in partitions_of(path).items() if k in columns.all()}
+    wanted = [name for name in columns.all() if name not in told]
+    opened: ParquetFiles | CsvFile
+    if path.suffix.lower() == ".parquet" or _begins_with(path, PARQUET):
+        opened = ParquetFiles([path])
+        names = opened.schema.names
+    elif is_csv(path):
+        opened = CsvFile(path, wanted)
+        names = opened.names
+    else:
+        expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .xz, .zst"
+        _checks.fail(str(path), expected, repr(path.name) + _way(path))
+    constants = {name: value for name, value in told.items() if name not in names}
+    own = columns.without(constants)
+    table = (
+        _Csv(opened, str(path), own) if isinstance(opened, CsvFile)
+        else _Stream(str(path), opened, own)
+    )
+    return _Partition(table, columns, constants) if constants else table
+
+
+def _begins_with(path: Path, mark: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(mark)) == mark
+
+
+def _way(path: Path) -> str:
+    """Say how a file of another kind can be read."""
+    if _begins_with(path, ARROW):
+        return "; pyarrow.feather.read_table(path) makes a table of it"
+    if ".json" in path.name.lower() or ".ndjson" in path.name.lower():
+        return "; pandas.read_json(path, lines=True) makes a table of it"
+    return ""
+
+
+def _open_stream(source: Any, columns: Columns) -> EventTable:
+    with sound("source", _Table.expected):
+        return _Stream("source", ArrowStream(source), columns)
+
+
+def _open_matrix(source: Any, columns: Columns) -> EventTable:
+    """Take the stored entries of a sparse matrix, without zeros, for events."""
+    matrix = source.tocoo()
+    _checks.shaped("source", matrix, (None, None), "num_users, num_items")
+    rows, items, data = matrix.row, matrix.col, matrix.data
+    if data.dtype.kind not in "biuf":
+        _checks.fail("source", "a matrix of real numbers", data.dtype)
+    bad = np.flatnonzero(~(np.isfinite(data) & (data >= 0)))
+    if bad.size:
+        i = int(bad[0])
+        _checks.fail(f"source[{rows[i]}, {items[i]}]", "a finite number >= 0", data[i])
+    stored = data != 0
+    return _Arrays("source", {columns.user: rows[stored], columns.item: items[stored]}, columns)
+
+
+def _open_array(source: NDArray[Any], columns: Columns) -> EventTable:
+    if source.ndim != 2 or source.shape[1] not in (2, 3) or source.dtype.kind not in "iu":
+        expected = "integers of shape (n, 2), users and items, or (n, 3), with timestamps"
+        _checks.fail("source", expected, f"{source.dtype} of shape {source.shape}")
+    arrays = {columns.user: source[:, 0], columns.item: source[:, 1]}
+    if columns.time is not None:
+        arrays[columns.time] = source[:, 2]
+    return _Arrays("source", arrays, columns)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike))
+
+
+def open_events(source: Any, columns: Columns) -> list[EventTable]:
+    """Return the tables that `read_interactions` reads one after the other."""
+    if _is_path(source):
+        return [_open_file(path, columns) for path in find_logs("source", source)]
+    if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
+        found = [find_logs(f"source[{i}]", path) for i, path in enumerate(source)]
+        return [_open_file(path, columns) for path in chain.from_iterable(found)]
+    if hasattr(source, "__arrow_c_stream__"):
+        return [_open_stream(source, columns)]
+    if hasattr(source, "tocoo"):  # before mappings, for a matrix may be one
+        return [_open_matrix(source, columns._replace(time=None))]
+    if isinstance(source, Mapping):
+        return [_Arrays("source", source, columns)]
+    if isinstance(source, np.ndarray):
+        has_time = source.ndim == 2 and source.shape[1] != 2
+        return [_open_array(source, columns if has_time else columns._replace(time=None))]
+    _checks.fail(
+        "source",
+        "a table, a path, paths, a dict of columns, an array of pairs or a sparse matrix",
+        type(source).__name__,
+    )

@@ -1,0 +1,168 @@
+"""Files of vectors under any keys: NumPy, safetensors, Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss.io.files import PathLike
+from numba_ss.io.vector_files import (
+    Arrays,
+    Floats,
+    Integers,
+    first_not_finite,
+    first_repeated,
+    pack_words,
+    read_archive,
+    read_table,
+    read_tensors,
+    unpack_words,
+    write_archive,
+    write_table,
+    write_tensors,
+)
+from numba_ss.logs.columns import Place, as_array, factorize
+
+_SUFFIXES = (".npz", ".safetensors", ".parquet")
+
+
+def suffix_of(path: PathLike) -> str:
+    """Return the suffix of a file of vectors, which stands for its format."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        expected = f"a file name that ends in {', '.join(_SUFFIXES)}"
+        _checks.fail("path", expected, repr(str(path)))
+    return suffix
+
+
+def save_vectors(path: PathLike, ids: ArrayLike, vectors: ArrayLike) -> None:
+    """Write vectors and what each is called, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        Its suffix stands for the format. ``.npz`` and ``.safetensors`` hold the array
+        ``vectors`` and, of integers, ``ids``, or, of strings, ``words`` and ``offsets``: all
+        of them as one piece of UTF-8, and where each begins and ends. ``.parquet`` holds the
+        columns ``id``, int64 or string, and ``vector``, lists of float32 of a fixed size.
+    ids : array or list of str or int, shape (n,)
+        Distinct keys, all strings or all integers.
+    vectors : array of float32, shape (n, dim)
+        Finite numbers.
+
+    Raises
+    ------
+    ArgumentError
+        If ids or vectors cannot be used, or the suffix is another one.
+    ImportError
+        If the format needs a library that is not installed.
+
+    See Also
+    --------
+    load_vectors : reads the file
+    WordVectors.load : reads it as well, where ids are strings
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_vectors(f"{folder}/items.npz", [30, 7], np.eye(2, 3, dtype=np.float32))
+    ...     load_vectors(f"{folder}/items.npz")
+    (array([30,  7]), array([[1., 0., 0.], [0., 1., 0.]], dtype=float32))
+    """
+    suffix = suffix_of(path)
+    keys = _check_ids(ids)
+    table = _check_vectors(vectors, len(keys))
+    if suffix == ".parquet":
+        write_table(path, keys, table)
+        return
+    named = pack_words(keys) if isinstance(keys, list) else {"ids": keys}
+    write = write_archive if suffix == ".npz" else write_tensors
+    write(path, {"vectors": table, **named})
+
+
+def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
+    """Read what `save_vectors` wrote, or `WordVectors.save` in the same formats.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    ids : ndarray of int64 or of str objects, shape (n,)
+        Keys.
+    vectors : ndarray of float32, shape (n, dim)
+        Vectors, with the bits that were saved.
+
+    Raises
+    ------
+    ArgumentError
+        If the file is damaged or of another kind.
+    """
+    suffix = suffix_of(path)
+    ids: list[str] | Integers
+    if suffix == ".parquet":
+        ids, vectors, _ = read_table(path, ["string", "int64"])
+    else:
+        arrays = (read_archive if suffix == ".npz" else read_tensors)(path, _names)
+        ids, vectors = _ids_of(path, arrays), cast(Floats, arrays["vectors"])
+    _check_sound(path, ids, vectors)
+    keys = np.array(ids, object if isinstance(ids, list) else np.int64)
+    return keys, np.require(vectors, requirements=["C", "W"])
+
+
+def _names(present: Collection[str]) -> list[str]:
+    return ["vectors", "ids"] if "ids" in present else ["vectors", "words", "offsets"]
+
+
+def _ids_of(path: PathLike, arrays: Arrays) -> list[str] | Integers:
+    if "ids" in arrays:
+        return arrays["ids"]
+    return unpack_words(path, arrays["words"], arrays["offsets"])
+
+
+def _check_ids(ids: Any) -> list[str] | Integers:
+    values, positions = factorize(as_array("ids", ids), Place("ids"))
+    if not len(positions):
+        _checks.fail("ids", "at least one key", "none")
+    if len(values) < len(positions):
+        # Distinct values are numbered as they come: the first number too low is a repetition.
+        row = int(np.argmax(positions != np.arange(len(positions))))
+        key = values[positions[row]]
+        got = repr(key) if isinstance(key, str) else key
+        _checks.fail("ids", "distinct keys", f"{got} again at ids[{row}]")
+    return values
+
+
+def _check_vectors(value: Any, length: int) -> Floats:
+    vectors = np.asarray(value)
+    if vectors.dtype != np.float32:
+        _checks.fail("vectors", "float32 numbers", vectors.dtype)
+    _checks.shaped("vectors", vectors, (length, None), "n, dim")
+    if not vectors.size:
+        _checks.fail("vectors", "vectors of at least one number", f"shape {vectors.shape}")
+    bad = first_not_finite(vectors)
+    if bad is not None:
+        _checks.fail("vectors", "finite numbers", f"{vectors[bad]} at vectors[{bad[0]}, {bad[1]}]")
+    return np.ascontiguousarray(vectors)
+
+
+def _check_sound(path: PathLike, ids: list[str] | Integers, vectors: Floats) -> None:
+    if not vectors.size or len(ids) != len(vectors):
+        got = f"{len(ids)} keys and vectors of shape {vectors.shape}"
+        _checks.fail(str(path), "at least one key, and a vector for each", got)
+    keys = ids if isinstance(ids, list) else ids.tolist()
+    row = first_repeated(keys)
+    if row is not None:
+        _checks.fail(f"{path}, key {row}", "distinct keys", f"{keys[row]!r} again")
+    bad = first_not_finite(vectors)
+    if bad is not None:
+        got = f"{vectors[bad]} as number {bad[1] + 1} of {keys[bad[0]]!r}"
+        _checks.fail(f"{path}, key {bad[0]}", "finite numbers", got)

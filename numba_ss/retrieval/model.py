@@ -1,0 +1,318 @@
+"""The tables and the network of a retrieval model, and a step of learning.
+
+What `YouTubeDNN` trains: it knows codes and rows, no keys and no files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.engine import passes
+from numba_ss.engine.losses import make_columns
+from numba_ss.engine.memory import aligned_zeros, widen
+from numba_ss.engine.samplers import CandidateSampler, SampledCandidates
+from numba_ss.kernels.core import ids as id_kernels
+from numba_ss.kernels.core.threads import threads_for
+from numba_ss.kernels.retrieval import histories, items, tower
+from numba_ss.kernels.softmax import adagrad
+from numba_ss.retrieval.tower import Tower
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+_NOTHING = np.empty(0, np.float32)
+# Of one pass when vectors are computed: users, events in their histories, items.
+_USERS, _HISTORIES, _ITEMS = 1024, 2**18, 65536
+# Multiplications that take as long as moving a number that lies somewhere in a table.
+_MOVED = 4
+
+
+class Options(NamedTuple):
+    """What a model is and how it learns; see `YouTubeDNN`.
+
+    `unordered` says that the events of a user have no order, `num_features` how many rows of
+    features a user has.
+    """
+
+    dim: int
+    hidden_units: tuple[int, ...]
+    history_length: int
+    unordered: bool
+    num_features: int
+    num_sampled: int | None
+    subtract_log_q: bool
+    normalize: bool
+    temperature: float
+    adaptive: bool
+    l2: float
+    seed: int
+
+
+class Events(NamedTuple):
+    """Events grouped by user, and the rows of features.
+
+    The items of user u are items[offsets[u]:ends[u]]; what stands from there to the next
+    offset is held out. `user_rows` (num_users, any) and `item_rows` (num_items + 1, any) are
+    rows of features; the last line of the latter belongs to the empty history.
+    """
+
+    items: NDArray[np.int32]
+    offsets: Integers
+    ends: Integers
+    user_rows: Integers
+    item_rows: Integers
+
+
+class _Batch(NamedTuple):
+    """What a pass forward leaves behind for the pass back; see the kernels."""
+
+    offsets: Integers
+    shares: Floats
+    first: Integers
+    history: Integers
+    places: Integers
+    rows: Integers
+    unit: Floats
+    lengths: Floats
+    layers: Integers
+    activations: Floats
+    x: Floats
+    inverse: Floats
+    user_rows: Integers
+    operations: int
+
+
+class RetrievalModel:
+    """Rows of items and features, and a network of users, that learn from batches of events.
+
+    The row after the last item stands for an empty history. The `unknown` rows of features
+    are zero and stay so: what is not known adds nothing.
+    """
+
+    def __init__(
+        self, num_items: int, num_feature_rows: int, options: Options, sampler: CandidateSampler,
+        unknown: Sequence[int] = (),
+    ) -> None:
+        self.num_items, self.options, self.sampler = num_items, options, sampler
+        rng = np.random.default_rng([options.seed, num_items, num_feature_rows])
+        self.items = _random_rows(rng, num_items + 1, options.dim)
+        self.features = _random_rows(rng, num_feature_rows, options.dim)
+        self._unknown = np.array(unknown, np.int64)
+        self.features[self._unknown] = 0
+        self.item_squares = aligned_zeros((num_items + 1) * options.adaptive)
+        self.feature_squares = aligned_zeros(num_feature_rows * options.adaptive)
+        self.tower = Tower(
+            options.dim, options.hidden_units, options.num_features, options.adaptive, rng
+        )
+        self._scale = np.float32(1 / options.temperature)
+        self._shares = _inverses(1)
+        self._workspace, self._scratch = passes.Workspace(), passes.Workspace()
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return all that is learned, and what the updater remembers; not copies."""
+        dim = self.options.dim
+        return {
+            "items": self.items[:, :dim], "item_squares": self.item_squares,
+            "features": self.features[:, :dim], "feature_squares": self.feature_squares,
+            "dense": self.tower.dense, "dense_squares": self.tower.squares,
+        }
+
+    def load(self, arrays: dict[str, Floats]) -> None:
+        """Take over what `arrays` returned."""
+        for name, array in self.arrays().items():
+            given = arrays[name]
+            if given.shape != array.shape or not np.isfinite(given).all():
+                _checks.fail(name, f"finite numbers of shape {array.shape}", given.shape)
+            array[:] = given
+        for table in (self.items, self.features):  # a divergence may have reached the padding
+            table[:, self.options.dim :] = 0
+        self.tower.transpose()
+
+    def _forward(
+        self, scratch: passes.Workspace, events: Events, users: Integers, positions: Integers,
+        unordered: bool, key: np.uint64, length: int, first: Integers,
+    ) -> _Batch:
+        """Compute users' vectors, and gather the items `first` and of histories, each once."""
+        batch_size, width, o = len(users), self.items.shape[1], self.options
+        array, skip = scratch.array, len(first)
+        offsets = array("offsets", (batch_size + 1,), np.int64)
+        longest = histories.measure_histories(
+            events.offsets, events.ends, users, positions, unordered, length, offsets
+        )
+        shares = self._shares
+        if len(shares) <= longest:  # another thread may put shorter ones there
+            shares = self._shares = _inverses(2 * longest)
+        num_ids = skip + int(offsets[-1])
+        ids = array("ids", (num_ids,), np.int64)
+        ids[:skip] = first
+        histories.fill_histories(
+            events.items, events.offsets, events.ends, users, positions, unordered, key,
+            self.num_items, offsets, ids[skip:],
+        )
+        slots, rows = array("slots", (num_ids,), np.int64), array("rows", (num_ids,), np.int64)
+        num_scored, num_rows = id_kernels.factorize(
+            ids, skip, _hashes(scratch, num_ids), slots, rows
+        )
+        rows, history = rows[:num_rows], slots[skip:]
+        vectors = array("vectors", (num_rows, width), np.float32)
+        unit = array("unit", (num_scored, width), np.float32)
+        lengths = array("lengths", (num_scored,), np.float32)
+        items.gather_items(
+            self.items, self.features, events.item_rows, rows, num_scored, o.normalize,
+            threads_for(_MOVED * vectors.size), vectors, unit, lengths,
+        )
+        layers, size = self.tower.place(-(-batch_size // tower.EXAMPLES) * tower.EXAMPLES)
+        activations = array("activations", (size,), np.float32)
+        x = array("x", (batch_size, width), np.float32)
+        inverse = array("inverse", (batch_size,), np.float32)
+        places = np.multiply(history, width, out=array("places", history.shape, np.int64))
+        user_rows = events.user_rows.take(users, axis=0)
+        operations = batch_size * len(self.tower.dense) + _MOVED * width * num_ids
+        tower.forward_tower(
+            vectors, places, offsets, shares, self.features, user_rows * width,
+            self.tower.step, layers, self.tower.dense, self._scale, o.normalize,
+            threads_for(operations), activations, x, inverse,
+        )
+        return _Batch(
+            offsets, shares, slots[:skip], history, places, rows, unit, lengths, layers,
+            activations, x, inverse, user_rows, operations,
+        )
+
+    def learn(
+        self, events: Events, users: Integers, positions: Integers, rate: float, key: np.uint64
+    ) -> float:
+        """Take a step on the events `positions` of `users`; return the sum of their losses.
+
+        `key` draws which of a user's unordered events are the history.
+        """
+        o, batch_size = self.options, len(users)
+        labels = events.items[positions].astype(np.int64)[:, None]
+        sampled, accept = self.sampler.propose(labels, o.num_sampled, True)
+        candidates = sampled.sampled_candidates
+        batch = self._forward(
+            self._scratch, events, users, positions, o.unordered, key, o.history_length,
+            np.concatenate([labels.reshape(-1), candidates]),
+        )
+        columns = make_columns(
+            batch.first[:batch_size, None],
+            SampledCandidates(batch.first[batch_size:], *sampled[1:]),
+            np.float32, True, o.subtract_log_q,
+        )
+        width, num_scored = self.items.shape[1], len(batch.unit)
+        upstream = self._scratch.array("upstream", (batch_size,), np.float32)
+        upstream[:] = 1 / batch_size
+        biases = self._scratch.array("biases", (num_scored,), np.float32)
+        biases[:] = 0
+        scored = passes.SampledPass(
+            self._workspace, batch.x, np.arange(batch_size), batch.unit, biases, columns,
+            upstream, False, threads_for(columns.operations(width)),
+        )
+        loss = float(np.add.reduce(scored.result.loss, dtype=np.float64))
+        if not math.isfinite(loss):
+            return loss
+        accept()
+        grads = self._scratch.array("grads", (len(batch.rows), width), np.float32)
+        grads[:] = 0
+        scored.backward()
+        scored.update_classes(np.float32(-1), grads[:num_scored], biases)
+        self._backward(events, batch, scored.result.grad_inputs, grads, np.float32(rate))
+        return loss
+
+    def _backward(
+        self, events: Events, batch: _Batch, grad_x: Floats, grads: Floats, rate: np.float32
+    ) -> None:
+        """Bring the gradients of users' vectors and compared items down to all rows."""
+        o, t = self.options, self.tower
+        layers, width = batch.layers, int(batch.layers[0, 0])
+        threads, moving = threads_for(batch.operations), threads_for(_MOVED * grads.size)
+        tower_grads = self._scratch.array("tower_grads", batch.activations.shape, np.float32)
+        tower.backward_tower(
+            batch.x, grad_x, batch.inverse, self._scale, o.normalize, layers, t.transposed,
+            batch.activations, threads, tower_grads,
+        )
+        items.backward_items(
+            batch.unit, batch.lengths, len(batch.unit), o.normalize, batch.history, batch.places,
+            batch.offsets, batch.shares, tower_grads, width, threads, grads,
+        )
+        decay, item_rows = np.float32(o.l2), events.item_rows[batch.rows]
+        if len(self.features):
+            ids = np.concatenate([batch.user_rows.reshape(-1), item_rows.reshape(-1)])
+            slots, rows = np.empty_like(ids), np.empty_like(ids)
+            _, count = id_kernels.factorize(ids, 0, _hashes(self._scratch, len(ids)), slots, rows)
+            user_slots = slots[: batch.user_rows.size].reshape(batch.user_rows.shape)
+            item_slots = slots[batch.user_rows.size :].reshape(item_rows.shape)
+            feature_grads = self._scratch.array(
+                "feature_grads", (count, grads.shape[1]), np.float32
+            )
+            items.feature_grads(
+                user_slots, tower_grads, width, t.step, item_slots, grads, moving, feature_grads
+            )
+            adagrad.adagrad_rows(
+                rows[:count], feature_grads, rate, decay, o.dim, moving, self.features,
+                self.feature_squares,
+            )
+            self.features[self._unknown] = 0
+        adagrad.adagrad_rows(
+            batch.rows, grads, rate, decay, o.dim, moving, self.items, self.item_squares
+        )
+        tower.update_tower(
+            layers, len(batch.x), batch.activations, tower_grads, rate, threads, t.grads, t.dense,
+            t.transposed, t.squares,
+        )
+
+    def user_vectors(self, events: Events, length: int) -> Floats:
+        """Return each user's vector after all its events, or the last `length`."""
+        out = np.empty((len(events.ends), self.options.dim), np.float32)
+        none = np.empty(0, np.int64)
+        # Of its own: several threads may ask at once, and long histories need much.
+        scratch = passes.Workspace()
+        # `offsets` may have one more, the end of all.
+        sums = np.cumsum(np.clip(events.ends - events.offsets[: len(out)], 1, length))
+        start = 0
+        while start < len(out):
+            done = sums[start - 1] if start else 0
+            most = int(np.searchsorted(sums, done + _HISTORIES, "right"))
+            users = np.arange(start, max(start + 1, min(start + _USERS, most)))
+            batch = self._forward(
+                scratch, events, users, events.ends[users], False, np.uint64(0), length, none
+            )
+            out[users] = batch.x[:, : self.options.dim] / self._scale
+            start += len(users)
+        return out
+
+    def item_vectors(self, item_rows: Integers) -> Floats:
+        """Return the vector of each item, of unit length where the model normalizes."""
+        out = np.empty((self.num_items, self.options.dim), np.float32)
+        width = self.items.shape[1]
+        for start in range(0, self.num_items, _ITEMS):
+            rows = np.arange(start, min(start + _ITEMS, self.num_items))
+            vectors, unit = np.empty((2, len(rows), width), np.float32)
+            items.gather_items(
+                self.items, self.features, item_rows, rows, len(rows), self.options.normalize,
+                threads_for(_MOVED * vectors.size), vectors, unit,
+                np.empty(len(rows), np.float32),
+            )
+            out[rows] = unit[:, : self.options.dim]
+        return out
+
+
+def _hashes(scratch: passes.Workspace, count: int) -> NDArray[np.int32]:
+    return scratch.array("hashes", (1 << (2 * count).bit_length(),), np.int32)
+
+
+def _random_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Floats:
+    """Return rows of about unit length, padded."""
+    rows = rng.standard_normal((num_rows, dim), np.float32)
+    rows *= np.float32(dim**-0.5)
+    return widen(rows, num_rows)
+
+
+def _inverses(length: int) -> Floats:
+    """Return 1 / n for n up to `length`; the first is not used."""
+    return (1 / np.maximum(np.arange(length + 1), 1)).astype(np.float32)

@@ -1,0 +1,300 @@
+"""The items of highest inner product with a query: found exactly, or by faiss."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss._guards import alone, reading
+from numba_ss.engine.evaluation import TopK, find, packed_exclusions, sorted_exclusions, top_k
+
+Vectors = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Exclusions = ArrayLike | Sequence[ArrayLike] | tuple[Integers, Integers] | None
+
+# Numbers in an answer of faiss that is to be filtered: 8 MB of ids.
+_ANSWER = 2**20
+
+
+class Index(Protocol):
+    """Items with vectors, and a way to find those of highest inner product with a query.
+
+    What takes an index takes any object with these two methods.
+    """
+
+    def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
+        """Add items.
+
+        Parameters
+        ----------
+        ids : array of integers, shape (n,)
+            Their ids, at least 0, distinct, none of them added before.
+        vectors : array, shape (n, dim)
+            Their vectors, as float32.
+        """
+
+    def search(self, queries: ArrayLike, k: int, exclude: Exclusions = None) -> TopK:
+        """Find the items of highest inner product with each query.
+
+        Parameters
+        ----------
+        queries : array, shape (batch_size, dim)
+            Vectors.
+        k : int
+            Number of items.
+        exclude : sequence of sequences of int, or tuple of two arrays, optional
+            Ids never to return, for each query: as `top_k` takes them, sequences or packed
+            with offsets. Ids that the index does not have are ignored.
+
+        Returns
+        -------
+        TopK
+            Scores and ids, best first; -inf and -1 where there is no further item.
+        """
+
+
+def _vectors(name: str, value: ArrayLike, dim: int | None) -> Vectors:
+    """Return finite vectors as float32, the caller's own array where it is that already."""
+    array = _checks.real(name, value)
+    _checks.shaped(name, array, (None, dim), f"{'n' if name == 'vectors' else 'batch_size'}, dim")
+    with np.errstate(over="ignore"):  # told as infinite
+        array = array.astype(np.float32, copy=False)
+    if not array.shape[1]:
+        _checks.fail(name, "dim >= 1", "0")
+    if not np.isfinite(array).all():
+        _checks.explain_loss(np.array([np.nan]), [(name, array, None)])
+    return array
+
+
+class _Ids:
+    """The ids of an index's rows, and the rows of ids; -1 is the id of row -1."""
+
+    def __init__(self) -> None:
+        self._ascending = np.empty(0, np.int64)
+        # Both end in -1, and so are read at -1 as well.
+        self._ids = self._rows = np.full(1, -1)
+
+    def __len__(self) -> int:
+        return len(self._ascending)
+
+    def extended(self, value: ArrayLike, vectors: Vectors) -> _Ids:
+        """Return these ids and those of more rows."""
+        ids = _checks.ids("ids", value)
+        _checks.shaped("ids", ids, (len(vectors),), "n,")
+        if ids.size and ids.min() < 0:
+            _checks.fail("ids", "ids >= 0", ids.min())
+        result, all_ids = _Ids(), np.concatenate([self._ids[:-1], ids])
+        order = np.argsort(all_ids, kind="stable")
+        result._ascending = ascending = all_ids[order]
+        result._ids, result._rows = np.append(all_ids, -1), np.append(order, -1)
+        twice = np.flatnonzero(ascending[1:] == ascending[:-1])
+        if twice.size:
+            again = f"{ascending[twice[0]]} again"
+            _checks.fail("ids", "distinct ids, none of them added before", again)
+        return result
+
+    def exclusions(self, exclude: Exclusions, batch_size: int) -> tuple[Integers, Integers]:
+        """Return the rows to leave out, -1 where there is none, and their offsets."""
+        ids, offsets = packed_exclusions(exclude, batch_size)
+        return self._rows[find(self._ascending, ids)], offsets
+
+    def answer(self, found: TopK, k: int) -> TopK:
+        """Return rows that were found as ids, in the k columns asked for."""
+        missing = ((0, 0), (0, k - found.ids.shape[1]))
+        return TopK(
+            np.pad(found.scores, missing, constant_values=-np.inf),
+            np.pad(self._ids[found.ids], missing, constant_values=-1),
+        )
+
+
+def _nothing(batch_size: int, k: int) -> TopK:
+    """Return the answer that has no item."""
+    scores = np.full((batch_size, k), -np.inf, np.float32)
+    return TopK(scores, np.full((batch_size, k), -1, np.int64))
+
+
+class ExactIndex:
+    """All items are compared, a block at a time; the default.
+
+    Of equal scores, the item that was added first comes first.
+
+    Notes
+    -----
+    The vectors are copied when they are added, all of them with every call of `add`: add
+    many at a time. A search copies none.
+
+    Examples
+    --------
+    >>> index = ExactIndex()
+    >>> index.add([10, 20, 30], [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> index.search([[2.0, 1.0]], k=2, exclude=[[30]])
+    TopK(scores=array([[2., 1.]], dtype=float32), ids=array([[10, 20]]))
+    """
+
+    def __init__(self) -> None:
+        self._ids = _Ids()
+        self._table: Vectors | None = None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @alone
+    def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
+        """Add items; see `Index.add`."""
+        table = self._table
+        new = _vectors("vectors", vectors, None if table is None else table.shape[1])
+        extended = self._ids.extended(ids, new)
+        self._table = new.copy() if table is None else np.concatenate([table, new])
+        self._ids = extended
+
+    @reading
+    def search(self, queries: ArrayLike, k: int, exclude: Exclusions = None) -> TopK:
+        """Find the items of highest inner product with each query; see `Index.search`."""
+        table = self._table
+        q = _vectors("queries", queries, None if table is None else table.shape[1])
+        k = _checks.integer("k", k, 1)
+        leave_out = self._ids.exclusions(exclude, len(q))
+        if table is None or not len(table):
+            return _nothing(len(q), k)
+        biases = np.zeros(len(table), np.float32)
+        found = top_k(table, biases, q, min(k, len(table)), leave_out)
+        return self._ids.answer(found, k)
+
+
+def _import_faiss() -> Any:
+    """Import faiss, whose wrapper uses what newer versions of Python warn of."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return import_module("faiss")
+    except ImportError as error:
+        raise ImportError(
+            'FaissIndex needs faiss: pip install "numba-ss[all]", or faiss-cpu alone'
+        ) from error
+
+
+class FaissIndex:
+    """An index of faiss, approximate where its kind is, by inner product.
+
+    It is trained by the vectors that are added first, where its kind needs training.
+
+    Parameters
+    ----------
+    factory : str
+        What ``faiss.index_factory`` builds: "Flat" compares all items, "IVF256,Flat" those
+        of the nearest of 256 lists, "HNSW32" walks a graph of 32 neighbours an item.
+    parameters : dict, optional
+        Numbers that ``faiss.ParameterSpace`` sets by name when the index is built, such as
+        ``{"nprobe": 16}``, lists that a search looks into, for IVF, or
+        ``{"efSearch": 64, "efConstruction": 200}`` for HNSW.
+
+    Raises
+    ------
+    ImportError
+        If faiss is not installed.
+
+    Notes
+    -----
+    faiss cannot leave out other items for each query. So a query asks for as many items
+    more as it excludes, rounded up to a power of two, and the excluded ones are dropped.
+    They never come back, and with "Flat" k others always do, if there are so many. An
+    approximate index returns fewer, then -1, where it comes upon fewer: with IVF, where
+    the `nprobe` lists hold fewer, whether or not any is excluded.
+
+    faiss has threads of its own: ``faiss.omp_set_num_threads``. The order among equal
+    scores is faiss's.
+
+    Examples
+    --------
+    >>> index = FaissIndex("Flat")
+    >>> index.add([10, 20, 30], [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> index.search([[2.0, 1.0]], k=2, exclude=[[30]]).ids
+    array([[10, 20]])
+    """
+
+    def __init__(
+        self, factory: str = "Flat", parameters: Mapping[str, float] | None = None
+    ) -> None:
+        _import_faiss()
+        if not isinstance(factory, str):
+            _checks.fail("factory", "a string for faiss.index_factory", repr(factory))
+        numbers = dict(parameters or {})
+        self.factory = factory
+        self.parameters = {key: _checks.number("parameters", v) for key, v in numbers.items()}
+        self._ids = _Ids()
+        self._index: Any = None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def _build(self, vectors: Vectors) -> Any:
+        """Return an empty index of this kind, trained."""
+        faiss = _import_faiss()
+        dim = vectors.shape[1]
+        try:
+            index = faiss.index_factory(dim, self.factory, faiss.METRIC_INNER_PRODUCT)
+        except RuntimeError:
+            expected = f"what faiss.index_factory can build for dim = {dim} and inner product"
+            _checks.fail("factory", expected, repr(self.factory))
+        for name, value in self.parameters.items():
+            try:
+                faiss.ParameterSpace().set_index_parameter(index, name, value)
+            except RuntimeError:
+                expected = f"parameters of a faiss index {self.factory!r}"
+                _checks.fail("parameters", expected, repr(name))
+        if not index.is_trained:
+            try:
+                index.train(vectors)
+            except RuntimeError:
+                _checks.fail("vectors", f"enough of them to train {self.factory!r}", len(vectors))
+        return index
+
+    @alone
+    def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
+        """Add items, after training by them if they are the first; see `Index.add`."""
+        new = _vectors("vectors", vectors, None if self._index is None else self._index.d)
+        extended = self._ids.extended(ids, new)
+        index = self._build(new) if self._index is None else self._index
+        index.add(new)
+        self._ids, self._index = extended, index
+
+    @reading
+    def search(self, queries: ArrayLike, k: int, exclude: Exclusions = None) -> TopK:
+        """Find items of high inner product with each query; see `Index.search`."""
+        q = _vectors("queries", queries, None if self._index is None else self._index.d)
+        k = _checks.integer("k", k, 1)
+        leave_out, offsets = self._ids.exclusions(exclude, len(q))
+        result = _nothing(len(q), k)
+        if not len(self):
+            return result
+        rows, offsets = sorted_exclusions(leave_out, offsets, len(self))
+        counts = np.diff(offsets)
+        excluded = np.repeat(np.arange(len(q)), counts) * len(self) + rows
+        more = np.where(counts, 2 ** np.ceil(np.log2(np.maximum(counts, 1))), 0)
+        for extra in np.unique(more):
+            width = min(k + int(extra), len(self))
+            alike, step = np.flatnonzero(more == extra), max(1, _ANSWER // width)
+            for start in range(0, len(alike), step):
+                part = alike[start : start + step]
+                answer = self._ids.answer(self._search(q, part, k, width, excluded), k)
+                result.scores[part], result.ids[part] = answer
+        return result
+
+    def _search(
+        self, queries: Vectors, part: Integers, k: int, width: int, excluded: Integers
+    ) -> TopK:
+        """Return the first k rows, of `width`, for the queries `part`.
+
+        `excluded` are the pairs query * rows of the index + row, ascending.
+        """
+        scores, rows = self._index.search(queries[part], width)
+        dropped = (rows < 0) | (find(excluded, part[:, None] * len(self) + rows) >= 0)
+        scores[dropped], rows[dropped] = -np.inf, -1
+        best = np.argsort(dropped, axis=1, kind="stable")[:, :k]
+        return TopK(np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1))

@@ -1,0 +1,132 @@
+"""The candidate samplers of a retrieval model, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+from numba_ss.engine.samplers import (
+    CandidateSampler,
+    FixedUnigramSampler,
+    LearnedUnigramSampler,
+    LogUniformSampler,
+    UniformSampler,
+)
+
+Integers = NDArray[np.int64]
+
+# Of the streaming estimate: Yi et al. (2019), section 4, take 0.01.
+_DECAY = 0.01
+
+_TRIES = 16  # draws for a distinct candidate, at most, on average
+
+SAMPLERS = ("frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed")
+
+
+def make_sampler(
+    kind: str, counts: Integers, *, distortion: float, seed: int, number: int
+) -> CandidateSampler:
+    """Return a sampler of items that occur so often; `number` counts the fits before.
+
+    By "frequency", an item without an event is drawn as if it had one.
+    """
+    num_items = len(counts)
+    seeds: dict[str, Any] = {"seed": seed, "global_seed": number}
+    seen: Any = np.maximum(counts, 1)
+    if kind == "frequency":
+        return FixedUnigramSampler(num_items, unigrams=seen, distortion=distortion, **seeds)
+    if kind == "log_uniform":
+        return LogUniformSampler(num_items, **seeds)
+    if kind == "adaptive":
+        return LearnedUnigramSampler(num_items, **seeds)
+    if kind == "inbatch":  # of the events themselves: an item without any is never there
+        return InBatchSampler(num_items, counts=counts)
+    if kind == "mixed":
+        return MixedSampler(num_items, counts=counts, **seeds)
+    return UniformSampler(num_items, **seeds)
+
+
+def draws(kind: str, num_sampled: int, counts: Integers, distortion: float) -> int | None:
+    """Return how many candidates are drawn, at most `num_sampled`.
+
+    They are distinct: of few items at most half, and fewer where a few items have nearly all
+    events, so that not more than `_TRIES` draws are expected for each.
+    """
+    if kind == "inbatch":
+        return None
+    most = min(num_sampled, max(1, len(counts) // 2))
+    if kind != "frequency":
+        return most
+    weights = np.maximum(counts, 1).astype(np.float64) ** distortion
+    rates = np.log1p(-np.minimum(weights / weights.sum(), 1 - 1e-16))
+    while most > 1 and -np.expm1(_TRIES * most * rates).sum() < most:
+        most = most * 3 // 4
+    return most
+
+
+def continued(
+    fresh: CandidateSampler, kind: str, before: dict[str, Any], counts: Integers,
+    batch_size: int, batch_size_before: int,
+) -> CandidateSampler:
+    """Return the sampler of a further fit, which remembers what the one before it learned.
+
+    `fresh` is one over the items there are now, `before` the state of the one before, and
+    `counts` the events before. Where the batch's own items are candidates, how often an item
+    is among them is from now on estimated from the stream of batches, anew from the counts
+    where batches have another size than before.
+    """
+    num_items, num_known = fresh.range_max, len(counts)
+    is_same = before["sampler"] == type(fresh).__name__
+    if kind == "adaptive" and is_same:
+        state = fresh.state_dict()
+        state["weights"][:num_known] = before["weights"]
+        fresh.load_state_dict(state)
+        return fresh
+    if kind not in ("inbatch", "mixed"):
+        return fresh
+    streaming = InBatchSampler if kind == "inbatch" else MixedSampler
+    if not is_same or "last_step" not in before or batch_size != batch_size_before:
+        known = np.pad(counts, (0, num_items - num_known))
+        sampler = streaming.streaming(num_items, known, batch_size, decay=_DECAY)
+        # What is drawn, besides the labels, is drawn as the fresh one would.
+        sampler.load_state_dict(sampler.state_dict() | fresh.state_dict())
+        return sampler
+    sampler = streaming(num_known, decay=_DECAY)
+    sampler.load_state_dict(before)
+    return sampler.grown(num_items)
+
+
+def packed_state(state: dict[str, Any], prefix: str = "sampler") -> tuple[dict[str, Any], Any]:
+    """Return a sampler's state as arrays and as what JSON holds; see `unpacked_state`."""
+    arrays: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}_{name}"] = value
+        elif isinstance(value, dict):
+            inner, plain[name] = packed_state(value, f"{prefix}_{name}")
+            arrays |= inner
+        else:
+            plain[name] = value
+    return arrays, plain
+
+
+def unpacked_state(
+    arrays: dict[str, Any], plain: dict[str, Any], prefix: str = "sampler"
+) -> dict[str, Any]:
+    """Return what `packed_state` packed."""
+    state: dict[str, Any] = {}
+    nested = [name for name, value in plain.items() if isinstance(value, dict)]
+    for name, value in plain.items():
+        if name in nested:
+            state[name] = unpacked_state(arrays, value, f"{prefix}_{name}")
+        else:
+            state[name] = value
+    for name, array in arrays.items():
+        rest = name.removeprefix(f"{prefix}_")
+        if rest != name and not any(rest.startswith(f"{inner}_") for inner in nested):
+            state[rest] = array
+    return state

@@ -1,0 +1,306 @@
+"""Judging word vectors: analogies, and similarity as people see it."""
+
+from __future__ import annotations
+
+import codecs
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss.io.files import PathLike
+from numba_ss.word2vec.vectors import WordVectors
+
+# Parts of speech, as MEN has them: sun-n, warm-j.
+_KIND = re.compile("(?<=.)-[NVJAR]$")
+
+
+@dataclass(frozen=True)
+class AnalogyScore:
+    """How many analogies were solved, of a file or of a section of it.
+
+    Attributes
+    ----------
+    name : str
+        Of the section; "total" for all.
+    num_correct, num_used, num_skipped : int
+        Questions answered rightly, asked, and left out for a word without a vector.
+    sections : tuple of AnalogyScore
+        The parts of a total, in the order of the file.
+    """
+
+    name: str
+    num_correct: int
+    num_used: int
+    num_skipped: int
+    sections: tuple[AnalogyScore, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers; NaN if no question was asked."""
+        return self.num_correct / self.num_used if self.num_used else math.nan
+
+
+@dataclass(frozen=True)
+class SimilarityScore:
+    """How well cosines rank pairs of words.
+
+    Attributes
+    ----------
+    rho : float
+        Spearman's rank correlation with the scores of people.
+    num_used, num_skipped : int
+        Pairs compared, and left out for a word without a vector.
+    """
+
+    rho: float
+    num_used: int
+    num_skipped: int
+
+    @property
+    def oov_ratio(self) -> float:
+        """The share of pairs with a word without a vector, in [0, 1]."""
+        return self.num_skipped / (self.num_used + self.num_skipped)
+
+
+def analogies(
+    vectors: WordVectors, path: PathLike, restrict_vocab: int | None = 30_000
+) -> AnalogyScore:
+    r"""Answer the questions "a is to b as c is to ..." of a file, as gensim does.
+
+    The answer is the word nearest to b - a + c that is none of the three, whatever the case
+    of its letters. Questions with a word that is not among the first `restrict_vocab` are
+    skipped; of words that differ in case only, the first stands for all [1]_.
+
+    Parameters
+    ----------
+    vectors : WordVectors
+        Vectors to judge, in the order of falling frequency.
+    path : str or path
+        A text file: lines of four words, in sections that start with a line ``: name`` or
+        in none.
+    restrict_vocab : int or None, default=30000
+        Number of words that are taken part; None for all.
+
+    Returns
+    -------
+    AnalogyScore
+        The total, with its sections.
+
+    Raises
+    ------
+    ArgumentError
+        If a line is neither a section nor four words; it says which.
+
+    References
+    ----------
+    .. [1] T. Mikolov et al., "Efficient Estimation of Word Representations in Vector Space",
+       2013, section 4.1; ``KeyedVectors.evaluate_word_analogies`` in gensim.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> rows = [[1.0, 0.0], [1.0, 1.0], [-1.0, 0.2], [-1.0, 1.0]]
+    >>> vectors = WordVectors(["man", "king", "woman", "queen"], rows)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "questions.txt")
+    ...     _ = path.write_text(": family\nMan King Woman Queen\n")
+    ...     analogies(vectors, path).accuracy
+    1.0
+    """
+    restrict_vocab = _limit(restrict_vocab)
+    variants = _variants(vectors, restrict_vocab)
+    sections = _read_questions(path)
+    known = [
+        [words for words in questions if variants.keys() >= set(words)]
+        for _, questions in sections
+    ]
+    solved = iter(_solved(vectors, restrict_vocab, variants, list(chain(*known))))
+    scores = tuple(
+        AnalogyScore(name, sum(islice(solved, len(used))), len(used), len(questions) - len(used))
+        for (name, questions), used in zip(sections, known, strict=True)
+    )
+    return AnalogyScore(
+        "total", sum(score.num_correct for score in scores),
+        sum(score.num_used for score in scores), sum(score.num_skipped for score in scores), scores,
+    )
+
+
+def similarity(
+    vectors: WordVectors, path: PathLike, restrict_vocab: int | None = 300_000
+) -> SimilarityScore:
+    r"""Compare cosines with the scores that people gave to pairs of words, as gensim does.
+
+    The case of letters is of no account, as in `analogies`. Pairs with a word that is not
+    among the first `restrict_vocab` are skipped.
+
+    Parameters
+    ----------
+    vectors : WordVectors
+        Vectors to judge, in the order of falling frequency.
+    path : str or path
+        A text file as MEN, WordSim-353, SimLex-999, RareWords, SimVerb and others are
+        published: two words, and the score as the first number after them, separated by
+        tabs, commas, semicolons or blanks; one line of titles; parts of speech behind all
+        words (``sun-n``) are left out. Lines that start with # are comments.
+    restrict_vocab : int or None, default=300000
+        Number of words that are taken part; None for all.
+
+    Returns
+    -------
+    SimilarityScore
+        Spearman's rank correlation, and the pairs it rests on.
+
+    Raises
+    ------
+    ArgumentError
+        If a line is not as described, or fewer than two pairs have vectors.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> rows = [[1.0, 0.1], [0.9, 0.2], [0.0, 1.0]]
+    >>> vectors = WordVectors(["cat", "dog", "car"], rows)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "pairs.tsv")
+    ...     _ = path.write_text("cat\tdog\t9.1\ncat\tcar\t2.0\n")
+    ...     similarity(vectors, path).rho
+    1.0
+    """
+    variants = _variants(vectors, _limit(restrict_vocab))
+    words = vectors.index_to_key
+    people, cosines, num_skipped = [], [], 0
+    for a, b, score in _read_pairs(path):
+        if a in variants and b in variants:
+            people.append(score)
+            cosines.append(vectors.similarity(words[variants[a][0]], words[variants[b][0]]))
+        else:
+            num_skipped += 1
+    if min(len(set(people)), len(set(cosines))) < 2:
+        expected = "pairs of known words with different scores and cosines"
+        _checks.fail(str(path), expected, f"{len(people)} pairs, {num_skipped} skipped")
+    return SimilarityScore(spearman(people, cosines), len(people), num_skipped)
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Return Spearman's rank correlation; equal values share the mean of their ranks.
+
+    Parameters
+    ----------
+    x, y : array, shape (num_pairs,)
+        Values that are not all equal.
+
+    Examples
+    --------
+    >>> spearman([1, 2, 3, 4], [10, 20, 40, 30])
+    0.8
+    """
+    a, b = _mean_ranks(x), _mean_ranks(y)
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / math.sqrt((a @ a) * (b @ b)))
+
+
+def _mean_ranks(values: ArrayLike) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def _limit(restrict_vocab: int | None) -> int | None:
+    return None if restrict_vocab is None else _checks.integer("restrict_vocab", restrict_vocab, 1)
+
+
+def _variants(vectors: WordVectors, restrict_vocab: int | None) -> dict[str, list[int]]:
+    """Return the rows of each word in capitals, rising."""
+    variants: dict[str, list[int]] = {}
+    for row, word in enumerate(vectors.index_to_key[:restrict_vocab]):
+        variants.setdefault(word.upper(), []).append(row)
+    return variants
+
+
+def _solved(
+    vectors: WordVectors, restrict_vocab: int | None, variants: dict[str, list[int]],
+    questions: list[list[str]],
+) -> list[bool]:
+    """Return for each question whether the best word is the expected one."""
+    if not questions:
+        return []
+    rows = np.array([[variants[word][0] for word in words] for words in questions])
+    a, b, c, _ = (vectors.unit_vectors()[column] for column in rows.T)
+    own = [[row for word in words[:3] for row in variants[word]] for words in questions]
+    best = vectors.nearest_rows(b - a + c, own, 1, restrict_vocab).ids[:, 0].tolist()
+    return [row in variants[words[3]] for row, words in zip(best, questions, strict=True)]
+
+
+def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each line that is not empty."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            place = f"{path}, line {number}"
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                _checks.fail(place, "UTF-8", repr(line[:40]))
+            if text.strip():
+                yield place, text
+
+
+def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:
+    """Return the sections of a file, their questions in capitals."""
+    sections: list[tuple[str, list[list[str]]]] = []
+    for place, line in _lines(path):
+        words = line.upper().split()
+        if line.startswith(":"):
+            sections.append((line[1:].strip(), []))
+        elif len(words) == 4:
+            if not sections:
+                sections.append((Path(path).stem, []))
+            sections[-1][1].append(words)
+        elif words[0][0] != "#":
+            _checks.fail(place, 'four words, or a section ": name"', repr(line.strip()[:80]))
+    if not sections:
+        _checks.fail(str(path), "questions", "none")
+    return sections
+
+
+def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
+    """Return pairs of words in capitals, and their score, the first number after them."""
+    lines = [(place, line) for place, line in _lines(path) if not line.startswith("#")]
+    first = lines[0][1] if lines else ""
+    separator = next((mark for mark in "\t;," if first.count(mark) > 1), None)
+    rows = [
+        (place, [field.strip() for field in line.upper().split(separator)])
+        for place, line in lines
+    ]
+    columns = [_score_column(fields) for _, fields in rows[:2]]
+    if len(columns) == 2 and columns[0] != columns[1]:  # titles, which may be numbers
+        del rows[0], columns[0]
+    pairs = []
+    for place, fields in rows:
+        score = _score(fields[columns[0]]) if len(fields) == len(rows[0][1]) else None
+        if columns[0] < 2 or score is None or not math.isfinite(score):
+            expected = "word, word, number, separated by tabs, commas or blanks"
+            _checks.fail(place, expected, repr(" ".join(fields)[:80]))
+        pairs.append((fields[0], fields[1], score))
+    if all(_KIND.search(word) for a, b, _ in pairs for word in (a, b)):
+        return [(_KIND.sub("", a), _KIND.sub("", b), score) for a, b, score in pairs]
+    return pairs
+
+
+def _score_column(fields: list[str]) -> int:
+    """Return the first column of a number after two words, or 0."""
+    return next((i for i in range(2, len(fields)) if _score(fields[i]) is not None), 0)
+
+
+def _score(field: str) -> float | None:
+    try:
+        return None if "_" in field else float(field)  # Python takes 1_0 for 10
+    except ValueError:
+        return None

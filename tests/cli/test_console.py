@@ -1,0 +1,52 @@
+"""console.py: results on any console, files that are tried out and left alone."""
+
+import io
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from numba_ss.cli.console import save_or_keep, say, write_history
+
+
+def test_a_console_that_lacks_letters(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1", newline=""))
+    say(iter(["Ähre", "日本"]))
+    assert written.getvalue().decode("latin-1") == "Ähre\n\\u65e5\\u672c\n"
+
+
+def test_history(tmp_path):
+    history = [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 2.5}]
+    write_history(tmp_path / "h.json", history)
+    assert json.loads((tmp_path / "h.json").read_text()) == history
+    with pytest.raises(TypeError):
+        write_history(tmp_path / "h.json", [{"epoch": object()}])
+    assert json.loads((tmp_path / "h.json").read_text()) == history
+
+
+def test_what_cannot_be_saved_is_kept_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "absent"))
+
+    def save(path):
+        if str(path) == "there":
+            raise OSError("disk")
+        Path(path).write_text("learned")
+
+    save_or_keep(tmp_path / "other", save, "kept.bin")
+    assert (tmp_path / "other").read_text() == "learned"
+    with pytest.raises(OSError, match=r"^disk; what was learned is kept, .* with: make .*kept.bin there$") as caught:
+        save_or_keep("there", save, "kept.bin", "make")
+    assert Path(str(caught.value).split(" ")[-2]).read_text() == "learned"
+
+    def fail(path):
+        raise OSError("disk")
+
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match=r"^disk; nor could what was learned be kept elsewhere"):
+        save_or_keep("there", fail, "kept.bin")
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,45 @@
+"""warm_up.py: what a later process needs is compiled; nothing else is done."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import needs_jit
+
+CHECK = """
+import numba_ss.kernels.{0} as module
+from numba_ss.kernels._cache import compiled_before
+raise SystemExit(0 if compiled_before(module.{1}) else 9)
+"""
+
+
+@needs_jit
+@pytest.mark.parametrize(
+    ("what", "module", "kernel"),
+    [("word2vec", "words.train_windows", "train_windows"), ("layer", "softmax.step", "sampled_step"),
+     ("retrieve", "retrieval.items", "gather_items")],
+)
+def test_warm_up_fills_the_cache(what, module, kernel, tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}
+
+    def compiled():
+        command = [sys.executable, "-c", CHECK.format(module, kernel)]
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+
+    assert not compiled()
+    done = subprocess.run(
+        [sys.executable, "-m", "numba_ss", "warm-up", what], env=environment, check=True,
+        capture_output=True, text=True,
+    )
+    assert f"{what}: compiled" in done.stderr
+    assert done.stdout == ""
+    assert compiled()
+
+
+def test_an_unknown_part_is_refused():
+    command = [sys.executable, "-m", "numba_ss", "warm-up", "everything"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "invalid choice: 'everything'" in done.stderr

@@ -1,0 +1,26 @@
+"""memory.py: where tables start, and how long their rows are."""
+
+import numpy as np
+
+from numba_ss.engine.memory import aligned_zeros, round_up, widen
+from numba_ss.kernels.core.tile import LANES
+
+
+def test_aligned_zeros():
+    for shape in [(3,), (5, 16), (2, 3, 7)]:
+        array = aligned_zeros(*shape)
+        assert array.shape == shape
+        assert array.dtype == np.float32
+        assert array.ctypes.data % 64 == 0
+        assert not array.any()
+
+
+def test_round_up():
+    assert [round_up(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+
+
+def test_widen():
+    wide = widen(np.ones((3, LANES + 1), np.float32), 5)
+    assert wide.shape == (5, -(-(LANES + 1) // 16) * 16)
+    assert wide.ctypes.data % 64 == 0
+    assert wide.sum() == 3 * (LANES + 1)

@@ -1,0 +1,87 @@
+"""examples.py: what distinguishes examples of the same input; see also test_batch."""
+
+import numpy as np
+import pytest
+
+from numba_ss import reference
+from numba_ss.engine import passes
+from numba_ss.engine.samplers import find_hits
+from numba_ss.kernels.softmax import examples
+from tests.conftest import Problem
+
+CHUNKS = [1, 2, 3, 8]
+
+
+def forward(problem, ids, table, logistic=False, threads=2):
+    """Return a pass over rows of a table, and its twin, without a gradient yet."""
+    batch = passes.SampledPass(
+        passes.Workspace(), table, ids, problem.weights, problem.biases, problem.columns(),
+        problem.grad_loss, logistic, threads, by_id=True,
+    )
+    ref = reference.forward_examples(
+        table[ids], problem.weights, problem.biases, problem.labels, np.log(problem.true_count),
+        problem.labels.shape[1], problem.sampled, np.log(problem.sampled_count),
+        find_hits(problem.labels, problem.sampled), problem.grad_loss, logistic,
+    )
+    return batch, ref
+
+
+def make(rng, by_class, num_true=2):
+    problem = Problem(rng, batch_size=150, num_true=num_true, ragged=True, num_sampled=20)
+    if by_class:
+        counts = rng.uniform(0.05, 2, len(problem.weights)).astype(np.float32)
+        problem.true_count = counts[problem.labels]
+        problem.sampled_count = counts[problem.sampled]
+    table = rng.standard_normal((30, 9)).astype(np.float32)
+    return problem, np.minimum(rng.zipf(1.5, 150), 30) - 1, table
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("by_class", [True, False])
+def test_forward_examples(logistic, by_class, rng):
+    batch, ref = forward(*make(rng, by_class), logistic)
+    np.testing.assert_allclose(batch.result.loss, ref.loss, atol=2e-5)
+    np.testing.assert_allclose(batch.result.coefficients, ref.coefficients, atol=2e-5)
+
+
+@pytest.mark.parametrize("num_chunks", CHUNKS)
+@pytest.mark.parametrize("by_class", [True, False])
+def test_rows_take_their_gradients_one_by_one(num_chunks, by_class, rng):
+    """Bit for bit as the gradients that are kept, whether or not a row's examples are together."""
+    problem, ids, table = make(rng, by_class)
+    batch, ref = forward(problem, ids, table, threads=num_chunks)
+    batch.backward()
+    grads = batch.result.grad_inputs[:, :9]
+    np.testing.assert_allclose(grads, ref.grad_inputs, atol=2e-5)
+    want, step = reference.scatter_rows(table, ids, grads, np.float32(0.3)), np.float32(0.3)
+    got = table.copy()
+    batch, _ = forward(problem, ids, got, threads=num_chunks)
+    assert (batch.result.sizes[1] > 0) != by_class
+    batch.backward(step, got)
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("num_chunks", CHUNKS)
+def test_grad_examples(num_chunks, rng):
+    """Each chunk has whole inputs, and all chunks have all of them."""
+    problem, ids, table = make(rng, True)
+    batch, ref = forward(problem, ids, table, threads=num_chunks)
+    batch.result.grad_inputs[:] = np.nan
+    for chunk in range(num_chunks):
+        examples.grad_examples(
+            chunk, num_chunks, True, ids, problem.weights, np.float32(0), problem.weights,
+            batch.result.all,
+        )
+    np.testing.assert_allclose(batch.result.grad_inputs[:, :9], ref.grad_inputs, atol=2e-5)
+
+
+def test_rows_that_no_example_reaches_do_not_matter(rng):
+    """An absent label is no row, though it stands for the first one in some places."""
+    problem, ids, table = make(rng, True, num_true=3)
+    problem.labels[problem.labels == 0] = 1
+    problem.sampled = np.arange(1, 1 + len(problem.sampled))
+    problem.weights[0], problem.biases[0] = np.nan, np.nan
+    batch, _ = forward(problem, ids, table)
+    batch.backward()
+    for name in ("loss", "coefficients", "grad_inputs", "grad_rows", "grad_offsets"):
+        assert np.isfinite(getattr(batch.result, name)).all(), name

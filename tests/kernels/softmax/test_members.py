@@ -1,0 +1,88 @@
+"""members.py: the gradients of an input's members, kept or subtracted."""
+
+import numpy as np
+import pytest
+
+from numba_ss import reference
+from numba_ss.kernels._jit import kernel
+from numba_ss.kernels.core.rows import pointer
+from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.softmax.members import ABSENT, subtract_members, sum_others, write_members
+
+STRIDE, PLANE = 336, 9  # of padded rows, and from one column to the next
+
+
+@kernel
+def write(common, parts, factors, choices, weights, rows, count, places, out):
+    write_members(
+        pointer(common, 0), pointer(parts, 2), pointer(factors, 2), pointer(choices, 2), PLANE,
+        factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE, count,
+        pointer(places, 0), pointer(out, 0),
+    )
+
+
+@kernel
+def subtract(step, common, parts, factors, choices, weights, rows, count, out, row):
+    subtract_members(
+        step, pointer(common, 0), pointer(parts, 2), pointer(factors, 2), pointer(choices, 2),
+        PLANE, factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE,
+        count, pointer(out, row * weights.shape[1]),
+    )
+
+
+@kernel
+def sum_at(hit, parts, joined, begin, count):
+    return sum_others(
+        hit, pointer(parts, begin), pointer(joined, begin), joined.shape[0], joined.shape[1], count
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("num_columns", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 40])
+def test_sum_others(dtype, num_columns, count, rng):
+    """What stands beyond the last member is read, and does not matter."""
+    parts = rng.standard_normal(3 + count + LANES).astype(dtype)
+    parts[3 + count :] = np.nan
+    joined = rng.integers(-1, 5, (num_columns, len(parts)), np.int32)
+    joined[joined == 4] = -7
+    for hit in range(5):
+        members = np.s_[3 : 3 + count]
+        want = reference.sum_others(hit, parts[members].astype(float), joined[:, members])
+        got = sum_at(hit, parts, joined, 3, count)
+        assert got == pytest.approx(want, abs=1e-5 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dim", [1, 3, 4, 7, 16, 31, 100, 128, 135, 300])
+@pytest.mark.parametrize(("num_columns", "count"), [(1, 1), (1, 5), (3, 1), (3, 6)])
+def test_members(dtype, dim, num_columns, count, rng):
+    """Rows of weights, of candidates, and none; the kept gradients are those subtracted."""
+    weights = rng.standard_normal((7, dim)).astype(dtype)
+    rows = rng.standard_normal((5, STRIDE)).astype(dtype)
+    common = rng.standard_normal(STRIDE).astype(dtype)
+    parts = rng.standard_normal(PLANE).astype(dtype)
+    factors = rng.standard_normal((num_columns, PLANE)).astype(dtype)
+    choices = rng.integers(-5, 7, factors.shape)
+    if num_columns > 1:
+        choices[1] = ABSENT
+        factors[1] = 0
+    own = np.array(
+        [
+            [np.zeros(dim) if c == ABSENT else weights[c] if c >= 0 else rows[-1 - c, :dim] for c in some]
+            for some in choices[:, 2 : 2 + count]
+        ]
+    )
+    members = np.s_[2 : 2 + count]
+    want = reference.write_members(common[:dim], parts[members], factors[:, members], own)
+    places, kept = rng.permutation(8)[:count], np.full((8, STRIDE), 7, dtype)
+    write(common, parts, factors, choices, weights, rows, count, places, kept)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(kept[places, :dim], want, atol=tolerance)
+    assert (kept[:, dim:] == 7).all()
+    assert (np.delete(kept, places, axis=0) == 7).all()
+    table, step = rng.standard_normal((3, dim)).astype(dtype), dtype(0.3)
+    expected = table.copy()
+    expected[1] = reference.subtract_members(step, kept[places, :dim], table[1])
+    subtract(step, common, parts, factors, choices, weights, rows, count, table, 1)
+    np.testing.assert_array_equal(table, expected)

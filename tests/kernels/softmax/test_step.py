@@ -1,0 +1,130 @@
+"""step.py: the step of one call is that of several, bit for bit."""
+
+import numpy as np
+import pytest
+
+from numba_ss import reference
+from numba_ss.engine import passes
+from numba_ss.engine.losses import make_columns
+from numba_ss.engine.samplers import SampledCandidates, find_hits
+from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.examples import sum_losses
+from numba_ss.kernels.softmax.step import KEPT, SUBTRACTED, TIED, parts_of, sampled_step
+from tests.conftest import Problem
+
+STEP = np.float32(0.3)
+
+
+def make(rng, by_class=True, num_true=2, dim=21):
+    problem = Problem(rng, 80, dim, BLOCK + 40, num_true, 20, ragged=num_true > 1)
+    if by_class:
+        counts = rng.uniform(0.05, 2, len(problem.weights)).astype(np.float32)
+        problem.true_count, problem.sampled_count = counts[problem.labels], counts[problem.sampled]
+    problem.ids = np.minimum(rng.zipf(1.5, len(problem.labels)), 30) - 1
+    problem.table = rng.standard_normal((80, dim)).astype(np.float32)
+    return problem
+
+
+def step(problem, inputs, logistic, columns, num_chunks=2, num_updates=1):
+    """Return the sum of the losses and the buffers."""
+    table = problem.weights if inputs == TIED else problem.table
+    out = passes.buffers_of(passes.Workspace(), columns, table.shape[1], num_chunks, np.float32)
+    out.board[:] = 0
+    sampled_step(
+        passes.NO_BITS, table, problem.ids, columns.private, columns.num_true, columns.shared,
+        columns.private_counts, columns.shared_counts, columns.subtract_log_q, problem.weights,
+        problem.biases, problem.grad_loss, logistic or None, STEP, inputs, num_updates,
+        num_chunks, out.all,
+    )
+    return sum_losses(out.loss), out
+
+
+def copies(problem):
+    return problem.weights.copy(), problem.biases.copy(), problem.table.copy()
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("by_class", [True, False])
+@pytest.mark.parametrize("num_true", [1, 3])
+@pytest.mark.parametrize("inputs", [KEPT, SUBTRACTED, TIED])
+@pytest.mark.parametrize(("num_chunks", "num_updates"), [(1, 1), (2, 1), (2, 2), (8, 3)])
+def test_as_in_parts(logistic, by_class, num_true, inputs, num_chunks, num_updates, rng):
+    problem = make(rng, by_class, num_true)
+    columns, (weights, biases, table) = problem.columns(), copies(problem)
+    table = weights if inputs == TIED else table
+    batch = passes.SampledPass(
+        passes.Workspace(), table, problem.ids, weights, biases, columns, problem.grad_loss,
+        logistic, 2, by_id=True,
+    )
+    assert (batch.result.sizes[1] == 0) == by_class
+    if inputs == SUBTRACTED:
+        batch.backward(STEP, table)
+    else:
+        batch.backward()
+    batch.update_classes(STEP, weights, biases)
+    if inputs == TIED:
+        passes.subtract_rows(problem.ids, batch.result.grad_inputs, STEP, table)
+    total, out = step(problem, inputs, logistic, columns, num_chunks, num_updates)
+    assert total == sum_losses(batch.result.loss)
+    np.testing.assert_array_equal(out.loss, batch.result.loss)
+    np.testing.assert_array_equal(problem.weights, weights)
+    np.testing.assert_array_equal(problem.biases, biases)
+    np.testing.assert_array_equal(problem.weights if inputs == TIED else problem.table, table)
+    if inputs == KEPT:
+        np.testing.assert_array_equal(out.grad_inputs, batch.result.grad_inputs)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+def test_sampled_step(logistic, rng):
+    """Against the specification."""
+    problem = make(rng)
+    before = copies(problem)
+    total, _ = step(problem, SUBTRACTED, logistic, problem.columns())
+    hits = find_hits(problem.labels, problem.sampled)
+    log_q = np.log(problem.true_count), np.log(problem.sampled_count)
+    ref = reference.sampled_step(
+        before[2], problem.ids, *before[:2], problem.labels, log_q[0], problem.sampled, log_q[1],
+        hits, problem.grad_loss, logistic, 0.3,
+    )
+    assert total == pytest.approx(ref[0], rel=1e-5)
+    for got, want in zip((problem.weights, problem.biases, problem.table), ref[1:], strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("inputs", [KEPT, SUBTRACTED, TIED])
+def test_a_loss_that_is_not_finite_changes_nothing(inputs, rng):
+    problem = make(rng)
+    problem.weights[problem.labels.max()] = np.inf
+    before = copies(problem)
+    total, out = step(problem, inputs, False, problem.columns())
+    assert not np.isfinite(total)
+    assert not np.isfinite(out.loss).all()
+    for got, want in zip(copies(problem), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+def test_candidates_of_an_example_s_own(logistic, rng):
+    """They are no labels."""
+    problem = make(rng, num_true=1)
+    size, number = len(problem.labels), 5
+    drawn = rng.integers(0, 80, (size, number))
+    counts = rng.uniform(0.1, 1, (size, 1 + number)).astype(np.float32)
+    sampled = SampledCandidates(drawn, counts[:, :1].copy(), counts[:, 1:].copy())
+    columns = make_columns(problem.labels, sampled, np.float32, True, True)
+    before = copies(problem)
+    batch = passes.SampledPass(
+        passes.Workspace(), before[2], problem.ids, *before[:2], columns, problem.grad_loss,
+        logistic, 1, by_id=True,
+    )
+    batch.backward(STEP, before[2])
+    batch.update_classes(STEP, *before[:2])
+    total, _ = step(problem, SUBTRACTED, logistic, columns)
+    assert total == sum_losses(batch.result.loss)
+    for got, want in zip(copies(problem), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 8])
+def test_parts_of(num_chunks):
+    assert parts_of(num_chunks) == reference.parts_of(num_chunks)

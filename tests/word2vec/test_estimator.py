@@ -1,0 +1,658 @@
+"""estimator.py: planted structure found again, the same bits from every side, bad input refused."""
+
+import bz2
+import gzip
+import os
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+
+from numba_ss import ArgumentError, PackedCorpus, Vocabulary, Word2Vec
+from numba_ss.kernels.core.threads import max_num_threads
+from numba_ss.word2vec import corpus
+from numba_ss.word2vec.estimator import _Session
+from tests.conftest import JIT, needs_jit
+
+ARCHITECTURES = ("skipgram", "cbow")
+LOSSES = ("sampled_softmax", "negative_sampling", "sampled_logistic", "nce")
+SAMPLERS = ("unigram", "log_uniform", "uniform")
+
+
+def topic_text(num_topics, words_each, num_sentences, length, seed=0):
+    """Return sentences, each of words of one topic alone; word "3_7" is the 7th of topic 3."""
+    rng = np.random.default_rng(seed)
+    return [
+        [f"{i % num_topics}_{word}" for word in rng.integers(words_each, size=length)]
+        for i in range(num_sentences)
+    ]
+
+
+TEXT = topic_text(2, 4, 60 if JIT else 8, 10)
+
+
+def trained(text=TEXT, *, fit=None, **options):
+    """Fit on one thread, for on a small text others cost time."""
+    defaults = {
+        "vector_size": 8, "min_count": 1, "subsample": 0, "epochs": 2, "batch_size": 16,
+        "num_threads": 1,
+    }
+    return Word2Vec(**defaults | options).fit(text, progress=False, **(fit or {}))
+
+
+def bits(model):
+    """Return all that was learned."""
+    return (
+        model.vectors_.index_to_key, model.vectors_.vectors.tobytes(), model._outputs.tobytes(),
+        model.vocabulary_.counts.tolist(), [entry["loss"] for entry in model.history_],
+    )
+
+
+def share_of_own_topic(vectors):
+    """Return how many of the nearest words are of the word's own topic: 1 at best."""
+    topics = [word.split("_")[0] for word in vectors.index_to_key]
+    own = [
+        near.split("_")[0] == topic
+        for word, topic in zip(vectors.index_to_key, topics, strict=True)
+        for near, _ in vectors.most_similar(word, topn=topics.count(topic) - 1)
+    ]
+    return np.mean(own)
+
+
+def as_flags(options):
+    """Return options as the command line takes them."""
+    named = {f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
+    return [part for item in named.items() for part in item]
+
+
+def environment():
+    """Return that of a process whose warnings, if its kernels are compiled, count."""
+    return {**os.environ, "PYTHONWARNINGS": "default" if JIT else "ignore"}
+
+
+OPTIONS = list(product(ARCHITECTURES, LOSSES, SAMPLERS, (True, False)))
+
+
+# Uninterpreted, every architecture and loss once, with another sampler each time.
+@pytest.mark.parametrize(
+    ("architecture", "loss", "sampler", "subtract_log_q"), OPTIONS if JIT else OPTIONS[::5]
+)
+def test_words_of_a_topic_become_neighbours(architecture, loss, sampler, subtract_log_q):
+    """By chance 23 in 100 would be of the word's own topic, or 43 of two topics."""
+    text = topic_text(4, 8, 400, 10) if JIT else topic_text(2, 4, 20, 10)
+    model = trained(
+        text, vector_size=16, window=3, learning_rate=0.1, epochs=4, architecture=architecture,
+        loss=loss, sampler=sampler, subtract_log_q=subtract_log_q,
+    )
+    assert share_of_own_topic(model.vectors_) > 0.9
+    losses = [entry["loss"] for entry in model.history_]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@needs_jit
+@pytest.mark.parametrize("window", [1, 2])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_window_reaches_so_far(architecture, window, rng):
+    """Four classes of words take turns: those two places apart meet if the window is 2."""
+    text = [[f"{i % 4}_{rng.integers(3)}" for i in range(40)] for _ in range(50)]
+    model = trained(
+        text, vector_size=16, window=window, learning_rate=0.1, architecture=architecture, epochs=4
+    )
+    scores = model.vectors_.vectors @ model._outputs.T
+    place = np.array([int(word[0]) for word in model.vectors_.index_to_key])
+    apart = (place - place[:, None]) % 4
+    likely = [scores[apart == distance].mean() > 0 for distance in range(4)]
+    assert likely == [False, True, window == 2, True]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sentences_end_contexts(architecture):
+    """A word that always stands alone is in no context: its vector stays as it was."""
+    text = [sentence for pair in TEXT[:12] for sentence in (pair, ["alone"])]
+    before = trained(text, architecture=architecture, learning_rate=0, window=5)
+    after = trained(text, architecture=architecture, window=5)
+    changed = {
+        word for word in after.vectors_.index_to_key
+        if not np.array_equal(before.vectors_[word], after.vectors_[word])
+    }
+    assert changed == {word for sentence in TEXT[:12] for word in sentence}
+
+
+def planted(kind, seed=1):
+    """Return a text that makes summed gradients overshoot, and the options for it."""
+    rng = np.random.default_rng(seed)
+    if kind == "bursts":
+        # Look-alike articles: rare words that come hundreds of times one after the other.
+        shares = 1 / np.arange(1, 1001)
+        text = rng.choice(1000, (600, 20), p=shares / shares.sum()).astype(str).tolist()
+        for i in range(0, 600, 150):
+            a, b, c = (f"{i}{letter}" for letter in "abc")
+            text[i:i] = [[a, "is", "a", "village", "in", b, "near", c, f"n{j % 7}"] for j in range(300)]
+        return text, {"min_count": 5, "subsample": 1e-3, "vector_size": 50}
+    if kind == "graph":
+        # A wheel: two hubs and their rims, with node2vec's usual settings.
+        near = [[1, *range(2, 18)], [0, *range(18, 34)], *([[i // 18, i - 1 if i not in (2, 18) else i + 1] for i in range(2, 34)])]
+        text = []
+        for start in range(34):
+            walk = [start]
+            while len(walk) < 80:
+                walk.append(int(rng.choice(near[walk[-1]])))
+            text += [[str(node) for node in walk]] * 3
+        return text, {"window": 10, "vector_size": 64}
+    if kind == "two words":
+        return [["a", "b"]] * 2000, {}
+    if kind == "one document":
+        return [[str(i) for i in range(60)]] * 100, {"window": 40, "learning_rate": 0.1}
+    assert kind == "one frequent word"
+    shares = 1 / np.arange(1, 501) ** 2
+    text = rng.choice(500, (400, 20), p=shares / shares.sum()).astype(str).tolist()
+    return text, {"num_sampled": 30}
+
+
+@needs_jit
+@pytest.mark.parametrize("kind", ["bursts", "graph", "two words", "one document", "one frequent word"])
+@pytest.mark.parametrize(("architecture", "loss"), list(product(ARCHITECTURES, LOSSES)))
+def test_no_text_makes_vectors_grow(kind, architecture, loss):
+    """They stay as short as those of gensim, which are up to 19 long on such texts."""
+    text, options = planted(kind)
+    model = trained(
+        text, architecture=architecture, loss=loss, epochs=4,
+        **{"vector_size": 20, "batch_size": None, **options},
+    )
+    assert np.linalg.norm(model.vectors_.vectors, axis=1).max() < 20
+    assert np.isfinite(model._outputs).all()
+    zeros = trained(
+        text, architecture=architecture, loss=loss, epochs=1,
+        **{"vector_size": 20, "batch_size": None, **options, "learning_rate": 0},
+    )
+    assert model.history_[-1]["loss"] < 1.01 * zeros.history_[0]["loss"]
+
+
+@needs_jit
+def test_defaults_learn_what_is_planted_in_a_short_text(caplog):
+    """2,000 sentences of ten topics, and a tutorial's nine: no parameter is set."""
+    rng = np.random.default_rng(0)
+    text = [[f"{t}_{w}" for w in rng.integers(20, size=8)] for t in rng.integers(10, size=2000)]
+    with caplog.at_level("INFO", "numba_ss"):
+        model = Word2Vec(num_threads=1).fit(text, progress=False)
+    assert share_of_own_topic(model.vectors_) > 0.9
+    assert "min_count 1, subsample 0.0025, epochs 7, batches of" in caplog.text
+    assert model.get_params()["subsample"] is model.get_params()["epochs"] is None
+    few = [["one", "two", "three"], ["two", "four"], ["five", "one", "six", "two"]] * 3
+    tiny = Word2Vec(num_threads=1).fit(few, progress=False)
+    assert len(tiny.vectors_) == 6
+    assert tiny.history_[-1]["loss"] < tiny.history_[0]["loss"]
+
+
+def test_a_long_text_has_the_defaults_of_word2vec(caplog):
+    """Words are counted, so that a large text is not needed: packed ids with large counts."""
+    settled = _Session(Word2Vec(), Word2Vec()._checked(), (), False, None, 1.0, None)
+    assert settled.settle_min_count(17_000_000) == 5
+    settled.settle(17_000_000, 68_000)
+    assert settled.settled["subsample"] == 1e-4
+    assert settled.settled["epochs"] == 5
+
+
+MANY = topic_text(4, 80, 300 if JIT else 10, 10, seed=5)
+
+
+@needs_jit
+@pytest.mark.skipif(max_num_threads() < 2, reason="needs two threads")
+@pytest.mark.parametrize(("architecture", "loss"), [("skipgram", "nce"), ("cbow", "sampled_softmax")])
+def test_any_number_of_threads_gives_the_same_bits(architecture, loss):
+    """With several strata of noise, and vectors whose columns are divided."""
+    options = {"vector_size": 40, "architecture": architecture, "loss": loss, "subsample": 1e-3}
+    one, *others = (
+        bits(trained(MANY, num_threads=n, batch_size=size, **options))
+        for size in (128, None) for n in (1, 2)
+    )
+    assert one == others[0]
+    assert others[1] == others[2]
+
+
+def test_the_seed_decides():
+    assert bits(trained(seed=3)) == bits(trained(seed=3))
+    three, four = trained(seed=3), trained(seed=2**63 - 1)
+    assert bits(three)[0] == bits(four)[0]
+    assert not np.isclose(three.vectors_.vectors, four.vectors_.vectors).all()
+
+
+@pytest.mark.parametrize("subsample", [0, 1e-3])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_seams_between_blocks_do_not_show(monkeypatch, architecture, subsample):
+    options = {"window": 4, "architecture": architecture, "subsample": subsample}
+    whole = bits(trained(MANY, **options))
+    for size in (64, 257):
+        monkeypatch.setattr(corpus, "STREAM_SIZE", size)
+        assert bits(trained(MANY, **options)) == whole
+
+
+def packed(text):
+    words = sorted({word for sentence in text for word in sentence}, reverse=True)
+    ids = np.array([words.index(word) for sentence in text for word in sentence], np.uint16)
+    return PackedCorpus(ids, np.cumsum([0, *map(len, text)]), words)
+
+
+def write_parquet(path, column):
+    arrow = pytest.importorskip("pyarrow")
+    arrow.parquet = pytest.importorskip("pyarrow.parquet")
+    arrow.parquet.write_table(arrow.table({"number": [0] * len(column), "text": column}), path)
+    return path
+
+
+class Sentences:
+    """Start anew each time."""
+
+    def __iter__(self):
+        return (tuple(sentence) for sentence in TEXT)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["file", "crlf", "gz", "bz2", "files", "folder", "iterable", "packed", "table", "lists", "lines"],
+)
+def test_every_form_of_a_text_gives_the_same_bits(form, tmp_path):
+    lines = [" ".join(sentence) for sentence in TEXT]
+    data = "\n".join(lines).encode()
+    path = tmp_path / "text"
+    if form in ("file", "crlf"):
+        path.write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n") if form == "crlf" else data)
+    elif form in ("gz", "bz2"):
+        path = path.with_suffix(f".{form}")
+        path.write_bytes({"gz": gzip, "bz2": bz2}[form].compress(data))
+    elif form in ("files", "folder"):
+        path.mkdir()
+        for i in (0, 1):
+            (path / f"{i}.txt").write_text("\n".join(lines[i * 5 : 5 if i == 0 else None]))
+        path = path if form == "folder" else sorted(path.iterdir())
+    elif form == "table":
+        path = pytest.importorskip("pyarrow").table({"text": TEXT})
+    elif form in ("lists", "lines"):
+        path = write_parquet(tmp_path / "t.parquet", TEXT if form == "lists" else lines)
+    else:
+        path = {"iterable": Sentences, "packed": lambda: packed(TEXT)}[form]()
+    fit = {"column": "text"} if form in ("table", "lists", "lines") else None
+    assert bits(trained(path, fit=fit)) == bits(trained())
+
+
+@pytest.mark.parametrize("num_sampled", [1, 6])
+@pytest.mark.parametrize("loss", ["sampled_softmax", "negative_sampling"])
+def test_the_first_loss_is_that_of_zero_vectors(loss, num_sampled, rng):
+    """A few noise words less count: repetitions, and the target itself."""
+    text = [[str(word) for word in rng.permutation(400)] for _ in range(10 if JIT else 5)]
+    options = {"loss": loss, "num_sampled": num_sampled, "sampler": "uniform", "learning_rate": 0}
+    one, three = trained(text, epochs=1, **options), trained(text, epochs=3, **options)
+    zero = np.log(1 + num_sampled) if loss == "sampled_softmax" else (1 + num_sampled) * np.log(2)
+    losses = [entry["loss"] for entry in three.history_]
+    np.testing.assert_allclose(losses, zero, rtol=0.05)
+    assert max(losses) < zero
+    # A rate of 0 leaves the start as it is: small numbers around 0, all different.
+    start = one.vectors_.vectors
+    np.testing.assert_array_equal(start, three.vectors_.vectors)
+    assert len(np.unique(start)) > 0.9 * start.size
+    np.testing.assert_allclose([start.min(), start.mean(), start.max()], [-1 / 16, 0, 1 / 16], atol=0.01)
+
+
+HELD_OUT = [*topic_text(2, 4, 6, 9, seed=8), ["unknown", "0_1", "unknown", "0_2"], ["1_1"]]
+
+
+def full_loss(model, log_q):
+    """Return the loss over all words, of all windows of HELD_OUT, in float64."""
+    index = {word: i for i, word in enumerate(model.vectors_.index_to_key)}
+    inputs, outputs = model.vectors_.vectors.astype(float), model._outputs.astype(float)
+    losses = []
+    for sentence in HELD_OUT:
+        ids = [index[word] for word in sentence if word in index]
+        for p, target in enumerate(ids):
+            context = ids[max(p - model.window, 0) : p] + ids[p + 1 : p + 1 + model.window]
+            rows = inputs[context]
+            if context and model.architecture == "cbow":
+                rows = rows.mean(axis=0, keepdims=True)
+            scores = rows @ outputs.T + log_q
+            losses += list(np.log(np.exp(scores).sum(axis=1)) - scores[:, target])
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("subtract_log_q", "sampler", "num_sampled"),
+    [(True, "unigram", 6), (False, "uniform", 6), (False, "unigram", 1)],
+)
+def test_validation_loss(architecture, subtract_log_q, sampler, num_sampled):
+    """Log Q, where scores are learned relative to it: all the same, or of a single draw."""
+    model = trained(
+        architecture=architecture, subtract_log_q=subtract_log_q, sampler=sampler,
+        num_sampled=num_sampled, window=3, learning_rate=0.1,
+        fit={"validation": (sentence for sentence in HELD_OUT)},
+    )
+    counts = model.vocabulary_.counts
+    log_q = 0.75 * np.log(counts) if (sampler, subtract_log_q) == ("unigram", False) else 0 * counts
+    losses = [entry["validation_loss"] for entry in model.history_]
+    assert losses[-1] == pytest.approx(full_loss(model, log_q), rel=1e-5)
+    plain = trained(
+        architecture=architecture, subtract_log_q=subtract_log_q, sampler=sampler,
+        num_sampled=num_sampled, window=3, learning_rate=0.1,
+    )
+    assert bits(plain) == bits(model)
+    assert "validation_loss" not in plain.history_[0]
+
+
+def test_validation_loss_falls():
+    """From a choice of eight words towards one of four, for who knows the topic and no more."""
+    model = trained(
+        topic_text(2, 4, 20, 10), fit={"validation": HELD_OUT}, learning_rate=0.02,
+        subtract_log_q=True, epochs=4, window=3,
+    )
+    losses = [entry["validation_loss"] for entry in model.history_]
+    assert losses == sorted(losses, reverse=True)
+    assert np.log(4) < losses[-1] < 0.98 * np.log(8)
+
+
+def test_history():
+    history = trained(epochs=3, learning_rate=0.5e-1, min_learning_rate=0.5e-2).history_
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert {entry["words"] for entry in history} == {sum(map(len, TEXT))}
+    np.testing.assert_allclose([e["learning_rate"] for e in history], [0.035, 0.02, 0.005])
+    assert all(entry["seconds"] >= 0 and entry["words_per_second"] > 0 for entry in history)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_schedule(schedule):
+    seen = []
+    trained(
+        schedule=schedule, learning_rate=0.04, min_learning_rate=0.01, epochs=2,
+        fit={"callbacks": lambda event: seen.append((event.kind, event.examples, event.learning_rate))},
+    )
+    total = 2 * sum(map(len, TEXT))
+    for kind, words, rate in seen:
+        # A step tells the rate it took, that of the words before it: up to 16 fewer.
+        lag = 16 if kind in ("step", "checkpoint") else 0
+        want = [0.04 - 0.03 * max(words - back, 0) / total for back in (0, lag)]
+        assert rate == 0.04 if schedule == "constant" else want[0] <= rate + 1e-12
+        assert schedule == "constant" or rate <= want[1] + 1e-12
+
+
+def test_vocabulary_options():
+    counts = Counter(word for sentence in TEXT for word in sentence)
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    least = counts[ordered[4]]
+    for options, words in (
+        ({}, ordered),
+        ({"min_count": least}, [word for word in ordered if counts[word] >= least]),
+        ({"max_vocabulary": 3}, ordered[:3]),
+        ({"vocabulary": [ordered[6], "absent", ordered[2]]}, [ordered[2], ordered[6]]),
+        ({"vocabulary": Vocabulary(ordered[1::-1], [7, 7])}, ordered[:2]),
+        ({"vocabulary": np.array(ordered[:2])}, ordered[:2]),
+    ):
+        model = trained(epochs=1, **options)
+        assert model.vectors_.index_to_key == model.vocabulary_.words == words
+        want = [counts[word] for word in words]
+        assert model.vectors_.counts.tolist() == model.vocabulary_.counts.tolist() == want
+        assert model.history_[0]["words"] == sum(want)
+
+
+@pytest.mark.parametrize("subsample", [0, 0.001, 0.05])
+def test_subsample_leaves_out_frequent_words(subsample, rng):
+    sizes = [1500, 400, 100] if JIT else [150, 80, 20]
+    words = rng.permutation(np.repeat(["often", "some", "rare"], sizes)).tolist()
+    seen = []
+    trained([words], epochs=4 if JIT else 2, subsample=subsample, fit={"callbacks": seen.append})
+    f = np.array(sizes) / sum(sizes)
+    keep = np.minimum(1, np.sqrt(subsample / f) + subsample / f) if subsample else np.ones(3)
+    end = seen[-1]
+    mean = end.epoch * np.sum(sizes * keep)
+    deviation = np.sqrt(end.epoch * np.sum(sizes * keep * (1 - keep)))
+    assert abs(end.examples - mean) <= 4 * deviation
+    per_epoch = np.diff([0, *[event.examples for event in seen if event.kind == "epoch"]])
+    assert (len(set(per_epoch)) > 1) == (subsample > 0)
+
+
+def test_partial_fit_first_is_fit():
+    model = Word2Vec(8, min_count=1, subsample=0, epochs=2, batch_size=16)
+    assert bits(model.partial_fit(TEXT, progress=False)) == bits(trained())
+
+
+def test_partial_fit_grows_the_tables():
+    model = trained(window=3)
+    before, outputs, history = model.vectors_, model._outputs, model.history_
+    frequent = before.index_to_key[-1]
+    more = [["new", frequent, "newer", frequent, "rare"][: 5 if i == 0 else 4] for i in range(99 if JIT else 40)]
+    seen = []
+    model.set_params(learning_rate=0, min_count=2)
+    assert model.partial_fit(more, progress=False, callbacks=seen.append) is model
+    # At a rate of 0 all is as it was before, at the places of the new order.
+    counts = Counter(word for sentence in [*TEXT, *more] for word in sentence if word != "rare")
+    words = model.vectors_.index_to_key
+    assert words == sorted(counts, key=lambda word: (-counts[word], word))
+    assert words[0] == frequent
+    assert model.vocabulary_.counts.tolist() == [counts[word] for word in words]
+    np.testing.assert_array_equal(model.vectors_[before.index_to_key], before.vectors)
+    rows = [model.vocabulary_.index[word] for word in before.index_to_key]
+    np.testing.assert_array_equal(model._outputs[rows], outputs)
+    assert not model._outputs[[model.vocabulary_.index["new"], model.vocabulary_.index["newer"]]].any()
+    assert 0 < np.abs(model.vectors_["new"]).max() <= 1 / 16
+    assert model.history_[:2] == history
+    assert [(e["epoch"], e["words"]) for e in model.history_[2:]] == [(3, 4 * len(more)), (4, 4 * len(more))]
+    assert seen[0].model is model
+    # Then it learns, and a fit after it begins from nothing.
+    model.set_params(learning_rate=0.1, min_count=1).partial_fit(more, progress=False)
+    assert np.abs(model.vectors_["new"] - before[frequent]).max() > 0.01
+    assert model.vectors_.counts[0] == 2 * 2 * len(more) + before.counts[-1]
+    model.set_params(learning_rate=None).fit(TEXT, progress=False)
+    assert bits(model) == bits(trained(window=3))
+
+
+def test_partial_fit_learns_from_other_noise_each_time():
+    """The draws go on: a second pass over the same text is not the first one again.
+
+    Vectors that do not change have losses that differ by noise words and windows alone.
+    """
+    model = trained(learning_rate=0)
+    for _ in range(2):
+        model.partial_fit(TEXT, progress=False)
+    assert len({entry["loss"] for entry in model.history_}) == 6
+    model, words = trained(subsample=0.05, epochs=1), []
+    for _ in range(4):
+        model.partial_fit(TEXT, progress=False, callbacks=lambda event: words.append(event.examples))
+    assert len({words[i] for i, later in enumerate(words[1:]) if later == 0} | {words[-1]}) > 1
+
+
+def test_partial_fit_counts_what_was_rare_before():
+    """A word joins when its counts of all texts are enough, and not one call before."""
+    model = trained(min_count=6)
+    for day in range(3):
+        model.partial_fit([["seldom", "0_0"]] * 2 + TEXT, progress=False)
+        assert ("seldom" in model.vocabulary_.index) == (day == 2)
+    assert model.vocabulary_.counts[model.vocabulary_.index["seldom"]] == 6
+
+
+def test_partial_fit_keeps_the_most_frequent_words(tmp_path):
+    model = trained(max_vocabulary=4)
+    dropped = {word for sentence in TEXT for word in sentence} - set(model.vocabulary_.words)
+    more = [[word, "0_0"] for word in sorted(dropped)] * 99
+    model.save(tmp_path / "model.npz")
+    model = Word2Vec.load(tmp_path / "model.npz").partial_fit(more, progress=False)
+    assert len(model.vocabulary_) == len(model.vectors_) == 4
+    counts = Counter(word for sentence in [*TEXT, *more] for word in sentence)
+    best = sorted(counts, key=lambda word: (-counts[word], word))[:4]
+    assert model.vocabulary_.words == best
+    assert model.vocabulary_.counts.tolist() == [counts[word] for word in best]
+
+
+def test_words_that_the_text_lacks_are_left_out(caplog):
+    model = trained(vocabulary=["0_1", "unicorn", "0_2", "dragon"])
+    assert sorted(model.vectors_.index_to_key) == ["0_1", "0_2"]
+    assert "2 of 4 words of vocabulary= are not in the text and get no vector: unicorn, dragon" in caplog.text
+    with pytest.raises(ArgumentError, match="vocabulary: expected words that the text has, got none"):
+        trained(vocabulary=["unicorn"])
+
+
+def test_partial_fit_of_a_given_vocabulary():
+    words = sorted({word for sentence in TEXT for word in sentence})
+    model = trained(vocabulary=words)
+    model.partial_fit([[*words, "new"]] * 9, progress=False)
+    assert sorted(model.vectors_.index_to_key) == words
+
+
+@pytest.mark.parametrize(
+    ("message", "options", "text"),
+    [
+        ("vector_size: expected 8, as before, got 9", {"vector_size": 9}, TEXT),
+        ("corpus: expected two different words of the vocabulary at least, got 0", {}, [["?"]]),
+        ("corpus: .*generator", {}, (sentence for sentence in TEXT)),
+        ("epochs: expected at least 1, got 0", {"epochs": 0}, TEXT),
+    ],
+)
+def test_bad_partial_fit_changes_nothing(message, options, text):
+    model = trained()
+    before = bits(model)
+    with pytest.raises(ArgumentError, match=message):
+        model.set_params(**{"min_count": 2, **options}).partial_fit(text, progress=False)
+    assert bits(model) == before
+
+
+class Turns:
+    """Another text at each pass; the last one again and again."""
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+
+    def __iter__(self):
+        return iter(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0])
+
+
+class Spent:
+    """An iterable that hides an iterator."""
+
+    def __init__(self):
+        self.iterator = iter(TEXT)
+
+    def __iter__(self):
+        return self.iterator
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "epochs"),
+    [
+        ("corpus: .*got generator, which can be read once only", lambda: (s for s in TEXT), 1),
+        ("corpus: .*got list_iterator, which can be read once", lambda: iter(TEXT), 1),
+        ("corpus: expected words in every pass, got none in pass 2", Spent, 1),
+        ("corpus: expected words in every pass, got none in pass 2", lambda: Turns(TEXT, []), 1),
+        ("corpus: expected words in every pass, got none in pass 3", lambda: Turns(TEXT, TEXT, []), 2),
+        ("expected words in every pass, got none", lambda: Turns(TEXT, [["new", "words"]] * 9), 1),
+        (r"corpus\[0\]: .*lists of words, not strings", lambda: ["a text", "of strings"], 1),
+        (r"corpus\[1\]: .*got the string 'letters'", lambda: [["a", "b"], "letters"], 1),
+        (r"corpus\[1\]\[0\]: expected a string or an integer, got 1\.5", lambda: [["a", "b"], [1.5]], 1),
+        ("corpus: .*got NoneType", lambda: None, 1),
+        ("corpus: .*got 'absent.txt', which does not exist", lambda: "absent.txt", 1),
+        ("corpus: expected at least one word, got none", lambda: [[], []], 1),
+        ("corpus: expected two different words .* got 1", lambda: [["a"] * 9], 1),
+        ("corpus: expected a sentence with two words .* got none", lambda: [["a"], ["b"]] * 9, 1),
+    ],
+)
+def test_bad_text(message, text, epochs):
+    model = Word2Vec(8, min_count=1, subsample=0, epochs=epochs)
+    with pytest.raises(ArgumentError, match=message):
+        model.fit(text(), progress=False)
+    assert not hasattr(model, "vectors_")
+
+
+def test_a_text_that_is_left_out_altogether():
+    with pytest.raises(ArgumentError, match="that subsample does not leave out, got none"):
+        trained([["a", "b"]] * 3, subsample=1e-12)
+
+
+def test_rare_words():
+    with pytest.raises(ArgumentError, match=r"min_count: expected at most \d+, .* got 1000"):
+        trained(min_count=1000)
+
+
+NUMBERS = [
+    ("vector_size", (0, 1.5, "8", True)), ("window", (0, 2.0, None)), ("min_count", (-1, 1.5)),
+    ("max_vocabulary", (0, 1, False, "")), ("num_sampled", (0, 2**13, 1.5)),
+    ("distortion", ("x", np.nan, 1e4)), ("subsample", (-1e-4, np.nan, "x")),
+    ("learning_rate", (-0.1, np.nan, 1e30)), ("min_learning_rate", (-0.1, None)),
+    ("epochs", (0, 1.5)), ("batch_size", (0, 15, 1.5)), ("num_threads", (0, 1.5)),
+    ("seed", (-1, 2**63, None)), ("subtract_log_q", (1, "yes")),
+    ("architecture", ("glove", None)), ("loss", ("mse", 1)), ("sampler", ("all", None)),
+    ("schedule", ("cosine",)),
+    ("vocabulary", ("abc", 5, [], [1, 2], ["a", "a"], (w for w in "abc"))),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in NUMBERS for value in values])
+def test_bad_parameter(name, value):
+    """The text would fail as well, but is not looked at."""
+    model = Word2Vec().set_params(**{name: value})
+    with pytest.raises(ArgumentError, match=rf"^{name}\b"):
+        model.fit(iter([]), progress=False)
+    with pytest.raises(ArgumentError, match=rf"^{name}\b"):
+        model.partial_fit(iter([]), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("checkpoint_words: ", {"checkpoint_words": 0}),
+        ("column: .*got 'text'", {"column": "text"}),
+        ("validation: .*got 'absent.txt', which", {"validation": "absent.txt"}),
+        ("validation: .*got int", {"validation": 5}),
+        ("validation: .*got none", {"validation": [["?", "!"]]}),
+        ("validation: .*got none", {"validation": [["0_1"], ["0_2"]]}),
+    ],
+)
+def test_bad_arguments_of_word2vec(message, arguments):
+    test_bad_arguments_of_fit((message, arguments))
+
+
+def test_bad_arguments_of_fit(bad_fit_arguments):
+    message, arguments = bad_fit_arguments
+    model = Word2Vec(8, min_count=1, subsample=0)
+    with pytest.raises(ArgumentError, match=message):
+        model.fit(TEXT, **{"progress": False, **arguments})
+    assert not hasattr(model, "vectors_")
+
+
+def test_unicode(tmp_path):
+    sentence = ["Ähre", "日本", "🌍", "e\u0301", "نص"]
+    path = tmp_path / "text.txt"
+    path.write_text(f"{' '.join(sentence)}\r\n" * 5, encoding="utf-8", newline="")
+    assert sorted(trained(path).vectors_.index_to_key) == sorted(sentence)
+
+
+def test_a_saved_model_learns_on_as_if_it_had_stayed(tmp_path):
+    text, more = [["a", "b", "c", "d"]] * 30, [["a", "b", "x", "y"]] * 30
+    options = dict(vector_size=8, min_count=2, subsample=0, epochs=2)
+    model = Word2Vec(**options).fit(text, progress=False)
+    model.save(tmp_path / "model.npz")
+    loaded = Word2Vec.load(tmp_path / "model.npz")
+    assert loaded.get_params() == model.get_params()
+    assert loaded.history_ == model.history_
+    model.partial_fit(more, progress=False)
+    loaded.partial_fit(more, progress=False)
+    assert loaded.vocabulary_.words == model.vocabulary_.words
+    np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
+
+
+def test_parameters_of_numpy_s_types_are_saved(tmp_path):
+    numbers = {"vector_size": np.int64(4), "learning_rate": np.float32(0.05), "seed": np.uint8(3)}
+    model = Word2Vec(**numbers, subtract_log_q=np.bool_(True), min_count=1, subsample=0, epochs=1)
+    model.fit([["a", "b"]] * 9, progress=False).save(tmp_path / "model.npz")
+    loaded = Word2Vec.load(tmp_path / "model.npz")
+    assert loaded.get_params() == model.get_params()
+    np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
+
+
+def test_save_and_load_refuse_what_is_no_model(tmp_path):
+    with pytest.raises(ArgumentError, match="model: expected one that has learned"):
+        Word2Vec().save(tmp_path / "model.npz")
+    assert not list(tmp_path.iterdir())
+    Word2Vec(4, min_count=1, subsample=0, epochs=1).fit([["a", "b"]] * 9, progress=False).save(
+        tmp_path / "model.npz"
+    )
+    data = (tmp_path / "model.npz").read_bytes()
+    for cut in (0, 10, len(data) // 2, len(data) - 3):
+        (tmp_path / "cut.npz").write_bytes(data[:cut])
+        with pytest.raises(ArgumentError, match=r"cut.npz: expected a model that"):
+            Word2Vec.load(tmp_path / "cut.npz")
