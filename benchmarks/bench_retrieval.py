@@ -93,7 +93,7 @@ class Reading:
         columns = {
             "user": [f"user {i}" for i in users], "item": [f"item {i}" for i in items],
             "timestamp": np.arange(200_000),
-        }  # fmt: skip
+        }
         pq.write_table(pa.table(columns), self.path)
 
     def teardown(self):

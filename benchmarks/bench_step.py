@@ -76,7 +76,7 @@ class NumClasses:
             num_classes, dim, num_sampled,
             weights=np.full((num_classes, dim), 0.01, np.float32),
             biases=np.full(num_classes, 0.01, np.float32),
-        )  # fmt: skip
+        )
         self.table = np.full((num_ids, dim), 0.01, np.float32)
         self.batches = zipf_batches(np.random.default_rng(0), num_classes, num_ids, batch_size)
         self.time_step_rows(num_classes)  # compile
@@ -104,7 +104,7 @@ class PlantedPairs:
         self.layer = numba_ss.SampledSoftmax(
             self.num_classes, self.dim, num_sampled,
             learning_rate=numba_ss.LinearDecay(20.0, 0.1, self.num_steps),
-        )  # fmt: skip
+        )
         self.table = rng.standard_normal((self.num_classes, self.dim), np.float32)
         self.train = [self._pairs(rng, self.batch_size) for _ in range(self.num_steps)]
         self.held_out = self._pairs(rng, 10_000)

@@ -131,7 +131,7 @@ class PlantedTopics:
         self.model = numba_ss.Word2Vec(
             32, architecture=architecture, loss=loss, epochs=EPOCHS[architecture],
             learning_rate=0.1, subsample=0,
-        )  # fmt: skip
+        )
         self.time_fit(architecture, loss)  # compile
 
     def time_fit(self, architecture, loss):

@@ -42,19 +42,19 @@ MOVIELENS = {
     "embedding_dim": 32, "hidden_units": (32,), "history_length": 6, "num_sampled": 96,
     "temperature": 0.07, "learning_rate": 0.25, "batch_size": 768, "epochs": 20,
     "user_features": FEATURES, "num_threads": 1,
-}  # fmt: skip
+}
 GOWALLA = {
     "embedding_dim": 256, "hidden_units": (), "history_length": 1000, "num_sampled": 2048,
     "distortion": 0.75, "temperature": 0.09, "learning_rate": 0.2, "batch_size": 512,
     "epochs": 14, "timestamp": None,
-}  # fmt: skip
+}
 DIGINETICA = {
     "embedding_dim": 64, "hidden_units": (), "history_length": 5, "num_sampled": 1024,
     "learning_rate": 0.2, "batch_size": 1024, "epochs": 10,
-}  # fmt: skip
+}
 PUBLISHED = {  # reczoo's BARS, YoutubeDNN on this split with 800 negatives
     "label": "published (BARS)", "Recall@20": 0.1754, "NDCG@20": 0.1473,
-}  # fmt: skip
+}
 STEP_SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 STEPS = 120
 
@@ -120,7 +120,7 @@ def run_deepmatch(python: str, folder: str, seed: int) -> dict[str, Any]:
     command = [
         python, "-m", "benchmarks.retrieval_baselines", "deepmatch", "--data", folder,
         "--seed", str(seed),
-    ]  # fmt: skip
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -133,7 +133,7 @@ def plain_rows(task: plain.Task, k: int, decays: tuple[float, ...], seen: bool) 
         found[f"co-occurrence, decay {decay:g}"] = plain.cooccurrence_top_k(
             task.train, task.train_offsets, task.histories, task.history_offsets, k,
             num_items=task.num_items, decay=decay, remove_seen=seen,
-        )  # fmt: skip
+        )
     return {
         label: ranking_metrics(ids, task.relevant, task.relevant_offsets, k)
         for label, ids in found.items()
@@ -161,7 +161,7 @@ def compare_movielens(store: Store, folder: str, python: str | None, seeds: int)
                 *(spread([run[kind]["NDCG@10"] for run in runs])
                   for kind in ("unfiltered", "seen_removed")),
                 f"{median([run['samples_per_second'] for run in runs]):,.0f}",
-            ])  # fmt: skip
+            ])
     task = plain.leave_one_out(plain.read_movielens(folder))
     cuts = {k: [plain_rows(task, k, (0.5,), seen) for seen in (False, True)] for k in (50, 10)}
     for label in cuts[50][0]:
@@ -169,7 +169,7 @@ def compare_movielens(store: Store, folder: str, python: str | None, seeds: int)
         gains = [f"{result[label]['NDCG@10']:.4f}" for result in cuts[10]]
         rows.append([label, *hits, *gains, "-"])
     heads = ["MovieLens 100K", "HR@50", "HR@50, seen left out", "NDCG@10",
-             "NDCG@10, seen left out", "samples/s, 1 thread"]  # fmt: skip
+             "NDCG@10, seen left out", "samples/s, 1 thread"]
     table(heads, rows)
     if systems["DeepMatch"]:
         pairs = zip(systems["numba_ss"], systems["DeepMatch"], strict=True)
@@ -217,7 +217,7 @@ def compare_task(
         "numba_ss", *(spread([run[figure] for run in runs]) for figure in figures),
         f"{median([run['seconds'] for run in runs]):.0f}",
         f"{median([run['samples_per_second'] for run in runs]):,.0f}",
-    ]]  # fmt: skip
+    ]]
     baselines = store.get(f"{name} baselines", lambda: plain_rows(task, 20, decays, seen))
     for label, result in [*((row["label"], row) for row in published), *baselines.items()]:
         rows.append([label, *(f"{result[figure]:.4f}" for figure in figures), "-", "-"])
@@ -240,12 +240,12 @@ def make_steps(num_items: int, even: bool) -> Callable[[], float]:
     log = Events(
         items.astype(np.int32), offsets[:-1], offsets[1:], np.empty((users, 0), np.int64),
         np.empty((num_items + 1, 0), np.int64),
-    )  # fmt: skip
+    )
     options = Options(
         dim=32, hidden_units=(64,), history_length=50, unordered=False, num_features=0,
         num_sampled=255, subtract_log_q=True, normalize=True, temperature=0.05, adaptive=True,
         l2=0.0, seed=1,
-    )  # fmt: skip
+    )
     sampler = FixedUnigramSampler(
         num_items, unigrams=np.bincount(items, minlength=num_items) + 1, seed=1
     )
@@ -295,12 +295,12 @@ def main() -> None:
         compare_task(
             store, "Gowalla", plain.read_gowalla(args.gowalla), GOWALLA,
             ["Recall@20", "NDCG@20"], (1,), [PUBLISHED], args.more_seeds, timed=False, seen=True,
-        )  # fmt: skip
+        )
     if args.diginetica:
         compare_task(
             store, "Diginetica", plain.read_diginetica(args.diginetica), DIGINETICA,
             ["Recall@20", "MRR@20"], (0, 0.5, 1), [], args.more_seeds, timed=True, seen=False,
-        )  # fmt: skip
+        )
     if args.steps:
         compare_steps(store)
 

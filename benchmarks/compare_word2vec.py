@@ -44,7 +44,7 @@ BURST_LINES = 150  # between two runs of look-alike articles
 ANALOGIES = "questions-words.txt"
 SIMILARITY = {
     "WS-353": "EN-WS-353-ALL.txt", "MEN": "EN-MEN-TR-3k.txt", "SimLex": "EN-SIMLEX-999.txt",
-}  # fmt: skip
+}
 MOST_FREQUENT = 30_000  # words among which analogies are answered
 
 GENSIM = """
@@ -62,7 +62,7 @@ with open(history, "w") as file:
 GENSIM_OPTIONS = {
     "vector_size": 100, "window": 5, "negative": 5, "sample": 1e-4, "min_count": 5,
     "alpha": 0.025, "epochs": 5,
-}  # fmt: skip
+}
 
 
 class Row(NamedTuple):
@@ -190,7 +190,7 @@ def train(row, seed, text, folder, gensim_python):
         command = [
             sys.executable, "-m", "numba_ss", "word2vec", text, "-o", vectors, "--history",
             history, "--quiet", "--num-threads", row.threads, "--seed", seed,
-        ]  # fmt: skip
+        ]
     _, seconds, peak = run([*map(str, command), *row.options], row.threads)
     return seconds, peak, json.loads(history.read_text()), vectors
 
@@ -368,7 +368,7 @@ def draw_chart(done, path):
             x, y, xerr=[[x - min(seconds)], [max(seconds) - x]],
             yerr=[[y - min(solved)], [max(solved) - y]], fmt="o", capsize=2,
             color="#8c8c8c" if row.is_gensim else "#1f6fb4",
-        )  # fmt: skip
+        )
     axes.margins(0.08)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1.15 * max(points)[0])
@@ -378,7 +378,7 @@ def draw_chart(done, path):
             label, (-x, y), xytext=(1.02, place), textcoords=axes.get_yaxis_transform(),
             va="center", fontsize=9,
             arrowprops={"arrowstyle": "-", "color": "#d0d0d0", "relpos": (0, 0.5)},
-        )  # fmt: skip
+        )
     axes.set_xlabel("wall seconds of the whole process")
     axes.set_ylabel(f"analogies solved, % ({MOST_FREQUENT:,} words)")
     axes.spines[["top", "right"]].set_visible(False)

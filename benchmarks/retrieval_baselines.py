@@ -116,7 +116,7 @@ def leave_one_out(columns: dict[str, NDArray[Any]]) -> Task:
     answers = np.arange(len(last) + 1)
     return Task(
         len(keys), train, train_offsets, train, train_offsets, items[last], answers
-    )  # fmt: skip
+    )
 
 
 def read_diginetica(path: str | Path) -> Task:
@@ -133,7 +133,7 @@ def read_diginetica(path: str | Path) -> Task:
     return Task(
         num_items, train.astype(np.int64) - 1, train_offsets,
         histories, history_offsets, test[targets], np.arange(len(targets) + 1),
-    )  # fmt: skip
+    )
 
 
 def read_gowalla(path: str | Path) -> Task:
@@ -173,7 +173,7 @@ def quality(recommended: Ints, relevant: Ints, offsets: Ints, k: int) -> dict[st
     values = {
         "HR": found, "Recall": hits.sum(1) / counts, "NDCG": hits @ discounts / ideal,
         "MRR": found / (hits.argmax(1) + 1),
-    }  # fmt: skip
+    }
     return {f"{name}@{k}": round(float(value.mean()), 5) for name, value in values.items()}
 
 
@@ -213,7 +213,7 @@ def popularity_top_k(task: Task, k: int, remove_seen: bool) -> Ints:
 def cooccurrence_top_k(
     train: Ints, train_offsets: Ints, histories: Ints, history_offsets: Ints,
     k: int, *, num_items: int, decay: float = 0.0, remove_seen: bool = False,
-) -> Ints:  # fmt: skip
+) -> Ints:
     """Recommend what stands in the same sequences as the items of a history (Item-KNN).
 
     The similarity of two items is the damped cosine of their columns in the binary matrix of
@@ -312,7 +312,7 @@ def plain_results(
             found = cooccurrence_top_k(
                 task.train, task.train_offsets, task.histories, task.history_offsets, k,
                 num_items=task.num_items, decay=decay, remove_seen=remove_seen,
-            )  # fmt: skip
+            )
         seconds = round(time.perf_counter() - start, 2)
         result = {"data": name, "baseline": label, "seen_removed": remove_seen}
         for cut in cuts:
@@ -396,7 +396,7 @@ def build_deepmatch(sizes: dict[str, int], item_count: list[int], seed: int) -> 
     model = YoutubeDNN(
         [*user_columns, pooled("item"), pooled("genre")], [SparseFeat("item", sizes["item"], DIM)],
         user_dnn_hidden_units=(128, 64, DIM), sampler_config=sampler, seed=seed,
-    )  # fmt: skip
+    )
     model.compile(optimizer="adam", loss=sampledsoftmaxloss)
     return model
 
@@ -430,7 +430,7 @@ def run_deepmatch(folder: str, seed: int, threads: int, epochs: int) -> dict[str
         "loss": round(float(history.history["loss"][-1]), 4),
         "unfiltered": _figures(users @ items.T, task, remove_seen=False),
         "seen_removed": _figures(users @ items.T, task, remove_seen=True),
-    }  # fmt: skip
+    }
 
 
 def _figures(scores: Floats, task: Task, remove_seen: bool) -> dict[str, float]:

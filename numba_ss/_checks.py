@@ -74,6 +74,19 @@ def number(name: str, value: Any, *, positive: bool = False) -> float:
     return result
 
 
+def bounded(name: str, value: Any, low: float, high: float) -> float:
+    """Return a number in [low, high]."""
+    result = number(name, value)
+    if not low <= result <= high:
+        fail(name, f"a number in [{low:g}, {high:g}]", result)
+    return result
+
+
+def threads(value: Any) -> int | None:
+    """Return a number of threads, or None for the default; what is there of them is used."""
+    return None if value is None else integer("num_threads", value, 1)
+
+
 def rate(name: str, value: Any, *, positive: bool = True) -> float:
     """Return a step size that leaves numbers of float32 finite."""
     if type(value) is float and 0 <= value <= _LARGEST_RATE:

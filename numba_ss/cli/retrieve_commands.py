@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
 from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.files import require_distinct, require_writable, whole_file
-from numba_ss.io.text_files import TextFiles, extra
+from numba_ss.io.text_files import TextFiles
 from numba_ss.logs.columns import Place
 from numba_ss.logs.keys import GrowingKeys, Keys, is_plain_integer
 from numba_ss.logs.sources import Columns, open_events
@@ -38,7 +39,7 @@ Parts = Iterator[dict[str, NDArray[Any]]]
 
 def _check_output(args: Namespace, suffix: str) -> None:
     if suffix in _LIBRARIES:
-        extra(_LIBRARIES[suffix], f"writing {suffix} files")
+        import_optional(_LIBRARIES[suffix], f"writing {suffix} files")
     inputs = {"MODEL": args.model, "--users-from": getattr(args, "users_from", None)}
     require_distinct({"--output": args.output}, inputs)
     require_writable("--output", args.output)
@@ -202,8 +203,8 @@ def _write_jsonl(path: str, parts: Parts) -> None:
 
 
 def _write_parquet(path: str, parts: Parts) -> None:
-    arrow = extra("pyarrow", "writing .parquet files")
-    parquet = extra("pyarrow.parquet", "writing .parquet files")
+    arrow = import_optional("pyarrow", "writing .parquet files")
+    parquet = import_optional("pyarrow.parquet", "writing .parquet files")
     types = {"O": arrow.string(), "i": arrow.int64(), "f": arrow.float32()}
     first = next(parts)
     # Arrow would not take objects for strings where there are none.

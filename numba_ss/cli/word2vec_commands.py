@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
 from numba_ss.io.files import require_distinct, require_writable
 from numba_ss.io.text_files import check_encoding
-from numba_ss.io.vector_files import extra, format_of, metadata_path, require_words
+from numba_ss.io.vector_files import format_of, metadata_path, require_words
 from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
 from numba_ss.word2vec.estimator import Word2Vec, default_min_count
 from numba_ss.word2vec.plots import plot_loss, plot_words
@@ -77,7 +78,7 @@ def _written(output: str) -> list[str]:
     """Return the files that vectors are written to, if that can be done at all."""
     kind = format_of(output, None, False)
     if kind in _EXTRAS:
-        extra(_EXTRAS[kind])
+        import_optional(_EXTRAS[kind], f"writing {kind} files")
     return [output] if kind != "tsv" else [output, str(metadata_path(output))]
 
 

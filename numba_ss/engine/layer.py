@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
 from numba_ss.engine import passes
+from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.engine.evaluation import TopK, top_k
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
@@ -25,8 +26,8 @@ from numba_ss.engine.samplers import (
     LogUniformSampler,
     UniformSampler,
 )
-from numba_ss.engine.sgd import Adagrad, check_threads
-from numba_ss.kernels.core.threads import Pace, threads_for_update, use_threads
+from numba_ss.engine.sgd import Adagrad
+from numba_ss.kernels.core.threads import threads_for_update, use_threads
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.kernels.softmax.step import (
     KEPT,
@@ -112,9 +113,6 @@ class SampledSoftmax:
     reduction : {"mean", "sum", "none"}, default="mean"
         What a step returns, and of what it takes the gradient; "none" returns the loss
         of each example and takes the gradient of their sum.
-    update : {"exact"}, default="exact"
-        The result of a step is, bit for bit, that of taking the gradients one by one:
-        labels row-major, then candidates.
     seed : int or None, default=0
         Of the sampler, and of the initial weights.
     num_threads : int, optional
@@ -174,7 +172,6 @@ class SampledSoftmax:
         learning_rate: LearningRate = 0.1,
         optimizer: str = "sgd",
         reduction: str = "mean",
-        update: str = "exact",
         seed: int | None = 0,
         num_threads: int | None = None,
         weights: Floats | None = None,
@@ -194,9 +191,8 @@ class SampledSoftmax:
             _checks.rate("learning_rate", learning_rate)
         self.optimizer = _checks.choice("optimizer", optimizer, ("sgd", "adagrad"))
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
-        _checks.choice("update", update, ("exact",))
         seed = _checks.optional_integer("seed", seed)
-        self._num_threads = check_threads(num_threads)
+        self._num_threads = _checks.threads(num_threads)
         self.sampler = self._make_sampler(sampler, seed)
         self.num_sampled = self._check_num_sampled(num_sampled)
         shape = (self.num_classes, self.dim)
@@ -215,7 +211,7 @@ class SampledSoftmax:
         self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
         self.num_steps = 0
         self._workspace = passes.Workspace()
-        self._pace = Pace()
+        self._tuner = ThreadTuner()
         self._grad_loss = np.empty(0, np.float32)
         self._scaled = 0, self.reduction  # what it is made for
         self._table: Floats | None = None  # the last one that was checked
@@ -383,7 +379,7 @@ class SampledSoftmax:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
         operations = columns.operations(self.dim)
-        threads = self._pace.threads_for(operations)
+        threads = self._tuner.threads_for(operations)
         out = passes.buffers_of(self._workspace, columns, self.dim, threads, _FLOAT32)
 
         def check(total: float) -> float:
@@ -397,13 +393,13 @@ class SampledSoftmax:
         take = self._step_at_once if at_once else self._step_in_parts
         given = table, ids, columns, grad_loss, step, update_table, threads, out, check
         start = perf_counter()
-        if threads > 1 and self._pace.alone:
+        if threads > 1 and self._tuner.alone:
             with use_threads(1):
                 total = take(*given)
         else:
             total = take(*given)
         if threads > 1:
-            self._pace.record((perf_counter() - start) / operations)
+            self._tuner.record((perf_counter() - start) / operations)
         accept()
         grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
         return out.loss, total, grad_inputs

@@ -21,11 +21,6 @@ Integers = NDArray[np.int64]
 _ADD = np.float32(-1)  # the step with which gradients are added up
 
 
-def check_threads(num_threads: Any) -> int | None:
-    """Return a number of threads, or None for the default; what is there of them is used."""
-    return None if num_threads is None else _checks.integer("num_threads", num_threads, 1)
-
-
 def update_rows(
     table: Floats, rows: ArrayLike, grads: ArrayLike, learning_rate: float, *,
     squares: Floats | None = None, num_threads: int | None = None,
@@ -105,7 +100,7 @@ def update_rows(
         if np.may_share_memory(squares, table):
             _checks.fail("squares", "memory of its own", "a part of the table")
         _check_squares("squares", squares, ids)
-    with use_threads(check_threads(num_threads)):
+    with use_threads(_checks.threads(num_threads)):
         if squares is not None:
             _step_repeated(table, ids, values, step, squares)
             return

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss.io.text_files import UnchangedFile, extra
+from numba_ss._optional import import_optional
+from numba_ss.io.text_files import UnchangedFile
 
 
 def is_text(kind: Any) -> bool:
     """Tell whether a type of Arrow's is one of strings, dictionaries of such included."""
-    types = extra("pyarrow", "reading tables").types
+    types = import_optional("pyarrow", "reading tables").types
     if types.is_dictionary(kind):
         return is_text(kind.value_type)
     is_view = getattr(types, "is_string_view", lambda kind: False)
@@ -34,7 +35,7 @@ def _rows(num_rows: int, num_bytes: int, part: int) -> int:
 @contextmanager
 def sound(name: str, expected: str) -> Iterator[None]:
     """Say of Arrow's errors that they are the table's fault, and which table's."""
-    arrow = extra("pyarrow", "reading tables")
+    arrow = import_optional("pyarrow", "reading tables")
     try:
         yield
     except (arrow.ArrowException, OSError) as error:
@@ -60,7 +61,7 @@ class ArrowStream:
         self.schema: Any = self._opened.schema
 
     def _open(self) -> Any:
-        arrow = extra("pyarrow", "reading tables")
+        arrow = import_optional("pyarrow", "reading tables")
         try:
             return arrow.RecordBatchReader.from_stream(self._table)
         except arrow.ArrowInvalid:  # a single column
@@ -95,7 +96,7 @@ class ParquetFiles:
             self.schema: Any = opened.schema_arrow
 
     def _open(self, path: Path) -> Any:
-        parquet = extra("pyarrow.parquet", "reading Parquet files")
+        parquet = import_optional("pyarrow.parquet", "reading Parquet files")
         with sound(str(path), "a Parquet file"):
             # Files without checksums are read as well.
             return parquet.ParquetFile(path, page_checksum_verification=True)

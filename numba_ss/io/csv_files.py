@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.file_kinds import COMPRESSED
-from numba_ss.io.text_files import TextFiles, extra
+from numba_ss.io.text_files import TextFiles
 
 _BLOCK = 2**20  # bytes that Arrow parses at a time, or more
 _LONGEST = 2**24  # bytes of a row
@@ -50,7 +51,7 @@ class CsvFile:
     """
 
     def __init__(self, path: Path, wanted: Sequence[str]) -> None:
-        extra("pyarrow.csv", "reading CSV files")  # better now than after hours
+        import_optional("pyarrow.csv", "reading CSV files")  # better now than after hours
         self._path = path
         line = self._first_line()
         found = {sign: _cells(line, sign) for sign in _SEPARATORS[plain_suffix(path)]}
@@ -76,8 +77,8 @@ class CsvFile:
 
     def batches(self, columns: Sequence[str]) -> Iterator[Any]:
         """Yield record batches of strings; an empty cell is null, quotes make it a string."""
-        arrow = extra("pyarrow", "reading CSV files")
-        module = extra("pyarrow.csv", "reading CSV files")
+        arrow = import_optional("pyarrow", "reading CSV files")
+        module = import_optional("pyarrow.csv", "reading CSV files")
         convert = module.ConvertOptions(
             column_types=dict.fromkeys(columns, arrow.string()), include_columns=list(columns),
             null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.file_kinds import COMPRESSED, HEAD, compression_of, encoding_of, refuse_foreign
 from numba_ss.kernels.words.text import PADDING
 
@@ -48,17 +49,6 @@ _SHARE, _FEW, _MANY = 1000, 10, 20
 _REPLACED = "\ufffd"
 _WINDOW = 31  # bits of zstd's window, --long=31 at most
 _ZSTD_STEP = 2**8
-
-
-def extra(module: str, purpose: str) -> Any:
-    """Import a module that is not required to be installed."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise ImportError(
-            f'{purpose} needs {package}: pip install "numba-ss[all]", or {package} alone'
-        ) from error
 
 
 def _inside(folder: str) -> list[Path]:
@@ -122,7 +112,7 @@ class UnchangedFile:
 
 def _zstd_pieces(raw: BinaryIO) -> Iterator[bytes]:
     """Decompress frame by frame, for the package's own reader passes over a missing end."""
-    package = extra("zstandard", "reading .zst before Python 3.14")
+    package = import_optional("zstandard", "reading .zst before Python 3.14")
     decompressor = package.ZstdDecompressor(max_window_size=2**_WINDOW)
     frame = decompressor.decompressobj()
     complete, piece = True, bytearray()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
-import importlib
 import logging
 import lzma
 import math
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.file_kinds import HEAD, PICKLE, Foreign, compression_of
 from numba_ss.io.files import PathLike, whole_file
 
@@ -36,6 +36,8 @@ log = logging.getLogger("numba_ss")
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+
+_PARQUET = "reading or writing Parquet"
 Arrays = dict[str, NDArray[Any]]
 Place = Callable[[int], str]
 Names = Callable[[Collection[str]], list[str]]  # which arrays to read, of those that are there
@@ -78,15 +80,6 @@ class Stored(NamedTuple):
     words: list[str]
     vectors: Floats
     counts: Integers | None = None
-
-
-def extra(module: str) -> Any:
-    """Import a library that is not always there."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = module.partition(".")[0]
-        raise ImportError(f'this needs {name}: pip install "numba-ss[all]"') from error
 
 
 def first_repeated(words: list[str]) -> int | None:
@@ -354,18 +347,19 @@ def _array_header(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...
 
 def write_tensors(path: PathLike, arrays: Arrays) -> None:
     """Write arrays as tensors, with a checksum of each."""
-    save_file = extra("safetensors.numpy").save_file
+    save_file = import_optional("safetensors.numpy", "safetensors").save_file
+    failure = import_optional("safetensors", "safetensors").SafetensorError
     sums = {f"crc32 {name}": _checksum(array) for name, array in arrays.items()}
     with whole_file(path) as file:
         try:
             save_file(arrays, file.name, metadata=_METADATA | sums)
-        except extra("safetensors").SafetensorError as error:  # such as of a full disk
+        except failure as error:  # such as of a full disk
             raise OSError(str(error)) from error
 
 
 def read_tensors(path: PathLike, names: Names) -> Arrays:
     """Read what `write_tensors` wrote; older files have no checksums."""
-    safe_open = extra("safetensors").safe_open
+    safe_open = import_optional("safetensors", "safetensors").safe_open
     with (
         _opened(path, "a safetensors file of vectors"),
         safe_open(path, framework="np") as file,
@@ -400,7 +394,7 @@ def write_table(
     path: PathLike, ids: list[str] | Integers, vectors: Floats, counts: Integers | None = None
 ) -> None:
     """Write columns id, count (int64, if any), vector (fixed-size list of float)."""
-    arrow, parquet = extra("pyarrow"), extra("pyarrow.parquet")
+    arrow, parquet = (import_optional(name, _PARQUET) for name in ("pyarrow", "pyarrow.parquet"))
     columns = {"id": arrow.array(ids, arrow.string() if isinstance(ids, list) else arrow.int64())}
     if counts is not None:
         columns["count"] = arrow.array(counts)
@@ -418,7 +412,7 @@ def read_table(
     path: PathLike, id_types: Sequence[str]
 ) -> tuple[list[str] | Integers, Floats, Integers | None]:
     """Read what `write_table` wrote, with ids of one of these types."""
-    arrow, parquet = extra("pyarrow"), extra("pyarrow.parquet")
+    arrow, parquet = (import_optional(name, _PARQUET) for name in ("pyarrow", "pyarrow.parquet"))
     with _opened(path, "a Parquet file of vectors") as file:
         table = parquet.read_table(file, page_checksum_verification=True)
         types = {field.name: field.type for field in table.schema}

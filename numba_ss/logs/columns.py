@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.arrow import is_text
-from numba_ss.io.text_files import extra
 
 Integers = NDArray[np.int64]
 
@@ -213,7 +213,7 @@ def _to_int64(values: list[Any], rows: Integers, place: Place) -> Integers:
 
 def plain(column: Any) -> Any:
     """Return one Arrow array without dictionaries, its strings with 64-bit offsets."""
-    arrow = extra("pyarrow", "reading tables")
+    arrow = import_optional("pyarrow", "reading tables")
     kind = column.type
     if is_text(kind):
         kind = arrow.large_string()
@@ -239,7 +239,7 @@ def _texts(encoded: Any, positions: Integers, place: Place) -> list[str]:
 
 
 def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
-    arrow = extra("pyarrow", "reading tables")
+    arrow = import_optional("pyarrow", "reading tables")
     array, types = plain(column), arrow.types
     if types.is_null(array.type):
         return Factors([], np.full(len(array), -1))

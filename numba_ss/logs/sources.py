@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, sound
 from numba_ss.io.csv_files import CsvFile, is_csv
 from numba_ss.io.file_kinds import ARROW, PARQUET
-from numba_ss.io.text_files import extra
 from numba_ss.logs.columns import as_array
 from numba_ss.logs.folders import find_logs, partitions_of
 
@@ -125,7 +125,7 @@ class _Table(EventTable):
     text = False
 
     def batches(self) -> Iterator[Batch]:
-        arrow = extra("pyarrow", "reading tables")
+        arrow = import_optional("pyarrow", "reading tables")
         waiting: list[Any] = []
         row = rows = 0
         for batch in chain(self._checked(), [None]):
@@ -194,7 +194,7 @@ class _Partition(EventTable):
         return self._table.total()
 
     def batches(self) -> Iterator[Batch]:
-        arrow = extra("pyarrow", "reading tables")
+        arrow = import_optional("pyarrow", "reading tables")
         for batch in self._table.batches():
             length = len(next(iter(batch.columns.values())))
             columns = dict(batch.columns)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.arrow import is_text
-from numba_ss.io.text_files import extra
 from numba_ss.logs.columns import Place, is_null, plain, refuse_large
 
 log = logging.getLogger("numba_ss")
@@ -84,7 +84,7 @@ def _of_array(array: NDArray[Any], place: Place) -> Stamps:
 
 
 def _of_arrow(column: Any, place: Place) -> Stamps:
-    arrow, array = extra("pyarrow", "reading tables"), plain(column)
+    arrow, array = import_optional("pyarrow", "reading tables"), plain(column)
     kind, types = array.type, arrow.types
     _refuse_nulls(array.is_null().to_numpy(zero_copy_only=False), place)
     if types.is_integer(kind) or types.is_floating(kind):

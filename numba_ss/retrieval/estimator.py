@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone, of_a_moment
 from numba_ss.engine.evaluation import TopK, ranking_metrics, top_k
-from numba_ss.engine.sgd import check_threads
 from numba_ss.io.checkpoint import checked_history, read_state, reading, write_state
 from numba_ss.io.files import PathLike, require_distinct, whole_file
 from numba_ss.kernels.core.threads import use_threads
@@ -594,7 +593,7 @@ class YouTubeDNN(Estimator):
         test = source if isinstance(source, Interactions) else read_interactions(
             integer_events("test", source), user=self.user, item=self.item,
             timestamp=None, known=known, progress=False,
-        )  # fmt: skip
+        )
         for name in ("user_keys", "item_keys"):
             require_growth("test", name, getattr(self.log_, name), getattr(test, name))
         return test
@@ -657,7 +656,7 @@ class YouTubeDNN(Estimator):
 
     def _vectors(self, events: Events) -> NDArray[np.float32]:
         o = self._model.options
-        with use_threads(check_threads(self.num_threads)):
+        with use_threads(_checks.threads(self.num_threads)):
             return self._model.user_vectors(events, LONGEST if o.unordered else o.history_length)
 
     def _search(self, events: Events, k: int, exclude_seen: bool, index: Index | None) -> TopK:
@@ -668,7 +667,7 @@ class YouTubeDNN(Estimator):
             exclude = _seen(events)
         if index is not None:
             return index.search(vectors, k, exclude)
-        with use_threads(check_threads(self.num_threads)):
+        with use_threads(_checks.threads(self.num_threads)):
             found = top_k(
                 self.item_vectors_, np.zeros(len(self.item_vectors_), np.float32), vectors,
                 min(k, len(self.item_vectors_)), exclude,
@@ -704,13 +703,13 @@ class YouTubeDNN(Estimator):
             "history_length": c.integer("history_length", self.history_length, 1, LONGEST),
             "num_sampled": c.integer("num_sampled", self.num_sampled, 1),
             "sampler": c.choice("sampler", self.sampler, SAMPLERS),
-            "distortion": _bounded("distortion", self.distortion, -2, 2),
+            "distortion": _checks.bounded("distortion", self.distortion, -2, 2),
             "subtract_log_q": c.flag("subtract_log_q", self.subtract_log_q),
             "normalize": c.flag("normalize", self.normalize),
-            "temperature": _bounded("temperature", self.temperature, 1e-6, 1e6),
+            "temperature": _checks.bounded("temperature", self.temperature, 1e-6, 1e6),
             "optimizer": optimizer,
-            "learning_rate": _bounded("learning_rate", rate, 0, 1e6),
-            "l2": _bounded("l2", self.l2, 0, 1e6),
+            "learning_rate": _checks.bounded("learning_rate", rate, 0, 1e6),
+            "l2": _checks.bounded("l2", self.l2, 0, 1e6),
             "batch_size": c.integer("batch_size", self.batch_size, 1, 2**20),
             "epochs": c.integer("epochs", self.epochs, 1),
             "user": self.user,
@@ -718,7 +717,7 @@ class YouTubeDNN(Estimator):
             "timestamp": self.timestamp,
             "validation": share,
             "early_stopping": patience,
-            "num_threads": check_threads(self.num_threads),
+            "num_threads": _checks.threads(self.num_threads),
             "seed": c.integer("seed", self.seed, 0, 2**31 - 1),
             **names,
         }
@@ -737,14 +736,6 @@ def _codes(name: str, keys: Keys, values: ArrayLike) -> Integers:
         return keys.codes(values)
     except _checks.ArgumentError as error:
         raise _checks.ArgumentError(name + str(error).removeprefix("values")) from None
-
-
-def _bounded(name: str, value: Any, low: float, high: float) -> float:
-    """Return a number that leaves those of float32 some room."""
-    number = _checks.number(name, value)
-    if not low <= number <= high:
-        _checks.fail(name, f"a number in [{low:g}, {high:g}]", number)
-    return number
 
 
 def _check_units(value: Any) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
+from numba_ss._optional import import_optional
 from numba_ss.engine.evaluation import TopK, find, packed_exclusions, sorted_exclusions, top_k
 
 Vectors = NDArray[np.float32]
@@ -169,14 +169,9 @@ class ExactIndex:
 
 def _import_faiss() -> Any:
     """Import faiss, whose wrapper uses what newer versions of Python warn of."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return import_module("faiss")
-    except ImportError as error:
-        raise ImportError(
-            'FaissIndex needs faiss: pip install "numba-ss[all]", or faiss-cpu alone'
-        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return import_optional("faiss", "FaissIndex")
 
 
 class FaissIndex:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
 from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
 from numba_ss.io.text_columns import TextColumn
@@ -31,7 +32,6 @@ from numba_ss.io.text_files import (
     BlockReader,
     Pieces,
     TextFiles,
-    extra,
     find_files,
     is_stream,
     read_ahead,
@@ -369,7 +369,7 @@ class PackedCorpus(Corpus):
 
 
 def _is_words(kind: Any) -> bool:
-    types = extra("pyarrow", "reading tables").types
+    types = import_optional("pyarrow", "reading tables").types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(is_list and is_text(kind.value_type))
 
@@ -408,7 +408,8 @@ class ListsCorpus(Corpus):
 
     def _batches(self) -> Iterator[tuple[int, list[str], NDArray[Any], NDArray[np.int64]]]:
         """Yield rows before, distinct words, their positions among these, ends of rows."""
-        arrow, compute = extra("pyarrow", "reading tables"), extra("pyarrow.compute", "")
+        arrow = import_optional("pyarrow", "reading tables")
+        compute = import_optional("pyarrow.compute", "reading tables")
         rows = 0
         for lists in self._source.arrays():
             lengths = compute.list_value_length(lists).fill_null(0)
@@ -440,7 +441,8 @@ class ListsCorpus(Corpus):
 
 def _lines(source: _Column) -> Pieces:
     """Yield rows of strings as lines, in each of which a newline is a space."""
-    arrow, compute = extra("pyarrow", "reading tables"), extra("pyarrow.compute", "")
+    arrow = import_optional("pyarrow", "reading tables")
+    compute = import_optional("pyarrow.compute", "reading tables")
     rows = 0
     for array in source.arrays():
         rows += len(array)
@@ -495,7 +497,7 @@ def _open_files(
 
 def _arrow_table(paths: list[Path]) -> Any:
     """Return Arrow's own files as one table, which stays on the disk where they allow it."""
-    arrow = extra("pyarrow", "reading tables")
+    arrow = import_optional("pyarrow", "reading tables")
     tables = []
     for path in paths:
         try:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone, of_a_moment
-from numba_ss.engine.sgd import check_threads
 from numba_ss.io.checkpoint import checked_fields, read_state, reading, write_state
 from numba_ss.io.files import PathLike, whole_file
 from numba_ss.io.progress import Progress
@@ -408,19 +407,19 @@ class Word2Vec(Estimator):
             "loss": c.choice("loss", self.loss, LOSSES),
             "num_sampled": c.integer("num_sampled", drawn, 1, 2**12),
             "sampler": c.choice("sampler", self.sampler, SAMPLERS),
-            "distortion": _bounded("distortion", self.distortion, -10, 10),
+            "distortion": _checks.bounded("distortion", self.distortion, -10, 10),
             "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),
             "subsample": (
                 None if subsample is None else c.number("subsample", subsample, positive=True)
             ),
-            "learning_rate": _bounded("learning_rate", rate, 0, 1e6),
+            "learning_rate": _checks.bounded("learning_rate", rate, 0, 1e6),
             "min_learning_rate": c.number(
                 "min_learning_rate", self.min_learning_rate, positive=True
             ),
             "schedule": c.choice("schedule", self.schedule, SCHEDULES),
             "epochs": optional_integer("epochs", self.epochs, 1),
             "batch_size": optional_integer("batch_size", self.batch_size, 16, 2**20),
-            "num_threads": check_threads(self.num_threads),
+            "num_threads": _checks.threads(self.num_threads),
             "seed": seed,
         }
 
@@ -525,13 +524,6 @@ class Word2Vec(Estimator):
 def default_min_count(num_words: int) -> int:
     """Return the count from which on the words of a text of so many are learned."""
     return min(5, 1 + num_words // _FREQUENT)
-
-
-def _bounded(name: str, value: Any, low: float, high: float) -> float:
-    number = _checks.number(name, value)
-    if not low <= number <= high:
-        _checks.fail(name, f"a number in [{low:g}, {high:g}]", number)
-    return number
 
 
 _RARE = ("rare_words", "rare_offsets", "rare_counts")

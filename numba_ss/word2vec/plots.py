@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.io.files import PathLike, whole_file
-from numba_ss.io.vector_files import extra
 from numba_ss.word2vec.vectors import WordVectors
 
 Floats = NDArray[np.floating[Any]]
@@ -205,7 +205,7 @@ def _map(units: Floats) -> tuple[Floats, str, list[str]]:
 
 def _label(axes: Any, points: Floats, words: Sequence[str]) -> int:
     """Write words beside their points where they cover nothing; return how many did."""
-    bbox = extra("matplotlib.transforms").Bbox
+    bbox = import_optional("matplotlib.transforms", "drawing").Bbox
     figure = axes.figure
     figure.draw_without_rendering()  # arranges the axes, which have to stay as they are
     figure.set_layout_engine("none")
@@ -254,8 +254,9 @@ def _drawn(path: PathLike | None, suffix: str, inches: tuple[float, float]) -> I
 
     Two pictures of the same are the same file.
     """
-    matplotlib = extra("matplotlib")
-    figures, canvases = extra("matplotlib.figure"), extra("matplotlib.backends.backend_agg")
+    matplotlib = import_optional("matplotlib", "drawing")
+    figures = import_optional("matplotlib.figure", "drawing")
+    canvases = import_optional("matplotlib.backends.backend_agg", "drawing")
     style = {
         "axes.edgecolor": _GREY, "axes.labelcolor": _INK, "axes.titlecolor": _INK,
         "svg.hashsalt": "numba_ss", "text.color": _INK, "xtick.color": _GREY,

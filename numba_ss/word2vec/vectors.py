@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._optional import import_optional
 from numba_ss.engine.evaluation import TopK, top_k
 from numba_ss.io import vector_files
 from numba_ss.io.files import PathLike
@@ -512,7 +513,7 @@ class WordVectors:
         gensim.models.KeyedVectors
             With the counts as its attribute "count".
         """
-        keyed = vector_files.extra("gensim.models").KeyedVectors(self.vector_size)
+        keyed = import_optional("gensim.models", "gensim's form").KeyedVectors(self.vector_size)
         keyed.add_vectors(self.index_to_key, self.vectors)
         for word, count in zip(self.index_to_key, _listed(self.counts), strict=False):
             keyed.set_vecattr(word, "count", count)

@@ -57,10 +57,10 @@ def text(tmp_path):
 
 HELP = """
 import sys
-from numba_ss import cli
+from numba_ss.cli import main
 for command in sys.argv[1:]:
     try:
-        cli.main([*command.split(), "--help"])
+        main.main([*command.split(), "--help"])
     except SystemExit as end:
         assert end.code == 0
 assert not {"numpy", "numba", "matplotlib"} & set(sys.modules)

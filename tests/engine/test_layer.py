@@ -13,7 +13,7 @@ import numba_ss
 from numba_ss import ArgumentError, LogUniformSampler, SampledSoftmax, reference
 from numba_ss.engine import layer as layers
 from numba_ss.engine import passes, sgd
-from numba_ss.kernels.core import threads
+from numba_ss.engine.autotune import ThreadTuner
 from tests.conftest import JIT, densify, needs_jit
 
 CLASSES, DIM, SAMPLED, BATCH = (300, 12, 40, 150) if JIT else (60, 5, 12, 10)
@@ -175,7 +175,7 @@ def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
     for chunks in (1, 2, 5):
         for module, name in ((sgd, "threads_for_update"), (passes, "threads_for_update")):
             monkeypatch.setattr(module, name, lambda numbers, n=chunks: n)
-        monkeypatch.setattr(threads.Pace, "threads_for", lambda pace, operations, n=chunks: n)
+        monkeypatch.setattr(ThreadTuner, "threads_for", lambda tuner, operations, n=chunks: n)
         rng = np.random.default_rng(3)
         number = None if loss == "softmax" else SAMPLED
         layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad")
@@ -255,7 +255,7 @@ def test_bits_do_not_depend_on_threads(loss, sampler, optimizer, monkeypatch):
             num_threads=num_threads,
         )
         # As many threads as there are, however small the step.
-        for module, name in ((threads.Pace, "threads_for"), (passes, "threads_for_update")):
+        for module, name in ((ThreadTuner, "threads_for"), (passes, "threads_for_update")):
             monkeypatch.setattr(module, name, lambda *given: numba.get_num_threads())
         for _ in range(3 if JIT else 1):
             ids = rng.integers(0, 400, 500 if JIT else 70)
@@ -590,9 +590,9 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
     results, seen = [], []
     monkeypatch.setattr(passes.SampledPass, "backward", noted(passes.SampledPass.backward))
     monkeypatch.setattr(layers, "sampled_step", noted(layers.sampled_step))
-    for record in (lambda pace, seconds: None, change):
-        monkeypatch.setattr(threads.Pace, "record", record)
-        monkeypatch.setattr(threads.Pace, "threads_for", lambda pace, operations: 2)
+    for record in (lambda tuner, seconds: None, change):
+        monkeypatch.setattr(ThreadTuner, "record", record)
+        monkeypatch.setattr(ThreadTuner, "threads_for", lambda tuner, operations: 2)
         rng = np.random.default_rng(3)
         layer = SampledSoftmax(CLASSES, DIM, SAMPLED, optimizer=optimizer)
         table = rng.standard_normal((50, DIM)).astype(np.float32)
@@ -612,7 +612,7 @@ def test_one_call_or_several(loss, kind, monkeypatch):
     results, made = [], passes.Workspace.batch
     for threads_used, in_parts in ((1, False), (2, False), (1, True), (2, True)):
         monkeypatch.setattr(
-            threads.Pace, "threads_for", lambda pace, operations, n=threads_used: n
+            ThreadTuner, "threads_for", lambda tuner, operations, n=threads_used: n
         )
         if in_parts:
             monkeypatch.setattr(

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError
-from numba_ss.io import text_files
+from numba_ss import ArgumentError, _optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
 
 pa = pytest.importorskip("pyarrow")
@@ -87,7 +86,7 @@ def test_without_pyarrow(monkeypatch, tmp_path):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(text_files, "import_module", missing)
+    monkeypatch.setattr(_optional, "import_module", missing)
     for open_table in (lambda: ArrowStream(TABLE), lambda: ParquetFiles([tmp_path])):
         with pytest.raises(ImportError, match=r'needs pyarrow: pip install "numba-ss\[all\]"'):
             open_table()

@@ -307,11 +307,11 @@ def test_no_output_is_an_input_by_whatever_name(tmp_path, monkeypatch):
     os.link(log, tmp_path / "hard")
     monkeypatch.chdir(folder)
     names = (log, str(log), "log.csv", "../logs/./log.csv", tmp_path / "link", tmp_path / "hard",
-             tmp_path / "door" / "log.csv")  # fmt: skip
+             tmp_path / "door" / "log.csv")
     for output in names:
         for source in (log, [tmp_path / "other", str(log)], folder, str(folder / "*.csv"),
                        tmp_path / "link", [str(tmp_path / "door")], str(tmp_path / "**" / "*.csv"),
-                       tmp_path / "hard"):  # fmt: skip
+                       tmp_path / "hard"):
             message = refused({"--output": output}, {"LOG": source})
             assert message is not None
             assert message.startswith(f"--output: expected another file than LOG, got {output}")

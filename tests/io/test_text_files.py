@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numba_ss import ArgumentError
+from numba_ss import ArgumentError, _optional
 from numba_ss.io import text_files
 from numba_ss.io.text_files import (
     BlockReader,
     TextFiles,
     UnchangedFile,
-    extra,
     find_files,
     is_stream,
     read_ahead,
@@ -235,15 +234,13 @@ def test_damaged_files_are_named(suffix, damage, tmp_path):
         read(path)
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    with pytest.raises(ImportError, match=r'x needs no_such: pip install "numba-ss\[all\]"'):
-        extra("no_such.part", "x")
+def test_reading_zst_without_its_library(tmp_path, monkeypatch):
     path = write(tmp_path, "text.zst")
 
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(text_files, "import_module", missing)
+    monkeypatch.setattr(_optional, "import_module", missing)
     with pytest.raises(ImportError, match=r"zst.* needs zstandard"):
         read(path)
 

@@ -117,7 +117,7 @@ def test_columns_by_name():
     pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
     columns = {"c": ["p", "q"], "d": [1, 2]}
     for form in (columns, pd.DataFrame(columns), pl.DataFrame(columns), pa.table(columns),
-                 pa.RecordBatch.from_pydict(columns), list(columns.items())):  # fmt: skip
+                 pa.RecordBatch.from_pydict(columns), list(columns.items())):
         got = named_columns("features", form)
         assert {name: as_array(name, values).tolist() for name, values in got.items()} == columns
     for form in (3, "c", [1], ["cde"]):

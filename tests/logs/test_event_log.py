@@ -78,7 +78,7 @@ def test_times_of_another_unit_than_the_known_ones():
         log = EventLog(COLUMNS._replace(item_features=()), known)
         stamps = scale * 86400 * np.array([19_999, 20_001])
         log.add("log", Batch(0, {"user": [9, 8], "item": ["x", "x"], "age": [1, 2], "time": stamps}
-                | {name: np.array(v, object) for name, v in {"user": [9, 8], "item": ["x", "x"], "age": [1, 2]}.items()}))  # fmt: skip
+                | {name: np.array(v, object) for name, v in {"user": [9, 8], "item": ["x", "x"], "age": [1, 2]}.items()}))
         got = log.grouped()
         assert got.time_unit == "timestamps in us"
         assert got.timestamps.tolist() == [19_999 * day, 20_001 * day]

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError
-from numba_ss.io import text_files
+from numba_ss import ArgumentError, _optional
 from numba_ss.logs import sources
 from numba_ss.logs.interactions import Feature, Interactions, read_interactions
 from numba_ss.logs.keys import Keys
@@ -390,7 +389,7 @@ def test_without_pyarrow(monkeypatch, rng):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(text_files, "import_module", missing)
+    monkeypatch.setattr(_optional, "import_module", missing)
     for kind in (STRINGS, INTEGERS):
         rows = rows_of(rng, 30, *kind)
         for form in numpy_forms(rows).values():

@@ -6,8 +6,7 @@ import gzip
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError
-from numba_ss.io import text_files
+from numba_ss import ArgumentError, _optional
 from numba_ss.logs import sources
 from numba_ss.logs.columns import Place
 from numba_ss.logs.sources import Columns, open_events
@@ -191,7 +190,7 @@ def test_without_pyarrow(monkeypatch, tmp_path):
         raise ImportError(name)
 
     (tmp_path / "log.csv").write_bytes(csv_of(ROWS))
-    monkeypatch.setattr(text_files, "import_module", missing)
+    monkeypatch.setattr(_optional, "import_module", missing)
     with pytest.raises(ImportError, match=r'CSV files needs pyarrow: pip install "numba-ss\[all\]"'):
         open_events(tmp_path / "log.csv", COLUMNS)
     assert len(read(open_events(np.ones((4, 3), int), COLUMNS))) == 4

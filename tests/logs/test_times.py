@@ -87,7 +87,7 @@ def test_text_of_times():
         (["2024-01-02", str(START + 5), str(1000 * START + 6500)], "s", [0, 5, 6.5]),
     ]:
         for form in (as_array("c", texts), np.array(texts), pa.chunked_array([texts]), pa.chunked_array([texts], pa.large_string()),
-                     pa.chunked_array([pa.array(texts[:1]).dictionary_encode(), pa.array(texts[1:]).dictionary_encode()])):  # fmt: skip
+                     pa.chunked_array([pa.array(texts[:1]).dictionary_encode(), pa.array(texts[1:]).dictionary_encode()])):
             (got_unit, got) = times(form, PLACE)
             if unit == "s":
                 second = 10 ** {"ms": 3, "us": 6, "ns": 9}[got_unit[-2:]]

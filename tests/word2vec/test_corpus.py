@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from numba_ss import ArgumentError
+from numba_ss import ArgumentError, _optional
 from numba_ss.io import text_files
 from numba_ss.kernels.core.threads import max_num_threads, use_threads
 from numba_ss.word2vec import corpus
@@ -635,7 +635,7 @@ def test_tables_need_pyarrow(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(text_files, "import_module", missing)
+    monkeypatch.setattr(_optional, "import_module", missing)
     with pytest.raises(ImportError, match=r'tables needs pyarrow: pip install "numba-ss\[all\]"'):
         open_corpus(SimpleNamespace(__arrow_c_stream__=None))
 

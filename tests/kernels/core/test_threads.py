@@ -65,72 +65,8 @@ def test_the_caller_decides_how_long_threads_spin(given, want):
     assert out.stdout.strip() == want
 
 
-def run(pace, seconds_alone, seconds_together, steps):
-    """Return for each step whether it was taken alone."""
-    seen = []
-    for _ in range(steps):
-        seen.append(pace.alone)
-        pace.record(seconds_alone if pace.alone else seconds_together)
-    return seen
-
-
-def test_all_threads_stay_where_they_are_faster():
-    """What is tried beside costs a share that becomes small."""
-    seen = run(threads.Pace(), 2.0, 1.0, 20_000)
-    assert not any(seen[:32])
-    assert 0 < sum(seen[:1000])
-    assert sum(seen) < 100
-
-
-def test_one_thread_is_found_to_be_faster():
-    seen = run(threads.Pace(), 1.0, 1.3, 20_000)
-    assert sum(seen) > 19_800
-    assert seen[60:65] == [True] * 5
-
-
-def test_a_hair_is_no_reason_to_change():
-    assert sum(run(threads.Pace(), 0.95, 1.0, 20_000)) < 100
-
-
-def test_what_is_faster_may_change():
-    pace = threads.Pace()
-    assert sum(run(pace, 2.0, 1.0, 3000)) < 100
-    assert sum(run(pace, 1.0, 9.0, 20_000)) > 15_000  # another process wants a core
-    assert sum(run(pace, 2.0, 1.0, 20_000)) < 5_000
-
-
-def test_the_first_steps_after_a_change_do_not_count():
-    """They compile, or wake threads."""
-    pace, seen = threads.Pace(), []
-    since = 0
-    for _ in range(2000):
-        seen.append(pace.alone)
-        since = since + 1 if seen[-2:] == [pace.alone] * 2 else 0
-        pace.record(1000.0 if since < 1 else 2.0 if pace.alone else 1.0)
-    assert sum(seen) < 100
-
-
-def test_a_change_of_the_setting_is_noticed(monkeypatch):
-    """Not at once: to ask costs as much as a small step's checks do."""
-    available, asked = 2, []
-
-    def get_num_threads():
-        asked.append(available)
-        return available
-
-    monkeypatch.setattr(threads.numba, "get_num_threads", get_num_threads)
-    pace = threads.Pace()
-    assert pace.threads_for(10) == 1
-    assert not asked
-    assert [pace.threads_for(10**9) for _ in range(8)] == [2] * 8
-    available = 5
-    seen = [pace.threads_for(10**9) for _ in range(100)]
-    assert seen[:8] + seen[-80:] == [2] * 8 + [5] * 80
-    assert len(asked) < 10
-
-
 def test_the_default_is_what_the_container_and_openmp_allow():
-    script = "from numba_ss.kernels import threads; print(threads.get_num_threads())"
+    script = "from numba_ss.kernels.core import threads; print(threads.get_num_threads())"
     cores = threads.max_num_threads()
     assert python(script, OMP_NUM_THREADS="1,4")[0] == "1"
     assert python(script, OMP_NUM_THREADS=str(10**6))[0] == str(cores)
@@ -179,7 +115,7 @@ FORK = """
 import copy, logging, os, sys
 import numpy as np
 import numba_ss
-from numba_ss.kernels import threads
+from numba_ss.kernels.core import threads
 rng = np.random.default_rng(0)
 weights = rng.standard_normal((20_000, 64)).astype(np.float32)
 inputs = weights[:600].copy()
@@ -250,7 +186,7 @@ def test_a_pool_that_forks_after_use_answers():
 FRESH = """
 import os, sys
 import numba_ss
-from numba_ss.kernels import threads
+from numba_ss.kernels.core import threads
 pid = os.fork()
 if pid == 0:
     many = threads.get_num_threads() == threads.max_num_threads()
