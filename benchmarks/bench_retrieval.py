@@ -27,7 +27,7 @@ class PlantedGroups:
     """Speed beside quality: a held-out event is of the user's group seven times in ten."""
 
     params = (
-        ["frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed"],
+        ["unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"],
         [(), (64,)],
     )
     param_names = ("sampler", "hidden_units")

@@ -63,8 +63,8 @@ def _add_model(model: argparse._ArgumentGroup) -> None:
         help="widths of the ReLU layers of users; '' for none",
     )
     model.add_argument(
-        "--sampler", default="frequency",
-        choices=["frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed"],
+        "--sampler", default="unigram",
+        choices=["unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"],
         help="how items are drawn that events are told from",
     )
     for flag, text in (

@@ -15,17 +15,12 @@ from numba_ss import _checks
 from numba_ss._guards import alone, reading
 from numba_ss.engine import passes
 from numba_ss.engine.autotune import ThreadTuner
-from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+from numba_ss.engine.batch_samplers import InBatchSampler
+from numba_ss.engine.by_name import LOSSES, SAMPLERS
 from numba_ss.engine.evaluation import TopK, top_k
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
 from numba_ss.engine.losses import check_counts, make_columns, spread
-from numba_ss.engine.samplers import (
-    AllSampler,
-    CandidateSampler,
-    LearnedUnigramSampler,
-    LogUniformSampler,
-    UniformSampler,
-)
+from numba_ss.engine.samplers import AllSampler, CandidateSampler
 from numba_ss.engine.sgd import Adagrad
 from numba_ss.kernels.core.threads import threads_for_update, use_threads
 from numba_ss.kernels.softmax.examples import sum_losses
@@ -41,24 +36,6 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 LearningRate = float | Callable[[int], float]
 
-SAMPLERS: dict[str, type[CandidateSampler]] = {
-    "all": AllSampler,
-    "in_batch": InBatchSampler,
-    "learned_unigram": LearnedUnigramSampler,
-    "log_uniform": LogUniformSampler,
-    "mixed": MixedSampler,
-    "uniform": UniformSampler,
-}
-# Of each loss: is it logistic, are hits removed, is log Q subtracted; None: as asked for.
-LOSSES: dict[str, tuple[bool, bool | None, bool | None]] = {
-    "sampled_softmax": (False, None, None),
-    "nce": (True, False, None),
-    "sampled_logistic": (True, True, None),
-    "negative_sampling": (True, False, False),
-    "softmax": (False, None, None),
-    "logistic": (True, None, None),
-}
-_FULL = ("softmax", "logistic")
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -181,7 +158,9 @@ class SampledSoftmax:
         self.dim = _checks.integer("dim", dim, 1)
         self.loss = _checks.choice("loss", loss, tuple(LOSSES))
         self.num_true = _checks.integer("num_true", num_true, 1)
-        self._logistic, remove, subtract = LOSSES[loss]
+        meaning = LOSSES[loss]
+        self._logistic, self._sampled = meaning.logistic, meaning.sampled
+        remove, subtract = meaning.remove_accidental_hits, meaning.subtract_log_q
         asked_remove = _checks.flag("remove_accidental_hits", remove_accidental_hits)
         asked_subtract = _checks.flag("subtract_log_q", subtract_log_q)
         self._remove_hits = asked_remove if remove is None else remove
@@ -244,7 +223,7 @@ class SampledSoftmax:
         return kind(self.num_classes, seed=seed)
 
     def _check_num_sampled(self, num_sampled: int | None) -> int | None:
-        if self.loss in _FULL:
+        if not self._sampled:
             return None
         if isinstance(self.sampler, InBatchSampler):
             if num_sampled is not None:
@@ -359,7 +338,7 @@ class SampledSoftmax:
         if self._scaled != (len(ids), self.reduction):
             self._grad_loss = np.full(len(ids), scale, np.float32)
             self._scaled = len(ids), self.reduction
-        train = self._train_full if self.loss in _FULL else self._train_sampled
+        train = self._train_sampled if self._sampled else self._train_full
         grad_loss = self._grad_loss if weight is None else self._grad_loss * weight
         with use_threads(self._num_threads):
             loss, total, grad_inputs = train(table, ids, y, grad_loss, step, update_table)

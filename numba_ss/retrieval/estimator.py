@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone, of_a_moment
+from numba_ss.engine.by_name import ITEM_SAMPLERS
 from numba_ss.engine.evaluation import TopK, ranking_metrics, top_k
 from numba_ss.io.checkpoint import checked_history, read_state, reading, write_state
 from numba_ss.io.files import PathLike, require_distinct, whole_file
@@ -32,7 +33,7 @@ from numba_ss.retrieval.id_vectors import save_vectors
 from numba_ss.retrieval.model import Events, Integers, RetrievalModel
 from numba_ss.retrieval.nearest import Index
 from numba_ss.retrieval.run import MONITORED
-from numba_ss.retrieval.samplers import SAMPLERS, continued, packed_state, unpacked_state
+from numba_ss.retrieval.samplers import continued, packed_state, unpacked_state
 from numba_ss.retrieval.session import JUDGED, LONGEST, Session
 from numba_ss.training.estimator import Estimator, integer_events
 from numba_ss.training.session import TrainingEvent
@@ -106,14 +107,14 @@ class YouTubeDNN(Estimator):
         event is a vector of its own. Where events have no time, so many of the user's others
         are, drawn anew in each epoch; queries take all.
     num_sampled : int, default=255
-        Items that are drawn for a batch, at most half of all, and fewer with "frequency" where
-        a few items have nearly all events. With "inbatch" none are drawn.
-    sampler : {"frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed"}
-        "frequency", the default, draws by an item's events to the power of `distortion`;
-        "log_uniform" by its rank; "adaptive" by the events learned from so far; "inbatch"
+        Items that are drawn for a batch, at most half of all, and fewer with "unigram" where
+        a few items have nearly all events. With "in_batch" none are drawn.
+    sampler : {"unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"}
+        "unigram", the default, draws by an item's events to the power of `distortion`;
+        "log_uniform" by its rank; "learned_unigram" by the events learned from so far; "in_batch"
         takes the items of the batch, "mixed" those and `num_sampled` uniform ones.
     distortion : float, default=1.0
-        Of the sampler "frequency", in [-2, 2].
+        Of the sampler "unigram", in [-2, 2].
     subtract_log_q : bool, default=True
         Whether scores are corrected for how often an item is drawn. Without it popular items
         are held down.
@@ -174,7 +175,7 @@ class YouTubeDNN(Estimator):
     P. Covington, J. Adams, E. Sargin, "Deep Neural Networks for YouTube Recommendations",
     RecSys 2016, section 3. Log Q: X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for
     Large Corpus Item Recommendations", RecSys 2019, section 4; its streaming estimate serves
-    `partial_fit` with "inbatch" and "mixed". Adagrad: J. Duchi et al., JMLR 12 (2011).
+    `partial_fit` with "in_batch" and "mixed". Adagrad: J. Duchi et al., JMLR 12 (2011).
 
     Examples
     --------
@@ -199,7 +200,7 @@ class YouTubeDNN(Estimator):
 
     def __init__(
         self, embedding_dim: int = 32, *, hidden_units: Sequence[int] = (64,),
-        history_length: int = 50, num_sampled: int = 255, sampler: str = "frequency",
+        history_length: int = 50, num_sampled: int = 255, sampler: str = "unigram",
         distortion: float = 1.0, subtract_log_q: bool = True, normalize: bool = True,
         temperature: float = 0.05, optimizer: str = "adagrad",
         learning_rate: float | None = None, l2: float = 0.0, batch_size: int = 512,
@@ -702,7 +703,7 @@ class YouTubeDNN(Estimator):
             "hidden_units": _check_units(self.hidden_units),
             "history_length": c.integer("history_length", self.history_length, 1, LONGEST),
             "num_sampled": c.integer("num_sampled", self.num_sampled, 1),
-            "sampler": c.choice("sampler", self.sampler, SAMPLERS),
+            "sampler": c.choice("sampler", self.sampler, ITEM_SAMPLERS),
             "distortion": _checks.bounded("distortion", self.distortion, -2, 2),
             "subtract_log_q": c.flag("subtract_log_q", self.subtract_log_q),
             "normalize": c.flag("normalize", self.normalize),

@@ -23,26 +23,24 @@ _DECAY = 0.01
 
 _TRIES = 16  # draws for a distinct candidate, at most, on average
 
-SAMPLERS = ("frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed")
-
 
 def make_sampler(
     kind: str, counts: Integers, *, distortion: float, seed: int, number: int
 ) -> CandidateSampler:
     """Return a sampler of items that occur so often; `number` counts the fits before.
 
-    By "frequency", an item without an event is drawn as if it had one.
+    By "unigram", an item without an event is drawn as if it had one.
     """
     num_items = len(counts)
     seeds: dict[str, Any] = {"seed": seed, "global_seed": number}
     seen: Any = np.maximum(counts, 1)
-    if kind == "frequency":
+    if kind == "unigram":
         return FixedUnigramSampler(num_items, unigrams=seen, distortion=distortion, **seeds)
     if kind == "log_uniform":
         return LogUniformSampler(num_items, **seeds)
-    if kind == "adaptive":
+    if kind == "learned_unigram":
         return LearnedUnigramSampler(num_items, **seeds)
-    if kind == "inbatch":  # of the events themselves: an item without any is never there
+    if kind == "in_batch":  # of the events themselves: an item without any is never there
         return InBatchSampler(num_items, counts=counts)
     if kind == "mixed":
         return MixedSampler(num_items, counts=counts, **seeds)
@@ -55,10 +53,10 @@ def draws(kind: str, num_sampled: int, counts: Integers, distortion: float) -> i
     They are distinct: of few items at most half, and fewer where a few items have nearly all
     events, so that not more than `_TRIES` draws are expected for each.
     """
-    if kind == "inbatch":
+    if kind == "in_batch":
         return None
     most = min(num_sampled, max(1, len(counts) // 2))
-    if kind != "frequency":
+    if kind != "unigram":
         return most
     weights = np.maximum(counts, 1).astype(np.float64) ** distortion
     rates = np.log1p(-np.minimum(weights / weights.sum(), 1 - 1e-16))
@@ -80,14 +78,14 @@ def continued(
     """
     num_items, num_known = fresh.range_max, len(counts)
     is_same = before["sampler"] == type(fresh).__name__
-    if kind == "adaptive" and is_same:
+    if kind == "learned_unigram" and is_same:
         state = fresh.state_dict()
         state["weights"][:num_known] = before["weights"]
         fresh.load_state_dict(state)
         return fresh
-    if kind not in ("inbatch", "mixed"):
+    if kind not in ("in_batch", "mixed"):
         return fresh
-    streaming = InBatchSampler if kind == "inbatch" else MixedSampler
+    streaming = InBatchSampler if kind == "in_batch" else MixedSampler
     if not is_same or "last_step" not in before or batch_size != batch_size_before:
         known = np.pad(counts, (0, num_items - num_known))
         sampler = streaming.streaming(num_items, known, batch_size, decay=_DECAY)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone, of_a_moment
+from numba_ss.engine.by_name import SAMPLED_LOSSES, WORD_SAMPLERS
 from numba_ss.io.checkpoint import checked_fields, read_state, reading, write_state
 from numba_ss.io.files import PathLike, whole_file
 from numba_ss.io.progress import Progress
@@ -23,7 +24,7 @@ from numba_ss.kernels.words.train_windows import SCHEME
 from numba_ss.training.estimator import Estimator
 from numba_ss.training.session import FitSession, TrainingEvent
 from numba_ss.word2vec.corpus import Corpus, open_corpus
-from numba_ss.word2vec.model import LOSSES, SAMPLERS, WordModel
+from numba_ss.word2vec.model import WordModel
 from numba_ss.word2vec.run import RunState, TrainingRun, checked_state, held_out_stream
 from numba_ss.word2vec.vectors import WordVectors
 from numba_ss.word2vec.vocabulary import Vocabulary
@@ -404,9 +405,9 @@ class Word2Vec(Estimator):
             "max_vocabulary": optional_integer("max_vocabulary", self.max_vocabulary, 2),
             "vocabulary": self._describe_vocabulary(),
             "architecture": architecture,
-            "loss": c.choice("loss", self.loss, LOSSES),
+            "loss": c.choice("loss", self.loss, SAMPLED_LOSSES),
             "num_sampled": c.integer("num_sampled", drawn, 1, 2**12),
-            "sampler": c.choice("sampler", self.sampler, SAMPLERS),
+            "sampler": c.choice("sampler", self.sampler, WORD_SAMPLERS),
             "distortion": _checks.bounded("distortion", self.distortion, -10, 10),
             "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),
             "subsample": (

@@ -5,11 +5,10 @@ What `Word2Vec` trains: it knows ids and rows, no words and no files.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss.engine.by_name import LOSSES
 from numba_ss.engine.memory import aligned_zeros, round_up, widen
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.core.threads import get_num_threads
@@ -18,8 +17,6 @@ from numba_ss.kernels.softmax import sampling
 from numba_ss.kernels.words import row_updates, train_windows, window_chunks, windows
 
 Floats = NDArray[np.float32]
-
-SAMPLERS = ("unigram", "log_uniform", "uniform")
 
 _CHUNKS = 64  # of a batch
 _WINDOWS_A_THREAD = 16  # of a batch, or a further thread costs more than it gives
@@ -32,20 +29,10 @@ _LARGEST_BATCH = 2048
 _MOST_REPEATED = 12
 
 
-class Loss(NamedTuple):
-    """What a loss means for the kernels."""
-
-    logistic: bool
-    keep_hits: bool
-    subtract_log_q: bool
-
-
-LOSSES = {
-    "sampled_softmax": Loss(logistic=False, keep_hits=False, subtract_log_q=False),
-    "negative_sampling": Loss(logistic=True, keep_hits=False, subtract_log_q=False),
-    "sampled_logistic": Loss(logistic=True, keep_hits=False, subtract_log_q=True),
-    "nce": Loss(logistic=True, keep_hits=True, subtract_log_q=True),
-}
+# Losses that learn from a word as noise though it is a target of the window, and losses that
+# by default subtract the log of the expected count.
+_KEEP_HITS = {"nce"}
+_SUBTRACT_LOG_Q = {"nce", "sampled_logistic"}
 
 
 def noise_weights(
@@ -82,7 +69,6 @@ class WordModel:
         subsample: float, batch_size: int | None, seed: int,
     ) -> None:
         self.num_words, self.dim = inputs.shape
-        kind = LOSSES[loss]
         keep = keep_probabilities(counts, subsample)
         self.num_present = int(counts.sum() if present is None else present.sum())
         self.expected_words = float(np.sum((counts if present is None else present) * keep))
@@ -90,7 +76,7 @@ class WordModel:
         self.batch_size = batch_size or self._choose_batch(counts * keep)
         weights = noise_weights(counts, sampler, distortion)
         self.log_q = self._log_expected(weights, num_sampled)
-        corrected = kind.subtract_log_q if subtract_log_q is None else subtract_log_q
+        corrected = loss in _SUBTRACT_LOG_Q if subtract_log_q is None else subtract_log_q
         self.corrected = corrected
         self._seed = seed
         kind_of_model = window_chunks.CbowModel if architecture == "cbow" else window_chunks.Model
@@ -100,7 +86,8 @@ class WordModel:
             num_vectors=-(-self.dim // LANES),
             corrections=self.log_q if corrected else np.empty(0, np.float32),
             noise=_alias_table(weights), keys=np.zeros(3, np.uint64), window=window,
-            batch_size=self.batch_size, logistic=kind.logistic, keep_hits=kind.keep_hits,
+            batch_size=self.batch_size, logistic=LOSSES[loss].logistic,
+            keep_hits=loss in _KEEP_HITS,
         )
         self._work = _scratch(self._model, num_sampled)
         self._num_threads = 0

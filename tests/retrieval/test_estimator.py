@@ -21,7 +21,7 @@ from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.retrieval.nearest import ExactIndex, FaissIndex
 from tests.conftest import JIT, needs_jit
 
-SAMPLERS = ("frequency", "uniform", "log_uniform", "adaptive", "inbatch", "mixed")
+SAMPLERS = ("unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed")
 OPTIMIZERS = ("adagrad", "sgd")
 NUM_ITEMS = 24 if JIT else 12
 GOOD = 0.9 if JIT else 0.5  # share of right answers: of few events, less is learned
@@ -637,7 +637,7 @@ def test_bad_tests(message, arguments):
 FORMS = {
     "strings": (STRINGS, COLUMNS),
     "integers": (LOG, {}),
-    "sets": (LOG, {"timestamp": None, "hidden_units": (), "sampler": "inbatch"}),
+    "sets": (LOG, {"timestamp": None, "hidden_units": (), "sampler": "in_batch"}),
     "features": (
         {**MANY, "kind": MANY["item"] // 10},
         {"user_features": ("user", "taste"), "item_features": ("kind",), "optimizer": "sgd", "sampler": "mixed"},
@@ -684,7 +684,7 @@ def test_what_samplers_remember_is_saved(sampler, tmp_path):
         one.partial_fit(LOG, progress=False)
     assert bits(model) == bits(loaded)
     assert repr(model._stream) == repr(loaded._stream)
-    if sampler in ("inbatch", "mixed"):
+    if sampler in ("in_batch", "mixed"):
         assert model._stream["last_step"].max() == model._stream["step"] - 1 > 0
 
 
@@ -843,7 +843,7 @@ def test_nothing_of_the_size_of_batch_times_items_is_built():
     trained(events, **options)  # compiles
     tracemalloc.start()
     try:
-        model = trained(events, validation=0.1, sampler="adaptive", **options)
+        model = trained(events, validation=0.1, sampler="learned_unigram", **options)
         learned = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         model.recommend(k=3)
@@ -962,16 +962,16 @@ def test_histories_and_features_of_any_library():
         )
 
 
-@pytest.mark.parametrize("sampler", ["adaptive", "inbatch", "mixed"])
+@pytest.mark.parametrize("sampler", ["learned_unigram", "in_batch", "mixed"])
 def test_what_samplers_remember_is_checked(sampler, tmp_path):
     """When a file is read, not when the model learns on."""
     model = trained(sampler=sampler)
-    if sampler != "adaptive":
+    if sampler != "learned_unigram":
         model.partial_fit(MANY, progress=False)
     model.save(tmp_path / "model")
     with open(tmp_path / "model", "rb") as file:
         arrays, state = read_state(file)
-    name = "sampler_weights" if sampler == "adaptive" else "sampler_gap"
+    name = "sampler_weights" if sampler == "learned_unigram" else "sampler_gap"
     with open(tmp_path / "changed", "wb") as file:
         write_state(file, arrays | {name: arrays[name][:3]}, state)
     with pytest.raises(ArgumentError, match=r"changed: expected a model that YouTubeDNN\.save wrote, got"):

@@ -33,7 +33,7 @@ from tests.retrieval.test_estimator import (
 )
 
 EVENTS = len(LOG["user"])
-OPTIONS = {"sampler": "adaptive", "user_features": ("user",), "epochs": 3, "batch_size": 16}
+OPTIONS = {"sampler": "learned_unigram", "user_features": ("user",), "epochs": 3, "batch_size": 16}
 # The best epoch is not the last one, and the last ones are not reached.
 STOPPING = {
     **OPTIONS, "sampler": "mixed", "validation": 0.5, "early_stopping": 2, "epochs": 30, "learning_rate": 0.5,
@@ -407,7 +407,7 @@ def test_after_an_exception_the_last_finished_epoch_stays(tmp_path, kind, epochs
     """With all that later ones need."""
     if (kind, form) == ("checkpoint", "partial_fit"):
         pytest.skip("writes none")
-    model, want = (trained(MANY, sampler="inbatch", epochs=1) for _ in "ab")
+    model, want = (trained(MANY, sampler="in_batch", epochs=1) for _ in "ab")
     model.set_params(epochs=3)
     want.set_params(epochs=epochs)
     fit = {"checkpoint": tmp_path, "checkpoint_minutes": 0} if form == "fit" else {}
@@ -554,7 +554,7 @@ trained(log, fit=fit, **options).save(output)
 """
 LONG = cycle(*((300, 8) if JIT else (20, 6)), seed=7)
 FORMS = {
-    "plain": (LONG, {"sampler": "inbatch", "epochs": 6 if JIT else 3}),
+    "plain": (LONG, {"sampler": "in_batch", "epochs": 6 if JIT else 3}),
     "stopping": (LONG, STOPPING | {"learning_rate": 0.8, "epochs": 12 if JIT else 4}),
 }
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from numba_ss.engine.by_name import ITEM_SAMPLERS as SAMPLERS
 from numba_ss.engine.samplers import CandidateSampler
 from numba_ss.retrieval.samplers import (
-    SAMPLERS,
     continued,
     draws,
     make_sampler,
@@ -31,7 +31,7 @@ def drawn(sampler, num_sampled, times=1, labels=LABELS):
 
 def stream(sampler, kind, times=3):
     """Return draws and all that goes with them, to the bit."""
-    return repr([sampler.sample(LABELS, None if kind == "inbatch" else 3) for _ in range(times)])
+    return repr([sampler.sample(LABELS, None if kind == "in_batch" else 3) for _ in range(times)])
 
 
 def expected_counts(sampler, num_sampled, classes):
@@ -49,9 +49,9 @@ def test_every_name_has_a_sampler():
     [
         ("uniform", np.ones(8)),
         # An item without an event is drawn as if it had one.
-        ("frequency", np.maximum(COUNTS, 1)),
+        ("unigram", np.maximum(COUNTS, 1)),
         ("log_uniform", np.log((np.arange(8) + 2) / (np.arange(8) + 1))),
-        ("adaptive", np.ones(8)),
+        ("learned_unigram", np.ones(8)),
     ],
 )
 def test_how_likely_an_item_is(kind, share):
@@ -62,13 +62,13 @@ def test_how_likely_an_item_is(kind, share):
 
 
 def test_distortion():
-    counts = expected_counts(made("frequency", distortion=0.5), 1, np.arange(8))
+    counts = expected_counts(made("unigram", distortion=0.5), 1, np.arange(8))
     want = np.maximum(COUNTS, 1) ** 0.5
     np.testing.assert_allclose(counts, want / want.sum(), rtol=1e-5)
 
 
 def test_adaptive_learns_from_labels():
-    sampler = made("adaptive")
+    sampler = made("learned_unigram")
     drawn(sampler, 2, 100)
     counts = expected_counts(sampler, 1, np.arange(8))
     want = 1 + 100 * np.bincount(LABELS[:, 0], minlength=8)
@@ -77,7 +77,7 @@ def test_adaptive_learns_from_labels():
 
 def test_batches_as_candidates():
     q = 1 - (1 - COUNTS / COUNTS.sum()) ** len(LABELS)
-    sampled = made("inbatch").sample(LABELS)
+    sampled = made("in_batch").sample(LABELS)
     assert sampled.sampled_candidates.tolist() == [0, 1, 4]
     np.testing.assert_allclose(sampled.sampled_expected_count, q[[0, 1, 4]], rtol=1e-5)
     sampled = made("mixed").sample(LABELS, 2)
@@ -87,7 +87,7 @@ def test_batches_as_candidates():
 
 
 @needs_jit
-@pytest.mark.parametrize("kind", [kind for kind in SAMPLERS if kind != "adaptive"])
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLERS if kind != "learned_unigram"])
 def test_occurrences_are_as_stated(kind):
     """Weighted by 1 / Q each item occurs once a batch, those without events included.
 
@@ -106,7 +106,7 @@ def test_occurrences_are_as_stated(kind):
         weight = 1 / got.sampled_expected_count.astype(float)
         first[got.sampled_candidates] += weight
         second[got.sampled_candidates] += weight**2
-    occur = counts > 0 if kind == "inbatch" else np.ones(60, bool)
+    occur = counts > 0 if kind == "in_batch" else np.ones(60, bool)
     assert not first[~occur].any()
     mean, square = first[occur] / batches, second[occur] / batches
     assert (abs(mean - 1) < 5 * np.sqrt((square - mean**2) / batches) + left_out).all()
@@ -117,24 +117,24 @@ def test_seed_and_number_of_the_fit_decide(kind):
     one = stream(made(kind), kind)
     assert one == stream(made(kind), kind)
     others = [stream(made(kind, seed=2), kind), stream(made(kind, number=1), kind)]
-    assert (one in others) == (kind == "inbatch")
+    assert (one in others) == (kind == "in_batch")
 
 
 def test_draws():
     even = np.ones(1000, int)
-    assert draws("inbatch", 255, even, 1.0) is None
-    assert [draws(kind, 255, even, 1.0) for kind in SAMPLERS if kind != "inbatch"] == [255] * 5
+    assert draws("in_batch", 255, even, 1.0) is None
+    assert [draws(kind, 255, even, 1.0) for kind in SAMPLERS if kind != "in_batch"] == [255] * 5
     sizes = 2, 3, 9, 510, 511
     assert [draws("uniform", 255, even[:n], 1.0) for n in sizes] == [1, 1, 4, 255, 255]
     skewed = np.array([10_000] + [1] * 19)
-    assert draws("frequency", 10, skewed, 0.0) == draws("uniform", 10, skewed, 2.0) == 10
+    assert draws("unigram", 10, skewed, 0.0) == draws("uniform", 10, skewed, 2.0) == 10
     for distortion in (1.0, 2.0, -2.0):
-        number = draws("frequency", 10, skewed, distortion)
-        sampler = make_sampler("frequency", skewed, distortion=distortion, seed=1, number=0)
+        number = draws("unigram", 10, skewed, distortion)
+        sampler = make_sampler("unigram", skewed, distortion=distortion, seed=1, number=0)
         p = skewed**distortion / np.sum(skewed**distortion)
         assert -np.expm1(16 * number * np.log1p(-p)).sum() >= number
         assert len(set(sampler.sample([[1]], number).sampled_candidates)) == number
-    assert draws("frequency", 10, skewed, 2.0) == 1
+    assert draws("unigram", 10, skewed, 2.0) == 1
 
 
 @pytest.mark.parametrize("kind", SAMPLERS)
@@ -190,17 +190,17 @@ def test_a_further_fit(before, kind):
 
 
 def test_adaptive_remembers():
-    old = made("adaptive")
+    old = made("learned_unigram")
     drawn(old, 2, 9)
-    sampler = continued(made("adaptive", np.ones(10, int), number=1), "adaptive", old.state_dict(), COUNTS, 4, 4)
+    sampler = continued(made("learned_unigram", np.ones(10, int), number=1), "learned_unigram", old.state_dict(), COUNTS, 4, 4)
     weights = sampler.state_dict()["weights"]
     assert weights.tolist() == (1 + 9 * np.bincount(LABELS[:, 0], minlength=10)).tolist()
 
 
-@pytest.mark.parametrize("kind", ["inbatch", "mixed"])
+@pytest.mark.parametrize("kind", ["in_batch", "mixed"])
 def test_batches_are_estimated_from_where_the_counts_stand(kind):
     """The first time the chances are those of the counts; then they follow the stream."""
-    num_sampled = None if kind == "inbatch" else 1
+    num_sampled = None if kind == "in_batch" else 1
     known = made(kind, COUNTS + 1)
     sampler = continued(made(kind, COUNTS + 1, number=1), kind, known.state_dict(), COUNTS + 1, len(LABELS), len(LABELS))
     one, two = (s.sample(LABELS, num_sampled) for s in (known, sampler))

@@ -187,7 +187,7 @@ def test_score_wants_something_new(pairs):
     assert model.score(new) == model.score(np.vstack([pairs, new])) == 1
 
 
-@pytest.mark.parametrize("sampler", ["frequency", "adaptive", "inbatch", "mixed"])
+@pytest.mark.parametrize("sampler", ["unigram", "learned_unigram", "in_batch", "mixed"])
 def test_copies_are_alike_and_apart(pairs, sampler):
     """A copy in memory recommends the same, and learns on the same, by itself."""
     old, new = pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :] + np.array([5, 2])  # new keys
