@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numba_ss._checks import ArgumentError
     from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
-    from numba_ss.engine.evaluation import TopK, ranking_metrics, top_k
     from numba_ss.engine.full_losses import (
         sigmoid_loss,
         sigmoid_loss_and_grad,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
         uniform_candidate_sampler,
     )
     from numba_ss.engine.sgd import LinearDecay, update_rows
+    from numba_ss.engine.top_k import TopK, top_k
     from numba_ss.io.checkpoint import Checkpoint, CheckpointFolder
     from numba_ss.io.progress import Progress
     from numba_ss.logs.event_log import Feature
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from numba_ss.logs.splits import leave_one_out, split_by_time
     from numba_ss.retrieval.estimator import Recommendations, YouTubeDNN
     from numba_ss.retrieval.id_vectors import load_vectors, save_vectors
+    from numba_ss.retrieval.metrics import ranking_metrics
     from numba_ss.retrieval.nearest import ExactIndex, FaissIndex, Index
     from numba_ss.training.estimator import NotFittedError
     from numba_ss.training.session import TrainingDivergedError, TrainingEvent
@@ -75,7 +76,8 @@ _NAMES = {
     "engine.batch_samplers": "InBatchSampler MixedSampler",
     "io.checkpoint": "Checkpoint CheckpointFolder",
     "word2vec.corpus": "Corpus PackedCorpus open_corpus",
-    "engine.evaluation": "TopK ranking_metrics top_k",
+    "engine.top_k": "TopK top_k",
+    "retrieval.metrics": "ranking_metrics",
     "engine.full_losses": "sigmoid_loss sigmoid_loss_and_grad softmax_loss softmax_loss_and_grad",
     "retrieval.id_vectors": "load_vectors save_vectors",
     "logs.interactions": "Interactions read_interactions",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from numba_ss.kernels.core import ids as id_kernels
 
@@ -185,6 +185,19 @@ def inputs(value: Any) -> Floats:
 def _position(flat: int, shape: tuple[int, ...]) -> str:
     index = np.unravel_index(flat, shape)
     return "[" + ", ".join(str(int(i)) for i in index) + "]"
+
+
+def offsets(name: str, value: ArrayLike, num_rows: int, num_values: int) -> Integers:
+    """Return where each row begins among the values of all, and where the last one ends."""
+    values = ids(name, value)
+    shaped(name, values, (num_rows + 1,), "number of rows + 1,")
+    falls = np.flatnonzero(np.diff(values) < 0) + 1
+    if falls.size:
+        fail(name, "offsets that do not fall", f"{values[falls[0]]} at [{falls[0]}]")
+    if values[0] != 0 or values[-1] != num_values:
+        ends = f"{values[0]} to {values[-1]}"
+        fail(name, f"offsets from 0 to the number of ids = {num_values}", ends)
+    return values
 
 
 def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:

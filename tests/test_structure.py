@@ -39,10 +39,10 @@ ORDER = {
     "": "__main__ _guards _optional _checks",
     "cli": "main word2vec_commands retrieve_commands warm_up retrieve_parser console",
     "word2vec": "estimator run model tasks plots corpus vectors vocabulary sample",
-    "retrieval": "estimator session run growth model nearest samplers id_vectors tower",
+    "retrieval": "estimator session run growth model nearest metrics samplers id_vectors tower",
     "training": "session estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
-    "engine": "layer by_name evaluation full_losses losses batch_samplers samplers sgd passes shards "
+    "engine": "layer by_name top_k full_losses losses batch_samplers samplers sgd passes shards "
     "memory seeds autotune",
     "io": "arrow text_columns csv_files text_files vector_files checkpoint progress files "
     "file_kinds",

@@ -17,11 +17,11 @@ from numba_ss.engine import passes
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.batch_samplers import InBatchSampler
 from numba_ss.engine.by_name import LOSSES, SAMPLERS
-from numba_ss.engine.evaluation import TopK, top_k
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
 from numba_ss.engine.losses import check_counts, make_columns, spread
 from numba_ss.engine.samplers import AllSampler, CandidateSampler
 from numba_ss.engine.sgd import Adagrad
+from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.kernels.core.threads import threads_for_update, use_threads
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.kernels.softmax.step import (

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone, of_a_moment
 from numba_ss.engine.by_name import ITEM_SAMPLERS
-from numba_ss.engine.evaluation import TopK, ranking_metrics, top_k
+from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.io.checkpoint import checked_history, read_state, reading, write_state
 from numba_ss.io.files import PathLike, require_distinct, whole_file
 from numba_ss.kernels.core.threads import use_threads
@@ -30,6 +30,7 @@ from numba_ss.retrieval.growth import (
     unpack_log,
 )
 from numba_ss.retrieval.id_vectors import save_vectors
+from numba_ss.retrieval.metrics import ranking_metrics
 from numba_ss.retrieval.model import Events, Integers, RetrievalModel
 from numba_ss.retrieval.nearest import Index
 from numba_ss.retrieval.run import MONITORED

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss.engine.evaluation import ranking_metrics, top_k
+from numba_ss.engine.top_k import top_k
 from numba_ss.io.checkpoint import reading
 from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.growth import (
@@ -27,6 +27,7 @@ from numba_ss.retrieval.growth import (
     training_events,
     unknown_keys,
 )
+from numba_ss.retrieval.metrics import ranking_metrics
 from numba_ss.retrieval.model import Options, RetrievalModel
 from numba_ss.retrieval.run import FitRun, FitState, checked_state
 from numba_ss.retrieval.samplers import (

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.engine.evaluation import TopK, top_k
+from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.io import vector_files
 from numba_ss.io.files import PathLike
 from numba_ss.word2vec.vocabulary import as_word

@@ -1,0 +1,140 @@
+"""The best classes of all, found exactly.
+
+Nothing of the size batch x classes is ever built: the logits of a group of classes
+and a block of examples are used and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from numba_ss import _checks
+from numba_ss.engine import passes
+from numba_ss.engine.full_losses import check_model
+from numba_ss.kernels.core import ids as id_kernels
+from numba_ss.kernels.core.threads import threads_for
+from numba_ss.kernels.softmax import ranking
+from numba_ss.kernels.softmax.candidates import BLOCK
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+
+_SORTED = 50  # multiplications that take as long as putting a class in its place
+
+
+class TopK(NamedTuple):
+    """The best classes of each example, best first.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (batch_size, k)
+        Logits, falling; -inf where there is no further class.
+    ids : ndarray of int64, shape (batch_size, k)
+        Classes; -1 where there is no further one.
+    """
+
+    scores: Floats
+    ids: Integers
+
+
+def packed_exclusions(exclude: Any, batch_size: int) -> tuple[Integers, Integers]:
+    """Return the ids to leave out, one example's after the other's, and their offsets."""
+    if exclude is None:
+        return np.empty(0, np.int64), np.zeros(batch_size + 1, np.int64)
+    if isinstance(exclude, tuple) and [type(part) for part in exclude] == [np.ndarray] * 2:
+        values = _checks.ids("exclude[0]", exclude[0])
+        _checks.shaped("exclude[0]", values, (None,), "number of ids,")
+        return values, _checks.offsets("exclude[1]", exclude[1], batch_size, len(values))
+    if len(exclude) != batch_size:
+        _checks.fail("exclude", f"batch_size = {batch_size} sequences of ids", len(exclude))
+    if isinstance(exclude, np.ndarray) and exclude.ndim == 2:
+        offsets = np.arange(batch_size + 1, dtype=np.int64) * exclude.shape[1]
+        return _checks.ids("exclude", exclude).reshape(-1), offsets
+    rows = [_checks.ids(f"exclude[{i}]", row).reshape(-1) for i, row in enumerate(exclude)]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return np.concatenate([np.empty(0, np.int64), *rows]), offsets
+
+
+def sorted_exclusions(
+    values: Integers, offsets: Integers, num_classes: int
+) -> tuple[Integers, Integers]:
+    """Return them without -1 and repetitions, each example's ascending."""
+    example = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    present = values != -1
+    values, example = values[present], example[present]
+    outside = id_kernels.first_outside(values, num_classes)
+    if outside >= 0:
+        row = example[outside]
+        _checks.in_range(f"exclude[{row}]", values[example == row], num_classes, "num_classes")
+    keys = np.unique(example * num_classes + values)
+    return keys % num_classes, np.searchsorted(keys, np.arange(len(offsets)) * num_classes)
+
+
+def top_k(
+    weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike, k: int,
+    exclude: ArrayLike | Sequence[ArrayLike] | None = None,
+) -> TopK:
+    """Find the k classes of highest logit for each example, exactly.
+
+    Parameters
+    ----------
+    weights, biases, inputs
+        See `softmax_loss`. A class of bias -inf is not among the best.
+    k : int
+        Number of classes, at most num_classes.
+    exclude : sequence of sequences of int, or array (batch_size, any), optional
+        Classes to leave out, for each example; -1 stands for none. A tuple of two arrays
+        is the packed form, the fastest: those of one example after the other's, and
+        offsets (batch_size + 1,) of where each example's begin and the last one's end.
+
+    Returns
+    -------
+    TopK
+        Of equal scores the lower id comes first.
+
+    Raises
+    ------
+    ArgumentError
+        If shapes or types do not fit, or a number is NaN or infinite.
+
+    Examples
+    --------
+    >>> weights = np.array([[1.0], [3.0], [2.0]])
+    >>> top_k(weights, np.zeros(3), np.ones((1, 1)), 2).ids
+    array([[1, 2]])
+    """
+    w, b, h = check_model(weights, biases, inputs)
+    k = _checks.integer("k", k, 1, len(w))
+    excluded, offsets = sorted_exclusions(*packed_exclusions(exclude, len(h)), len(w))
+    probe = np.zeros(threads_for(h.size * len(w)), w.dtype)
+    scores = np.empty((len(h), k), h.dtype)
+    ids = np.empty((len(h), k), np.int64)
+    threads, highest_bias = len(probe), b.max()  # NaN, if there is one
+    rows, logits = passes.walk_scratch(threads, w.shape[1], h.dtype)
+    for start in range(0, len(h), passes.EXAMPLES):
+        part = h[start : start + passes.EXAMPLES]
+        size = len(part)
+        xt = passes.transposed(passes.padded_inputs(part), size, w.shape[1])
+        heap_scores = np.empty((threads, size, k), h.dtype)
+        heap_ids = np.empty((threads, size, k), np.int64)
+        counts = np.empty((threads, size), np.int64)
+        ranking.select(
+            w, b, xt, size, excluded, offsets[start : start + size + 1], threads, rows, logits,
+            np.empty((threads, xt.shape[0] * BLOCK), h.dtype), heap_scores, heap_ids, counts,
+            probe,
+        )
+        if not (np.isfinite(probe.sum() + part.sum()) and highest_bias < np.inf):
+            parts = [("inputs", h, None), ("weights", w, None), ("biases", b, None)]
+            _checks.explain_loss(np.array([np.nan]), parts)
+        ranking.merge_best(
+            heap_scores, heap_ids, counts, threads_for(_SORTED * heap_ids.size),
+            scores[start : start + size], ids[start : start + size],
+        )
+    if not scores.max(initial=-np.inf) < np.inf:
+        _checks.fail("inputs, weights", "logits that the type can hold", "an infinite one")
+    return TopK(scores, ids)
