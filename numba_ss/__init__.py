@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numba_ss._checks import ArgumentError
     from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+    from numba_ss.engine.candidate_sampling import (
+        AccidentalHits,
+        all_candidate_sampler,
+        compute_accidental_hits,
+        fixed_unigram_candidate_sampler,
+        learned_unigram_candidate_sampler,
+        log_uniform_candidate_sampler,
+        uniform_candidate_sampler,
+    )
     from numba_ss.engine.full_losses import (
         sigmoid_loss,
         sigmoid_loss_and_grad,
@@ -30,19 +39,12 @@ if TYPE_CHECKING:
         sampled_softmax_loss_and_grad,
     )
     from numba_ss.engine.samplers import (
-        AccidentalHits,
         AllSampler,
         FixedUnigramSampler,
         LearnedUnigramSampler,
         LogUniformSampler,
         SampledCandidates,
         UniformSampler,
-        all_candidate_sampler,
-        compute_accidental_hits,
-        fixed_unigram_candidate_sampler,
-        learned_unigram_candidate_sampler,
-        log_uniform_candidate_sampler,
-        uniform_candidate_sampler,
     )
     from numba_ss.engine.sgd import LinearDecay, update_rows
     from numba_ss.engine.top_k import TopK, top_k
@@ -70,37 +72,38 @@ __version__ = "0.3.0"
 
 _NAMES = {
     "_checks": "ArgumentError",
-    "training.estimator": "NotFittedError",
-    "logs.event_log": "Feature",
-    "training.session": "TrainingDivergedError TrainingEvent",
     "engine.batch_samplers": "InBatchSampler MixedSampler",
-    "io.checkpoint": "Checkpoint CheckpointFolder",
-    "word2vec.corpus": "Corpus PackedCorpus open_corpus",
-    "engine.top_k": "TopK top_k",
-    "retrieval.metrics": "ranking_metrics",
+    "engine.candidate_sampling": "AccidentalHits all_candidate_sampler compute_accidental_hits "
+    "fixed_unigram_candidate_sampler learned_unigram_candidate_sampler "
+    "log_uniform_candidate_sampler uniform_candidate_sampler",
     "engine.full_losses": "sigmoid_loss sigmoid_loss_and_grad softmax_loss softmax_loss_and_grad",
-    "retrieval.id_vectors": "load_vectors save_vectors",
-    "logs.interactions": "Interactions read_interactions",
-    "logs.keys": "Keys",
     "engine.layer": "SampledSoftmax",
     "engine.losses": "LossAndGradients nce_loss nce_loss_and_grad negative_sampling_loss "
     "negative_sampling_loss_and_grad sampled_logistic_loss sampled_logistic_loss_and_grad "
     "sampled_softmax_loss sampled_softmax_loss_and_grad",
-    "retrieval.nearest": "ExactIndex FaissIndex Index",
-    "word2vec.plots": "plot_loss plot_words",
-    "io.progress": "Progress",
-    "retrieval.estimator": "Recommendations YouTubeDNN",
-    "word2vec.sample": "sample_path",
-    "engine.samplers": "AccidentalHits AllSampler FixedUnigramSampler "
-    "LearnedUnigramSampler LogUniformSampler SampledCandidates UniformSampler "
-    "all_candidate_sampler compute_accidental_hits fixed_unigram_candidate_sampler "
-    "learned_unigram_candidate_sampler log_uniform_candidate_sampler uniform_candidate_sampler",
+    "engine.samplers": "AllSampler FixedUnigramSampler LearnedUnigramSampler LogUniformSampler "
+    "SampledCandidates UniformSampler",
     "engine.sgd": "LinearDecay update_rows",
-    "logs.splits": "leave_one_out split_by_time",
+    "engine.top_k": "TopK top_k",
+    "word2vec.corpus": "Corpus PackedCorpus open_corpus",
+    "word2vec.estimator": "Word2Vec",
+    "word2vec.plots": "plot_loss plot_words",
+    "word2vec.sample": "sample_path",
+    "word2vec.tasks": "AnalogyScore SimilarityScore analogies similarity",
     "word2vec.vectors": "UnknownWordError WordVectors",
     "word2vec.vocabulary": "Vocabulary",
-    "word2vec.estimator": "Word2Vec",
-    "word2vec.tasks": "AnalogyScore SimilarityScore analogies similarity",
+    "retrieval.estimator": "Recommendations YouTubeDNN",
+    "retrieval.id_vectors": "load_vectors save_vectors",
+    "retrieval.metrics": "ranking_metrics",
+    "retrieval.nearest": "ExactIndex FaissIndex Index",
+    "logs.event_log": "Feature",
+    "logs.interactions": "Interactions read_interactions",
+    "logs.keys": "Keys",
+    "logs.splits": "leave_one_out split_by_time",
+    "training.estimator": "NotFittedError",
+    "training.session": "TrainingDivergedError TrainingEvent",
+    "io.checkpoint": "Checkpoint CheckpointFolder",
+    "io.progress": "Progress",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

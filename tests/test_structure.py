@@ -42,7 +42,7 @@ ORDER = {
     "retrieval": "estimator session run growth model nearest metrics samplers id_vectors tower",
     "training": "session estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
-    "engine": "layer by_name top_k full_losses losses batch_samplers samplers sgd passes shards "
+    "engine": "layer by_name top_k full_losses losses candidate_sampling batch_samplers samplers sgd passes shards "
     "memory seeds autotune",
     "io": "arrow text_columns csv_files text_files vector_files checkpoint progress files "
     "file_kinds",

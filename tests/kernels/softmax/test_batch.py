@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from numba_ss import reference
 from numba_ss.engine import passes
-from numba_ss.engine.samplers import find_hits
+from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.kernels.core.tile import ROWS
 from numba_ss.kernels.softmax.candidates import BLOCK, STRIP, block_start, blocks_of
 from tests.conftest import JIT, Problem, needs_jit

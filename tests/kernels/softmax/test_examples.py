@@ -5,7 +5,7 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import passes
-from numba_ss.engine.samplers import find_hits
+from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.kernels.softmax import examples
 from tests.conftest import Problem
 

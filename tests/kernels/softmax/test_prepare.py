@@ -7,7 +7,7 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import passes
-from numba_ss.engine.samplers import find_hits
+from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.kernels.softmax.prepare import _EXAMPLES, first_row, prepare
 from tests.conftest import Problem
 

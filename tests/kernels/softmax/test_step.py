@@ -5,8 +5,9 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import passes
+from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.engine.losses import make_columns
-from numba_ss.engine.samplers import SampledCandidates, find_hits
+from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.kernels.softmax.candidates import BLOCK
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.kernels.softmax.step import KEPT, SUBTRACTED, TIED, parts_of, sampled_step
