@@ -68,6 +68,11 @@ def uniform_candidate_sampler(
     See Also
     --------
     UniformSampler : A stream of such draws.
+
+    Examples
+    --------
+    >>> uniform_candidate_sampler([[3], [5]], 1, 4, True, 1000, seed=1).sampled_candidates
+    array([791, 905, 701, 154])
     """
     sampler = UniformSampler(range_max, seed=seed, exclude_ids=exclude_ids)
     return _sample_once(sampler, true_classes, num_true, num_sampled, unique)
@@ -118,6 +123,11 @@ def learned_unigram_candidate_sampler(
     Returns
     -------
     SampledCandidates
+
+    Examples
+    --------
+    >>> learned_unigram_candidate_sampler([[3]], 1, 4, True, 1000, seed=1).sampled_candidates
+    array([127, 759, 393,  22])
     """
     sampler = LearnedUnigramSampler(range_max, seed=seed, exclude_ids=exclude_ids)
     return _sample_once(sampler, true_classes, num_true, num_sampled, unique)
@@ -141,6 +151,13 @@ def fixed_unigram_candidate_sampler(
     Returns
     -------
     SampledCandidates
+
+    Examples
+    --------
+    >>> fixed_unigram_candidate_sampler(
+    ...     [[3]], 1, 2, True, 4, unigrams=[1, 2, 3, 4], seed=1
+    ... ).sampled_candidates
+    array([3, 2])
     """
     sampler = FixedUnigramSampler(
         range_max, vocab_file=vocab_file, distortion=distortion,
@@ -164,6 +181,11 @@ def all_candidate_sampler(
     Returns
     -------
     SampledCandidates
+
+    Examples
+    --------
+    >>> all_candidate_sampler([[3]], 1, 4, True).sampled_candidates
+    array([0, 1, 2, 3])
     """
     num_sampled = _checks.integer("num_sampled", num_sampled, 1)
     return _sample_once(AllSampler(num_sampled), true_classes, num_true, num_sampled, unique)
@@ -180,6 +202,15 @@ class AccidentalHits(NamedTuple):
         Positions among the candidates.
     weights : ndarray of float32, shape (num_hits,)
         The lowest float32, to be added to a logit.
+
+    Examples
+    --------
+    >>> hits = compute_accidental_hits([[2], [7]], [7, 1, 2], 1)
+    >>> logits = np.zeros((2, 3), np.float32)
+    >>> logits[hits.indices, hits.ids] += hits.weights  # a softmax no longer sees them
+    >>> logits > -1
+    array([[ True,  True, False],
+           [False,  True,  True]])
     """
 
     indices: NDArray[np.int32]

@@ -218,6 +218,12 @@ def softmax_loss_and_grad(
     Returns
     -------
     LossAndGradients
+
+    Examples
+    --------
+    >>> loss, grad, *_ = softmax_loss_and_grad(np.eye(3), np.zeros(3), [[0]], np.ones((1, 3)))
+    >>> loss.round(6), grad.round(6)
+    (array([1.098612]), array([[-0.666667,  0.333333,  0.333333]]))
     """
     return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=False)
 
@@ -238,5 +244,11 @@ def sigmoid_loss_and_grad(
     Returns
     -------
     LossAndGradients
+
+    Examples
+    --------
+    >>> loss, grad, *_ = sigmoid_loss_and_grad(np.eye(3), np.zeros(3), [[0]], np.ones((1, 3)))
+    >>> loss.round(6), grad.round(6)
+    (array([2.939785]), array([[-0.268941,  0.731059,  0.731059]]))
     """
     return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=True)

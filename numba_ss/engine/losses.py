@@ -57,6 +57,14 @@ class LossAndGradients(NamedTuple):
         Gradients of those rows of `weights`; a list for shards.
     grad_biases : ndarray, shape (num_rows,)
         Gradients of those entries of `biases`; a list for shards.
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> got = sampled_softmax_loss_and_grad(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    >>> got.rows[:3], got.grad_weights.shape  # the label first, then the candidates
+    (array([  3, 545,  15]), (9, 4))
+    >>> np.add.at(weights, got.rows, -0.1 * got.grad_weights)  # a step of SGD
     """
 
     loss: Floats
@@ -379,6 +387,13 @@ def sampled_softmax_loss_and_grad(
     ------
     ArgumentError
         As `sampled_softmax_loss`.
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> got = sampled_softmax_loss_and_grad(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    >>> got.loss, bool(abs(got.grad_biases.sum()) < 1e-12)
+    (array([5.23930799]), True)
     """
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
@@ -420,6 +435,12 @@ def nce_loss(
     ----------
     .. [1] M. Gutmann and A. Hyvarinen, "Noise-contrastive estimation: A new estimation
        principle for unnormalized statistical models", AISTATS 2010.
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> nce_loss(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    array([26.18100805])
     """
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
@@ -447,6 +468,13 @@ def nce_loss_and_grad(
     Returns
     -------
     LossAndGradients
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> got = nce_loss_and_grad(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    >>> bool(got.grad_biases[0] < 0 < got.grad_biases[1])  # the label's score is to rise
+    True
     """
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
@@ -472,6 +500,12 @@ def sampled_logistic_loss(
     -------
     ndarray, shape (batch_size,)
         Losses in nats.
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> sampled_logistic_loss(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    array([24.59788763])
     """
     return nce_loss(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
@@ -498,6 +532,13 @@ def sampled_logistic_loss_and_grad(
     Returns
     -------
     LossAndGradients
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> got = sampled_logistic_loss_and_grad(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    >>> got.rows.shape, got.grad_inputs.shape
+    ((9,), (1, 4))
     """
     return nce_loss_and_grad(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
@@ -528,6 +569,12 @@ def negative_sampling_loss(
     ----------
     .. [1] T. Mikolov et al., "Distributed Representations of Words and Phrases and
        their Compositionality", NeurIPS 2013, section 2.2.
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> negative_sampling_loss(weights, biases, [[3]], inputs, 8, 1000, seed=1) / np.log(2)
+    array([9.])
     """
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
@@ -554,6 +601,13 @@ def negative_sampling_loss_and_grad(
     Returns
     -------
     LossAndGradients
+
+    Examples
+    --------
+    >>> weights, biases, inputs = np.zeros((1000, 4)), np.zeros(1000), np.ones((1, 4))
+    >>> got = negative_sampling_loss_and_grad(weights, biases, [[3]], inputs, 8, 1000, seed=1)
+    >>> got.grad_biases[:3]
+    array([-0.5,  0.5,  0.5])
     """
     return _Problem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,

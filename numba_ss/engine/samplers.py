@@ -56,6 +56,12 @@ class SampledCandidates(NamedTuple):
         Expected occurrences of each label among the candidates.
     sampled_expected_count : ndarray of float32, shape (num_sampled,)
         Expected occurrences of each candidate.
+
+    Examples
+    --------
+    >>> drawn = UniformSampler(1000, seed=1).sample([[3], [5]], 4)
+    >>> drawn.sampled_candidates.shape, drawn.true_expected_count.shape
+    ((4,), (2, 1))
     """
 
     sampled_candidates: Integers
@@ -346,6 +352,12 @@ class UniformSampler(CandidateSampler):
     """Every class with the same probability, 1 / range_max.
 
     See `CandidateSampler` for the parameters.
+
+    Examples
+    --------
+    >>> drawn = UniformSampler(1000, seed=1).sample([[3], [5]], 4)
+    >>> drawn.sampled_candidates, drawn.true_expected_count.ravel()
+    (array([791, 905, 701, 154]), array([0.004, 0.004], dtype=float32))
     """
 
     _kind = sampling.UNIFORM
@@ -357,6 +369,12 @@ class LogUniformSampler(CandidateSampler):
     This is close to Zipf's law: right for ids in the order of falling frequency, and
     for no others. See `CandidateSampler` for the parameters. `range_max` is at most
     2**52, as beyond that float64 gives probability 0.
+
+    Examples
+    --------
+    >>> drawn = LogUniformSampler(1000, seed=1).sample([[0], [500]], 4)
+    >>> drawn.sampled_candidates, drawn.true_expected_count.ravel()
+    (array([545,  15, 111, 129]), array([0.40131527, 0.00115449], dtype=float32))
     """
 
     _kind = sampling.LOG_UNIFORM
@@ -369,6 +387,15 @@ class LearnedUnigramSampler(CandidateSampler):
     See `CandidateSampler` for the parameters. `range_max` is at most 2**28, for a class
     takes 12 bytes. The counts stop growing when their sum reaches 2**31 - 1, as TensorFlow's
     do.
+
+    Examples
+    --------
+    >>> sampler = LearnedUnigramSampler(1000, seed=1)
+    >>> labels = np.full((64, 1), 7)
+    >>> for _ in range(100):
+    ...     drawn = sampler.sample(labels, 4)
+    >>> 7 in drawn.sampled_candidates  # which was a label 6,300 times before
+    True
     """
 
     _kind = sampling.LEARNED_UNIGRAM
@@ -445,6 +472,12 @@ class FixedUnigramSampler(CandidateSampler):
     Notes
     -----
     Drawing takes the same time for any number of classes, by Walker's alias method.
+
+    Examples
+    --------
+    >>> sampler = FixedUnigramSampler(3, unigrams=[90, 9, 1], distortion=0.5, seed=1)
+    >>> sampler.sample([[0], [2]], 2, unique=False).true_expected_count.ravel()
+    array([1.4068289 , 0.14829278], dtype=float32)
     """
 
     _kind = sampling.FIXED_UNIGRAM
@@ -532,6 +565,11 @@ class AllSampler(CandidateSampler):
     """The first `num_sampled` classes, each with expected count 1; nothing is drawn.
 
     See `CandidateSampler` for the parameters; the seeds are not used.
+
+    Examples
+    --------
+    >>> AllSampler(3).sample([[0]], 3).sampled_candidates
+    array([0, 1, 2])
     """
 
     def propose(

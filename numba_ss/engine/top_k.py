@@ -36,6 +36,11 @@ class TopK(NamedTuple):
         Logits, falling; -inf where there is no further class.
     ids : ndarray of int64, shape (batch_size, k)
         Classes; -1 where there is no further one.
+
+    Examples
+    --------
+    >>> top_k(np.array([[1.0], [3.0], [2.0]]), None, np.ones((1, 1)), 2)
+    TopK(scores=array([[3., 2.]]), ids=array([[1, 2]]))
     """
 
     scores: Floats
