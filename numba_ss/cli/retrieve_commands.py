@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.files import require_distinct, require_writable, whole_file
 from numba_ss.io.text_files import TextFiles
@@ -136,11 +137,13 @@ def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
 
 def _read_users(path: str, column: str, kind: str) -> Keys:
     """Return the users of a Parquet, CSV or TSV column, or of a text with one a line."""
-    if path.lower().endswith(".parquet"):
-        return _parquet_keys(path, column, kind)
-    file = TextFiles([Path(path)], strict=True)
-    text = b"".join(piece for piece, _ in file.pieces()).decode()
-    suffix = plain_suffix(Path(path))
+    with Copies() as copies:
+        here = Path(copies.local("--users-from", path))
+        if here.suffix.lower() == ".parquet":
+            return _parquet_keys(str(here), column, kind)
+        file = TextFiles([here], names=copies.names, strict=True)
+        text = b"".join(piece for piece, _ in file.pieces()).decode()
+    suffix = plain_suffix(here)
     if suffix in _SEPARATORS:
         return _typed(path, _cells(path, text, _SEPARATORS[suffix], column), kind)
     lines = (line.removesuffix("\r") for line in text.split("\n"))

@@ -15,6 +15,7 @@ from typing import Any
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.io.copies import Copies
 from numba_ss.io.files import require_distinct, require_writable
 from numba_ss.io.text_files import check_encoding
 from numba_ss.io.vector_files import format_of, metadata_path, require_words
@@ -84,11 +85,13 @@ def _written(output: str) -> list[str]:
 
 def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
     """Return words that stand one a line, in word2vec's files with a count behind them."""
-    try:
-        text = Path(path).read_text(check_encoding(encoding) or "utf-8-sig")
-    except UnicodeError as error:
-        expected = f"words in {encoding or 'UTF-8 (--encoding)'}, one a line"
-        _checks.fail(path, expected, error)
+    with Copies() as copies:
+        here = Path(copies.local("--vocabulary", path))
+        try:
+            text = here.read_text(check_encoding(encoding) or "utf-8-sig")
+        except UnicodeError as error:
+            expected = f"words in {encoding or 'UTF-8 (--encoding)'}, one a line"
+            _checks.fail(path, expected, error)
     lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
     if lines and all(_COUNTED.fullmatch(line) for line in lines):
         return [line.split()[0] for line in lines]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss.io.files import FolderLock, PathLike, lock_folder, whole_file
+from numba_ss.io.files import FolderLock, PathLike, lock_folder, require_local, whole_file
 
 log = logging.getLogger("numba_ss")
 
@@ -80,6 +80,7 @@ class CheckpointFolder:
     def __init__(self, path: PathLike, *, keep: int = 2) -> None:
         if not isinstance(path, (str, os.PathLike)):
             _checks.fail("path", "the path of a folder", repr(path))
+        require_local("path", path)
         self.keep = _checks.integer("keep", keep, 1)
         self.path = Path(path)
         self._damaged: set[Path] = set()

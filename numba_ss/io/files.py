@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from glob import glob
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from numba_ss import _checks
 
@@ -26,7 +27,26 @@ except ImportError:  # Windows
 PathLike = str | os.PathLike[str]
 Paths = Mapping[str, object]  # by the name of the argument: a path, paths, or anything else
 
+# A scheme has two letters or more: C:\ is a drive. In zip://name::archive.zip two are chained.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 _LONGEST = 200  # bytes of a name that its temporary name takes over; most systems allow 255
+
+
+def is_remote(path: object) -> bool:
+    """Tell whether this is a path with a scheme, such as ``s3://bucket/text.txt``."""
+    return isinstance(path, str) and _SCHEME.match(path) is not None
+
+
+def without_scheme(path: PathLike) -> PathLike:
+    """Return the plain path of ``file:///folder/text.txt``, and any other as it is."""
+    is_file = isinstance(path, str) and path.lower().startswith("file:///")
+    return unquote(urlsplit(str(path)).path) if is_file else path
+
+
+def require_local(name: str, path: PathLike) -> None:
+    """Require that a path to write to is one of this machine."""
+    if is_remote(path):
+        _checks.fail(name, "a path of this machine (copy what is there afterwards)", repr(path))
 
 
 @contextmanager
@@ -170,7 +190,8 @@ def _listed(value: object) -> list[str]:
         value = [value]
     if not isinstance(value, (list, tuple)):
         return []
-    return [os.fspath(path) for path in value if isinstance(path, (str, os.PathLike))]
+    paths = (path for path in value if isinstance(path, (str, os.PathLike)))
+    return [os.fspath(without_scheme(path)) for path in paths]
 
 
 def _found(path: str) -> Iterable[str]:
@@ -208,6 +229,7 @@ def _naming(path: PathLike) -> Iterator[None]:
 
 def _before(name: str, path: PathLike) -> os.stat_result | None:
     """Return what there is already, if that may be written; None if nothing is."""
+    require_local(name, path)
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

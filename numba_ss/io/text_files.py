@@ -10,13 +10,9 @@ import logging
 import lzma
 import os
 import re
-import shutil
-import stat
-import sys
-import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
@@ -346,37 +342,6 @@ def _with_head(pieces: Pieces) -> Pieces:
         head, position = head + item[0], item[1]
     yield head, position
     yield from pieces
-
-
-def is_stream(path: PathLike) -> bool:
-    """Tell whether this is something that can be read once: "-" or a pipe."""
-    if path == "-":
-        return True
-    try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def spool(path: PathLike) -> Path:
-    """Copy standard input ("-") or a pipe to a temporary file, which the caller removes."""
-    with _opened_stream(path) as stream, tempfile.NamedTemporaryFile(
-        prefix="numba_ss-", suffix=".txt", delete=False
-    ) as file:
-        try:
-            shutil.copyfileobj(stream, file, PIECE)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    return Path(file.name)
-
-
-def _opened_stream(path: PathLike) -> AbstractContextManager[BinaryIO]:
-    if path != "-":
-        return open(path, "rb")
-    if sys.stdin is None:
-        _checks.fail("standard input", "an open one, for -", "a closed one")
-    return nullcontext(sys.stdin.buffer)
 
 
 def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, NoReturn, cast
+from typing import IO, Any, BinaryIO, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ Integers = NDArray[np.int64]
 _PARQUET = "reading or writing Parquet"
 Arrays = dict[str, NDArray[Any]]
 Place = Callable[[int], str]
+Format = Literal["npz", "bin", "txt", "safetensors", "parquet", "tsv"]
 Names = Callable[[Collection[str]], list[str]]  # which arrays to read, of those that are there
 
 # Bytes read at a time, and rows looked at a time.

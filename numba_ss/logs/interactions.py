@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from numba_ss import _checks
+from numba_ss.io.copies import Copies
 from numba_ss.io.progress import Progress, check_show
 from numba_ss.logs.columns import Integers
 from numba_ss.logs.event_log import Codes, EventLog, Feature, Vocabularies
@@ -156,7 +157,8 @@ def read_interactions(
           called ``name=value`` makes a column of strings. In CSV, the separator may be any
           that parts the columns in the header; without a header, columns are "0", "1" ...
           Keys are integers where each is the plain text of one, else strings, so that "007"
-          stays what it is; an empty cell is null;
+          stays what it is; an empty cell is null. Of pipes, of "-" (standard input) and of
+          paths with a scheme, such as ``s3://`` (by fsspec), temporary copies are made;
         - a dict of column names and arrays or lists;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;
         - a sparse matrix of SciPy's, users by items. Each stored number > 0 is one event; keys
@@ -209,16 +211,17 @@ def read_interactions(
     """
     columns = _columns(user, item, timestamp, user_features, item_features)
     check_show("progress", progress)
-    tables = open_events(source, columns)
-    log = EventLog(tables[0].columns, known)
-    num_events = 0
-    with Progress(_total(tables), "events", "read interactions", progress) as bar:
-        for table in tables:
-            for batch in table.batches():
-                log.add(table.name, batch)
-                num_rows = len(batch.columns[columns.user])
-                num_events += num_rows
-                bar.update(num_rows)
+    with Copies() as copies:
+        tables = open_events(copies.local("source", source, ".csv"), columns)
+        log = EventLog(tables[0].columns, known)
+        num_events = 0
+        with Progress(_total(tables), "events", "read interactions", progress) as bar:
+            for table in tables:
+                for batch in table.batches():
+                    log.add(table.name, batch)
+                    num_rows = len(batch.columns[columns.user])
+                    num_events += num_rows
+                    bar.update(num_rows)
     if not num_events:
         _checks.fail("source", "at least one event", "none")
     return Interactions(*log.grouped())

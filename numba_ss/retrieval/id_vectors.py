@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss.io.copies import Copies, file_name
 from numba_ss.io.files import PathLike
 from numba_ss.io.vector_files import (
     Arrays,
@@ -92,7 +93,7 @@ def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
     Parameters
     ----------
     path : str or path
-        The file.
+        The file; with a scheme, such as ``s3://``, fsspec makes a temporary copy.
 
     Returns
     -------
@@ -106,14 +107,16 @@ def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
     ArgumentError
         If the file is damaged or of another kind.
     """
-    suffix = suffix_of(path)
+    suffix = suffix_of(file_name(path))
     ids: list[str] | Integers
-    if suffix == ".parquet":
-        ids, vectors, _ = read_table(path, ["string", "int64"])
-    else:
-        arrays = (read_archive if suffix == ".npz" else read_tensors)(path, _names)
-        ids, vectors = _ids_of(path, arrays), cast(Floats, arrays["vectors"])
-    _check_sound(path, ids, vectors)
+    with Copies() as copies:
+        here = copies.local("path", path)
+        if suffix == ".parquet":
+            ids, vectors, _ = read_table(here, ["string", "int64"])
+        else:
+            arrays = (read_archive if suffix == ".npz" else read_tensors)(here, _names)
+            ids, vectors = _ids_of(here, arrays), cast(Floats, arrays["vectors"])
+        _check_sound(here, ids, vectors)
     keys = np.array(ids, object if isinstance(ids, list) else np.int64)
     return keys, np.require(vectors, requirements=["C", "W"])
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
+from numba_ss.io.copies import Copies
 from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
 from numba_ss.io.text_columns import TextColumn
 from numba_ss.io.text_files import (
@@ -33,9 +34,7 @@ from numba_ss.io.text_files import (
     Pieces,
     TextFiles,
     find_files,
-    is_stream,
     read_ahead,
-    spool,
 )
 from numba_ss.kernels.words.text import END_OF_SENTENCE, MALFORMED
 from numba_ss.word2vec.vocabulary import Vocabulary, WordTable, as_word
@@ -560,8 +559,9 @@ def open_corpus(
         One of
 
         - a text file, its lines being sentences, also compressed (gzip, bzip2, xz, zstd);
-          a list of such, a folder with all in it, a pattern such as ``"texts/*.txt"``, a pipe,
-          or ``"-"`` for standard input; no word longer than 2**20 bytes;
+          a list of such, a folder with all in it, a pattern such as ``"texts/*.txt"``; of a
+          pipe, of ``"-"`` (standard input) and of paths with a scheme, such as ``s3://`` and
+          ``https://`` (by fsspec), temporary copies are made; no word longer than 2**20 bytes;
         - an iterable of lists of words that can be iterated over once a pass; integers are
           words, too;
         - with `column`, files of CSV with a header, or of JSON lines;
@@ -625,22 +625,11 @@ def open_corpus(
 def _open_paths(
     name: str, paths: Mapping[str, Any], column: str | None, encoding: str | None
 ) -> Corpus:
-    """Open files, after copying those that can be read once to temporary ones."""
-    spooled: dict[Path, str] = {}
-    try:
-        files = []
-        for argument, path in paths.items():
-            if is_stream(path):
-                copy = spool(path)
-                spooled[copy] = "standard input" if path == "-" else os.fspath(path)
-                files.append(copy)
-            else:
-                files += find_files(argument, path)
-        opened = _open_files(name, files, column, encoding, spooled)
-    except BaseException:
-        for copy in spooled:
-            copy.unlink(missing_ok=True)
-        raise
-    for copy in spooled:
-        weakref.finalize(opened, copy.unlink, missing_ok=True)
+    """Open files, of pipes and of what is elsewhere copies, which go with the corpus."""
+    copies = Copies()
+    files: list[Path] = []
+    for argument, path in paths.items():
+        files += find_files(argument, copies.local(argument, path))
+    opened = _open_files(name, files, column, encoding, copies.names)
+    weakref.finalize(opened, copies.close)
     return opened

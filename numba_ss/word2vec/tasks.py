@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss.io.copies import Copies
 from numba_ss.io.files import PathLike
 from numba_ss.word2vec.vectors import WordVectors
 
@@ -239,7 +240,7 @@ def _solved(
 
 def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
     """Yield the place and the text of each line that is not empty."""
-    with open(path, "rb") as file:
+    with Copies() as copies, open(copies.local("path", path), "rb") as file:
         for number, line in enumerate(file, 1):
             place = f"{path}, line {number}"
             if number == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.io import vector_files
+from numba_ss.io.copies import Copies, file_name
 from numba_ss.io.files import PathLike
 from numba_ss.word2vec.vocabulary import as_word
 
@@ -21,6 +22,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Query = str | ArrayLike | Iterable[str | ArrayLike] | None
+Errors = Literal["strict", "replace", "ignore"]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 # Rows whose lengths are taken at a time.
@@ -530,7 +532,7 @@ class WordVectors:
         """
         return cls(keyed.index_to_key, keyed.vectors, keyed.expandos.get("count"))
 
-    def save(self, path: PathLike, format: str | None = None) -> None:
+    def save(self, path: PathLike, format: vector_files.Format | None = None) -> None:
         """Write a file, whole or not at all.
 
         Parameters
@@ -563,8 +565,8 @@ class WordVectors:
 
     @classmethod
     def load(
-        cls, path: PathLike, format: str | None = None, mmap: bool = False, *,
-        limit: int | None = None, errors: str = "strict", verify: bool = False,
+        cls, path: PathLike, format: vector_files.Format | None = None, mmap: bool = False, *,
+        limit: int | None = None, errors: Errors = "strict", verify: bool = False,
     ) -> WordVectors:
         """Read a file that `save`, word2vec, GloVe, fastText or gensim wrote.
 
@@ -577,7 +579,8 @@ class WordVectors:
         ----------
         path : str or path
             Its suffix stands for the format, as with `save`; of word2vec's formats ``.gz``,
-            ``.bz2`` or ``.xz`` may follow. ``.tsv`` cannot be read.
+            ``.bz2`` or ``.xz`` may follow. ``.tsv`` cannot be read. With a scheme, such as
+            ``https://`` and ``s3://``, fsspec makes a temporary copy.
         format : str, optional
             The format, whatever the suffix.
         mmap : bool, default=False
@@ -595,20 +598,22 @@ class WordVectors:
         ArgumentError
             If the file is damaged; it says where.
         """
-        vector_files.refuse_foreign(path)
-        name = vector_files.format_of(path, format, reading=True)
-        if _checks.flag("mmap", mmap) and name != "npz":
-            _checks.fail("mmap", "False for a format other than npz", f"True for {name}")
         limit = None if limit is None else _checks.integer("limit", limit, 1)
-        _checks.choice("errors", errors, ("strict", "replace", "ignore"))
-        if name in ("bin", "txt"):
-            read = vector_files.read_bin if name == "bin" else vector_files.read_txt
-            return cls(*read(path, limit, errors))
-        if name == "npz":
-            verify = _checks.flag("verify", verify)
-            stored = vector_files.read_npz(path, mmap=mmap, verify=verify)
-        else:
-            stored = vector_files.READERS[name](path)
+        _checks.choice("errors", errors, get_args(Errors))
+        mmap, verify = _checks.flag("mmap", mmap), _checks.flag("verify", verify)
+        with Copies() as copies:
+            here = copies.local("path", path)
+            vector_files.refuse_foreign(here)
+            name = vector_files.format_of(file_name(path), format, reading=True)
+            if mmap and (name != "npz" or here in copies.names):
+                _checks.fail("mmap", "False for all but npz files of this machine", path)
+            if name in ("bin", "txt"):
+                read = vector_files.read_bin if name == "bin" else vector_files.read_txt
+                return cls(*read(here, limit, errors))
+            if name == "npz":
+                stored = vector_files.read_npz(here, mmap=mmap, verify=verify)
+            else:
+                stored = vector_files.READERS[name](here)
         words, vectors, counts = stored
         return cls(words[:limit], vectors[:limit], None if counts is None else counts[:limit])
 

@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import threading
@@ -18,9 +17,7 @@ from numba_ss.io.text_files import (
     TextFiles,
     UnchangedFile,
     find_files,
-    is_stream,
     read_ahead,
-    spool,
 )
 
 TEXT = "any text, über 中\n".encode() * 5000
@@ -278,50 +275,6 @@ def test_a_file_that_changes_is_refused(tmp_path):
     os.utime(path, ns=(1, 1))
     with pytest.raises(ArgumentError, match="text: expected the file that the first pass read"):
         file.check()
-
-
-class Broken(io.RawIOBase):
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        raise KeyboardInterrupt
-
-
-def test_standard_input_is_spooled(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT)))
-    path = spool("-")
-    assert path.read_bytes() == TEXT
-    path.unlink()
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Broken()))
-    with pytest.raises(KeyboardInterrupt):
-        spool("-")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-def test_pipes_are_spooled(monkeypatch, tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    assert is_stream(pipe)
-    assert is_stream("-")
-    assert not is_stream(tmp_path)
-    assert not is_stream("absent\0")
-    writer = threading.Thread(target=pipe.write_bytes, args=[TEXT])
-    writer.start()
-    path = spool(pipe)
-    writer.join()
-    assert path.read_bytes() == TEXT
-    path.unlink()
-
-
-def test_a_closed_standard_input(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(ArgumentError, match="standard input: expected an open one"):
-        spool("-")
-    assert not list(tmp_path.iterdir())
 
 
 def numbered(count, log):

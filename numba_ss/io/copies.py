@@ -1,0 +1,201 @@
+"""Copies on this machine of what can be read once, or is elsewhere: pipes, s3://, https://."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from glob import has_magic
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from urllib.parse import urlsplit
+
+from numba_ss import _checks
+from numba_ss._optional import import_optional
+from numba_ss.io.files import PathLike, is_remote, without_scheme
+from numba_ss.io.text_files import PIECE
+
+_WEB = ("http://", "https://")
+
+
+def is_stream(path: PathLike) -> bool:
+    """Tell whether this is something that can be read once: "-" or a pipe."""
+    if path == "-":
+        return True
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def file_name(path: PathLike) -> str:
+    """Return the last part of a path; of an address on the web without its query."""
+    text = os.fspath(path)
+    if text.lower().startswith(_WEB):
+        text = urlsplit(text).path
+    return text.rstrip("/").rpartition("/")[2]
+
+
+class Copies:
+    """Copies in a temporary folder, which is removed when this object is closed or gone.
+
+    As a context, it also gives messages of errors the paths that were asked for.
+
+    Attributes
+    ----------
+    names : dict of Path to str
+        What each copy is a copy of.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[Path, str] = {}
+        self._folder: Path | None = None
+        self._remove: Callable[[], object] = lambda: None
+
+    def local(self, name: str, source: Any, suffix: str = ".txt") -> Any:
+        """Return a path, or a list of paths, as files and folders that can be read at will.
+
+        Pipes and "-" are copied, and so is what has a scheme; what is no path is returned as it
+        is.
+
+        Parameters
+        ----------
+        name : str
+            The argument.
+        source : object
+            A path, a list of them, or anything else.
+        suffix : str
+            What the copy of a pipe without a name ends with.
+        """
+        if isinstance(source, (list, tuple)):
+            if not all(isinstance(path, (str, os.PathLike)) for path in source):
+                return source
+            return [self.local(f"{name}[{i}]", path, suffix) for i, path in enumerate(source)]
+        if not isinstance(source, (str, os.PathLike)):
+            return source
+        if is_stream(source):
+            return self._of_stream(source, suffix)
+        path = without_scheme(source)
+        return self._of_remote(name, str(path)) if is_remote(path) else path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _checks.ArgumentError):
+            text = str(error)
+            for copy, path in self.names.items():
+                text = text.replace(str(copy), path)
+            error.args = (text,)
+        self.close()
+
+    def close(self) -> None:
+        """Remove the copies."""
+        self._remove()
+
+    def _place(self) -> Path:
+        """Return a new folder."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="numba_ss-"))
+            self._remove = weakref.finalize(self, _remove_folder, self._folder, os.getpid())
+        place = self._folder / str(len(os.listdir(self._folder)))
+        place.mkdir()
+        return place
+
+    def _of_stream(self, path: PathLike, suffix: str) -> Path:
+        shown = "standard input" if path == "-" else os.fspath(path)
+        with _opened_stream(path) as stream, _with_room(shown):
+            copy = self._place() / (file_name(path) if Path(path).suffix else f"stream{suffix}")
+            with open(copy, "wb") as file:
+                shutil.copyfileobj(stream, file, PIECE)
+        self.names[copy] = shown
+        return copy
+
+    def _of_remote(self, name: str, path: str) -> Path:
+        fsspec = import_optional("fsspec", f"reading {path.partition(':')[0]}:// paths")
+        try:
+            system, root = fsspec.core.url_to_fs(path)
+            found = _found(system, root)
+            sizes = [system.info(file).get("size") or 0 for file in found]
+        except ImportError as error:  # the package for this scheme
+            raise ImportError(f"reading {path}: {error}") from error
+        except Exception as error:  # each system has errors of its own
+            _refuse(name, path, error)
+        if not found:
+            _checks.fail(name, "a path that leads to files", path)
+        place = self._place()
+        with _with_room(path, sum(sizes)):
+            copies = [self._copy(name, path, place, system, file) for file in found]
+        if found == [root]:
+            self.names[copies[0]] = path
+            return copies[0]
+        return place if has_magic(root) else place.joinpath(*_parts(root))
+
+    def _copy(self, name: str, path: str, place: Path, system: Any, file: str) -> Path:
+        is_web = file.lower().startswith(_WEB)
+        copy = place.joinpath(*_parts(file_name(file) if is_web else file))
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            system.get_file(file, str(copy))
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            _refuse(name, path, error)
+        except Exception as error:
+            _refuse(name, path, error)
+        self.names[copy] = system.unstrip_protocol(file)
+        return copy
+
+
+def _refuse(name: str, path: str, error: Exception) -> None:
+    what = "not found" if isinstance(error, FileNotFoundError) else type(error).__name__
+    _checks.fail(name, "a path that can be read", f"{path} ({what}: {error})")
+
+
+def _found(system: Any, root: str) -> list[str]:
+    """Return the files that a path names: itself, those of a folder or those of a pattern."""
+    if root.lower().startswith(_WEB) or system.isfile(root):
+        return [root]
+    matches = system.glob(root) if has_magic(root) else [root]
+    return [file for match in matches for file in system.find(match)]
+
+
+def _parts(file: str) -> list[str]:
+    """Return the parts of a path elsewhere that make one here, whatever they are called."""
+    return [part for part in file.split("/") if part not in ("", ".", "..")] or ["file"]
+
+
+@contextmanager
+def _with_room(path: str, size: int = 0) -> Iterator[None]:
+    """Say where copies go if there is no room for them."""
+    folder = tempfile.gettempdir()
+    expected = f"room for a copy in {folder} (the variable TMPDIR names another folder)"
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        _checks.fail(path, expected, f"{size / 1e6:.3g} MB, of which {free / 1e6:.3g} MB fit")
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _checks.fail(path, expected, "more than fits")
+
+
+def _opened_stream(path: PathLike) -> AbstractContextManager[BinaryIO]:
+    if path != "-":
+        return open(path, "rb")
+    if sys.stdin is None:
+        _checks.fail("standard input", "an open one, for -", "a closed one")
+    return nullcontext(sys.stdin.buffer)
+
+
+def _remove_folder(folder: Path, process: int) -> None:
+    """Remove the copies, but not when a forked process ends."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
