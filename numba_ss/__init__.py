@@ -107,7 +107,25 @@ _NAMES = {
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME)
+# Written out, for that is what type checkers read.
+__all__ = [
+    "AccidentalHits", "AllSampler", "AnalogyScore", "ArgumentError", "Checkpoint",
+    "CheckpointFolder", "Corpus", "ExactIndex", "FaissIndex", "Feature", "FixedUnigramSampler",
+    "InBatchSampler", "Index", "Interactions", "Keys", "LearnedUnigramSampler", "LinearDecay",
+    "LogUniformSampler", "LossAndGradients", "MixedSampler", "NotFittedError", "PackedCorpus",
+    "Progress", "Recommendations", "SampledCandidates", "SampledSoftmax", "SimilarityScore",
+    "TopK", "TrainingDivergedError", "TrainingEvent", "UniformSampler", "UnknownWordError",
+    "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN", "all_candidate_sampler", "analogies",
+    "compute_accidental_hits", "fixed_unigram_candidate_sampler",
+    "learned_unigram_candidate_sampler", "leave_one_out", "load_vectors",
+    "log_uniform_candidate_sampler", "nce_loss", "nce_loss_and_grad", "negative_sampling_loss",
+    "negative_sampling_loss_and_grad", "open_corpus", "plot_loss", "plot_words",
+    "ranking_metrics", "read_interactions", "sample_path", "sampled_logistic_loss",
+    "sampled_logistic_loss_and_grad", "sampled_softmax_loss", "sampled_softmax_loss_and_grad",
+    "save_vectors", "sigmoid_loss", "sigmoid_loss_and_grad", "similarity", "softmax_loss",
+    "softmax_loss_and_grad", "split_by_time", "top_k", "uniform_candidate_sampler",
+    "update_rows",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -225,6 +225,22 @@ def test_documented_parameters_are_the_signature_s(item):
         assert sorted(names) == sorted(parameters)
 
 
+def test_type_checkers_see_the_public_names():
+    """They read no code that runs: names are imported for them, and listed in words."""
+    tree = TREES[PACKAGE / "__init__.py"]
+    lists = [
+        ast.literal_eval(node.value) for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    ]
+    assert lists == [sorted(numba_ss._HOME)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module.removeprefix("numba_ss.")
+        for node in block.body for alias in node.names
+    }
+    assert seen == numba_ss._HOME
+
+
 def test_everything_public_is_documented():
     for name in numba_ss.__all__:
         assert inspect.getdoc(getattr(numba_ss, name)), name

@@ -577,7 +577,7 @@ def test_damage_is_told_or_harmless(format, rng, tmp_path):
         ("path", "v.npz.gz", {}),
         ("path", "v.tsv", {}),
         ("format: .*'npz'", "v.npz", {"format": "tsv"}),
-        ("mmap: .*True for bin", "v.bin", {"mmap": True}),
+        ("mmap: .*all but npz files", "v.bin", {"mmap": True}),
         ("mmap: .*True or False", "v.npz", {"mmap": 1}),
     ],
 )
