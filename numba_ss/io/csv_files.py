@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,15 @@ from numba_ss.io.text_files import TextFiles
 
 _BLOCK = 2**20  # bytes that Arrow parses at a time, or more
 _LONGEST = 2**24  # bytes of a row
-_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}  # the first is the one that the suffix means
+# Arrow takes one character: two colons, as MovieLens has them, become one that no text has.
+_COLONS, _UNIT = "::", "\x1f"
+_TABS = f"\t,;|{_UNIT}"
+# The first is the one that the suffix means.
+_SEPARATORS = {
+    ".csv": f",;\t|{_UNIT}", ".tsv": _TABS, ".tab": _TABS, ".dat": _TABS + " ",
+    ".data": _TABS + " ", ".txt": _TABS + " ",
+}
+SUFFIXES = ", ".join(_SEPARATORS)
 
 
 def plain_suffix(path: Path) -> str:
@@ -45,7 +53,7 @@ class CsvFile:
     Parameters
     ----------
     path : Path
-        A .csv or .tsv file, compressed or not.
+        A file with one of `SUFFIXES`, compressed or not.
     wanted : sequence of str
         Columns.
     """
@@ -96,6 +104,8 @@ class CsvFile:
 
 
 def _cells(line: str, separator: str) -> list[str]:
+    if separator == _UNIT:
+        line = line.replace(_COLONS, _UNIT)
     return next(csv.reader([line], delimiter=separator), [])
 
 
@@ -118,7 +128,8 @@ class _Blocks(io.RawIOBase):
 
 def _whole_rows(path: Path, separator: bytes) -> Iterator[bytes]:
     pattern, waiting, line = _RowPattern(separator), b"", 1
-    for piece in chain((piece for piece, _ in TextFiles([path], strict=True).pieces()), [b""]):
+    pieces = (piece for piece, _ in TextFiles([path], strict=True).pieces())
+    for piece in chain(_single(pieces) if separator == _UNIT.encode() else pieces, [b""]):
         waiting += piece
         if piece and len(waiting) < _BLOCK:
             continue
@@ -135,6 +146,16 @@ def _whole_rows(path: Path, separator: bytes) -> Iterator[bytes]:
         if len(waiting) > _LONGEST or (waiting and not piece):
             expected = f"quotes that are closed, and rows of less than {_LONGEST:,} bytes"
             _checks.fail(f"{path}, line {line}", expected, _shown(waiting))
+
+
+def _single(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same with another character in the place of two colons."""
+    rest = b""
+    for piece in pieces:
+        piece = rest + piece
+        rest = b":" * ((len(piece) - len(piece.rstrip(b":"))) % 2)  # its fellow may follow
+        done = piece[: len(piece) - len(rest)]
+        yield done.replace(_COLONS.encode(), _UNIT.encode())
 
 
 def _lines(block: bytes) -> int:

@@ -151,7 +151,8 @@ def read_interactions(
 
         - an object with ``__arrow_c_stream__``, such as a data frame of pandas or polars, a
           table or reader of pyarrow, a relation of DuckDB; one that can be read once will do;
-        - Parquet files, or CSV and TSV files, also compressed (.csv.gz ...): a path, a list of
+        - Parquet files, or CSV and TSV files (.csv, .tsv, .tab, .dat, .data, .txt), also
+          compressed (.csv.gz ...): a path, a list of
           paths, a folder with all folders in it, or a pattern such as ``"log/*.parquet"``.
           Files that begin with a dot or an underscore are passed over; a folder that is
           called ``name=value`` makes a column of strings. In CSV, the separator may be any

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, sound
-from numba_ss.io.csv_files import CsvFile, is_csv
+from numba_ss.io.csv_files import SUFFIXES, CsvFile, is_csv
 from numba_ss.io.file_kinds import ARROW, PARQUET
 from numba_ss.logs.columns import as_array
 from numba_ss.logs.folders import find_logs, partitions_of
@@ -215,7 +215,7 @@ def _open_file(path: Path, columns: Columns) -> EventTable:
         opened = CsvFile(path, wanted)
         names = opened.names
     else:
-        expected = "a name that ends with .parquet, .csv or .tsv, or these and .gz, .bz2, .xz, .zst"
+        expected = f"a name that ends with .parquet, {SUFFIXES}, or these and .gz, .bz2, .xz, .zst"
         _checks.fail(str(path), expected, repr(path.name) + _way(path))
     constants = {name: value for name, value in told.items() if name not in names}
     own = columns.without(constants)

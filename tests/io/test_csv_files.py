@@ -147,3 +147,27 @@ def test_names_of_files(tmp_path):
         assert is_csv(tmp_path / name) == bool(suffix)
     (tmp_path / "a.CSV.GZ").write_bytes(gzip.compress(b"user,item,text\n1,2,3\n"))
     assert read(tmp_path / "a.CSV.GZ") == [("1", "2", "3")]
+
+
+def test_two_colons_separate_as_in_movielens(tmp_path, monkeypatch):
+    rows = [("1", "1193", "a:b"), ("1", "661", ":"), ("2", "", "c, d;e f"), ("3", "7", "x::"[:1])]
+    data = "".join("::".join(row) + "\n" for row in rows).encode()
+    want = [tuple(cell or None for cell in row) for row in rows]
+    for name in ("ratings.dat", "ratings.csv", "ratings.txt", "ratings.dat.gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        for size in (1, 2, 3, 2**20):
+            monkeypatch.setattr(text_files, "PIECE", size)
+            assert read(path, ["0", "1", "2"]) == want
+    path = tmp_path / "named.dat"
+    path.write_bytes(b"user::item::text\n" + data)
+    assert read(path) == want
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", "|"])
+def test_suffixes_that_mean_no_separator(tmp_path, separator):
+    for name in ("u.data", "edges.txt", "log.tab", "log.dat"):
+        if separator != " " or name != "log.tab":
+            path = tmp_path / name
+            path.write_text("".join(separator.join([i, "7", "x"]) + "\n" for i in "123"))
+            assert read(path, ["0", "1", "2"]) == [(i, "7", "x") for i in "123"]

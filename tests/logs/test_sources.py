@@ -132,7 +132,7 @@ def test_damaged_files(tmp_path):
         ("e.parquet", b"PAR1", r"e.parquet: expected a Parquet file, got another one"),
         ("f.csv", b"user,item\na,1\n", r"f.csv: expected a column 'time', got none among 'user' \(text\), 'item' \(text\); timestamp=None .*; without a header, columns are called"),
         ("g.csv", b"user,item,time,user\na,1,1,b\n", r"g.csv: expected a column 'user', got several among"),
-        ("h.txt", csv_of(ROWS), r"h.txt: expected a name that ends with .parquet, .csv or .tsv.* got 'h.txt'"),
+        ("h.log", csv_of(ROWS), r"h.log: expected a name that ends with .parquet, .csv, .tsv.* got 'h.log'"),
         ("i", csv_of(ROWS), r"i: expected a name that ends with"),
         ("j.gz", gzip.compress(csv_of(ROWS)), r"j.gz: expected a name that ends with"),
     ]:
