@@ -10,7 +10,7 @@ import logging
 import lzma
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
@@ -254,14 +254,18 @@ class TextFiles:
     strict : bool, default=False
         Refuse a file with any such byte: of keys, say, which would become others. What stands
         between two blanks may be of any length then.
+    look : callable, optional
+        Is given the name and the first bytes of each file's text.
     """
 
     def __init__(
         self, paths: Sequence[Path], encoding: str | None = None,
         names: Mapping[Path, str] | None = None, *, strict: bool = False,
+        look: Callable[[str, bytes], object] = lambda name, head: None,
     ) -> None:
         self._files = [UnchangedFile(path, (names or {}).get(path)) for path in paths]
         self._encoding, self._strict = check_encoding(encoding), strict
+        self._look = look
         self._told = False
         self.name = self._files[0].name
 
@@ -276,7 +280,11 @@ class TextFiles:
         for file in self._files:
             size = file.check()
             decoder = _Decoder(file.name, self._encoding, self._strict)
+            head = True
             for piece, position in self._text(file, decoder):
+                if head:
+                    self._look(file.name, piece[:HEAD])
+                    head = False
                 yield piece, before + position
             before += size
             if decoder.bad:
@@ -289,13 +297,6 @@ class TextFiles:
                 "%s: %d places that are no text were replaced, in %d of %d files",
                 damaged[0], bad, len(damaged), len(self._files),
             )
-
-    def head(self) -> bytes:
-        """Return the first bytes of the first file's text."""
-        file = self._files[0]
-        decoder = _Decoder(file.name, self._encoding, self._strict)
-        with closing(self._text(file, decoder)) as text:
-            return next(text)[0][:HEAD]
 
     def _text(self, file: UnchangedFile, decoder: _Decoder) -> Pieces:
         text = _text(file, decoder)

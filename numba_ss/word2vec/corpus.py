@@ -27,6 +27,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
 from numba_ss.io.copies import Copies
+from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
 from numba_ss.io.text_columns import TextColumn
 from numba_ss.io.text_files import (
@@ -489,8 +490,9 @@ def _open_files(
         columns = [TextFiles([path], encoding, names) for path in others]
         source: TextColumn | TextFiles = TextColumn(columns, column)
     else:
-        source = TextFiles(others, encoding, names)
-        _warn_of_markup(source, others)
+        source = TextFiles(others, encoding, names, look=_MarkupWarning())
+        with closing(source.pieces()) as pieces:
+            next(pieces)  # what is no text is refused now, not after hours of work
     return TextCorpus(name, source.pieces, source.total)
 
 
@@ -507,14 +509,19 @@ def _arrow_table(paths: list[Path]) -> Any:
     return arrow.concat_tables(tables)
 
 
-def _warn_of_markup(files: TextFiles, paths: list[Path]) -> None:
-    """Say of files that look like something else that they are read as lines of words."""
-    markup = markup_of(files.head())
-    suffixes = {suffix.lower() for path in paths for suffix in path.suffixes[-2:]}
-    if markup is None and {".csv", ".tsv"} & suffixes:
-        markup = Foreign("a table", "column= (--column) reads one of its columns")
-    if markup is not None:
-        log.warning("%s looks like %s, and is read as lines of words; %s", files.name, *markup)
+class _MarkupWarning:
+    """Says, once, of files that look like something else that they are read as lines of words."""
+
+    def __init__(self) -> None:
+        self._given = False
+
+    def __call__(self, name: str, head: bytes) -> None:
+        markup = markup_of(head)
+        if markup is None and plain_suffix(Path(name)) in (".csv", ".tsv"):
+            markup = Foreign("a table", "column= (--column) reads one of its columns")
+        if markup is not None and not self._given:
+            self._given = True
+            log.warning("%s looks like %s, and is read as lines of words; %s", name, *markup)
 
 
 def _is_path(value: Any) -> bool:

@@ -466,6 +466,16 @@ def test_markup_is_warned_of(name, text, message, tmp_path, caplog):
         assert re.search(message, caplog.messages[0])
 
 
+def test_markup_is_warned_of_in_any_file_and_once(tmp_path, caplog):
+    for i, text in enumerate(["a b\n", "<html>\n", "<?xml version=1?>\n", "c d\n"]):
+        (tmp_path / f"{i}.txt").write_text(text)
+    opened = open_corpus(tmp_path)
+    for _ in range(2):
+        opened.count()
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / '1.txt'} looks like XML or HTML")
+
+
 @pytest.mark.parametrize(
     ("lines", "warned"),
     [(["今天天气很好"] * 30, True), (["alone"] * 99 + ["two words"], True), (["a b"] * 30, False),
