@@ -1,8 +1,88 @@
 """numba_ss: softmax models over huge vocabularies, trained on CPUs by sampling.
 
-Word vectors from text, item retrieval from logs, functional losses and samplers with
-TensorFlow's names and numbers, a trainable layer, and exact evaluation over all classes.
-Importing it compiles nothing, and imports what a name needs when the name is first used.
+Importing it compiles nothing. A name is imported when it is first used. The names by job:
+
+Word vectors from text
+    Word2Vec                          train word vectors on text, skip-gram or CBOW
+    WordVectors                       words with their vectors: neighbours, analogies, files
+    Vocabulary                        words with counts and ids
+    open_corpus                       make a corpus of files, lists, tables or token ids
+    Corpus                            what every corpus can do: be counted, and be encoded as ids
+    PackedCorpus                      a corpus of token ids in one array
+    sample_path                       the path of the bundled sample of text
+    analogies                         score vectors on a file of analogies
+    AnalogyScore                      what `analogies` returns for each section
+    similarity                        score vectors on a file of word pairs
+    SimilarityScore                   what `similarity` returns
+    plot_loss                         draw the loss of each epoch
+    plot_words                        draw a map of words
+    UnknownWordError                  a word has no vector
+
+Items for users from event logs
+    YouTubeDNN                        train user and item vectors on a log, and recommend items
+    Recommendations                   what `YouTubeDNN.recommend` returns
+    read_interactions                 read a log from files, tables or arrays
+    Interactions                      a log of events, grouped by user
+    Keys                              the map between a user's or an item's key and its number
+    Feature                           the values of a categorical feature
+    leave_one_out                     split a log: the last event of each user is the test
+    split_by_time                     split a log at a time
+    ranking_metrics                   hit rate, recall, NDCG and MRR of rankings
+    Index                             what every index of item vectors can do: add and search
+    ExactIndex                        compare a query with all items
+    FaissIndex                        search with faiss, approximately
+    save_vectors                      write vectors with their ids to a file
+    load_vectors                      read them again
+
+A layer in your own model
+    SampledSoftmax                    class embeddings, sampler and optimizer; trained by `step`
+    LinearDecay                       a learning rate that falls linearly
+    update_rows                       subtract gradients from rows of a table, SGD or Adagrad
+
+Losses over sampled classes, as TensorFlow's
+    sampled_softmax_loss              softmax over the label and sampled classes
+    nce_loss                          noise-contrastive estimation
+    sampled_logistic_loss             logistic, without accidental hits
+    negative_sampling_loss            logistic, without the log-Q correction; word2vec's
+    sampled_softmax_loss_and_grad     `sampled_softmax_loss` with its gradients
+    nce_loss_and_grad                 `nce_loss` with its gradients
+    sampled_logistic_loss_and_grad    `sampled_logistic_loss` with its gradients
+    negative_sampling_loss_and_grad   `negative_sampling_loss` with its gradients
+    LossAndGradients                  what these return
+
+Losses and ranking over all classes
+    softmax_loss                      softmax cross entropy
+    sigmoid_loss                      logistic loss, summed over the classes
+    softmax_loss_and_grad             `softmax_loss` with its gradients
+    sigmoid_loss_and_grad             `sigmoid_loss` with its gradients
+    top_k                             the k best classes of each example, exactly
+    TopK                              what `top_k` returns
+
+Which classes are sampled
+    LogUniformSampler                 by rank; TensorFlow's default
+    UniformSampler                    all classes alike
+    FixedUnigramSampler               by counts that you give
+    LearnedUnigramSampler             by counts of the labels so far
+    InBatchSampler                    the labels of the batch itself
+    MixedSampler                      the labels of the batch, and uniform ones
+    AllSampler                        the first classes, without drawing
+    SampledCandidates                 what a sampler returns
+    log_uniform_candidate_sampler     one draw of `LogUniformSampler`, as TensorFlow's function
+    uniform_candidate_sampler         one draw of `UniformSampler`
+    fixed_unigram_candidate_sampler   one draw of `FixedUnigramSampler`
+    learned_unigram_candidate_sampler one draw of `LearnedUnigramSampler`
+    all_candidate_sampler             one draw of `AllSampler`
+    compute_accidental_hits           find sampled classes that are labels
+    AccidentalHits                    what that returns
+
+Long runs, and what can go wrong
+    CheckpointFolder                  the last checkpoints of a run
+    Checkpoint                        one of them
+    Progress                          a progress bar, or lines in a log
+    TrainingEvent                     what callbacks of `fit` receive
+    TrainingDivergedError             the loss became infinite or NaN
+    NotFittedError                    a model is used before `fit`
+    ArgumentError                     an argument cannot be used
 """
 
 import importlib

@@ -246,6 +246,11 @@ def test_everything_public_is_documented():
         assert inspect.getdoc(getattr(numba_ss, name)), name
 
 
+def test_the_package_s_docstring_lists_every_public_name_once():
+    listed = re.findall(r"^    (\w+) +\S", numba_ss.__doc__, re.M)
+    assert sorted(listed) == numba_ss.__all__
+
+
 def test_importing_compiles_nothing():
     script = (
         "import numba_ss, numba_ss.kernels.softmax.batch as b, numba_ss.kernels.softmax.sampling as s, sys;"
