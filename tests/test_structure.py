@@ -241,6 +241,57 @@ def test_type_checkers_see_the_public_names():
     assert seen == numba_ss._HOME
 
 
+def names_used(tree):
+    """Yield every identifier of a module, also those that are written as a string."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        for field in ("id", "attr", "arg", "name", "asname", "module"):
+            yield from (getattr(node, field, None) or "").split(".")
+
+
+def names_defined(body):
+    """Yield the names of a module's or a class's body: functions, classes, constants, fields."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+            yield from names_defined(node.body if isinstance(node, ast.ClassDef) else [])
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            yield from (name.id for name in ast.walk(node) if isinstance(name, ast.Name))
+
+
+PACKAGE_NAMES = {
+    name
+    for path in MODULES
+    for name in (*path.relative_to(PACKAGE.parent).with_suffix("").parts, *names_defined(TREES[path].body))
+}
+
+
+def unknown_names(path):
+    """Return the backticked names in a module's docstrings that nothing is called."""
+    known = PACKAGE_NAMES | set(names_used(TREES[path]))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.walk(TREES[path]) if isinstance(node, documented)]
+    quoted = {
+        name
+        for node in nodes
+        for name in re.findall(r"(?<![`:])`([\w.]+)`(?!`)", ast.get_docstring(node) or "")
+    }
+    # Names of TensorFlow and NumPy are theirs.
+    return {n for n in quoted if n.split(".")[0] not in ("tf", "np") and n.split(".")[-1] not in known}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_names_in_docstrings_exist(path):
+    assert not unknown_names(path)
+
+
+def test_a_name_that_nothing_is_called_is_found(monkeypatch):
+    tree = ast.parse('def area(width):\n    "Square of `width`, not `height`, as `tf.square`."')
+    monkeypatch.setitem(TREES, "sample", tree)
+    assert unknown_names("sample") == {"height"}
+
+
 def test_everything_public_is_documented():
     for name in numba_ss.__all__:
         assert inspect.getdoc(getattr(numba_ss, name)), name

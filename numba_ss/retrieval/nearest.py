@@ -201,7 +201,7 @@ class FaissIndex:
     more as it excludes, rounded up to a power of two, and the excluded ones are dropped.
     They never come back, and with "Flat" k others always do, if there are so many. An
     approximate index returns fewer, then -1, where it comes upon fewer: with IVF, where
-    the `nprobe` lists hold fewer, whether or not any is excluded.
+    the ``nprobe`` lists hold fewer, whether or not any is excluded.
 
     faiss has threads of its own: ``faiss.omp_set_num_threads``. The order among equal
     scores is faiss's.
