@@ -194,13 +194,10 @@ def test_one_test_file_a_module():
             assert (room / f"test_{stem}.py").exists(), path
 
 
-def documented(function):
-    """Return the parameter names in a numpydoc section."""
-    text = inspect.getdoc(function) or ""
-    section = re.search(r"Parameters\n-+\n(.*?)(\n\n[A-Z][A-Za-z ]+\n-+\n|\Z)", text, re.S)
-    if not section:
-        return []
-    lines = [line for line in section[1].splitlines() if line and not line.startswith(" ")]
+def documented(text, section="Parameters"):
+    """Return the names in a section of a numpydoc docstring."""
+    found = re.search(rf"{section}\n-+\n(.*?)(\n\n[A-Z][A-Za-z ]+\n-+\n|\Z)", text or "", re.S)
+    lines = [line for line in found[1].splitlines() if line[:1].strip()] if found else []
     return [name.strip() for line in lines for name in line.split(" : ")[0].split(",")]
 
 
@@ -212,14 +209,14 @@ def public_functions():
         elif inspect.isclass(item) and not issubclass(item, (tuple, Exception)):
             yield pytest.param(item, id=name)
             for attribute, method in vars(item).items():
-                if inspect.isfunction(method) and attribute[0] != "_" and documented(method):
+                if inspect.isfunction(method) and attribute[0] != "_" and documented(inspect.getdoc(method)):
                     yield pytest.param(method, id=f"{name}.{attribute}")
 
 
 @pytest.mark.parametrize("item", list(public_functions()))
 def test_documented_parameters_are_the_signature_s(item):
     parameters = [name for name in inspect.signature(item).parameters if name != "self"]
-    names = documented(item)
+    names = documented(inspect.getdoc(item))
     assert inspect.getdoc(item)
     if names or inspect.isfunction(item):
         assert sorted(names) == sorted(parameters)
@@ -284,6 +281,15 @@ def unknown_names(path):
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_names_in_docstrings_exist(path):
     assert not unknown_names(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_private_classes_and_functions_document_what_they_have(path):
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name not in numba_ss.__all__:
+            text = ast.get_docstring(node)
+            names = [*documented(text), *documented(text, "Attributes")]
+            assert set(names) <= set(names_used(node)), node.name
 
 
 def test_a_name_that_nothing_is_called_is_found(monkeypatch):
@@ -368,7 +374,7 @@ def test_options_of_the_decorators():
 def test_no_workplace_words():
     """The project speaks of the project alone."""
     root = PACKAGE.parent
-    listed = [*MODULES, *(root / "benchmarks").glob("*.py"), root / "README.md", *Path(__file__).parent.rglob("*.py")]
+    listed = [*MODULES, *(root / "benchmarks").glob("*.py"), *root.rglob("README.md"), *Path(__file__).parent.rglob("*.py")]
     words = ["/wo" + "rk/", "is" + "sue #", "/" + "tmp/", "sess" + "ion of"]
     for path in listed:
         if path.exists():
