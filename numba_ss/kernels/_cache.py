@@ -1,8 +1,9 @@
 """Compiled code on disk.
 
-One file holds one compiled form of one kernel, behind a checksum: what is damaged is compiled
-again. What is read is run, so files of other people are not read. Nothing here ends a program:
-where no file can be read or written, kernels are compiled by every process.
+One file holds one compiled form of one kernel, behind a checksum; a damaged file is ignored and
+its kernel compiled again. The code in a file is run, so files of other users are not read.
+Nothing here ends a program: if no file can be read or written, every process compiles its
+kernels itself.
 """
 
 import contextlib
@@ -29,9 +30,9 @@ _untold = ["that there is no cache"]
 
 @functools.cache
 def _version() -> str:
-    """Return a name that is new whenever any kernel source is, Numba, or Python.
+    """Return a name that changes with the source of any kernel, with Numba and with Python.
 
-    The code of one file is part of what is compiled for another, so it covers all of them.
+    A kernel is compiled together with functions of other files, so the name covers all files.
     """
     digest = hashlib.sha256(f"{numba.__version__} {sys.implementation.cache_tag}".encode())
     for path in sorted(_HERE.parent.rglob("*.py")):
@@ -40,22 +41,22 @@ def _version() -> str:
 
 
 def _folders() -> list[Path]:
-    """Return where compiled code may be: the user's choice comes first."""
+    """Return the folders that may hold compiled code, the user's choice first."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     roots = [config.CACHE_DIR] if config.CACHE_DIR else []
     roots.append(_HERE.parent / "__pycache__")
-    if os.path.isabs(home):  # who has no home is left with "~"
+    if os.path.isabs(home):  # without a home directory it is "~/.cache"
         roots.append(os.path.join(home, "numba_ss"))
     return [Path(root).absolute() / _version() for root in roots]
 
 
 def _trusted_owners() -> set[int]:
-    """Return the users who could make us run code anyway: this one, root, and the package's."""
+    """Return the users whose code we run anyway: this one, root, and the package's owner."""
     return {os.getuid() if hasattr(os, "getuid") else 0, 0, os.stat(_HERE).st_uid}
 
 
 def _read(path):
-    """Return what `_write` wrote; None where there is no file, or not one of ours."""
+    """Return what `_write` wrote; None if there is no file, or it is damaged or untrusted."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_uid not in _trusted_owners():
@@ -71,7 +72,7 @@ def _read(path):
 
 
 def _write(name, data) -> None:
-    """Write a file, whole or not at all, to the first folder that takes it."""
+    """Write a file, whole or not at all, to the first folder that can be written."""
     content = dumps(data)
     content = hashlib.sha256(content).digest() + content
     errors = []
@@ -111,7 +112,7 @@ class KernelCache:
         return prefix_of(self._function) + hashlib.sha256(repr(key).encode()).hexdigest()[:20]
 
     def load_overload(self, signature, target_context):
-        """Return what was compiled for a signature, or None."""
+        """Return the code compiled for a signature, or None."""
         target_context.refresh()
         name = self._name(signature, target_context.codegen())
         for folder in _folders():
@@ -121,7 +122,7 @@ class KernelCache:
         return None
 
     def save_overload(self, signature, result):
-        """Keep what was compiled, unless it holds addresses of this process."""
+        """Write compiled code, unless it holds addresses of this process."""
         if not result.library.has_dynamic_globals:
             _write(self._name(signature, result.codegen), result._reduce())
 
@@ -142,5 +143,5 @@ def _files_of(function):
 
 
 def compiled_before(kernel) -> bool:
-    """Tell whether a parallel kernel was compiled on this machine, now or earlier."""
+    """Return whether a parallel kernel was compiled on this machine, now or earlier."""
     return bool(_files_of(kernel))

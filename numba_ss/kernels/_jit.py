@@ -1,13 +1,15 @@
 """Compile options of every kernel, in one place.
 
-``kernel`` is for functions that run on one thread, ``ordered_kernel`` for those that
-need their operations in the order in which they are written, ``exact_kernel`` for
-those whose every bit is part of a contract, ``parallel_kernel`` for functions that
-are called from Python only and start with one ``prange`` over chunks. No other module
-of the library names a Numba option.
+There are four decorators:
 
-Each says its fast-math flags aloud: a function without any takes those of whichever
-caller is compiled first.
+- `kernel`, for functions that run on one thread;
+- `ordered_kernel`, for those that need their operations in the order in which they are written;
+- `exact_kernel`, for those whose every bit is part of a contract;
+- `parallel_kernel`, for those that start with one ``prange`` over chunks and are called from
+  Python only.
+
+No other module of the library names a Numba option. Each decorator states its fast-math flags,
+because a function without flags would take those of whichever caller is compiled first.
 """
 
 import functools
@@ -25,17 +27,17 @@ from numba_ss.kernels.core import threads
 FASTMATH = frozenset({"afn", "arcp", "contract", "nsz", "reassoc"})
 
 _OPTIONS = {
-    "error_model": "numpy",  # a division by zero gives inf and costs no branch
+    "error_model": "numpy",  # a division by zero gives inf, without a branch
     "nogil": True,
-    "no_cfunc_wrapper": True,  # for callers in C, of whom there are none
+    "no_cfunc_wrapper": True,  # nothing calls kernels from C
 }
 
 
 def _compile(function, form="", **options):
     compiled = numba.njit(**_OPTIONS, **options)(function)
     if not config.DISABLE_JIT:
-        # Numba's own cache does not notice a change in a function that lives in another file
-        # (numba/numba#1833), and fails where it cannot write or a file is damaged.
+        # Numba's own cache does not notice if a function in another file changes
+        # (numba/numba#1833), and it fails if it cannot write or a file is damaged.
         compiled._cache = KernelCache(function, form)
     return compiled
 
@@ -46,20 +48,20 @@ def kernel(function):
 
 
 def ordered_kernel(function):
-    """Compile `function` for one thread; a product and a sum may fuse, no more."""
+    """Compile `function` for one thread; only a product and a sum may be fused."""
     return _compile(function, fastmath={"contract"})
 
 
 def exact_kernel(function):
-    """Compile `function` for one thread, each operation rounded as it is written."""
+    """Compile `function` for one thread, with each operation rounded as it is written."""
     return _compile(function, fastmath=False)
 
 
 class ParallelKernel:
-    """One function, compiled for many threads and, where it gets one chunk, for one.
+    """One function in two compiled forms: for several threads, and for a single chunk.
 
-    A thread that has to be woken can cost more than a small call does: microseconds on
-    a free machine, milliseconds on a busy one. Each form is compiled when first needed.
+    To wake a thread can cost more than a small call: microseconds on a free machine,
+    milliseconds on a busy one. Each form is compiled when it is first needed.
     """
 
     def __init__(self, function):

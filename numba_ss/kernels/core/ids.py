@@ -1,6 +1,6 @@
-"""Ids: whether they lie in a range or a sorted list, hash tables of them, the distinct ones.
+"""Arrays of ids: range checks, lookup in a sorted array, hash tables, and distinct ids.
 
-The hash tables are open-addressing ones with linear search: D. Knuth, "The Art of Computer
+The hash tables use open addressing with linear probing: D. Knuth, "The Art of Computer
 Programming", volume 3, section 6.4, algorithm L.
 """
 
@@ -13,7 +13,7 @@ _EMPTY = -1
 
 @exact_kernel
 def first_outside(rows, stop):
-    """Return the first position whose value is not in [0, stop), or -1."""
+    """Return the first position whose value is not in [0, stop), or -1 if there is none."""
     for j in range(rows.shape[0]):
         if rows[j] < 0 or rows[j] >= stop:
             return j
@@ -35,18 +35,18 @@ def contains(ordered, value):
 
 @exact_kernel
 def home(value, size):
-    """Return where a value's search begins in a hash table of `size`, a power of two."""
+    """Return the slot where the search for a value begins; `size` is a power of two."""
     mixed = (uint64(value) * uint64(0x9E3779B97F4A7C15)) >> uint64(20)
     return mixed & uint64(size - 1)
 
 
-# Whether a class was drawn before, or a label is a candidate, no processor can guess: the
-# loops below end by one comparison, which is true for an empty place and for the value.
+# The processor cannot predict whether a search finds its value. So the loops below end by one
+# comparison, which holds both for an empty slot and for the value.
 
 
 @exact_kernel
 def find_key(keys, key):
-    """Return the place of a number that is not 0 in a hash table, or the empty one for it."""
+    """Return the slot of a key, or the empty slot where it belongs; keys are not 0."""
     mask = uint64(keys.shape[0] - 1)
     slot = home(key, keys.shape[0])
     while min(uint64(keys[slot]), uint64(keys[slot] ^ key)) != uint64(0):
@@ -56,10 +56,10 @@ def find_key(keys, key):
 
 @exact_kernel
 def find_value(slots, values, value):
-    """Return the slot of a hash table of positions that holds `value`, or its place.
+    """Return the slot that holds the position of `value`, or the empty slot where it belongs.
 
-    `slots` has a power of two of entries, more than there are values; an entry is a
-    position in `values`, of which there are some, or -1.
+    An entry of `slots` is a position in `values`, which is not empty, or -1. The number of
+    slots is a power of two, larger than the number of values.
     """
     mask = uint64(slots.shape[0] - 1)
     slot = home(value, slots.shape[0])
@@ -73,11 +73,11 @@ def find_value(slots, values, value):
 
 @exact_kernel
 def factorize(ids, num_first, slots, inverse, unique):
-    """Give the distinct ids numbers, in the order in which they come.
+    """Assign numbers to the distinct ids, in the order of their first occurrence.
 
-    Writes `inverse` and `unique` such that unique[inverse[i]] == ids[i]; returns how many
-    distinct ones there are among the first `num_first` ids, and among all. `slots` is a hash
-    table of a power of two of entries, at least twice as many as ids; what it holds is lost.
+    Writes `inverse` and `unique` such that unique[inverse[i]] == ids[i]. Returns how many
+    distinct ids there are among the first `num_first` ids, and among all of them. `slots` is
+    scratch for a hash table; its length is a power of two, at least twice the number of ids.
     """
     mask = uint64(slots.shape[0] - 1)
     for slot in range(slots.shape[0]):

@@ -1,21 +1,21 @@
-"""Philox 4x32-10, counter-based, and TensorFlow's way from its words to numbers.
+"""Random numbers: the counter-based Philox 4x32-10, turned into numbers as TensorFlow does.
 
-The random words of a stream are a function of (key, counter) alone. A stream is an
-array of uint64: the key, the high half of the counter (constant), the next block (the
-low half), the number of words used so far, and the words of the blocks before that one.
+The random words of a stream depend on (key, counter) alone. A stream is an array of uint64:
+the key, the high half of the counter (constant), the next block (the low half of the
+counter), how many of the buffered words were used, and the buffered words themselves.
 
 J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
 
-Where no bits are prescribed, `hash64` gives 64 of them for a fifth of the time: SplitMix64
-with its counter as an argument (G. Steele et al., "Fast Splittable Pseudorandom Number
-Generators", OOPSLA 2014).
+Draws that need not match TensorFlow's bits use `hash64`, which takes a fifth of the time. It is
+SplitMix64 with its counter as an argument (G. Steele et al., "Fast Splittable Pseudorandom
+Number Generators", OOPSLA 2014).
 """
 
 from numpy import float32, float64, int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel
 
-_BLOCKS = 32  # computed at a time: as vector code they cost an eighth of one by one
+_BLOCKS = 32  # computed together: in vector code each costs an eighth of a single one
 _KEY, _HIGH, _BLOCK, _USED, _WORDS = 0, 1, 2, 3, 4
 _NUM_WORDS = 4 * _BLOCKS
 STREAM_SIZE = _WORDS + _NUM_WORDS
@@ -35,7 +35,7 @@ _27, _30, _31 = uint64(27), uint64(30), uint64(31)
 
 @exact_kernel
 def hash64(key, counter):
-    """Return 64 random bits, the counter-th of the stream `key`."""
+    """Return 64 random bits, a function of the stream's key and the counter."""
     z = key + counter * _GOLDEN
     z = (z ^ (z >> _30)) * _MIX_0
     z = (z ^ (z >> _27)) * _MIX_1
@@ -93,9 +93,9 @@ def next_float(stream):
 
 @exact_kernel
 def next_doubles(stream, out):
-    """Fill NUM_DOUBLES float64 in [0, 1): 20 bits of a word, then all of the next.
+    """Write NUM_DOUBLES float64 in [0, 1), each from 20 bits of one word and 32 of the next.
 
-    For a stream that serves nothing else: it must stand at the start of a block.
+    The stream must stand at the start of a block, so it may serve no other kind of draw.
     """
     words = stream[_WORDS:]
     philox(stream[_KEY], stream[_HIGH], stream[_BLOCK], words)
@@ -110,7 +110,7 @@ def next_below(stream, bound, bits):
     """Return an unbiased integer in [0, bound), from words of 32 or 64 bits."""
     bound = uint64(bound)
     largest = _MASK if bits == 32 else ~uint64(0)
-    # A power of two leaves no rest: nothing is rejected, the low bits are taken.
+    # If the bound is a power of two, no word is rejected and the low bits are the result.
     rest = (largest % bound + uint64(1)) % bound
     while True:
         value = _next_word(stream)

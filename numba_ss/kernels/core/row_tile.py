@@ -1,12 +1,13 @@
-"""Block products of rows that lie anywhere in a table.
+"""Block products of rows that are scattered over a table.
 
-A window of text needs the inner products of ten rows here with six rows there, and
-then each side plus a sum over the other: blocks too small to be copied together first.
-Here the rows are named by offsets, and the sums stay in registers, as in `tile`.
+A window of text needs the inner products of, say, ten rows of one table with six rows of
+another, and then adds weighted sums of each side to the other. Such blocks are too small to be
+copied together first. So here rows are given by their offsets, and the sums stay in
+registers, as in `tile`.
 
-The functions are called for a few rows at a time, so they take the `pointer`s of `rows`.
-Tables are float32, offsets int64; a row is `num_vectors` vectors of LANES numbers. With
-Numba's compiler switched off the same functions are NumPy.
+The functions are called for a few rows at a time, so they take pointers (see `rows`). Tables
+are float32, offsets int64; a row is `num_vectors` vectors of LANES numbers. With Numba's
+compiler switched off, the same functions are written in NumPy.
 """
 
 import numpy as np
@@ -18,11 +19,11 @@ from numba.extending import intrinsic
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.tile import LANES
 
-# Sums that are held in registers: 2 x 6 vectors, or one row of 14, and what feeds them fit
-# 16 of them.
+# Sums that are held in registers: 2 rows of 6 vectors, or one row of 14. Together with their
+# operands they fit into 16 registers.
 _MOST, _MOST_OF_ONE = 6, 14
 
-# The functions that emit code run while Numba compiles, where coverage is not measured.
+# Functions that emit code run inside Numba's compiler, where coverage is not measured.
 
 
 class _Emitter:  # pragma: no cover
@@ -67,10 +68,10 @@ class _Emitter:  # pragma: no cover
         return self.lanes(one, undefined, [0] * LANES)
 
     def sums(self, vectors):
-        """Return a vector of the sums of at most LANES vectors."""
+        """Return one vector whose lane i is the sum of vector i; at most LANES vectors."""
         vectors = vectors + [self.zero] * (LANES - len(vectors))
         step = 1
-        while len(vectors) > 1:  # each round halves the vectors and what is left to add
+        while len(vectors) > 1:  # each round adds pairs, and halves the number of vectors
             low = [
                 lane // (2 * step) * 2 * step + lane % step + LANES * (lane // step % 2)
                 for lane in range(LANES)
@@ -106,7 +107,7 @@ class _Emitter:  # pragma: no cover
         return added
 
     def switch(self, width, most, body):
-        """Run body(width), written out for each width from 1 to `most`."""
+        """Emit body(width) for each width from 1 to `most`, and a jump to the right one."""
         after = self.builder.append_basic_block("after")
         switch = self.builder.switch(width, after)
         for case in range(1, most + 1):
@@ -118,11 +119,11 @@ class _Emitter:  # pragma: no cover
         self.builder.position_at_end(after)
 
     def _keep_rolled(self, branch):
-        # Unrolled, the loads of all rounds come first and push the sums out of registers.
+        # If LLVM unrolls the loop, it moves all loads to the front and spills the sums.
         module = self.builder.module
         flag = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
         loop_id = ir.values.MDValue(module, [flag], name=str(len(module.metadata)))
-        loop_id.operands = (loop_id, flag)  # refers to itself, which makes it distinct
+        loop_id.operands = (loop_id, flag)  # the reference to itself makes it unique
         branch.set_metadata("llvm.loop", loop_id)
 
 
@@ -270,7 +271,7 @@ def _python_products(height, most):
     return products
 
 
-# prefetch(table, row, num_vectors): ask for a row before it is needed.
+# prefetch(table, row, num_vectors): load a row into the cache before it is needed.
 prefetch = _python_prefetch if config.DISABLE_JIT else _compiled_prefetch
 _multiply_two = _python_dots if config.DISABLE_JIT else _compiled_dots
 _make_products = _python_products if config.DISABLE_JIT else _compiled_products
@@ -279,14 +280,14 @@ _add_to_one, _add_to_two = _make_products(1, _MOST_OF_ONE), _make_products(2, _M
 
 @kernel
 def _share(left, most):
-    """Return the next part of `left`, cut into parts as equal as can be."""
+    """Return the size of the next part if `left` is cut into equal parts of at most `most`."""
     parts = (left + most - 1) // most
     return (left + parts - 1) // parts
 
 
 @kernel
 def multiply_rows(a, a_rows, num_a, b, b_rows, num_b, c, c_stride, num_vectors):
-    """Set C[n, m] to the inner product of rows m of A and n of B.
+    """Set C[n, m] to the inner product of row m of A and row n of B.
 
     Row m of A starts at a[a_rows[m]], row n of B at b[b_rows[n]]; C[n, m] stands at
     n * c_stride + m. `num_a` is even.
@@ -303,14 +304,14 @@ def multiply_rows(a, a_rows, num_a, b, b_rows, num_b, c, c_stride, num_vectors):
 def add_products(
     c, c_rows, num_c, g, g_row, g_column, b, b_rows, depth, column, num_vectors
 ):
-    """Add the sum over k < depth of G[r, k] times row k of B to each row r of C.
+    """Compute C += G B: add sum over k < depth of G[r, k] B[k] to each row r of C.
 
     Row r of C starts at c[c_rows[r]], row k of B at b[b_rows[k]], and G[r, k] stands at
-    r * g_row + k * g_column. Only the `num_vectors` vectors from `column` on are used. The
-    rows of C are distinct, but for those that get zeros. The sums run over k in order, so
-    the cut into columns changes no bit.
+    r * g_row + k * g_column. Only the `num_vectors` vectors from `column` on are used. A row
+    of C may occur twice only if zeros are added to it. The sums run over k in order, so the
+    result has the same bits however the columns are cut.
     """
-    # Two rows of C share what is read of B; with one row of B there is little to share.
+    # Two rows of C share each load of B; with one row of B there is little to share.
     pairs = num_c // 2 if depth > 1 else 0
     left, at = num_vectors, column
     while left > 0 and pairs > 0:

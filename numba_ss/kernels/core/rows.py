@@ -1,7 +1,7 @@
-"""Single rows of numbers: inner product, multiples, copies.
+"""Operations on single rows of numbers: inner products, scaled sums, copies.
 
-Rows are `pointer`s: an array as an argument is seven numbers and a reference to count,
-which costs as much as a short row does. With Numba's compiler switched off a pointer is a
+Rows are passed as `pointer`: an array argument is seven numbers and a reference count, which
+costs as much as the work on a short row. With Numba's compiler switched off, a pointer is a
 flat array.
 """
 
@@ -15,7 +15,7 @@ from numpy import float32
 from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.tile import LANES, emit_prefetch
 
-# The functions that emit code run while Numba compiles, where coverage is not measured.
+# Functions that emit code run inside Numba's compiler, where coverage is not measured.
 
 
 @intrinsic
@@ -37,7 +37,7 @@ def _python_pointer(array, start):
 
 @intrinsic
 def _compiled_dot(context, x, y, num_vectors):  # pragma: no cover
-    """Emit the inner product of whole vectors, at least one: a sum for each lane."""
+    """Emit the inner product of at least one whole vector, with a sum for each lane."""
     signature = x.dtype(x, y, types.int64)
 
     def codegen(context, builder, signature, arguments):
@@ -67,7 +67,7 @@ def _compiled_dot(context, x, y, num_vectors):  # pragma: no cover
         builder.cbranch(builder.icmp_signed("<", following, arguments[2]), loop, after)
         builder.position_at_end(after)
         half = LANES // 2
-        while half:  # each round adds the upper half of what is left to the lower
+        while half:  # each round adds the upper half of the lanes to the lower half
             mask = [lane + half if lane < half else lane for lane in range(LANES)]
             mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), mask)
             added = builder.fadd(added, builder.shuffle_vector(added, added, mask))
@@ -97,15 +97,16 @@ def _python_prefetch(row, size):
     pass
 
 
-# pointer(array, start): where the number `start` of a contiguous array stands.
+# pointer(array, start): the address of element `start` of a contiguous array.
 pointer = _python_pointer if config.DISABLE_JIT else _compiled_pointer
 _vector_dot = _python_dot if config.DISABLE_JIT else _compiled_dot
-# prefetch(row, size): ask for a row that will be read or written soon.
+# prefetch(row, size): load a row into the cache that will soon be read or written.
 prefetch = _python_prefetch if config.DISABLE_JIT else _compiled_prefetch
 
 
-# Exact, and in vectors that are written out: a compiler that may reorder a sum does so in one
-# way when it compiles a caller alone and in another with a callee from the cache.
+# Exact, with the vector code written out. If the compiler were free to reorder the sum, the order
+# would depend on whether the caller was compiled together with this function or loads it from
+# the cache.
 @exact_kernel
 def dot(x, y, size):
     """Return the inner product of two rows, in an order that depends on `size` alone."""
@@ -123,7 +124,7 @@ def axpy(a, x, size, y):
         y[d] += a * x[d]
 
 
-# Exact: that gradients are subtracted one by one is a promise bit for bit.
+# Exact: it is part of the contract that gradients are subtracted one by one, bit for bit.
 @exact_kernel
 def subtract_scaled(a, x, size, y):
     """Subtract a * x from the row y, in place."""
@@ -147,7 +148,7 @@ def scale_row(factors, size, y):
 
 @kernel
 def gather_row(source, size, out):
-    """Copy a row; return 0, or NaN where it holds an infinity or a NaN."""
+    """Copy a row; return 0, or NaN if the row holds an infinity or a NaN."""
     probe = source[0] * float32(0)
     for d in range(size):
         value = source[d]

@@ -139,10 +139,10 @@ _EXPM1_LOG2_E = float32(1.4426950216)
 
 @exact_kernel
 def expm1(x):
-    """Return e**x - 1 for a float32 x <= 0, the bits that TensorFlow's C library gives.
+    """Return e**x - 1 for a float32 x <= 0, with the bits of TensorFlow's C library.
 
-    With k the multiple of ln 2 that is next to x, and r what is left, e**r - 1 is a rational
-    function of r; the steps and their constants are those of fdlibm's expm1f (Sun
+    Let k ln 2 be the multiple of ln 2 nearest to x, and r the remainder. A rational function of
+    r approximates e**r - 1; the steps and their constants are those of fdlibm's expm1f (Sun
     Microsystems, 1993). As vector code it takes a tenth of the library's time.
     """
     far = x < float32(-1.5 * 0.6931472)
@@ -172,8 +172,8 @@ def expm1(x):
     return float32(-1) if x < float32(-18.8) else result
 
 
-# Exact: else a loop over numbers would take an estimate for whole vectors of them, and the
-# result would depend on where the loop begins.
+# Exact: otherwise LLVM would use the processor's estimate of 1 / sqrt(x) in vector code but not
+# in the rest of a loop, and the result would depend on where the loop begins.
 @exact_kernel
 def inverse_root(x):
     """Return 1 / sqrt(x), and 0 for 0."""
@@ -182,5 +182,5 @@ def inverse_root(x):
 
 @kernel
 def seen(logit):
-    """Return a logit, but NaN for an infinite one: -inf would be taken for no column."""
+    """Return a logit, or NaN if it is infinite: -inf would count as an absent column."""
     return logit if abs(logit) < np.inf else logit * float32(np.nan)

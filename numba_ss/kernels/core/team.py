@@ -1,14 +1,15 @@
-"""Chunks of one parallel loop that go through the phases of a work together.
+"""A task queue with phases: the chunks of one parallel loop go through several phases together.
 
-A loop for each phase would cost some two microseconds, and what Python does in between as
-much again. So the tasks of all phases are on a `board`, and each chunk takes some of them:
-first its own, whose rows its core has seen in the phase before, then what is left. Who finds
-none left waits for the phase to be complete.
+A parallel loop for each phase would cost some two microseconds, and the Python code in between
+as much again. So one array, the `board`, holds the tasks of all phases, and each chunk takes
+tasks from it: first its own, whose rows are still in its core's cache from the phase before,
+then those that other chunks have not begun. A chunk that finds no task waits until the phase
+is complete.
 
-It must not matter how many threads the loop really gets and how late they come: one thread
-that has all the chunks does all the tasks in the first. And who waits for very long, as
-another process has the core of who works, leaves: only chunks with no task in hand do, so one
-stays that does what remains.
+The result must not depend on how many threads the loop gets, or how late they start. If one
+thread runs all chunks, it does all tasks in the first chunk. If another process occupies the
+core of a working thread, the waiting chunks give up after a limit and leave the loop. Only
+chunks without a task leave, so at least one stays and does the rest.
 """
 
 import platform
@@ -21,12 +22,12 @@ from numba.extending import intrinsic
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.rows import pointer
 
-# Two chunks should not write to one cache line: wherever the board begins, the first 8 of 16
-# numbers share none with the next that are used.
+# Two chunks should not write to one cache line. Of every 16 numbers only the first 8 are used,
+# so chunks share no line, wherever the board begins.
 _LINE = 16
 _PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
 
-# The functions that emit code run while Numba compiles, where coverage is not measured.
+# Functions that emit code run inside Numba's compiler, where coverage is not measured.
 
 
 def _emit_atomic(operation):  # pragma: no cover
@@ -42,7 +43,7 @@ def _emit_atomic(operation):  # pragma: no cover
 @intrinsic
 def _compiled_read(context, place):  # pragma: no cover
     def codegen(context, builder, signature, arguments):
-        if _PAUSE is not None:  # leaves the core's other thread more of it
+        if _PAUSE is not None:  # lets the other hardware thread of the core run faster
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, _PAUSE), [])
         return builder.load_atomic(arguments[0], "acquire", 8)
@@ -64,8 +65,8 @@ def _python_read(place):
     return int(place[0])
 
 
-# _exchange(place, value), _add(place, value): write, as no other thread can in between, and
-# return what was there; _read(place): what other threads have written.
+# _exchange(place, value) and _add(place, value) are atomic and return the value from before.
+# _read(place) returns what other threads have written.
 if config.DISABLE_JIT:
     _exchange, _add, _read = _python_exchange, _python_add, _python_read
 else:
@@ -73,18 +74,19 @@ else:
 
 
 def board_shape(num_phases: int, num_chunks: int) -> tuple[int, int]:
-    """Return the shape of a board; it begins as zeros.
+    """Return the shape of a board; before a call all its numbers are 0.
 
-    A phase has a line for what is done, and one for each chunk's own tasks, at most 8.
+    Each phase has a cache line for the number of finished tasks, and one for the tasks of each
+    chunk, at most 8.
     """
     return num_phases, _LINE * (num_chunks + 1)
 
 
 @exact_kernel
 def take_task(board, phase, count, chunk, num_chunks):
-    """Return a task of a phase, one of `count`, that nobody has taken; -1 if there is none.
+    """Take one of the `count` tasks of a phase; return -1 if all are taken.
 
-    The tasks are evenly shared out, and each chunk begins with its own.
+    Each chunk owns an equal share of the tasks and begins with its own.
     """
     for k in range(num_chunks):
         owner = (chunk + k) % num_chunks
@@ -98,9 +100,9 @@ def take_task(board, phase, count, chunk, num_chunks):
 
 @exact_kernel
 def next_task(board, phase, count, chunk, num_chunks):
-    """Say that the task in hand is done, and take another, see `take_task`."""
+    """Mark the task in hand as done, and take another, see `take_task`."""
     if _add(pointer(board, phase * board.shape[1]), 1) + 1 == count:
-        return -1  # it was the last
+        return -1  # this was the last task of the phase
     return take_task(board, phase, count, chunk, num_chunks)
 
 
@@ -108,7 +110,7 @@ def next_task(board, phase, count, chunk, num_chunks):
 def wait_for(board, phase, count, patience):
     """Wait until all tasks of a phase are done; return whether they are.
 
-    They are not if somebody works on one for very long: `patience` is how often to look.
+    `patience` is how often to look before giving up.
     """
     place = pointer(board, phase * board.shape[1])
     for _ in range(patience):

@@ -1,4 +1,4 @@
-"""How many threads the parallel kernels use, and where they may use any."""
+"""How many threads the parallel kernels use, and in which processes they may use threads."""
 
 import contextlib
 import functools
@@ -21,15 +21,15 @@ __all__ = [
     "use_threads",
 ]
 
-# Threads that wait for each other spin for a fraction of a millisecond, then sleep. By default
-# OpenMP's spin much longer: where another process wants the core, each call then takes
-# milliseconds. OpenMP reads this when the first parallel kernel starts.
+# Let threads that wait for each other spin for a fraction of a millisecond, then sleep. By default
+# OpenMP's threads spin much longer, and each call takes milliseconds if another process wants
+# the core. OpenMP reads this variable when the first parallel kernel starts.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
-# Multiplications and additions below which a second thread costs more than it gives.
+# With fewer multiplications and additions than this, a second thread costs more than it gives.
 SMALL = 2**20
-_MOVED = 8  # multiplications that take as long as updating a number
+_MOVED = 8  # updating a number takes as long as so many multiplications
 
 log = logging.getLogger("numba_ss")
 
@@ -40,8 +40,8 @@ def max_num_threads() -> int:
 
 
 def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float:
-    """Return of how many processors' time a container may use, infinity if it is not limited."""
-    parts = [Path(root, "cpu")]  # cgroups of version 1, then 2: those that this process is in
+    """Return how many processors the container may use on average, infinity if unlimited."""
+    parts = [Path(root, "cpu")]  # cgroups of version 1, then those of version 2 of this process
     with contextlib.suppress(OSError):
         for line in Path(own).read_text().splitlines():
             path = Path(root, line.rpartition(":")[2].lstrip("/"))
@@ -49,7 +49,7 @@ def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> floa
     quota = math.inf
     for part in parts:
         for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
-            # No such file; or "max", or -1, where there is no limit.
+            # The file may be missing; "max" or -1 means that there is no limit.
             with contextlib.suppress(OSError, ValueError):
                 time, period = map(int, " ".join((part / n).read_text() for n in names).split())
                 quota = min(quota, time / period) if time > 0 else quota
@@ -57,11 +57,11 @@ def _quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> floa
 
 
 def _limit() -> int | None:
-    """Return how many threads are the default, where Numba does not know of it."""
+    """Return the default number of threads if it is lower than Numba's, otherwise None."""
     if "NUMBA_NUM_THREADS" in os.environ:
         return None
     limit = _quota()
-    with contextlib.suppress(ValueError):  # it may be a list, of which the first is ours
+    with contextlib.suppress(ValueError):  # for a list such as "4,2" the first number counts
         limit = min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0]))
     return max(1, math.ceil(limit)) if limit < max_num_threads() else None
 
@@ -70,7 +70,7 @@ _LIMIT = _limit()
 
 
 class _Asked(threading.local):
-    """Whether this thread is inside a `use_threads` that says how many."""
+    """Whether this thread is inside a `use_threads` block that sets the number."""
 
     here = False
 
@@ -89,16 +89,16 @@ def get_num_threads() -> int:
     return _LIMIT
 
 
-# Threads do not survive a fork, and OpenMP's do not start again in the child.
+# Threads do not survive a fork, and OpenMP does not start new ones in the child.
 _is_forked = False
-# Numba's own threads serve one caller at a time, a second one ends the process.
+# Numba's own threading layer, "workqueue", ends the process if two threads call it at once.
 _turns = threading.Lock()
 
 
 def _after_fork() -> None:
     global _is_forked, _turns
     _turns = threading.Lock()
-    with contextlib.suppress(ValueError):  # there are none that could have been lost
+    with contextlib.suppress(ValueError):  # raised if no thread was started before the fork
         numba.threading_layer()
         _is_forked = True
 
@@ -116,7 +116,7 @@ def _tell_once() -> None:
 
 
 def run(serial, parallel, num_chunks, arguments):
-    """Call one of two forms of a function, with threads where there is more than one chunk."""
+    """Call the parallel form of a function if there is more than one chunk, else the serial."""
     if num_chunks == 1:
         return serial(*arguments)
     if _is_forked:
@@ -124,7 +124,7 @@ def run(serial, parallel, num_chunks, arguments):
         return serial(*arguments)
     if _LIMIT is None and not _takes_turns():
         return parallel(*arguments)
-    # Numba would wake all threads that it has, also those that the limit does not allow.
+    # Numba would wake all of its threads, also those above the limit.
     with use_threads(min(num_chunks, numba.get_num_threads())):
         with _turns if _takes_turns() else contextlib.nullcontext():
             return parallel(*arguments)
@@ -132,22 +132,22 @@ def run(serial, parallel, num_chunks, arguments):
 
 @functools.cache
 def _takes_turns() -> bool:
-    numba.get_num_threads()  # starts them
+    numba.get_num_threads()  # starts the threads
     return bool(numba.threading_layer() == "workqueue")
 
 
 def threads_for(operations: int) -> int:
-    """Return how many threads are worth using for so many multiplications."""
+    """Return how many threads are worth using for a number of multiplications."""
     return 1 if operations < SMALL else get_num_threads()
 
 
 def threads_for_update(numbers: int) -> int:
-    """Return how many threads share an update of so many numbers."""
+    """Return how many threads are worth using to update a number of numbers."""
     return threads_for(_MOVED * numbers)
 
 
 class use_threads:
-    """Use so many threads inside the block, or all if there are less; then as many as before."""
+    """Use at most `num_threads` threads inside the block, then as many as before."""
 
     __slots__ = ("_num_threads", "_saved")
 

@@ -1,12 +1,12 @@
-"""Block products at the speed of the machine, and the transposition that feeds them.
+"""Matrix products of blocks at the speed of the machine, and the transposition they need.
 
-Numba's loops reach a third of the machine's rate on a matrix product, for LLVM
-does not keep a block of the result in registers. Here the innermost block, `ROWS`
-rows by up to `VECTORS` vectors of `LANES` numbers, is written out as LLVM vector
-code: its sums stay in registers while the loop runs over the depth. Any CPU that
-LLVM knows can run it; the shape follows the registers of the host.
+Loops that Numba compiles reach a third of the machine's rate on a matrix product, because LLVM
+does not keep a block of the result in registers. Here the innermost block, `ROWS` rows by up to
+`VECTORS` vectors of `LANES` numbers, is written out as LLVM vector code, and its sums stay in
+registers while the loop runs over the depth. The code runs on any CPU that LLVM knows; the shape
+of the block follows the registers of the host.
 
-With Numba's compiler switched off the same functions are NumPy.
+With Numba's compiler switched off, the same functions are written in NumPy.
 """
 
 import numpy as np
@@ -35,12 +35,12 @@ def _register_tile():
 
 LANES, ROWS, VECTORS = _register_tile()
 
-# Rows of the right-hand side that are used before the next ones are touched: a
-# panel of VECTORS vectors and this depth fits the first-level cache.
+# So many rows of the right-hand side are finished before the next ones are read: a panel of
+# this depth and VECTORS vectors fits into the first-level cache.
 _DEPTH = 128
 
 
-# The functions that emit code run while Numba compiles, where coverage is not measured.
+# Functions that emit code run inside Numba's compiler, where coverage is not measured.
 
 
 def _compiled_tile(vectors):  # pragma: no cover
@@ -61,7 +61,7 @@ def _compiled_tile(vectors):  # pragma: no cover
             pointer = vector.as_pointer()
             align = a.dtype.bitwidth // 8
             suffix = f"v{LANES}f{a.dtype.bitwidth}"
-            # "muladd" fuses where the CPU can; "fma" would call a library elsewhere.
+            # "fmuladd" fuses only if the CPU can; "fma" may call a slow library function.
             muladd = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.{suffix}"
             )
@@ -207,7 +207,7 @@ def _python_transpose(source, source_start, source_row, out, out_start, out_row)
 
 
 def emit_prefetch(builder, start, size):  # pragma: no cover
-    """Emit a request for the cache lines of `size` bytes from `start` on."""
+    """Emit prefetches for the cache lines of `size` bytes from `start` on."""
     byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
     prefetch = cgutils.get_or_insert_function(
         builder.module,
@@ -260,15 +260,15 @@ def multiply(
     a_start + i * a_row + k * a_depth, vector v of row k of B at
     b_start + k * b_depth + v * b_vector, row i of C at c_start + i * c_row.
     `num_rows` is a multiple of ROWS; each vector holds LANES numbers, and all of
-    them are read and written. The sums run over k in order. `accumulate` is 0 or 1, for
-    a literal False would compile the function anew.
+    them are read and written. The sums run over k in order. `accumulate` is 0 or 1: a
+    literal False would compile the function once more.
     """
     for k in range(0, max(depth, 1), _DEPTH):
         span = min(_DEPTH, depth - k)
         add = accumulate != 0 or k > 0
         v = 0
         while v < num_vectors:
-            # Four vectors are two and two: one alone would leave the adders idle.
+            # Four vectors are taken as two and two: a single one would leave the adders idle.
             left = num_vectors - v
             width = 2 if left in (2, 4) else min(left, 3)
             b_at = b_start + k * b_depth + v * b_vector
@@ -295,7 +295,7 @@ def multiply(
 
 @kernel
 def transpose(source, source_start, source_row, num_rows, num_columns, out, out_start, out_row):
-    """Write the transposed block; both counts are rounded up to multiples of LANES."""
+    """Write the transpose of a block; both counts are rounded up to multiples of LANES."""
     for i in range(0, num_rows, LANES):
         for d in range(0, num_columns, LANES):
             _transpose(

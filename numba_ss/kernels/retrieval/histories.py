@@ -1,7 +1,6 @@
-"""Which items the examples of a batch are told of: their histories.
+"""The histories of a batch: which items the model sees for each example.
 
-An example is an event of a user; what it is told of that user is the history, other
-events of the same user.
+An example is an event of a user. Its history holds other events of the same user.
 """
 
 from numpy import int64, uint64
@@ -12,9 +11,9 @@ from numba_ss.kernels.core.rng import hash64
 
 @exact_kernel
 def measure_histories(begins, ends, users, positions, unordered, length, offsets):
-    """Write where the history of each example starts; return the length of the longest.
+    """Write where the history of each example starts; return the longest length.
 
-    offsets[-1] is the length of all. See `fill_histories`.
+    offsets[-1] is the total length. See `fill_histories` for the arguments.
     """
     total = longest = 0
     for i in range(users.shape[0]):
@@ -35,9 +34,9 @@ def fill_histories(
     """Write the history of each example to out[offsets[i]:offsets[i + 1]].
 
     Example i is the event positions[i] of the user users[i], whose events are
-    events[begins[user]:ends[user]]. Its history are the last events before it; where the
-    user's events are `unordered`, some of the others, from a place on that is drawn with
-    `key`. An empty one is the row `absent`.
+    events[begins[user]:ends[user]]. Its history is the last events before it. If the user's
+    events are `unordered`, its history is some of the user's other events, beginning at a
+    position that is drawn with `key`. An empty history is the single row `absent`.
     """
     for i in range(users.shape[0]):
         begin, position = begins[users[i]], positions[i]

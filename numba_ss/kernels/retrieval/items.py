@@ -1,8 +1,8 @@
-"""The item side of a retrieval model: rows of items and features, forward and back.
+"""The item side of a retrieval model: rows of items and features, forward and backward.
 
-The vector of an item is the sum of its own row and those of its features. What a batch
-touches is first copied together, each item once: the first ones are compared with users,
-the others only stand in histories.
+The vector of an item is the sum of its own row and the rows of its features. The vectors that
+a batch needs are first copied into one array, each item once. The first of them are scored
+against users, the others occur in histories only.
 """
 
 from numba import prange
@@ -14,7 +14,7 @@ from numba_ss.kernels.core.rows import axpy, dot, pointer
 from numba_ss.kernels.core.scalar import inverse_root
 from numba_ss.kernels.core.tile import LANES, prefetch_row
 
-_AHEAD = 16  # rows that are asked for before they are read
+_AHEAD = 16  # rows that are prefetched
 
 
 @exact_kernel
@@ -44,10 +44,10 @@ def _gather(start, stop, items, features, codes, rows, num_scored, normalize, ou
 def gather_items(
     items, features, codes, rows, num_scored, normalize, num_chunks, out, unit, inverse
 ):
-    """Write the vectors of the items `rows`, and those that are compared at unit length.
+    """Write the vectors of the items `rows`, and unit vectors of those that are scored.
 
-    codes[row] are the rows of an item in `features`. For the first `num_scored`, `unit`
-    is the vector times `inverse`, one over its length where `normalize` says so.
+    codes[row] are the rows of an item in `features`. For each of the first `num_scored` items,
+    `unit` is the vector times `inverse`, which is one over its length with `normalize`, else 1.
     """
     for chunk in prange(num_chunks):
         size = rows.shape[0]
@@ -68,7 +68,7 @@ def _backward(
             along = dot(pointer(grads, r * dim), pointer(unit, r * dim), dim)
             for d in range(dim):
                 grads[r, d] = inverse[r] * (grads[r, d] - along * unit[r, d])
-    # One row after the other, for an item may stand in a history twice.
+    # One row after the other, because an item may occur twice in a history.
     for i in range(offsets.shape[0] - 1):
         share = pointer(shares, offsets[i + 1] - offsets[i])
         source = pointer(tower_grads, i * width)
@@ -85,11 +85,12 @@ def backward_items(
     unit, inverse, num_scored, normalize, slots, places, offsets, shares, tower_grads, width,
     num_chunks, grads,
 ):
-    """Turn the gradients of unit vectors into those of vectors, and add the histories'.
+    """Turn gradients of unit vectors into gradients of vectors, and add those of histories.
 
-    `grads` holds those of the first `num_scored` items, then zeros. Example i has the
-    history slots[offsets[i]:offsets[i + 1]], rows of `grads` that start at `places`; its
-    mean has the gradient tower_grads[i * width:], and each item a share, shares[n] = 1 / n.
+    `grads` holds the gradients of the first `num_scored` unit vectors, then zeros. The history
+    of example i is slots[offsets[i]:offsets[i + 1]], rows of `grads` that start at `places`. The
+    gradient of its mean starts at tower_grads[i * width]; each of its n items gets a share
+    shares[n] = 1 / n of it.
     """
     for chunk in prange(num_chunks):
         _backward(
@@ -123,10 +124,11 @@ def _add_features(
 def feature_grads(
     user_slots, tower_grads, width, step, item_slots, item_grads, num_chunks, grads
 ):
-    """Sum up the gradients of the features' rows.
+    """Sum the gradients of the features' rows.
 
-    Feature f of example i has the gradient tower_grads[i * width + (1 + f) * step:], those
-    of item r item_grads[r]; the slots say which row of `grads` each goes to.
+    The gradient of feature f of example i starts at tower_grads[i * width + (1 + f) * step].
+    Each feature of item r has the gradient item_grads[r]. `user_slots` and `item_slots` say to
+    which row of `grads` each is added.
     """
     for chunk in prange(num_chunks):
         _add_features(

@@ -1,10 +1,9 @@
 """The user side of a retrieval model: a ReLU network over a mean of items and features.
 
-The numbers of all layers lie in flat arrays. ``layers[l]`` is (width, start, weights,
-biases): the width of the input of layer l, where the inputs of the batch start in the
-activations, and where its weights (width, next width) and biases start in `dense`. The last
-line, of the output, has a width and a start only. Widths are multiples of `WIDTH`; the
-numbers that fill them up are zero and stay so.
+All layers share flat arrays. ``layers[l]`` is (width, start, weights, biases): the width of
+the input of layer l, where its inputs start in the activations, and where its weights (width,
+next width) and its biases start in `dense`. The last entry describes the output and has a width
+and a start only. Widths are multiples of `WIDTH`; the padding is zero and stays so.
 """
 
 from numba import prange
@@ -16,17 +15,17 @@ from numba_ss.kernels.core.rows import axpy, dot, pointer
 from numba_ss.kernels.core.scalar import inverse_root
 from numba_ss.kernels.core.tile import LANES, multiply
 
-WIDTH = 16  # a multiple of LANES and ROWS
+WIDTH = 16  # a multiple of LANES and of ROWS
 EXAMPLES = 64  # of a block; a multiple of ROWS
 
 
 @exact_kernel
 def _embed(start, stop, vectors, places, offsets, shares, features, user_places, step, width, x):
-    """Write the inputs of a block: the mean of each history, and the features."""
+    """Write the inputs of a block of examples: the mean of each history, and the features."""
     dim, num_features = vectors.shape[1], user_places.shape[1]
     for p in range(start * width, stop * width):
         x[p] = float32(0)
-    # The one row that is added to starts where the pointer points.
+    # offsets[0] is 0: the only row that `add_products` adds to starts at its pointer.
     origin = pointer(offsets, 0)
     for i in range(start, stop):
         at, size = i * width, offsets[i + 1] - offsets[i]
@@ -86,12 +85,12 @@ def forward_tower(
     vectors, places, offsets, shares, features, user_places, step, layers, dense, scale, normalize,
     num_chunks, activations, x, inverse,
 ):
-    """Write `x`, the users' vectors times `scale`, at unit length where `normalize` says so.
+    """Write the users' vectors times `scale` to `x`, at unit length with `normalize`.
 
-    The history of example i starts in `vectors` at the numbers
-    places[offsets[i]:offsets[i + 1]]; shares[n] is 1 / n. Its features start in `features` at
-    user_places[i]; they are added to the inputs `step` numbers apart: 0 apart they are all
-    summed up. `inverse` is one over the length.
+    The rows of the history of example i start at places[offsets[i]:offsets[i + 1]] in `vectors`;
+    shares[n] is 1 / n. The rows of its features start at user_places[i] in `features`; they are
+    added to the inputs `step` numbers apart, so with a step of 0 all are summed. `inverse` is
+    one over the length of each vector.
     """
     for chunk in prange(num_chunks):
         batch_size = x.shape[0]
@@ -109,7 +108,7 @@ def forward_tower(
 
 @exact_kernel
 def _backward_layer(layers, layer, first, transposed, activations, grads):
-    """Write the gradients of the inputs of one layer for a block of examples."""
+    """Write the gradients of one layer's inputs for a block of examples."""
     width, start, weights = layers[layer, 0], layers[layer, 1], layers[layer, 2]
     width_out, start_out = layers[layer + 1, 0], layers[layer + 1, 1]
     at = start + first * width
@@ -205,10 +204,10 @@ def update_tower(
     layers, batch_size, activations, grads, rate, num_chunks, dense_grads, dense, transposed,
     squares,
 ):
-    """Take a step on the weights and biases of all layers.
+    """Update the weights and biases of all layers.
 
-    `squares` are the sums of their squared gradients; where it is empty, all take the step
-    `rate`. `dense_grads` is where the gradients are written.
+    `squares` holds Adagrad's sums of their squared gradients; if it is empty, the update is plain
+    SGD with the learning rate `rate`. The gradients are written to `dense_grads`.
     """
     for chunk in prange(num_chunks):
         for layer in range(layers.shape[0] - 1):

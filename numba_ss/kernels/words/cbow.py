@@ -1,7 +1,7 @@
 """CBOW: the gradients of a batch of windows, each context as the mean of its words.
 
-The mean of a window's context makes too little of a noise word's row to be worth fetching it:
-GROUP windows that follow each other share their noise words.
+A window has one vector, the mean of its context. To fetch a noise word's row costs more than one
+product with it, so GROUP consecutive windows share their noise words.
 """
 
 from numpy import float32
@@ -25,11 +25,11 @@ from numba_ss.kernels.words.windows import drop_hits
 
 @kernel
 def _name_rows(work, c, num_windows, stride, absent):
-    """Write down the rows of the noise words of each group, and of their gradients."""
+    """Write the offsets of each group's noise rows, and of their gradients."""
     noise, places = work.noise[c], work.places[c]
     rows, grads = work.out_rows[c], work.out_grads[c]
     num_groups = (num_windows + GROUP - 1) // GROUP
-    # What is a group's noise may be a target of its own: `_mask` looks for that.
+    # A noise word of the group may be the target of one of its windows: `_mask` checks that.
     drop_hits(noise[:num_groups], noise[:num_groups, 0], absent, True, work.dropped[c])
     for g in range(num_groups):
         for j in range(noise.shape[1]):
@@ -39,7 +39,7 @@ def _name_rows(work, c, num_windows, stride, absent):
 
 @kernel
 def _mask(scores, row, num_lanes, count, targets, noise, corrections, absent, keep_hits):
-    """Correct the scores of a group of windows, and take out what does not count."""
+    """Subtract log Q from the scores of a group of windows, and mask those that do not count."""
     corrected = corrections.shape[0] > 0
     for i in range(num_lanes):
         target = targets[i] if i < count else absent
@@ -57,7 +57,7 @@ def _mask(scores, row, num_lanes, count, targets, noise, corrections, absent, ke
 
 @kernel
 def cbow_chunk(model, work, c, stream, begin, end, position, rate):
-    """Take the gradients of the windows around stream[begin:end]."""
+    """Compute the gradients of the windows around stream[begin:end]."""
     inputs, outputs = model.inputs, model.outputs
     absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
     draw_chunk(model, work, c, stream, begin, end, position, GROUP)

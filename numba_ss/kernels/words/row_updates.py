@@ -1,33 +1,35 @@
-"""The summed gradients of a batch, added to the rows of a table so that none overshoots.
+"""Updates of rows by the summed gradients of a batch, scaled so that no row overshoots.
 
-All gradients of a batch are taken at the same rows. Added up, those of a row that comes often
-would move it far past where they point, and the next batch as far back: vectors grow without
-end. Single steps one after the other cannot do that, for each sees what the last has changed.
+All gradients of a batch are taken at the same vectors. For a row that occurs often, their plain
+sum would move the row far beyond the point where the gradients vanish, and the next batch would
+move it back even further: vectors would grow without bound. Single steps do not have this
+problem, because each sees what the last one has changed.
 
-Occurrence i of a row brings a gradient g_i, the sum of c u over the rows u that it met, where
-c = rate * (y - p), and its weight a_i, the sum of all |c|. G is the sum of all g_i, A of all a_i.
-Along a direction d, the learning rate times the curvature of the losses is at most
-sum |c| (u . d)**2, for with the logistic and the softmax loss p (1 - p) <= |y - p|. The part of G
-along d is scaled by min(1, 1 / x), where x is this curvature and a quarter of A, which stands for
-the rows u that move in the same batch. Two directions are treated so:
+Occurrence i of a row has a gradient g_i, the sum of c u over the rows u of the other table that
+it met, with c = rate * (y - p), and a weight a_i, the sum of the |c|. G is the sum of all g_i, A
+the sum of all a_i. Along a unit vector d, the learning rate times the curvature of the losses is
+at most sum |c| (u . d)**2, because p (1 - p) <= |y - p| for the logistic and the softmax loss. The
+part of G along d is scaled by min(1, 1 / x), where x is this bound plus A / 4. The quarter allows
+for the rows u, which move in the same batch. Two directions are treated in this way:
 
-- that of m, the mean of the rows that are met. All of them have it in common: targets pull along
-  it, noise words push, and what cancels in the gradients adds up in the curvature. There
+- The direction of m, the mean of the rows that were met. All these rows share it. Targets pull
+  along m and noise words push, so the gradients cancel but the curvatures add up:
   x = A (|m|**2 + 1/4).
-- that of R, the rest of G. With d = R / |R|,
-  x = sum (g_i . d)**2 / a_i + A v + A / 4, and v is the mean of (u . d)**2 over some rows u that
-  were met: it counts what cancels within an occurrence, and is left out where A is too small for
-  it to matter.
+- The direction d = R / |R| of R, the rest of G: x = sum (g_i . d)**2 / a_i + A v + A / 4. Here v is
+  the mean of (u . d)**2 over a sample of the rows that were met. It accounts for gradients that
+  cancel within an occurrence, and is left out if A is too small for it to matter.
 
-So, whatever repeats, however often and at whatever rate, a row moves along R by no more than
-four times the mean length of what it met, and its scores g_i / a_i . r change by 1 at most in the
-root mean square weighted by a_i, since |R|**2 <= A sum (g_i . d)**2 / a_i (Cauchy and Schwarz).
-Where x <= 1, as for a row that comes once or a few times, the change is the plain sum. x is not
-taken where A is so small that it is at most 1 unless the rows that were met are, in the mean of
-their squares, eight times as long as the samples.
+Two bounds follow, however often a row repeats and whatever the learning rate. The row moves along
+R by at most four times the mean length of the rows that it met. And its scores g_i / a_i . r
+change by at most 1 in the root mean square weighted by a_i, since
+|R|**2 <= A sum (g_i . d)**2 / a_i (Cauchy-Schwarz inequality).
 
-A row belongs to one of OWNERS owners, and its gradients are added in the order in which they
-occurred, so the result does not depend on how many threads share the owners.
+If x <= 1, as for a row that occurs once or a few times, the update is the plain sum. If A is very
+small, x is not computed at all: it could exceed 1 only if the rows that were met had a mean
+square eight times that of the samples.
+
+A row belongs to one of OWNERS owners, and its gradients are added in the order of their
+occurrence, so the result does not depend on how many threads share the owners.
 """
 
 import math
@@ -41,42 +43,45 @@ from numba_ss.kernels.core.rows import axpy, dot, gather_row, pointer
 from numba_ss.kernels.core.tile import LANES
 
 OWNERS = 64
-SAMPLES = 16  # rows that tell how the rows of a table differ
-_AHEAD = 4  # rows that are asked for before they are used
+SAMPLES = 16  # rows from which mean and variance of a table's rows are estimated
+_AHEAD = 4  # rows that are prefetched
 _UNLIKELY = float32(8)
-_OTHERS = float32(0.25)  # of A, for the rows of the other table that move as well
+_OTHERS = float32(0.25)  # share of A, for the rows of the other table, which move as well
 _TINY = float32(1e-30)
 
 
 class Met(NamedTuple):
-    """What is known of the rows of the other table, which the rows of a table met."""
+    """Estimates about the rows of the other table that the rows of a table met in the batch."""
 
-    samples: Any  # (SAMPLES, stride): some of them
-    mean: Any  # (stride,): their mean
-    square: Any  # its squared length
-    variance: Any  # of the samples
+    samples: Any  # (SAMPLES, stride): some of these rows
+    mean: Any  # (stride,): the mean of the samples
+    square: Any  # the squared length of the mean
+    variance: Any  # the variance of the samples
 
 
 class Lists(NamedTuple):
-    """Scratch of the tasks that share an update; the first axis is the task."""
+    """Scratch of the tasks that share an update; the first axis is the task.
 
-    heads: Any  # int32 (OWNERS * words of an owner,): the list of a word, from 1 on; 0 for none
-    places: Any  # int32 (tasks, occurrences): which occurrence
-    following: Any  # int32, likewise: the next occurrence of the same word, -1 after the last
-    first: Any  # int32, likewise: where each list begins
-    last: Any  # int32, likewise: where it ends
-    sums: Any  # (tasks, 2, stride)
-    means: Any  # (tasks, 2, stride): of the samples of inputs and of outputs
-    rows: Any  # (SAMPLES + 2,): offsets of the samples; twice that of a row alone
-    products: Any  # (tasks, 2 * SAMPLES)
+    It holds a linked list of occurrences for each word, and space for sums.
+    """
+
+    heads: Any  # int32 (OWNERS * words of an owner,): 1 + the number of a word's list, 0 if none
+    places: Any  # int32 (tasks, occurrences): entry -> position of the occurrence in the batch
+    following: Any  # int32, same shape: entry -> next entry of the same list, -1 at its end
+    first: Any  # int32, same shape: list -> its first entry
+    last: Any  # int32, same shape: list -> its last entry
+    sums: Any  # (tasks, 2, stride): G and R of one row
+    means: Any  # (tasks, 2, stride): means of the samples of inputs and of outputs
+    rows: Any  # (SAMPLES + 2,): offsets of the samples; then twice the offset of a single row
+    products: Any  # (tasks, 2 * SAMPLES): inner products with the samples
 
 
 @exact_kernel
 def sample_rows(c, table, words, samples):
-    """Copy the rows of those samples that are among the words of chunk `c`.
+    """Copy those rows of the sample that belong to words of chunk `c`.
 
-    The samples are spread evenly over `words` (chunks, words of a chunk). While they are copied
-    nobody may change the table.
+    The sample is spread evenly over `words` (chunks, words of a chunk). The table must not change
+    meanwhile.
     """
     stride, each, size = table.shape[1], words.shape[1], words.shape[0] * words.shape[1]
     for i in range(SAMPLES):
@@ -90,7 +95,7 @@ def sample_rows(c, table, words, samples):
 def measure_samples(samples, out):
     """Set `out` to the mean of the samples; return its squared length, and their variance.
 
-    Rows of zeros are not counted: they are of no word, or nothing is known of them yet.
+    Rows of zeros are not counted: they belong to no word, or were never updated.
     """
     mean, stride = pointer(out, 0), samples.shape[1]
     for d in range(stride):
@@ -111,9 +116,10 @@ def measure_samples(samples, out):
 
 @exact_kernel
 def list_occurrences(first_owner, last_owner, words, weights, task, lists):
-    """List the occurrences of each word of some owners; return how many words there are.
+    """List the occurrences of each word of some owners; return the number of words.
 
-    A word belongs to owner word % OWNERS. What weighs nothing has no gradient, and is left out.
+    A word belongs to owner word % OWNERS. Occurrences of weight 0 have no gradient and are left
+    out.
     """
     places, following = lists.places[task], lists.following[task]
     first, last, heads = lists.first[task], lists.last[task], lists.heads
@@ -145,7 +151,7 @@ def list_occurrences(first_owner, last_owner, words, weights, task, lists):
 
 @kernel
 def _sum_list(i, places, following, grads, weights, stride, num_vectors, total):
-    """Set `total` to the sum of the gradients of the list that begins at `i`; return its weight."""
+    """Set `total` to the sum of the gradients of the list from entry `i` on; return its weight."""
     size = num_vectors * LANES
     gather_row(pointer(grads, places[i] * stride), size, total)
     weight = weights[places[i]]
@@ -161,9 +167,9 @@ def _sum_list(i, places, following, grads, weights, stride, num_vectors, total):
 
 @kernel
 def _bend(i, places, following, grads, weights, stride, size, rest):
-    """Return the sum of (g . rest)**2 / a over the list that begins at `i`."""
+    """Return the sum of (g . rest)**2 / a over the list from entry `i` on."""
     bend = float32(0)
-    if following[i] < 0:  # `rest` is all of the gradient that is not along the mean
+    if following[i] < 0:  # `rest` is a part of the only gradient, orthogonal to the other part
         square = dot(rest, rest, size)
         return square * square / weights[places[i]]
     while i >= 0:
@@ -176,7 +182,7 @@ def _bend(i, places, following, grads, weights, stride, size, rest):
 @kernel
 def _spread(rest, twice, samples, rows, num_vectors, products):
     """Return the mean of (u . rest)**2 over the samples u."""
-    # Rows are multiplied in pairs: here the same one twice.
+    # `multiply_rows` takes rows in pairs: here the same row twice.
     multiply_rows(rest, twice, 2, samples, rows, SAMPLES, products, 2, num_vectors)
     total = float32(0)
     for i in range(SAMPLES):
@@ -186,7 +192,7 @@ def _spread(rest, twice, samples, rows, num_vectors, products):
 
 @kernel
 def _add(a, x, size, y):
-    """Add a * x to the row y; return its squared length, in any order of summation."""
+    """Add a * x to the row y; return the squared length of y, summed in any order."""
     square = float32(0)
     for d in range(size):
         y[d] += a * x[d]
@@ -198,11 +204,11 @@ def _add(a, x, size, y):
 def update_rows(
     task, first_owner, last_owner, words, grads, weights, met, table, num_vectors, lists
 ):
-    """Change the rows of a table that belong to some owners.
+    """Update those rows of a table that belong to some owners.
 
-    Row i of `grads`, as wide as the table, is the gradient of the i-th occurrence, of the word
-    words[i] and with the weight weights[i]. `met` is of the other table. Returns the largest
-    squared length of a row that was changed; infinity where there is a NaN.
+    Occurrence i is one of the word words[i]; its gradient is row i of `grads`, its weight is
+    weights[i]. `met` describes the other table. Returns the largest squared length of an updated
+    row, or infinity if one holds a NaN.
     """
     stride, size = table.shape[1], num_vectors * LANES
     num_words = list_occurrences(first_owner, last_owner, words, weights, task, lists)

@@ -17,14 +17,14 @@ from numba_ss.kernels.words.window_chunks import (
 )
 from numba_ss.kernels.words.windows import drop_hits
 
-# Functions that are called for each window take what they need and no more: to hand over
-# `model` and `work` costs two hundred numbers, and a reference count for each array. That
-# made a fifth of the time.
+# Functions that are called for each window take only the arrays that they need. To pass `model`
+# and `work` means to copy two hundred numbers and to count references of each array, which took
+# a fifth of the time.
 
 
 @kernel
 def _mask(scores, row, num_lanes, padded, noise, target, corrections, absent):
-    """Correct the scores of a window, and take out what does not count."""
+    """Subtract log Q from the scores of a window, and mask those that do not count."""
     if corrections.shape[0] > 0:
         for i in range(num_lanes):
             scores[i] -= corrections[target]
@@ -46,9 +46,9 @@ def _mask(scores, row, num_lanes, padded, noise, target, corrections, absent):
 def _weigh(
     scores, row, num_lanes, num_sampled, sizes, in_places, in_weights, target, places, out_weights
 ):
-    """Add the sizes of the gradients of a window's scores to the weights of what it met.
+    """Add the absolute gradients of a window's scores to the weights of its rows.
 
-    `sizes` are the sums of each lane; out_weights[target] is that of the window's target.
+    `sizes` holds their sum for each context word. Output `target` is that of the window's target.
     """
     for i in range(num_lanes):
         in_weights[in_places[i]] += sizes[i]
@@ -64,7 +64,7 @@ def _weigh(
 
 @kernel
 def _name_rows(work, c, begin, end, stream, stride, absent, keep_hits):
-    """Write down a chunk's output rows and their gradients, each window's target first."""
+    """Write the offsets of a chunk's output rows and of their gradients, the target first."""
     noise, places, out_words = work.noise[c], work.places[c], work.out_words[c]
     rows, grads, num_windows = work.out_rows[c], work.out_grads[c], end - begin
     drop_hits(noise[:num_windows], stream[begin:end], absent, keep_hits, work.dropped[c])
@@ -79,9 +79,9 @@ def _name_rows(work, c, begin, end, stream, stride, absent, keep_hits):
 
 @kernel
 def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
-    """Take the gradients of the windows around stream[begin:end].
+    """Compute the gradients of the windows around stream[begin:end].
 
-    One long function, so that arrays are looked up once a chunk, not once a window.
+    This is one long function so that arrays are looked up once a chunk, not once a window.
     """
     inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
     absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]

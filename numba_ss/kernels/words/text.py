@@ -1,18 +1,19 @@
-"""Bytes of text to word ids: a tokeniser and a hash table of words.
+"""From bytes of text to word ids: a tokeniser and a hash table of words.
 
-A word is a run of UTF-8 characters that are not whitespace in the sense of `str.split`.
-The table is two arrays. `arena` holds the words one after the other, each ended by a
-newline, which no word contains; a word's id is its place in that order. `slots` is an
-open-addressing hash table with a power of two of slots, of which one at least is free, and
-three numbers a slot: the two of the word's key, and its id. The second number of a key is
-never 0, which marks a free slot.
+A word is a run of UTF-8 characters that are not whitespace in the sense of ``str.split``.
 
-The key of a word of up to 15 bytes is the word itself and its length, so that one look at
-a slot decides. The key of a longer one is a hash and its place in the arena, where its
-bytes are compared.
+The table consists of two arrays. `arena` holds the words one after the other, each followed by
+a newline, which no word contains; the id of a word is its position in that order. `slots` is a
+hash table with open addressing. The number of slots is a power of two, and at least one is
+free. A slot has three numbers: the two of the word's key, and its id. The second number of a
+key is never 0; a 0 there marks a free slot.
 
-Words are read eight bytes at a time: `block` and `arena` have `PADDING` bytes more than
-are in use.
+The key of a word of up to 15 bytes is the word itself and its length, so it is found without
+looking into the arena. The key of a longer word is a hash and its offset in the arena, where
+its bytes are compared.
+
+Words are read eight bytes at a time, so `block` and `arena` have `PADDING` bytes more than are
+in use.
 """
 
 from numba import prange
@@ -33,16 +34,16 @@ _ALL = uint64(0xFFFFFFFFFFFFFFFF)
 _EACH_BYTE = uint64(0x0101010101010101)
 _HIGH_BITS = uint64(0x8080808080808080)
 _PRINTABLE = uint64(0x2121212121212121)  # the first ASCII character after the space
-_TOP = uint64(56)  # how far up the highest byte stands
+_TOP = uint64(56)  # shift of the highest byte
 _LONG = uint64(0xFF) << _TOP
-_SHORT = 15  # bytes that a key can hold
+_SHORT = 15  # longest word that fits into a key, in bytes
 _MIX = uint64(0x9E3779B97F4A7C15)
 _MIX_SECOND = uint64(0xD6E8FEB86659FD93)
 
 
 @exact_kernel
 def _load(block, position):
-    """Return eight bytes as one number, the first one lowest: a single load to LLVM."""
+    """Return eight bytes as one number, the first byte lowest; LLVM makes it a single load."""
     p = uint64(position)
     return (
         uint64(block[p])
@@ -58,22 +59,22 @@ def _load(block, position):
 
 @exact_kernel
 def _specials(eight):
-    """Mark bytes that may end a word: those up to the space, and those not ASCII.
+    """Mark the bytes that may end a word: control characters, the space, and non-ASCII bytes.
 
-    The first mark is right; above it a borrow may set others.
+    The lowest mark is correct; a borrow may set wrong marks above it.
     """
     return ((eight - _PRINTABLE) | eight) & _HIGH_BITS
 
 
 @exact_kernel
 def _before(marks):
-    """Return ones in all bytes before the first marked one."""
+    """Return a mask of all bytes below the lowest mark."""
     return ((marks & (_NONE - marks)) >> uint64(7)) - _ONE
 
 
 @exact_kernel
 def _first(length):
-    """Return ones in the first `length` bytes of eight."""
+    """Return a mask of the first `length` of eight bytes."""
     if length <= 0:
         return _NONE
     return _ALL >> uint64(64 - 8 * min(length, 8))
@@ -81,13 +82,13 @@ def _first(length):
 
 @exact_kernel
 def _is_space(byte):
-    """Tell whether an ASCII byte is whitespace."""
+    """Return whether an ASCII byte is whitespace."""
     return byte == _SPACE or uint8(9) <= byte <= uint8(13) or uint8(28) <= byte <= uint8(31)
 
 
 @exact_kernel
 def _is_wide_space(a, b, c):
-    """Tell whether a sound sequence of two bytes (c = 0) or three is whitespace."""
+    """Return whether a valid UTF-8 sequence of two bytes (c = 0) or three is whitespace."""
     if a == 0xC2:
         return b == 0x85 or b == 0xA0
     if a == 0xE1:
@@ -101,16 +102,16 @@ def _is_wide_space(a, b, c):
 
 @exact_kernel
 def _follows(byte):
-    """Tell whether a byte goes on with a character."""
+    """Return whether a byte is a continuation byte of UTF-8."""
     return byte & 0xC0 == 0x80
 
 
 @exact_kernel
 def _character(block, p, stop):
-    """Return the length of the character at `p`, which is not ASCII.
+    """Return the length in bytes of the character at `p`, which is not ASCII.
 
-    It is negative for whitespace, 0 where the bytes are no UTF-8, and reaches beyond
-    `stop` where the rest is not there yet.
+    The length is negative for whitespace, and 0 for bytes that are not UTF-8. It may reach
+    beyond `stop` if the block ends inside the character.
     """
     first = block[p]
     if first < 0xC2 or first > 0xF4:
@@ -123,9 +124,9 @@ def _character(block, p, stop):
             return 0
     second = block[p + 1]
     if (
-        (first == 0xE0 and second < 0xA0)  # longer than need be
+        (first == 0xE0 and second < 0xA0)  # an overlong form
         or (first == 0xED and second > 0x9F)  # a surrogate
-        or (first == 0xF0 and second < 0x90)  # longer than need be
+        or (first == 0xF0 and second < 0x90)  # an overlong form
         or (first == 0xF4 and second > 0x8F)  # above U+10FFFF
     ):
         return 0
@@ -136,13 +137,13 @@ def _character(block, p, stop):
 
 @exact_kernel
 def _length(mask):
-    """Return how many bytes of a mask are ones."""
+    """Return the number of bytes in a mask."""
     return int64(((mask & _EACH_BYTE) * _EACH_BYTE) >> _TOP)
 
 
 @exact_kernel
 def _end_of_word(block, p, stop):
-    """Return where the word that goes on at `p` ends, at most `stop`, or MALFORMED."""
+    """Return where the word around `p` ends, at most `stop`, or MALFORMED."""
     while p < stop:
         byte = block[p]
         if byte < 0x80:
@@ -152,7 +153,7 @@ def _end_of_word(block, p, stop):
                 return p
             else:
                 p += 1
-        # Most letters need no closer look: none of these is whitespace or malformed.
+        # Most letters take one of these two branches: none here is whitespace or malformed.
         elif 0xC3 <= byte <= 0xDF and _follows(block[p + 1]):
             p += 2
         elif 0xE4 <= byte <= 0xEC and _follows(block[p + 1]) and _follows(block[p + 2]):
@@ -167,7 +168,7 @@ def _end_of_word(block, p, stop):
 
 @exact_kernel
 def _key(block, start, length):
-    """Return the key of a word; a long one's lacks its place."""
+    """Return the key of a word; the offset in the arena is missing in that of a long word."""
     if length <= _SHORT:
         low = _load(block, start) & _first(length)
         high = _load(block, start + 8) & _first(length - 8)
@@ -181,7 +182,7 @@ def _key(block, start, length):
 
 @exact_kernel
 def _same(block, start, length, arena, place):
-    """Tell whether a word is the one at `place` of the arena."""
+    """Return whether a word is the one at offset `place` of the arena."""
     for i in range(0, length, 8):
         differ = _load(block, start + i) ^ _load(arena, place + i)
         if differ & _first(length - i) != _NONE:
@@ -191,7 +192,7 @@ def _same(block, start, length, arena, place):
 
 @exact_kernel
 def _find(block, start, length, low, high, arena, slots):
-    """Return where in `slots` a word stands, or the free slot where it would."""
+    """Return the slot of a word, or the free slot where it belongs."""
     mask = uint64(slots.shape[0] // 3 - 1)
     hashed = (low ^ (high * _MIX_SECOND)) * _MIX
     i = (((hashed ^ (hashed >> uint64(32))) * _MIX) >> uint64(32)) & mask
@@ -208,15 +209,15 @@ def _find(block, start, length, low, high, arena, slots):
 
 @exact_kernel
 def _encode(block, p, limit, stop, arena, slots, keep_unknown, out, n):
-    """Encode the words that begin in [p, limit); return the end of `out`, and `p`.
+    """Encode the words that begin in [p, limit); return where `out` ends, and the next byte.
 
-    `p` stays at a word that touches `stop`, for the rest of it may be missing.
+    A word that touches `stop` is not encoded, because the rest of it may be missing.
     """
     start = n
     while p < limit:
         low, high = _load(block, p), _load(block, p + 8)
-        # No branches up to the length, for they would be mispredicted: the highest bit of
-        # `inside`, and with it all of its shifted sign, tells whether the word goes on.
+        # The length is computed without branches, which would be mispredicted. If the first eight
+        # bytes are all inside the word, `inside` is all ones and its shifted sign a mask of ones.
         inside = _before(_specials(low))
         beyond = _before(_specials(high)) & uint64(int64(inside) >> 63)
         length = _length(inside) + _length(beyond)
@@ -250,7 +251,7 @@ def _encode(block, p, limit, stop, arena, slots, keep_unknown, out, n):
 
 @exact_kernel
 def _cut(block, stop, chunk, num_chunks):
-    """Return where a chunk begins: at whitespace, but for the first and the last one."""
+    """Return where a chunk begins: at whitespace, or at the start or the end of the block."""
     p = int64(chunk) * stop // num_chunks
     while 0 < p < stop and not _is_space(block[p]):
         p += 1
@@ -261,10 +262,10 @@ def _cut(block, stop, chunk, num_chunks):
 def encode_words(block, stop, arena, slots, keep_unknown, num_chunks, out, out_chunks):
     """Encode the words in the first `stop` bytes of a block.
 
-    Row c of `out_chunks` says that the ids of chunk c are out[first:last], and to where
-    the block is done, or MALFORMED where its bytes are no UTF-8. A newline is written as
-    END_OF_SENTENCE, unless it follows another one of the chunk. A word that is not in the
-    table is left out, or written as -2 less its place in the block.
+    Row c of `out_chunks` is (first, last, done): the ids of chunk c are out[first:last], and the
+    block is encoded up to the byte `done`, or MALFORMED if bytes are not UTF-8. A newline is
+    written as END_OF_SENTENCE, unless the last id of the chunk is one. A word that is not in the
+    table is left out or, with `keep_unknown`, written as -2 minus its position in the block.
     """
     for chunk in prange(num_chunks):
         first = _cut(block, stop, chunk, num_chunks)
@@ -279,10 +280,10 @@ def encode_words(block, stop, arena, slots, keep_unknown, num_chunks, out, out_c
 
 @exact_kernel
 def count_words(ids, i, block, stop, arena, slots, counts, sizes):
-    """Count what `encode_words` wrote, from ids[i] on, and add its unknown words.
+    """Count the ids that `encode_words` wrote, from ids[i] on, and add unknown words to the table.
 
-    `sizes` are the number of words and of bytes of the arena in use. Returns where it
-    stopped, for want of room, or the number of ids.
+    `sizes` holds the number of words, and the number of used bytes of the arena. Returns the
+    number of ids, or the position where it stopped because an array is full.
     """
     while i < ids.shape[0]:
         word = int64(ids[i])
@@ -317,9 +318,9 @@ def count_words(ids, i, block, stop, arena, slots, counts, sizes):
 
 @exact_kernel
 def fill_slots(arena, stop, slots):
-    """Write the words in the first `stop` bytes of the arena to a table of zeros.
+    """Enter the words in the first `stop` bytes of the arena into a table of zeros.
 
-    An empty line takes an id, and no slot.
+    An empty line takes an id but no slot.
     """
     start = 0
     word = uint64(0)

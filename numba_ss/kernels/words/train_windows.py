@@ -1,7 +1,7 @@
-"""Batches of windows, one after the other, in one call for all threads.
+"""Several batches of windows in one call for all threads, one batch after the other.
 
-The threads take tasks from a board, see `team`: in one phase the gradients of some chunks of a
-batch, in the next the rows of some owners. Each batch has these two phases.
+The threads take tasks from a board, see `team`. Each batch has two phases: a task of the first
+computes the gradients of some chunks, a task of the second updates the rows of some owners.
 """
 
 from numba import prange
@@ -21,10 +21,10 @@ from numba_ss.kernels.words.row_updates import (
 from numba_ss.kernels.words.skipgram import skipgram_chunk
 from numba_ss.kernels.words.window_chunks import CbowModel
 
-# What is drawn, and the order in which rows change: other numbers give other bits, and a run of
-# one cannot be gone on with by another.
+# The version of what is drawn, and of the order in which rows change. Another version gives other
+# bits, so a run that one version began cannot be resumed by another.
 SCHEME = 3
-# Multiplications of a batch for each look at the board before a thread leaves; see `team`.
+# The patience of a waiting thread: one look at the board for so many multiplications of a batch.
 _A_LOOK = 64
 
 
@@ -35,7 +35,7 @@ def _gradients(model, work, c, stream, begin, end, position, rate):
 
 @overload(_gradients, inline="never")
 def _compiled_gradients(model, work, c, stream, begin, end, position, rate):
-    # By type, so that only the architecture in use is compiled.
+    # The type of the model decides, so that only the architecture in use is compiled.
     chunk = cbow_chunk if model.instance_class is CbowModel else skipgram_chunk
 
     def gradients(model, work, c, stream, begin, end, position, rate):
@@ -50,8 +50,8 @@ def train_windows_chunk(
 ):
     """Take part in all batches; each phase is complete before the next begins.
 
-    See `train_windows`; where there is one thread Python calls this itself: a level less takes
-    less time to compile.
+    See `train_windows` for the arguments. With one thread, Python calls this function directly,
+    because one level of calls less takes less time to compile.
     """
     num_tasks, chunks, size = longest.shape[2], work.sizes.shape[0], work.sizes.shape[1]
     in_words, out_words = work.in_words.reshape(-1), work.out_words.reshape(-1)
@@ -100,8 +100,8 @@ def train_windows(
     """Learn from the windows around stream[first:last], a batch for each of `rates`.
 
     `stream` holds words and separators; its first number is the position-th of the epoch.
-    `longest` (batches, 2, tasks) takes the largest squared lengths of the rows of inputs and of
-    outputs that a batch has changed.
+    `longest` (batches, 2, tasks) gets the largest squared length of the input rows, and of the
+    output rows, that a batch has updated.
     """
     for thread in prange(num_chunks):
         train_windows_chunk(

@@ -1,11 +1,11 @@
 """What skip-gram and CBOW have in common: the arrays of a batch of windows, draws, losses.
 
 A batch is cut into chunks of windows. A chunk draws a pool of noise words for all its windows,
-and each group of windows chooses some of them: noise is from the whole vocabulary, yet a row is
-fetched, and changed, for several windows at once. All gradients are those of the rows as they
-were before the batch; `row_updates` adds them up when all chunks are done.
+and each group of windows chooses some of them. So noise comes from the whole vocabulary, yet the
+row of a noise word is fetched and updated once for several windows. All gradients are taken at
+the rows as they were before the batch; `row_updates` adds them when all chunks are done.
 
-Row offsets count numbers from the start of a table.
+Offsets of rows are counted in numbers from the start of a table.
 """
 
 import math
@@ -19,26 +19,26 @@ from numba_ss.kernels.core.scalar import exp
 from numba_ss.kernels.words.windows import choose_places, draw_noise, find_windows
 
 GROUP = 8  # windows whose scores are computed together
-AHEAD = 4  # windows whose rows are asked for before they are used
+AHEAD = 4  # windows whose rows are prefetched
 LOWEST = float32(-math.inf)
-CERTAIN = float32(88)  # a score that leaves no loss and no gradient beside LOWEST
-_PRODUCT = 32  # factors of a float64 before its logarithm is taken: it must not overflow
+CERTAIN = float32(88)  # a target's score for which loss and gradient are 0 if the rest is LOWEST
+_PRODUCT = 32  # sums that are multiplied before the logarithm is taken; float64 does not overflow
 
 
 class Model(NamedTuple):
-    """What is learned, and how.
+    """The tables that are trained, and the settings of the training.
 
-    `inputs` and `outputs` (num_words + 1, stride) have rows of whole cache lines, of which the
-    first `num_vectors` vectors of LANES numbers are used; row num_words is that of the
+    `inputs` and `outputs` have the shape (num_words + 1, stride). A row fills whole cache lines;
+    its first `num_vectors` vectors of LANES numbers are used. Row num_words belongs to the
     separator and stays zero.
     """
 
     inputs: Any
     outputs: Any
     num_vectors: Any
-    corrections: Any  # log expected counts, or empty
-    noise: Any  # alias table
-    keys: Any  # uint64 (3,): of noise words, of windows, of places in a pool
+    corrections: Any  # log expected counts (log Q), or empty
+    noise: Any  # alias table of the noise words
+    keys: Any  # uint64 (3,): random keys for noise words, windows, and positions in a pool
     window: Any
     batch_size: Any
     logistic: Any
@@ -50,45 +50,45 @@ class CbowModel(Model):
 
 
 class Work(NamedTuple):
-    """Scratch of a batch; the first axis is the chunk, but for what is the same in all.
+    """Scratch of a batch; all arrays have the chunk as a first axis, unless they say otherwise.
 
-    The outputs of a chunk are its pool of noise words, then the targets of its windows.
-    Its inputs are the words of the text from `window` before its first window to `window` after
-    its last.
+    The outputs of a chunk are its pool of noise words, then the targets of its windows. Its
+    inputs are the words of the text from `window` words before its first target to `window`
+    words after its last. A lane is a column of scores: a context word, or a CBOW window.
     """
 
-    sizes: Any  # (windows,): words of the context
+    sizes: Any  # (windows,): number of words of the context
     in_rows: Any  # (windows, 2 window + 1): offsets of the context's input rows
-    in_places: Any  # likewise: which of the chunk's inputs they are
-    in_grads: Any  # likewise: offsets of their gradients in grad_inputs
-    in_words: Any  # (inputs,); num_words where there is none
+    in_places: Any  # same shape: their positions among the chunk's inputs
+    in_grads: Any  # same shape: offsets of their gradients in grad_inputs
+    in_words: Any  # (inputs,): words; num_words where the text has none
     in_weights: Any  # (inputs,): sums of |gradients of scores|, see `row_updates`
-    out_words: Any  # (pool + windows,); num_words where there is none
-    out_weights: Any  # (pool + windows,)
-    noise: Any  # (groups, num_sampled): the words that a group chose; num_words for none
-    places: Any  # likewise: their places in the pool
-    dropped: Any  # (groups,): how many of them do not count, skip-gram only
+    out_words: Any  # (pool + windows,): words; num_words where there is none
+    out_weights: Any  # (pool + windows,): sums of |gradients of scores|
+    noise: Any  # (groups, num_sampled): the words that a group chose; num_words if dropped
+    places: Any  # same shape: their positions in the pool
+    dropped: Any  # (groups,): how many of them were dropped, skip-gram only
     out_rows: Any  # (groups, 1 + num_sampled): offsets of output rows: target, noise words
-    out_grads: Any  # likewise: offsets of their gradients in grad_outputs
+    out_grads: Any  # same shape: offsets of their gradients in grad_outputs
     scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
-    scratch: Any  # (2, GROUP * (2 window + 1)): what a lane has of its own
+    scratch: Any  # (2, GROUP * (2 window + 1)): numbers of each lane
     grad_inputs: Any  # (inputs, stride), flat
     grad_outputs: Any  # (pool + windows, stride), flat
     hidden: Any  # (GROUP, stride): the means of contexts, CBOW only
-    hidden_rows: Any  # (GROUP,): offsets of these rows, the same in all chunks
+    hidden_rows: Any  # (GROUP,), shared by all chunks: offsets of these rows
     grad_hidden: Any  # (GROUP, stride), flat
-    shares: Any  # (2 window + 1,): 1 / m, the same in all chunks
-    in_samples: Any  # (SAMPLES, stride), of the batch: see `row_updates`
-    out_samples: Any  # likewise
-    losses: Any  # sum of all losses
-    pairs: Any  # number of losses
+    shares: Any  # (2 window + 1,), shared by all chunks: 1 / m
+    in_samples: Any  # (SAMPLES, stride), shared by all chunks: see `row_updates`
+    out_samples: Any  # the same for outputs
+    losses: Any  # sum of the chunk's losses
+    pairs: Any  # number of the chunk's losses
 
 
 @kernel
 def softmax_scores(scores, num_lanes, num_outputs, row, rate, scratch):
-    """Turn scores into rate * (y - p); return the sum of the lanes' losses.
+    """Replace scores by rate * (y - p); return the sum of the lanes' losses.
 
-    Lanes stand side by side, their outputs `row` numbers apart, the target first.
+    Score j of lane i is scores[j * row + i]; j = 0 is the target.
     """
     target, top = pointer(scores, 0), pointer(scratch, 0)
     total = pointer(scratch, scratch.shape[1])
@@ -97,7 +97,7 @@ def softmax_scores(scores, num_lanes, num_outputs, row, rate, scratch):
     for j in range(1, num_outputs):
         line = pointer(scores, j * row)
         for i in range(num_lanes):
-            top[i] = line[i] if line[i] > top[i] else top[i]  # max() minds NaN, and is slow
+            top[i] = line[i] if line[i] > top[i] else top[i]  # max() treats NaN, which is slow
     gap = float32(0)
     for i in range(num_lanes):
         gap += top[i] - target[i]
@@ -130,7 +130,7 @@ def softmax_scores(scores, num_lanes, num_outputs, row, rate, scratch):
 
 @kernel
 def logistic_scores(scores, num_lanes, num_outputs, row, rate, scratch):
-    """As `softmax_scores`, for a logistic loss of each output."""
+    """Do what `softmax_scores` does, for a logistic loss of each output."""
     powers = scratch[0]
     loss = 0.0
     for j in range(num_outputs):
@@ -153,7 +153,7 @@ def logistic_scores(scores, num_lanes, num_outputs, row, rate, scratch):
 
 @kernel
 def weigh_inputs(scores, num_lanes, num_outputs, row, out):
-    """Set `out` to the sum of the sizes of each lane's gradients."""
+    """Set out[i] to the sum of the absolute values in lane i."""
     for i in range(num_lanes):
         out[i] = abs(scores[i])
     for j in range(1, num_outputs):
@@ -164,7 +164,7 @@ def weigh_inputs(scores, num_lanes, num_outputs, row, out):
 
 @kernel
 def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
-    """Draw the windows and the noise of a chunk, and write down which rows they meet."""
+    """Draw the windows and the noise words of a chunk, and write which rows they use."""
     stride, absent = model.inputs.shape[1], model.inputs.shape[0] - 1
     num_windows, size = end - begin, work.sizes.shape[1]
     low, high = max(begin - model.window, 0), min(end + model.window, stream.shape[0])
@@ -182,11 +182,11 @@ def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
         for m in range(sizes[w]):
             in_rows[w, m] = in_words[in_places[w, m]] * stride
             in_grads[w, m] = in_places[w, m] * stride
-        in_rows[w, sizes[w]] = absent * stride  # rows are multiplied in pairs
+        in_rows[w, sizes[w]] = absent * stride  # `multiply_rows` takes rows in pairs
 
     out_words, out_weights = work.out_words[c], work.out_weights[c]
     pool = out_words.shape[0] - size
-    draws = (pool + size - 1) // size  # a window
+    draws = (pool + size - 1) // size  # for each window
     draw_noise(model.noise, model.keys[0], (position + begin) * draws, out_words[:pool])
     for i in range(pool if num_windows > 0 else 0, pool + size):
         w = i - pool

@@ -1,12 +1,10 @@
-"""What is drawn at random in a text: which words stay, windows, and noise words.
+"""The random draws in a text: which words are kept, sizes of windows, and noise words.
 
-Every draw is a function of (key, position) alone, so that it does not depend on
-threads, blocks or what was drawn before. All keys are uint64, positions int64.
+Every draw is a function of (key, position) alone. So it does not depend on threads, on blocks
+of the text, or on earlier draws. Keys are uint64, positions int64.
 
 Noise words are drawn by Walker's alias method (A. Walker, "An Efficient Method for
-Generating Discrete Random Variables with General Distributions", ACM TOMS 1977), from
-one *stratum* of the words: the ids s, s + n, s + 2n, ... of n strata. Chunks of a text
-that draw from different strata change different rows.
+Generating Discrete Random Variables with General Distributions", ACM TOMS 1977).
 """
 
 from numpy import int64, uint64
@@ -26,10 +24,10 @@ def _below(word, bound):
 
 @exact_kernel
 def thin_words(ids, keep, key, position, separator, out):
-    """Copy the words that stay to `out`; return how many numbers it holds.
+    """Subsample a text: copy the words that are kept to `out`; return the length of the copy.
 
-    Word `i` stays with probability keep[ids[i]] / 2**32. A negative id ends a
-    sentence and becomes `separator`; `position` counts from ids[0] on.
+    ids[i] is kept with probability keep[ids[i]] / 2**32. A negative id marks the end of a
+    sentence and becomes `separator`. `position` is that of ids[0] in the epoch.
     """
     count = 0
     for i in range(ids.shape[0]):
@@ -46,10 +44,10 @@ def thin_words(ids, keep, key, position, separator, out):
 
 @exact_kernel
 def draw_noise(table, key, position, out):
-    """Draw words for `out`; the first draw is the position-th of the epoch.
+    """Fill `out` with noise words; the first draw is the position-th of the epoch.
 
-    An entry of the alias table holds the share of its own word, of 2**31, in the high half,
-    and the word that has the rest in the low half: one read from memory a draw.
+    The high half of a table entry holds the probability of its own word, times 2**31. The low
+    half holds its alias, the word that gets the rest. So a draw reads memory once.
     """
     for i in range(out.shape[0]):
         word = hash64(key, uint64(position + i))
@@ -60,11 +58,11 @@ def draw_noise(table, key, position, out):
 
 @exact_kernel
 def choose_places(key, position, pool, out):
-    """Choose different places of a pool, whose size is a power of two, for each row of `out`."""
+    """Choose distinct positions in a pool for each row of `out`; its size is a power of two."""
     mask = uint64(pool - 1)
     for g in range(out.shape[0]):
         word = hash64(key, uint64(position + g))
-        step = word >> _32 | uint64(1)  # odd, so that it comes by every place
+        step = word >> _32 | uint64(1)  # odd, so that no position repeats
         for j in range(out.shape[1]):
             out[g, j] = int64(word & mask)
             word += step
@@ -72,10 +70,11 @@ def choose_places(key, position, pool, out):
 
 @exact_kernel
 def find_windows(stream, begin, end, first, last, window, separator, key, position, places, sizes):
-    """Write the places of the context of stream[p], begin <= p < end, and their number.
+    """Write the positions of the context of stream[p], for begin <= p < end, and their number.
 
-    They are at most b places from p, b drawn from 1 .. window, in the same sentence and
-    in [first, last). Row p - begin of `places` takes them, as places from `first` on.
+    The context of p is what lies in the same sentence, in [first, last), and at most b positions
+    from p, where b is drawn from 1 .. window. Row p - begin of `places` gets the positions, minus
+    `first`.
     """
     for p in range(begin, end):
         w = p - begin
@@ -98,9 +97,9 @@ def find_windows(stream, begin, end, first, last, window, separator, key, positi
 
 @exact_kernel
 def drop_hits(words, targets, absent, keep_hits, dropped):
-    """Replace repetitions in a row of `words`, and its target, by `absent`; count them.
+    """Replace repeated words in each row, and the row's target, by `absent`; count them.
 
-    With `keep_hits` the target stays.
+    With `keep_hits` the target is not replaced.
     """
     for w in range(targets.shape[0]):
         count = 0
