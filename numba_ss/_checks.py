@@ -1,7 +1,7 @@
-"""The only place where arguments are checked and converted.
+"""Checks and conversions of arguments, and the one function that raises their errors.
 
-Every error of the interface has one type and one form: the argument, what was
-expected, in symbols, and what came.
+Every module reports a bad argument through `fail`. So all such errors have one type and one
+form: the name of the argument, what was expected, and what came.
 """
 
 from __future__ import annotations
@@ -19,23 +19,34 @@ Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 _INT64 = np.dtype(np.int64)
-_LONGEST = 500  # letters of anybody's data in a message
+_LONGEST = 500  # characters of the caller's data in a message, at most
 FLOAT_TYPES = _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_LARGEST_RATE = 1e30  # what is beyond it makes float32 infinite within a step
+_LARGEST_RATE = 1e30  # a larger learning rate can make float32 infinite within a step
 
 
 class ArgumentError(ValueError):
-    """An argument that cannot be used: its name, what was expected, and what came."""
+    """An argument that cannot be used; the message has its name, what was expected, what came.
+
+    It is a `ValueError`, and a call that raises it has changed nothing.
+
+    Examples
+    --------
+    >>> import numba_ss
+    >>> numba_ss.top_k(np.ones((9, 2)), np.zeros(9), np.ones((1, 2)), 0)
+    Traceback (most recent call last):
+        ...
+    numba_ss._checks.ArgumentError: k: expected at least 1, got 0
+    """
 
 
 def shortened(data: object) -> str:
-    """Return what somebody's data say of themselves, of a long text beginning and end."""
+    """Return the text of an object; of a long text, its beginning and its end."""
     text = str(data)
     return text if len(text) <= _LONGEST else f"{text[:300]} ... {text[-100:]}"
 
 
 def fail(name: str, expected: str, got: object) -> NoReturn:
-    """Raise the error of the interface."""
+    """Raise an `ArgumentError`."""
     raise ArgumentError(f"{shortened(name)}: expected {expected}, got {shortened(got)}")
 
 
@@ -60,7 +71,7 @@ def optional_integer(name: str, value: Any) -> int | None:
 
 
 def number(name: str, value: Any, *, positive: bool = False) -> float:
-    """Return a finite real number; not negative, with `positive`."""
+    """Return a finite real number; with `positive`, it must not be negative."""
     if type(value) is float and 0 <= value < np.inf:
         return value
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
@@ -83,12 +94,12 @@ def bounded(name: str, value: Any, low: float, high: float) -> float:
 
 
 def threads(value: Any) -> int | None:
-    """Return a number of threads, or None for the default; what is there of them is used."""
+    """Return a number of threads, or None for the default; it may exceed what the machine has."""
     return None if value is None else integer("num_threads", value, 1)
 
 
 def rate(name: str, value: Any, *, positive: bool = True) -> float:
-    """Return a step size that leaves numbers of float32 finite."""
+    """Return a learning rate, small enough to keep float32 finite."""
     if type(value) is float and 0 <= value <= _LARGEST_RATE:
         return value
     result = number(name, value, positive=positive)
@@ -98,7 +109,7 @@ def rate(name: str, value: Any, *, positive: bool = True) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return a bool, and take nothing else for one."""
+    """Return a bool; other values, such as 0 and 1, are refused."""
     if not isinstance(value, (bool, np.bool_)):
         fail(name, "True or False", repr(value))
     return bool(value)
@@ -116,7 +127,7 @@ def _shape(array: NDArray[Any]) -> str:
 
 
 def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbols: str) -> None:
-    """Compare a shape; None stands for any length."""
+    """Require a shape, in which None stands for any length."""
     have = array.shape
     fits = have == shape or (
         len(have) == len(shape)
@@ -128,7 +139,7 @@ def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbol
 
 
 def _array(name: str, value: Any, rows: str = "rows of one length") -> NDArray[Any]:
-    """Return an array; `rows` says what is expected of lists of lists."""
+    """Return an array; `rows` is what the error expects of nested lists."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -138,14 +149,14 @@ def _array(name: str, value: Any, rows: str = "rows of one length") -> NDArray[A
 
 
 def real_type(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
-    """Return the type that numbers are computed in, or None if they are no real ones."""
+    """Return the type in which numbers are computed, or None if they are not real."""
     if dtype.kind != "f" and dtype.name != "bfloat16":
         return None
     return _FLOAT32 if dtype.itemsize <= _FLOAT32.itemsize else _FLOAT64
 
 
 def cast(name: str, array: NDArray[Any], dtype: DTypeLike) -> Floats:
-    """Return numbers of another type, which holds them; copied only where they are not alike."""
+    """Return an array as another type, whose range must suffice; copy only if the type differs."""
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore"):
@@ -160,7 +171,7 @@ def cast(name: str, array: NDArray[Any], dtype: DTypeLike) -> Floats:
 
 
 def real(name: str, value: Any) -> Floats:
-    """Return an array of float32 or float64, copied only where a kernel needs it."""
+    """Return a C-contiguous array of float32 or float64, copied only if necessary."""
     if type(value) is np.ndarray and value.dtype in FLOAT_TYPES and value.flags.c_contiguous:
         return value
     array = _array(name, value)
@@ -201,7 +212,7 @@ def offsets(name: str, value: ArrayLike, num_rows: int, num_values: int) -> Inte
 
 
 def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
-    """Require every id to be in [0, stop), and name the first that is not."""
+    """Require every id to be in [0, stop); the error names the first that is not."""
     outside = id_kernels.first_outside(ids if ids.ndim == 1 else ids.reshape(-1), stop)
     if outside >= 0:
         value = ids.reshape(-1)[outside]
@@ -226,7 +237,7 @@ def ids(name: str, value: Any, rows: str = "rows of one length") -> Integers:
 def labels(
     value: Any, batch_size: int, num_true: int | None, num_classes: int
 ) -> tuple[Integers, NDArray[np.bool_] | None]:
-    """Return labels, (batch_size, num_true), and which rows have one, None if all do.
+    """Return labels, (batch_size, num_true), and which rows have a label, None if all have.
 
     -1 or a mask marks an absent label.
     """
@@ -257,7 +268,7 @@ def require_unmasked(labels: Integers, biases: Floats) -> None:
 
 
 def true_classes(value: Any, num_true: int | None, range_max: int) -> Integers:
-    """Return a sampler's labels, (batch_size, num_true), none of them absent."""
+    """Return labels for a sampler, (batch_size, num_true); none may be absent."""
     array = ids("true_classes", value)
     shaped("true_classes", array, (None, num_true), "batch_size, num_true")
     in_range("true_classes", array, range_max, "range_max")
@@ -283,7 +294,7 @@ def counts(name: str, value: Any, length: int | None, symbol: str) -> NDArray[np
 
 
 def expected_counts(name: str, array: Floats, ids: Integers) -> None:
-    """Require positive, finite counts where `ids` marks no absent class."""
+    """Require positive, finite counts, except where `ids` is negative (an absent class)."""
     if not array.size or (array.min() > 0 and array.max() < np.inf):
         return
     bad = np.flatnonzero(~((array > 0) & (array < np.inf)) & (ids >= 0))
@@ -297,7 +308,7 @@ def expected_counts(name: str, array: Floats, ids: Integers) -> None:
 
 
 def unique_ids(name: str, value: Any, stop: int) -> Integers:
-    """Return ids in [0, stop), ascending, without repetitions."""
+    """Return the distinct ids in ascending order; they must be in [0, stop)."""
     array = np.unique(ids(name, value))
     in_range(name, array, stop, "range_max")
     return array
@@ -324,10 +335,10 @@ def _first_bad(array: Floats, masks: bool) -> tuple[int, float] | None:
 def explain_loss(
     loss: Floats, parts: Sequence[tuple[str, Floats, Integers | None]]
 ) -> NoReturn:
-    """Say which of the arrays a batch reached made its loss NaN or infinite.
+    """Raise the error that says which array made the loss of a batch NaN or infinite.
 
-    `parts` are (name, array, ids): the rows `ids` of an array, or all of it. A bias of -inf
-    masks a class.
+    Each of `parts` is (name, array, ids): the batch used the rows `ids` of the array, or all rows
+    if `ids` is None. A bias of -inf is allowed, because it masks a class.
     """
     for name, array, rows in parts:
         reached = array if rows is None else np.unique(rows[rows >= 0])

@@ -1,13 +1,19 @@
-"""One object in the hands of several threads: who changes it does so alone.
+"""Readers-writer locks for objects that several threads share.
 
-Kernels run without the interpreter's lock, and an object keeps its buffers from call to call.
-So methods that change an object are `alone`, those that read what they change are `reading`:
-the second thread waits, and every result is that of some order of the calls. Where a change
-takes long and is made all at once at its end, those that read are `of_a_moment` and need not
-wait. What has no buffers and changes nothing needs no guard.
+Kernels run without the interpreter's lock, and an object keeps its buffers between calls. So
+methods are decorated:
 
-Guards are kept beside their objects, not in them: a copy, or what a pickle holds, begins with
-a guard of its own, and so does a forked child, in which the thread that holds one is no more.
+- `alone`, if they change the object. One thread at a time runs such a method.
+- `reading`, if they read what such methods change. Any number of threads may read at a time,
+  but not while another thread changes the object.
+- `of_a_moment`, if the change takes long and is published in one step at its end. Such a method
+  reads a snapshot of the object and never waits.
+
+Every result is then that of some order of the calls. Methods that use no buffers and change
+nothing need no guard.
+
+Guards are kept beside their objects, not inside. So a copy and an unpickled object start with a
+new guard. So does a forked child, in which the thread that held the guard may not exist.
 """
 
 from __future__ import annotations
@@ -28,9 +34,10 @@ R = TypeVar("R")
 
 
 class Guard:
-    """Lets in one thread that changes an object, or any number of threads that read it.
+    """A lock that admits one thread that changes an object, or any number that read it.
 
-    Who changes it holds the `door`, and may enter again, for both. Who reads may not.
+    A thread that changes the object holds the `door` and may enter again, to change or to read.
+    A thread that reads may not enter again.
     """
 
     def __init__(self, item: object) -> None:
@@ -44,7 +51,7 @@ class Guard:
         self.readers = 0
 
     def settle(self) -> None:
-        """Wait, while the door is held, until nobody reads; require an object that is whole."""
+        """Wait until nobody reads, and require an intact object; the caller holds the door."""
         self._require_whole()
         with self._left:
             self._left.wait_for(lambda: not self.readers)
@@ -60,7 +67,7 @@ class Guard:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Read the object inside the block."""
+        """Admit the thread as a reader for the duration of a block."""
         with self.door, self._left:
             self._require_whole()
             self.readers += 1
@@ -72,37 +79,37 @@ class Guard:
                 self._left.notify_all()
 
     def begin_anew(self) -> None:
-        """Forget, in a forked child, the threads of its parent."""
-        if self.door.acquire(blocking=False):  # free, or of the thread that lives on
+        """Reset the guard in a forked child, which has none of its parent's other threads."""
+        if self.door.acquire(blocking=False):  # it is free, or held by the thread that forked
             self.door.release()
         else:
             self.is_torn = True
         self._start()
 
 
-_guards: dict[int, Guard] = {}  # by the object's id, for as long as it lives
+_guards: dict[int, Guard] = {}  # by the id of the object, while the object lives
 
 
 def guard_of(item: object) -> Guard:
-    """Return the guard of an object, the same one each time.
+    """Return the guard of an object, always the same one.
 
-    If the object names another as `_guarded_as`, one without which it does nothing, it is the
-    guard of that one.
+    An object that only works through another one, such as a layer through its sampler, names it
+    in `_guarded_as` and shares its guard.
     """
     item = getattr(item, "_guarded_as", item)
     guard = _guards.get(id(item))
-    # Of two threads that are the first to ask, both get the guard that was there first.
+    # If two threads ask for the first time at once, both get the guard that was entered first.
     return guard or _guards.setdefault(id(item), Guard(item))
 
 
 def alone(method: Callable[P, R]) -> Callable[P, R]:
-    """Let one thread at a time into a method, and none into those that read."""
+    """Decorate a method that changes its object: it runs alone."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         guard = guard_of(args[0])
         with guard.door:
-            # Nobody begins to read while the door is held, so the number can only fall.
+            # Nobody can begin to read while the door is held, so this number can only fall.
             if guard.readers or guard.is_torn:
                 guard.settle()
             return method(*args, **kwargs)
@@ -111,7 +118,7 @@ def alone(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def reading(method: Callable[P, R]) -> Callable[P, R]:
-    """Let any number of threads into a method, but none while the object changes."""
+    """Decorate a method that reads its object: it waits while another thread changes it."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -122,7 +129,7 @@ def reading(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def of_a_moment(method: Callable[P, R]) -> Callable[P, R]:
-    """Ask an object as it stands when the method is called, whatever becomes of it meanwhile."""
+    """Decorate a method that reads a snapshot of its object, taken when it is called."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:

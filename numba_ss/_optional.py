@@ -1,16 +1,16 @@
-"""Libraries that are not required to be installed: imported where they are used."""
+"""Imports of libraries that are optional: each is imported where it is used."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-# What pip calls a library that is imported by another name.
+# Names for pip, if they differ from the names of the modules.
 _PACKAGES = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}
 
 
 def import_optional(module: str, purpose: str) -> Any:
-    """Import a module of an extra; without it the error says what needs it, and what to install."""
+    """Import an optional module; if it is missing, the error says what to install."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,9 +1,8 @@
 """The specification: what every kernel computes, in plain NumPy and float64.
 
-Each function is the twin of the kernel of its name, without buffers, blocks, chunks or
-speed. Tests compare the two; nothing in the library imports this module. What is a
-contract on bits, TensorFlow's random numbers and expected counts, is given by golden
-numbers besides.
+Each function is the twin of the kernel of the same name, without buffers, blocks, chunks or
+speed. Tests compare the two; nothing in the library imports this module. TensorFlow's random
+numbers and expected counts, whose bits are a contract, are also tested against golden numbers.
 
 Names: `private` (batch_size, C) are an example's own classes, its labels first, -1 where
 absent; `shared` (num_sampled,) are the candidates of all; `logits` of a batch are its
@@ -53,7 +52,7 @@ def expm1(x: Array) -> Array:
 
 
 def inverse_root(x: Array) -> Array:
-    """Return 1 / sqrt(x), and 0 where x is not positive."""
+    """Return 1 / sqrt(x), or 0 if x is not positive."""
     x = np.asarray(x, float)
     return np.where(x > 0, 1 / np.sqrt(np.where(x > 0, x, 1)), 0.0)
 
@@ -79,7 +78,7 @@ def subtract_product(a: float, b: float, x: Array, y: Array) -> Array:
 
 
 def scale_row(factors: Array, y: Array) -> Array:
-    """Return the products of numbers in the same places."""
+    """Return the elementwise product."""
     return factors * y
 
 
@@ -128,24 +127,24 @@ def philox(key: int, high: int, block: int) -> list[int]:
 
 
 def start_stream(key: int, high: int, block: int) -> Iterator[int]:
-    """Yield the words of a block and of all that follow it."""
+    """Yield the words of a block and of all later blocks."""
     while True:
         yield from philox(key, high, block)
         block += 1
 
 
 def next_float(stream: Iterator[int]) -> float:
-    """Return a number in [0, 1) of 23 bits."""
+    """Return a number in [0, 1) with 23 random bits."""
     return (next(stream) & 0x7FFFFF) / 2**23
 
 
 def next_doubles(stream: Iterator[int], count: int) -> list[float]:
-    """Return numbers in [0, 1) of 52 bits."""
+    """Return numbers in [0, 1) with 52 random bits."""
     return [((next(stream) & 0xFFFFF) * 2**32 + next(stream)) / 2**52 for _ in range(count)]
 
 
 def next_below(stream: Iterator[int], bound: int, bits: int) -> int:
-    """Return an unbiased integer in [0, bound): the low values of a word are rejected."""
+    """Return an unbiased integer in [0, bound), by rejecting the lowest values of a word."""
     while True:
         value = next(stream) + (next(stream) << 32 if bits == 64 else 0)
         if bound & (bound - 1) == 0:
@@ -167,24 +166,24 @@ def hash64(key: int, counter: int) -> int:
 
 
 def contains(ordered: Array, value: int) -> bool:
-    """Tell whether an array holds a value."""
+    """Return whether an array holds a value."""
     return bool(np.any(np.asarray(ordered) == value))
 
 
 def home(value: int, size: int) -> int:
-    """Return where a value's search begins in a hash table: Fibonacci hashing."""
+    """Return the slot where the search for a value begins, by Fibonacci hashing."""
     return (int(value) * 0x9E3779B97F4A7C15 % 2**64 >> 20) % size
 
 
 def find_key(keys: Array, key: int) -> int:
-    """Return the first place from a key's home on that holds it, or is empty, 0."""
+    """Return the first slot, from a key's home on, that holds the key or is empty (0)."""
     size = len(keys)
     places = [(home(key, size) + i) % size for i in range(size)]
     return next(place for place in places if keys[place] in (0, key))
 
 
 def find_value(slots: Array, values: Array, value: int) -> int:
-    """Return the first place from a value's home on that holds its position, or none, -1."""
+    """Return the first slot, from a value's home on, that holds its position or is empty (-1)."""
     held = [values[entry] if entry >= 0 else value for entry in slots]
     size = len(slots)
     places = [(home(value, size) + i) % size for i in range(size)]
@@ -207,7 +206,7 @@ def probabilities(kind: str, range_max: int, weights: Array = None) -> Array:
 
 
 def expected_counts(p: Array, num_tries: int, num_sampled: int) -> Array:
-    """Return how often classes of probability p are expected among the candidates."""
+    """Return the expected counts of classes of probability p among the candidates."""
     if num_tries == num_sampled:
         return np.asarray(p, float) * num_sampled
     return -np.expm1(num_tries * np.log1p(-np.asarray(p, float)))
@@ -225,7 +224,7 @@ def fill_tree(weights: Array) -> Array:
 
 
 def learn_labels(labels: Array, weights: Array, budget: int) -> Array:
-    """Return the weights, larger by the occurrences of the first `budget` labels."""
+    """Return the weights plus the number of occurrences among the first `budget` labels."""
     return weights + np.bincount(np.asarray(labels)[:budget], minlength=len(weights))
 
 
@@ -240,7 +239,7 @@ def draw_candidates(
     kind: str, stream: Iterator[int], range_max: int, num_sampled: int, unique: bool,
     weights: Array = None, exclude: Array = (), cut: Array = (), alias: Array = (),
 ) -> tuple[list[int], int]:
-    """Return candidates, and the draws that were not of an excluded class."""
+    """Return the candidates, and the number of draws of classes that are not excluded."""
     candidates: list[int] = []
     num_tries = 0
     while len(candidates) < num_sampled:
@@ -264,7 +263,7 @@ def draw_candidates(
 
 
 def draw_and_count(p: Array, labels: Array, **draw: Any) -> tuple[list[int], Array, Array]:
-    """Return candidates, and the expected counts of labels and of candidates."""
+    """Return the candidates, and the expected counts of labels and of candidates."""
     candidates, num_tries = draw_candidates(**draw)
     rows = (np.asarray(labels, int), np.asarray(candidates, int))
     return candidates, *(expected_counts(p[ids], num_tries, len(candidates)) for ids in rows)
@@ -708,7 +707,7 @@ def scatter_classes(
 
 
 def thin_words(ids: Array, keep: Array, key: int, position: int, separator: int) -> list[int]:
-    """Return the words that stay; a negative id is a separator."""
+    """Return the words that are kept; a negative id becomes a separator."""
     return [
         separator if word < 0 else int(word)
         for i, word in enumerate(ids)
@@ -717,7 +716,7 @@ def thin_words(ids: Array, keep: Array, key: int, position: int, separator: int)
 
 
 def draw_noise(cut: Array, alias: Array, key: int, position: int, count: int) -> list[int]:
-    """Return words; `cut` are shares of 2**31."""
+    """Return noise words; `cut` holds the probabilities of the own words, times 2**31."""
     drawn = []
     for i in range(count):
         word = hash64(key, position + i)
@@ -727,7 +726,7 @@ def draw_noise(cut: Array, alias: Array, key: int, position: int, count: int) ->
 
 
 def choose_places(key: int, position: int, pool: int, rows: int, count: int) -> list[list[int]]:
-    """Return `count` different places of a pool for each of so many rows."""
+    """Return `count` distinct positions in a pool for each of `rows` rows."""
     chosen = []
     for i in range(rows):
         word = hash64(key, position + i)
@@ -740,7 +739,7 @@ def find_windows(
     stream: Array, begin: int, end: int, first: int, last: int, window: int, separator: int,
     key: int, position: int,
 ) -> list[list[int]]:
-    """Return the places of the context of each of stream[begin:end], from `first` on."""
+    """Return the positions, minus `first`, of the context of each of stream[begin:end]."""
     found = []
     for p in range(begin, end):
         reach = (hash64(key, position + p) >> 32) * window // 2**32 + 1
@@ -754,7 +753,7 @@ def find_windows(
 
 
 def drop_hits(words: Array, targets: Array, absent: int, keep_hits: bool) -> list[list[int]]:
-    """Return each row, `absent` for repetitions and, but for `keep_hits`, for its target."""
+    """Return the rows with repetitions and, unless `keep_hits`, targets replaced by `absent`."""
     rows = []
     for row, target in zip(words, targets, strict=True):
         row = list(row)
@@ -766,7 +765,7 @@ def drop_hits(words: Array, targets: Array, absent: int, keep_hits: bool) -> lis
 
 
 def softmax_scores(scores: Array, rate: float) -> tuple[Array, float]:
-    """Return rate * (y - p) of scores (outputs, lanes), and the sum of losses; y is row 0."""
+    """Return rate * (y - p) of scores (outputs, lanes), and the sum of losses; row 0 is y."""
     scores = np.asarray(scores, float)
     powers = np.exp(scores - scores.max(axis=0))
     p = powers / powers.sum(axis=0)
@@ -783,7 +782,7 @@ def logistic_scores(scores: Array, rate: float) -> tuple[Array, float]:
 
 
 def weigh_inputs(scores: Array) -> Array:
-    """Return the sum of the sizes of each lane's numbers."""
+    """Return the sum of the absolute values in each lane."""
     return np.abs(scores).sum(axis=0)
 
 
@@ -791,9 +790,10 @@ def draw(
     stream: Array, begin: int, end: int, *, window: int, separator: int, keys: list[int],
     position: int, cut: Array, alias: Array, size: int, pool: int, num_sampled: int, group: int,
 ) -> tuple[list[int], list[list[int]], list[list[int]]]:
-    """Return a chunk's pool of noise words, contexts (places in the stream), places of noise.
+    """Return a chunk's pool of noise words, its contexts, and the choices from the pool.
 
-    Chunks have at most `size` windows; `group` of them choose together.
+    Contexts are positions in the stream, choices are positions in the pool. A chunk has at most
+    `size` windows; `group` windows share a choice.
     """
     low, high = max(begin - window, 0), min(end + window, len(stream))
     words = draw_noise(cut, alias, keys[0], (position + begin) * -(-pool // size), pool)
@@ -804,7 +804,7 @@ def draw(
 
 
 class Occurrences:
-    """The gradients of a batch, each of one occurrence of a word, and what they weigh."""
+    """The gradients of a batch, each of one occurrence of a word, and their weights."""
 
     def __init__(self, dim: int) -> None:
         self.words: list[int] = []
@@ -813,14 +813,14 @@ class Occurrences:
         self._dim = dim
 
     def place(self, word: int) -> int:
-        """Begin an occurrence; return its number."""
+        """Append an occurrence of a word; return its number."""
         self.words.append(int(word))
         self.grads.append(np.zeros(self._dim))
         self.weights.append(0.0)
         return len(self.words) - 1
 
     def add(self, i: int, grad: Array, weight: float) -> None:
-        """Add to an occurrence."""
+        """Add to the gradient and the weight of an occurrence."""
         self.grads[i] = self.grads[i] + grad
         self.weights[i] += weight
 
@@ -830,9 +830,9 @@ def _learn_chunk(
     pool: list[int], places: list[list[int]], rate: float, *, group: int, means: bool,
     logistic: bool, keep_hits: bool, corrections: Array,
 ) -> tuple[Occurrences, Occurrences, float, int]:
-    """Return the occurrences of inputs and outputs of a chunk, the sum of losses, their number.
+    """Return the occurrences of inputs and of outputs, the sum of losses, and their number.
 
-    `contexts` are pairs (place, word); a place is one occurrence of an input.
+    `contexts` holds pairs (place, word); a place stands for one occurrence of an input.
     """
     inputs, outputs = np.asarray(inputs, float), np.asarray(outputs, float)
     of_inputs, of_outputs = Occurrences(inputs.shape[1]), Occurrences(inputs.shape[1])
@@ -869,19 +869,19 @@ def _learn_chunk(
 
 
 def skipgram(*chunk: Any, **options: Any) -> tuple[Occurrences, Occurrences, float, int]:
-    """Return what a chunk of skip-gram windows gives, see `_learn_chunk`."""
+    """Return the gradients of a chunk of skip-gram windows, see `_learn_chunk`."""
     return _learn_chunk(*chunk, group=1, means=False, **options)
 
 
 def cbow(
     *chunk: Any, group: int = 8, **options: Any
 ) -> tuple[Occurrences, Occurrences, float, int]:
-    """Return the same of CBOW windows, `group` of which share their noise."""
+    """Return the gradients of a chunk of CBOW windows; `group` windows share their noise."""
     return _learn_chunk(*chunk, group=group, means=True, **options)
 
 
 def list_occurrences(words: Array) -> dict[int, list[int]]:
-    """Return where each word occurs, by first occurrence."""
+    """Return the positions of each word, in the order of first occurrence."""
     places: dict[int, list[int]] = {}
     for i, word in enumerate(np.asarray(words).tolist()):
         places.setdefault(word, []).append(i)
@@ -889,14 +889,14 @@ def list_occurrences(words: Array) -> dict[int, list[int]]:
 
 
 def sample_rows(table: Array, words: Array, count: int) -> Array:
-    """Return the rows of `count` of the words; -1 is no word."""
+    """Return the rows of `count` of the words, spread evenly; -1 is no word."""
     table = np.asarray(table, float)
     chosen = [int(words[i * len(words) // count]) for i in range(count)]
     return np.array([table[word] if word >= 0 else np.zeros(table.shape[1]) for word in chosen])
 
 
 def measure_samples(samples: Array) -> tuple[Array, float]:
-    """Return the mean of the rows that are not zero, and their variance."""
+    """Return the mean and the variance of those rows that are not zero."""
     rows = np.asarray(samples, float)
     rows = rows[np.any(rows != 0, axis=1)]
     if not len(rows):
@@ -908,9 +908,9 @@ def measure_samples(samples: Array) -> tuple[Array, float]:
 def update_rows(
     table: Array, words: Array, grads: Array, weights: Array, samples: Array
 ) -> Array:
-    """Return the table with each row's gradients added, no further than they bear.
+    """Return the table with the gradients of each row added, scaled so that none overshoots.
 
-    `samples` are some of the rows that were met.
+    `samples` holds some rows of the other table; see `kernels.words.row_updates`.
     """
     table, grads = np.array(table, float), np.asarray(grads, float)
     samples, (mean, variance) = np.asarray(samples, float), measure_samples(samples)
@@ -934,9 +934,9 @@ def train_windows(
     inputs: Array, outputs: Array, chunks: list[tuple[Occurrences, Occurrences, float, int]],
     samples: list[Array],
 ) -> tuple[Array, Array, float, int]:
-    """Return the tables after a batch of these chunks, the sum of losses, and their number.
+    """Return the tables after a batch of chunks, the sum of losses, and their number.
 
-    `samples` are those of the rows of inputs and of outputs, see `sample_rows`.
+    `samples` holds samples of the rows of inputs and of outputs, see `sample_rows`.
     """
     tables = []
     for table, side in ((inputs, 0), (outputs, 1)):
@@ -956,7 +956,7 @@ def train_windows(
     return *tables, sum(chunk[2] for chunk in chunks), sum(chunk[3] for chunk in chunks)
 
 
-# Retrieval. A network is a list of (weights, biases), one of each layer.
+# Retrieval. A network is a list of (weights, biases), one pair for each layer.
 
 
 def fill_histories(
@@ -976,13 +976,13 @@ def fill_histories(
 
 
 def measure_histories(histories: list[list[int]]) -> tuple[Array, int]:
-    """Return where each history starts, one after the other, and the longest length."""
+    """Return where each history starts if all are concatenated, and the longest length."""
     lengths = [len(history) for history in histories]
     return np.cumsum([0, *lengths]), max(lengths)
 
 
 def factorize(ids: Array) -> tuple[Array, Array]:
-    """Return the place of each id among the distinct ones, and those as they come."""
+    """Return each id's position among the distinct ids, and those in order of occurrence."""
     places: dict[int, int] = {}
     slots = [places.setdefault(int(row), len(places)) for row in ids]
     return np.array(slots, int), np.array(list(places), int)
@@ -991,7 +991,7 @@ def factorize(ids: Array) -> tuple[Array, Array]:
 def adagrad_rows(
     rows: Array, grads: Array, rate: float, decay: float, table: Array, squares: Array
 ) -> tuple[Array, Array]:
-    """Return the changed table and sums of mean squares; no `squares`, no adaptation."""
+    """Return the updated table and sums of mean squares; without `squares`, plain SGD."""
     table, squares = np.array(table, float), np.array(squares, float)
     for row, grad in zip(rows, grads, strict=True):
         slope, step = grad + decay * table[row], rate
@@ -1005,7 +1005,7 @@ def adagrad_rows(
 def gather_items(
     items: Array, features: Array, codes: Array, rows: Array, num_scored: int, normalize: bool
 ) -> tuple[Array, Array, Array]:
-    """Return the items' vectors; of the first, those of unit length, and 1 / length."""
+    """Return the items' vectors and, of those that are scored, unit vectors and 1 / length."""
     out = np.array([items[row] + features[codes[row]].sum(axis=0) for row in rows], float)
     scored = out[:num_scored]
     inverse = inverse_root(np.sum(scored**2, axis=1)) if normalize else np.ones(num_scored)
@@ -1016,7 +1016,7 @@ def backward_items(
     unit: Array, inverse: Array, normalize: bool, histories: list[Any], mean_grads: Array,
     grads: Array,
 ) -> Array:
-    """Return the gradients of vectors, from those of unit vectors and of means."""
+    """Return the gradients of vectors, given those of unit vectors and of histories' means."""
     grads = np.array(grads, float)
     if normalize:
         for r, u in enumerate(unit):
@@ -1030,7 +1030,7 @@ def backward_items(
 def feature_grads(
     user_slots: Array, part_grads: Array, item_slots: Array, item_grads: Array, num_rows: int
 ) -> Array:
-    """Return sums over users, part_grads (batch_size, any, dim), and over items."""
+    """Return the gradients of the features' rows; part_grads is (batch_size, features, dim)."""
     grads = np.zeros((num_rows, item_grads.shape[1]))
     np.add.at(grads, user_slots, part_grads)
     for slots, grad in zip(item_slots, item_grads, strict=True):
@@ -1042,7 +1042,7 @@ def forward_tower(
     vectors: Array, histories: list[Any], features: Array, user_rows: Array, network: list[Any],
     scale: float, normalize: bool,
 ) -> tuple[list[Array], Array, Array]:
-    """Return the inputs of all layers and the output, the users' vectors, and 1 / length."""
+    """Return [the inputs of all layers, the output], the users' vectors, and 1 / length."""
     parts = np.array([
         [np.mean(vectors[history], axis=0, dtype=float), *features[rows]]
         for history, rows in zip(histories, user_rows, strict=True)
@@ -1060,7 +1060,7 @@ def backward_tower(
     x: Array, grad_x: Array, inverse: Array, scale: float, normalize: bool, network: list[Any],
     values: list[Array],
 ) -> list[Array]:
-    """Return the gradients of what `forward_tower` returns first."""
+    """Return the gradients of the first result of `forward_tower`."""
     unit = x / scale
     along = np.sum(grad_x * unit, axis=1, keepdims=True) if normalize else 0.0
     grads = [scale * inverse[:, None] * (grad_x - along * unit)]
@@ -1073,7 +1073,7 @@ def backward_tower(
 def update_tower(
     values: list[Array], grads: list[Array], rate: float, network: list[Any], squares: list[Any]
 ) -> tuple[list[Any], list[Any]]:
-    """Return the changed network and sums of squares; no `squares`, no adaptation."""
+    """Return the updated network and sums of squares; without `squares`, plain SGD."""
     changed, sums = [], []
     for layer, arrays in enumerate(network):
         slopes = values[layer].T @ grads[layer + 1], grads[layer + 1].sum(axis=0)
@@ -1089,9 +1089,9 @@ def update_tower(
 
 
 def encode_words(text: bytes, index: dict[str, int], keep_unknown: bool) -> list[int]:
-    """Return the ids of sound UTF-8, -1 for a newline; of an unknown word -2 less its place.
+    """Return the ids of valid UTF-8: -1 for a newline, -2 - position for an unknown word.
 
-    Newlines in a row count as one. A word that touches the end may go on: it is left out.
+    Newlines in a row count as one. A word that touches the end may continue, so it is left out.
     """
     ids: list[int] = []
     place = 0
@@ -1112,7 +1112,7 @@ def encode_words(text: bytes, index: dict[str, int], keep_unknown: bool) -> list
 
 
 def count_words(ids: list[int], text: bytes, words: dict[str, int]) -> dict[str, int]:
-    """Return the counts of `words`, whose order are the ids, after what `encode_words` gave."""
+    """Return the counts of `words`, in the order of their ids, from what `encode_words` gave."""
     counts = dict(words)
     known = list(words)
     for i in ids:
@@ -1123,6 +1123,6 @@ def count_words(ids: list[int], text: bytes, words: dict[str, int]) -> dict[str,
 
 
 def fill_slots(arena: bytes) -> dict[str, int]:
-    """Return the ids of words, one a line; an empty line is none, but takes an id."""
+    """Return the id of each word, one word a line; an empty line takes an id, but is no word."""
     lines = arena.decode().split("\n")[:-1]
     return {word: i for i, word in enumerate(lines) if word}
