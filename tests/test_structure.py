@@ -44,8 +44,8 @@ ORDER = {
     "logs": "splits interactions event_log sources keys times folders columns",
     "engine": "layer by_name top_k full_losses losses candidate_sampling batch_samplers samplers sgd passes shards "
     "memory seeds autotune",
-    "io": "copies arrow text_columns csv_files text_files vector_files checkpoint progress files "
-    "file_kinds",
+    "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files checkpoint "
+    "progress files file_kinds",
     "kernels": "_jit _cache",
     "kernels.core": "team row_tile rows tile ids rng scalar threads",
     "kernels.softmax": "step ranking backward prepare batch examples scatter inputs candidates "

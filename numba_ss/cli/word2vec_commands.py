@@ -16,8 +16,8 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
 from numba_ss.io.copies import Copies
+from numba_ss.io.decoding import check_encoding
 from numba_ss.io.files import require_distinct, require_writable
-from numba_ss.io.text_files import check_encoding
 from numba_ss.io.vector_files import format_of, metadata_path, require_words
 from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
 from numba_ss.word2vec.estimator import Word2Vec, default_min_count

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import glob
 import gzip
 import logging
 import lzma
-import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,19 +15,19 @@ from contextvars import copy_context
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.file_kinds import COMPRESSED, HEAD, compression_of, encoding_of, refuse_foreign
+from numba_ss.io.decoding import Decoder, check_encoding
+from numba_ss.io.file_kinds import COMPRESSED, HEAD, compression_of, refuse_foreign
 from numba_ss.kernels.words.text import PADDING
 
 log = logging.getLogger("numba_ss")
 
-PathLike = str | os.PathLike[str]
 T = TypeVar("T")
 
 # Bytes and how far the reading is: of files, in bytes of theirs.
@@ -40,52 +38,8 @@ BLOCK = 2 * PIECE  # bytes that are tokenised at a time, or more
 _LARGEST_BLOCK = 2**30  # places in a block have 31 bits
 LONGEST_WORD = 2**20  # bytes
 _BLANK, _BLANKS = re.compile(rb"[ \t\r\n]"), (b" ", b"\t", b"\r", b"\n")
-# Of the bytes of a file one in _SHARE may be no text; of a small one a few, one in _MANY.
-_SHARE, _FEW, _MANY = 1000, 10, 20
-_REPLACED = "\ufffd"
 _WINDOW = 31  # bits of zstd's window, --long=31 at most
 _ZSTD_STEP = 2**8
-
-
-def _inside(folder: str) -> list[Path]:
-    """Return the files in a folder and the folders in it, hidden ones left out, in order."""
-    found, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(place))
-        # A link may lead back to where it stands.
-        folders[:] = [
-            name for name in folders
-            if name[0] != "." and os.path.realpath(os.path.join(place, name)) not in seen
-        ]
-        found += [Path(place, name) for name in names if name[0] != "."]
-    return sorted(path for path in found if path.is_file())
-
-
-def find_files(name: str, value: PathLike) -> list[Path]:
-    """Return the files that a path names: itself, those of a folder, or those of a pattern."""
-    text = os.fspath(value)
-    if os.path.isfile(text):
-        return [Path(text)]
-    if os.path.isdir(text):
-        inside = _inside(text)
-        if text.lower().rstrip("/" + os.sep).endswith(".parquet"):
-            inside = [path for path in inside if path.suffix.lower() == ".parquet"]
-        if not inside:
-            _checks.fail(name, "a folder with files", repr(text))
-        return inside
-    if os.path.exists(text):
-        _checks.fail(name, 'a file or a folder ("-" for standard input)', repr(text))
-    found = sorted(glob.glob(text, recursive=True)) if "\0" not in text else []
-    files = [Path(path) for path in found if os.path.isfile(path)]
-    if not files:
-        shown = repr(text) if len(text) < 80 else f"{text[:60]!r}..."
-        _checks.fail(
-            name,
-            "a file, a folder or a pattern that matches files (sentences are lists of words, not "
-            "strings)",
-            f"{shown}, which does not exist",
-        )
-    return files
 
 
 class UnchangedFile:
@@ -167,77 +121,6 @@ def _read(file: UnchangedFile) -> Pieces:
             _checks.fail(file.name, f"a sound .{kind} file", got)
 
 
-class _Decoder:
-    """Turns the bytes of a file to UTF-8, and counts what is no text in its encoding."""
-
-    def __init__(self, name: str, encoding: str | None, strict: bool) -> None:
-        self._name, self._strict = name, strict
-        self._rest = b""  # the beginning of a character of UTF-8
-        self.bad = self._read = 0
-        if encoding is not None:
-            self._use(encoding)
-
-    def _use(self, encoding: str) -> None:
-        self._encoding = codecs.lookup(encoding).name
-        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
-
-    def decode(self, data: bytes, final: bool) -> bytes:
-        """Return the next part in UTF-8; refuse a file that is no text."""
-        if not hasattr(self, "_encoding"):
-            self._use(encoding_of(data))
-        self._read += len(data)
-        if self._encoding == "utf-8":
-            text = self._checked(self._rest + data, final)
-        else:
-            try:
-                decoded = self._decoder.decode(data, final)
-            except UnicodeError as error:  # UTF-16 asks for its mark
-                _checks.fail(self._name, f"text in {self._encoding}", error)
-            self.bad += decoded.count(_REPLACED)
-            text = decoded.encode("utf-8", "replace")
-        self.bad += text.count(b"\0")
-        few = max(1, self._read // _SHARE, min(self._read // _MANY, _FEW))
-        if self.bad > (0 if self._strict else few):
-            self._refuse(text)
-        return text
-
-    def _checked(self, data: bytes, final: bool) -> bytes:
-        """Return data as it is where it is sound, as nearly all is."""
-        if data.isascii():
-            self._rest = b""
-            return data
-        try:
-            used = codecs.utf_8_decode(data, "strict", final)[1]
-            text = data[:used]
-        except UnicodeDecodeError:
-            decoded, used = codecs.utf_8_decode(data, "replace", final)
-            text = decoded.encode()
-            here = _REPLACED.encode()
-            self.bad += text.count(here) - data[:used].count(here)
-        self._rest = data[used:]
-        return text
-
-    def _refuse(self, text: bytes) -> NoReturn:
-        hint = 'encoding= (--encoding) names another, such as "cp1252", "gb18030", "utf-16"'
-        if self._strict:
-            hint = "iconv makes UTF-8 of other encodings"
-        elif len(text) < 4 * text.count(b"\0") < 3 * len(text):
-            hint = 'encoding="utf-16-le" (--encoding) reads what Windows writes'
-        got = f"{self.bad} places that are none in the first {self._read} bytes"
-        _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}, if it is text")
-
-
-def check_encoding(encoding: str | None) -> str | None:
-    """Return the name of an encoding, if it is one of text."""
-    if encoding is not None:
-        try:
-            b"a".decode(encoding, "ignore")
-        except (LookupError, TypeError, ValueError):
-            expected = 'None or the name of an encoding, such as "utf-8", "cp1252" or "gb18030"'
-            _checks.fail("encoding", expected, repr(encoding))
-    return encoding
-
-
 class TextFiles:
     """Files as one stream of UTF-8 in which each ends with a newline, and has no BOM.
 
@@ -279,7 +162,7 @@ class TextFiles:
         damaged = []
         for file in self._files:
             size = file.check()
-            decoder = _Decoder(file.name, self._encoding, self._strict)
+            decoder = Decoder(file.name, self._encoding, self._strict)
             head = True
             for piece, position in self._text(file, decoder):
                 if head:
@@ -298,12 +181,12 @@ class TextFiles:
                 damaged[0], bad, len(damaged), len(self._files),
             )
 
-    def _text(self, file: UnchangedFile, decoder: _Decoder) -> Pieces:
+    def _text(self, file: UnchangedFile, decoder: Decoder) -> Pieces:
         text = _text(file, decoder)
         return text if self._strict else _with_words(file.name, text)
 
 
-def _text(file: UnchangedFile, decoder: _Decoder) -> Pieces:
+def _text(file: UnchangedFile, decoder: Decoder) -> Pieces:
     """Yield a file's text."""
     pieces = _with_head(_read(file))
     data, position = next(pieces)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from numba_ss import _checks
+from numba_ss.io.inputs import walk
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -55,10 +56,7 @@ def _is_mark(name: str) -> bool:
 
 def _inside(folder: str | Path) -> Iterator[Path]:
     only = ".parquet" if str(folder).rstrip("/" + os.sep).lower().endswith(".parquet") else ""
-    for top, folders, names in os.walk(folder):
-        if "_delta_log" in folders:
-            got = "a Delta table; deltalake.DeltaTable(path).to_pyarrow_table() makes a table of it"
-            _checks.fail(str(top), "a folder of files that are all in force", got)
+    for top, folders, names in walk(folder):
         folders[:] = sorted(name for name in folders if not _is_mark(name))
         for name in sorted(names):
             if not _is_mark(name) and name.lower().endswith(only):

@@ -29,12 +29,12 @@ from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
+from numba_ss.io.inputs import find_files
 from numba_ss.io.text_columns import TextColumn
 from numba_ss.io.text_files import (
     BlockReader,
     Pieces,
     TextFiles,
-    find_files,
     read_ahead,
 )
 from numba_ss.kernels.words.text import END_OF_SENTENCE, MALFORMED

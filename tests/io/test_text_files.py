@@ -16,7 +16,6 @@ from numba_ss.io.text_files import (
     BlockReader,
     TextFiles,
     UnchangedFile,
-    find_files,
     read_ahead,
 )
 
@@ -39,52 +38,6 @@ def write(folder, name, data=b"x"):
 
 def read(*paths, encoding=None):
     return b"".join(piece for piece, _ in TextFiles(paths, encoding).pieces())
-
-
-def test_find_files(tmp_path):
-    names = ["b.txt", "a.txt", "B.txt", ".hidden", "inside/c.txt", "[x].txt", ".git/d.txt"]
-    paths = {name: write(tmp_path, name) for name in names}
-    ordered = [paths[name] for name in ("B.txt", "[x].txt", "a.txt", "b.txt")]
-    with_inside = [*ordered, paths["inside/c.txt"]]
-    assert find_files("corpus", tmp_path) == with_inside
-    assert find_files("corpus", str(tmp_path) + os.sep) == with_inside
-    assert find_files("corpus", str(tmp_path / "*.txt")) == ordered
-    assert find_files("corpus", str(tmp_path / "**" / "c*")) == [paths["inside/c.txt"]]
-    assert find_files("corpus", paths["[x].txt"]) == [paths["[x].txt"]]
-    assert find_files("corpus", paths[".hidden"]) == [paths[".hidden"]]
-
-
-def test_a_link_back_ends_no_search(tmp_path):
-    path = write(tmp_path, "inside/c.txt")
-    (tmp_path / "inside" / "back").symlink_to(tmp_path)
-    assert find_files("corpus", tmp_path) == [path]
-
-
-def test_a_parquet_folder_has_other_files_too(tmp_path):
-    folder = tmp_path / "table.parquet"
-    part = write(folder, "part-0.parquet")
-    write(folder, "_SUCCESS")
-    assert find_files("corpus", folder) == [part]
-
-
-@pytest.mark.parametrize(
-    "value", ["the cat sat on the mat", "word " * 10_000, "nul\0", "*.nothing", "", "[", "a/**/b"]
-)
-def test_what_is_no_file(value, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ArgumentError, match=r"corpus: expected a file.*sentences are lists") as error:
-        find_files("corpus", value)
-    assert len(str(error.value)) < 300
-
-
-def test_folders_without_files_and_other_things(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ArgumentError, match="a folder with files"):
-        find_files("corpus", tmp_path / "empty")
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(ArgumentError, match='"-" for standard input'):
-            find_files("corpus", tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
@@ -179,12 +132,6 @@ def test_a_mark_that_is_missing_is_told_with_the_file_s_name(tmp_path):
     path = write(tmp_path, "t.txt", b"the cat sat")
     with pytest.raises(ArgumentError, match=r"t\.txt: expected text in utf-16, got UTF-16 stream"):
         read(path, encoding="utf-16")
-
-
-@pytest.mark.parametrize("name", ["utf8x", "base64", "", 5, "a\0"])
-def test_what_is_no_encoding(name, tmp_path):
-    with pytest.raises(ArgumentError, match="encoding: expected None or the name"):
-        TextFiles([tmp_path], name)
 
 
 def test_a_few_bytes_that_are_no_text_are_replaced_and_told_of_once(tmp_path, caplog):

@@ -35,6 +35,14 @@ def test_patterns(tmp_path):
     assert find_logs("source", make(tmp_path, "[x].csv")[0]) == [tmp_path / "[x].csv"]
 
 
+def test_folders_behind_links_are_read_once(tmp_path):
+    (path,) = make(tmp_path, "elsewhere/2024/a.csv")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "now").symlink_to(path.parent)
+    (tmp_path / "logs" / "back").symlink_to(tmp_path / "logs")
+    assert find_logs("source", tmp_path / "logs") == [tmp_path / "logs" / "now" / "a.csv"]
+
+
 def test_nothing_there(tmp_path):
     make(tmp_path, "empty/_SUCCESS", "delta/_delta_log/0.json", "delta/a.parquet")
     for path, message in [

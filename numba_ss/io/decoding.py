@@ -1,0 +1,85 @@
+"""Text in any encoding as UTF-8; what is no text is counted, and beyond a few places refused."""
+
+from __future__ import annotations
+
+import codecs
+from typing import NoReturn
+
+from numba_ss import _checks
+from numba_ss.io.file_kinds import encoding_of
+
+# Of the bytes of a file one in _SHARE may be no text; of a small one a few, one in _MANY.
+_SHARE, _FEW, _MANY = 1000, 10, 20
+_REPLACED = "\ufffd"
+
+
+class Decoder:
+    """Turns the bytes of a file to UTF-8, and counts what is no text in its encoding."""
+
+    def __init__(self, name: str, encoding: str | None, strict: bool) -> None:
+        self._name, self._strict = name, strict
+        self._rest = b""  # the beginning of a character of UTF-8
+        self.bad = self._read = 0
+        if encoding is not None:
+            self._use(encoding)
+
+    def _use(self, encoding: str) -> None:
+        self._encoding = codecs.lookup(encoding).name
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+
+    def decode(self, data: bytes, final: bool) -> bytes:
+        """Return the next part in UTF-8; refuse a file that is no text."""
+        if not hasattr(self, "_encoding"):
+            self._use(encoding_of(data))
+        self._read += len(data)
+        if self._encoding == "utf-8":
+            text = self._checked(self._rest + data, final)
+        else:
+            try:
+                decoded = self._decoder.decode(data, final)
+            except UnicodeError as error:  # UTF-16 asks for its mark
+                _checks.fail(self._name, f"text in {self._encoding}", error)
+            self.bad += decoded.count(_REPLACED)
+            text = decoded.encode("utf-8", "replace")
+        self.bad += text.count(b"\0")
+        few = max(1, self._read // _SHARE, min(self._read // _MANY, _FEW))
+        if self.bad > (0 if self._strict else few):
+            self._refuse(text)
+        return text
+
+    def _checked(self, data: bytes, final: bool) -> bytes:
+        """Return data as it is where it is sound, as nearly all is."""
+        if data.isascii():
+            self._rest = b""
+            return data
+        try:
+            used = codecs.utf_8_decode(data, "strict", final)[1]
+            text = data[:used]
+        except UnicodeDecodeError:
+            decoded, used = codecs.utf_8_decode(data, "replace", final)
+            text = decoded.encode()
+            here = _REPLACED.encode()
+            self.bad += text.count(here) - data[:used].count(here)
+        self._rest = data[used:]
+        return text
+
+    def _refuse(self, text: bytes) -> NoReturn:
+        hint = 'encoding= (--encoding) names another, such as "cp1252", "gb18030", "utf-16"'
+        if self._strict:
+            hint = "iconv makes UTF-8 of other encodings"
+        elif len(text) < 4 * text.count(b"\0") < 3 * len(text):
+            hint = 'encoding="utf-16-le" (--encoding) reads what Windows writes'
+        got = f"{self.bad} places that are none in the first {self._read} bytes"
+        otherwise = "if it is no text, leave it out, say with a pattern such as 'folder/*.txt'"
+        _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}; {otherwise}")
+
+
+def check_encoding(encoding: str | None) -> str | None:
+    """Return the name of an encoding, if it is one of text."""
+    if encoding is not None:
+        try:
+            b"a".decode(encoding, "ignore")
+        except (LookupError, TypeError, ValueError):
+            expected = 'None or the name of an encoding, such as "utf-8", "cp1252" or "gb18030"'
+            _checks.fail("encoding", expected, repr(encoding))
+    return encoding

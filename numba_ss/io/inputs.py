@@ -1,0 +1,70 @@
+"""Which files a path names: itself, those of a folder, or those of a pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from numba_ss import _checks
+from numba_ss.io.files import PathLike
+
+# Hidden files, and what Spark and Databricks write beside the parts of a job's result.
+_MARK = re.compile(r"\.|_SUCCESS$|_committed_|_started_|_metadata$|_common_metadata$")
+
+
+def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what `os.walk` does, links followed, but each folder once.
+
+    Refuse a folder with a log that says which of its files are in force.
+    """
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if "_delta_log" in folders:
+            got = "a Delta table; deltalake.DeltaTable(path).to_pyarrow_table() makes a table of it"
+            _checks.fail(place, "a folder of files that are all in force", got)
+        # A link may lead back to where it stands.
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield place, folders, names
+
+
+def _inside(folder: str) -> list[Path]:
+    """Return the files in a folder and the folders in it, hidden ones left out, in order."""
+    found: list[Path] = []
+    for place, folders, names in walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        found += [Path(place, name) for name in names if not _MARK.match(name)]
+    return sorted(path for path in found if path.is_file())
+
+
+def find_files(name: str, value: PathLike) -> list[Path]:
+    """Return the files that a path names: itself, those of a folder, or those of a pattern."""
+    text = os.fspath(value)
+    if os.path.isfile(text):
+        return [Path(text)]
+    if os.path.isdir(text):
+        inside = _inside(text)
+        if text.lower().rstrip("/" + os.sep).endswith(".parquet"):
+            inside = [path for path in inside if path.suffix.lower() == ".parquet"]
+        if not inside:
+            _checks.fail(name, "a folder with files", repr(text))
+        return inside
+    if os.path.exists(text):
+        _checks.fail(name, 'a file or a folder ("-" for standard input)', repr(text))
+    found = sorted(glob.glob(text, recursive=True)) if "\0" not in text else []
+    files = [Path(path) for path in found if os.path.isfile(path)]
+    if not files:
+        shown = repr(text) if len(text) < 80 else f"{text[:60]!r}..."
+        _checks.fail(
+            name,
+            "a file, a folder or a pattern that matches files (sentences are lists of words, not "
+            "strings)",
+            f"{shown}, which does not exist",
+        )
+    return files
