@@ -85,13 +85,22 @@ def named_columns(name: str, value: Any) -> dict[str, Any]:
         _checks.fail(name, "a dict of columns, a data frame or a table", repr(value)[:100])
 
 
-def listed_rows(name: str, value: Any) -> list[Any]:
-    """Return the values of a list, a series or an array, which may be lists themselves."""
-    is_table = isinstance(value, (str, bytes, Mapping)) or hasattr(value, "columns")
+def named_rows(name: str, value: Any) -> tuple[NDArray[Any], list[Any]]:
+    """Return the names and the rows of a dict, or of a list, a series or an array of lists.
+
+    Names are strings or integers; those of rows without any are 0, 1, ...
+    """
+    if isinstance(value, Mapping):
+        names = factorize(as_array(name, list(value)), Place(name)).values
+        kind = object if isinstance(names, list) else np.int64
+        return np.array(names, kind), list(value.values())
+    is_table = isinstance(value, (str, bytes)) or hasattr(value, "columns")
     if is_table or not isinstance(value, Iterable):
-        _checks.fail(name, "a list of lists of items", type(value).__name__)
+        expected = "a list of lists of items, or a dict of such by name"
+        _checks.fail(name, expected, type(value).__name__)
     listed = getattr(value, "to_pylist", getattr(value, "to_list", None))
-    return list(value if listed is None else listed())
+    rows = list(value if listed is None else listed())
+    return np.arange(len(rows)), rows
 
 
 def factorize(column: Any, place: Place, *, feature: bool = False) -> Factors:

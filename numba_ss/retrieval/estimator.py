@@ -18,7 +18,7 @@ from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.io.checkpoint import checked_history, read_state, reading, write_state
 from numba_ss.io.files import PathLike, require_distinct, whole_file
 from numba_ss.kernels.core.threads import use_threads
-from numba_ss.logs.columns import Place, as_array, listed_rows, named_columns
+from numba_ss.logs.columns import Place, as_array, named_columns, named_rows
 from numba_ss.logs.interactions import Interactions, column_names, read_interactions
 from numba_ss.logs.keys import GrowingKeys, Keys
 from numba_ss.retrieval.growth import (
@@ -54,7 +54,7 @@ class Recommendations(NamedTuple):
     Attributes
     ----------
     users : ndarray, shape (n,)
-        Keys of users, or numbers 0, 1, ... where histories were given.
+        Keys of users, or of histories that were given their names, or else 0, 1, ...
     items : ndarray, shape (n, k)
         Keys of items. Where there are no more items it is None, or -2**63 among integers.
     scores : ndarray of float32, shape (n, k)
@@ -335,9 +335,9 @@ class YouTubeDNN(Estimator):
         users : array of keys, shape (n,), optional
             Users; by default all, in the order of ``log_.user_keys``. One that is not known
             has an empty history, and no known features.
-        histories : sequence of n sequences of keys, optional
+        histories : sequence of n sequences of keys, or dict of such, optional
             Instead of `users`: items of anybody, in order of time; a column of lists of any
-            library will do. Unknown ones do not count.
+            library will do, and a dict has them by name. Unknown ones do not count.
         features : dict of str to array of shape (n,), data frame or table, optional
             With `histories`: values of `user_features`.
 
@@ -617,7 +617,7 @@ class YouTubeDNN(Estimator):
             return keys.astype(kind), self._events_of(codes)
         if users is not None:
             _checks.fail("users, histories", "one of the two", "both")
-        given = listed_rows("histories", histories)
+        keys, given = named_rows("histories", histories)
         found = [self._item_codes(f"histories[{i}]", items) for i, items in enumerate(given)]
         offsets = np.cumsum([0, *map(len, found)])
         items = np.concatenate([np.empty(0, np.int32), *found]).astype(np.int32)
@@ -625,7 +625,7 @@ class YouTubeDNN(Estimator):
         if features is not None:
             self._set_features(rows, named_columns("features", features))
         events = Events(items, offsets[:-1], offsets[1:], rows, self._item_rows)
-        return np.arange(len(found)), events
+        return keys, events
 
     def _item_codes(self, name: str, items: ArrayLike | None) -> Integers:
         if items is None or not np.size(items):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError
-from numba_ss.logs.columns import Place, as_array, factorize, listed_rows, named_columns
+from numba_ss.logs.columns import Place, as_array, factorize, named_columns, named_rows
 
 PLACE = Place("log, column 'c'", 40)
 
@@ -129,8 +129,20 @@ def test_columns_of_lists():
     pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
     rows = [["p", "q"], [], ["p"]]
     for form in (rows, tuple(rows), iter(rows), pd.Series(rows), pl.Series(rows), pa.array(rows), pa.chunked_array([rows])):
-        assert [list(row) for row in listed_rows("histories", form)] == rows
-    assert [row.tolist() for row in listed_rows("histories", np.eye(2, dtype=int))] == [[1, 0], [0, 1]]
-    for form in ("pq", {"p": ["q"]}, pd.DataFrame({"p": rows}), pa.table({"p": rows}), 3, None):
-        with pytest.raises(ArgumentError, match=r"^histories: expected a list of lists of items, got "):
-            listed_rows("histories", form)
+        names, got = named_rows("histories", form)
+        assert names.tolist() == [0, 1, 2]
+        assert [list(row) for row in got] == rows
+    assert [row.tolist() for row in named_rows("histories", np.eye(2, dtype=int))[1]] == [[1, 0], [0, 1]]
+    for form in ("pq", pd.DataFrame({"p": rows}), pa.table({"p": rows}), 3, None):
+        with pytest.raises(ArgumentError, match=r"^histories: expected a list of lists of items, or a dict"):
+            named_rows("histories", form)
+
+
+def test_rows_by_name():
+    for names in (["ann", "bob"], [7, -3]):
+        got, rows = named_rows("histories", dict(zip(names, [["p"], []], strict=True)))
+        assert got.tolist() == names
+        assert got.dtype == (object if "ann" in names else np.int64)
+        assert rows == [["p"], []]
+    with pytest.raises(ArgumentError, match=r"histories\[1\]: expected strings, as before, got 3"):
+        named_rows("histories", {"ann": [], 3: []})

@@ -126,6 +126,9 @@ def test_what_is_taken_together_is_found(sampler, timestamp):
     # Strangers too, in any order.
     histories = [[3, 1, 6], [14, 11, 10], [21, 25, 22]]
     assert of_group(model.recommend(histories=histories, k=4), [0, 1, 2]) > GOOD
+    named = model.recommend(histories=dict(zip("xyz", histories, strict=True)), k=4)
+    assert named.users.tolist() == ["x", "y", "z"]
+    assert named.items.tolist() == model.recommend(histories=histories, k=4).items.tolist()
     pair = model.user_vectors(histories=[[3, 14, 2], [2, 14, 3]])
     np.testing.assert_allclose(*pair, atol=1e-5)
 
