@@ -249,9 +249,9 @@ def test_file_names(path, name):
     assert file_name(path) == name
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_leaves_the_copies(bucket, temporary):
-    if not hasattr(os, "fork"):
-        pytest.skip("needs fork")
     copies = Copies()
     path = copies.local("corpus", bucket("a.txt", TEXT))
     child = os.fork()
