@@ -1,4 +1,4 @@
-"""What all commands share: results on standard output, and in files that cannot be written."""
+"""What all commands share: results on standard output, and files that cannot be written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numba_ss.io.files import PathLike, whole_file
 
 
 def say(lines: Iterable[str]) -> None:
-    """Write results where a pipe can take them, and a console that lacks their letters."""
+    """Write results to standard output, also to a console that lacks some of their characters."""
     encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
         sys.stdout.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
@@ -27,23 +27,23 @@ def say(lines: Iterable[str]) -> None:
 def save_or_keep(
     path: PathLike, save: Callable[[PathLike], None], name: str, command: str = "mv"
 ) -> None:
-    """Save what was learned; if that fails, keep it elsewhere, and say where.
+    """Save a result; if that fails, save it elsewhere, and say where.
 
     Parameters
     ----------
     path : path
-        Where it is to go.
+        The file to write.
     save : callable
-        Writes it to a path.
+        Writes the result to a path.
     name : str
-        What the file is called that it is kept in.
+        The name of the file that is written elsewhere if `path` cannot be.
     command : str
-        What makes `path` of that file, as the two are given to it.
+        The command that makes `path` of that file; the error appends the two names.
 
     Raises
     ------
     OSError
-        With all of this in its message.
+        If `path` cannot be written; the message says where the result is.
     """
     try:
         save(path)
@@ -57,7 +57,7 @@ def save_or_keep(
 
 
 def _keep(save: Callable[[PathLike], None], name: str) -> Path | None:
-    """Save to a new folder, wherever one can be made."""
+    """Save to a new folder, in the first place where one can be made."""
     for place in (tempfile.gettempdir(), os.getcwd(), os.path.expanduser("~")):
         with suppress(Exception):
             folder = Path(tempfile.mkdtemp(prefix="numba_ss-kept-", dir=place))

@@ -1,6 +1,6 @@
-"""The command line: what can be asked for.
+"""The command line: its arguments and its errors.
 
-What is done stands in `word2vec_commands` and `retrieve_commands`.
+The commands themselves are in `word2vec_commands`, `retrieve_commands` and `warm_up`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from numba_ss import __version__
 from numba_ss.cli.retrieve_parser import add_retrieve
 from numba_ss.training.signals import RaisesOnce, exit_status
 
-# Nothing here imports numpy or numba: --help answers at once.
+# Nothing here imports numpy or numba, so --help answers at once.
 
 _RATES = "0.035 for skip-gram, 0.09 for cbow"
 _TEXT = "the text stands without a flag"
 _NOTHING = "is nothing like it; leave it out"
-# Flags of word2vec.c, fastText and gensim.
+# Flags of word2vec.c, fastText and gensim, with the advice that the error gives.
 _ELSEWHERE = {
     "train": _TEXT, "input": _TEXT, "sentences": _TEXT, "corpus-file": _TEXT,
     "output": "-o FILE", "size": "--vector-size N", "dim": "--vector-size N",
@@ -201,7 +201,7 @@ def _after_interrupt(args: argparse.Namespace) -> str:
 
 
 def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.ArgumentParser:
-    """Return the parser of the command that was asked for."""
+    """Return the parser of the command that was given."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return _chosen(action.choices[getattr(args, action.dest)], args)
@@ -209,7 +209,7 @@ def _chosen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argpar
 
 
 def _parse(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Return what was asked for; flags of word2vec.c and gensim are answered with ours."""
+    """Parse the arguments; for a flag of word2vec.c or gensim, the error names ours."""
     parser = build_parser()
     if argv[:1] == ["word2vec"]:
         word2vec = _chosen(parser, argparse.Namespace(command="word2vec"))
@@ -228,17 +228,17 @@ def _parse(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    # A daemon may be without them; what is written then is for nobody.
+    # A daemon may have no standard streams; its output is dropped.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
     parser, args = _parse(sys.argv[1:] if argv is None else argv)
     quiet = getattr(args, "quiet", False)
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s")
-    # To the end of its own process no signal is to be raised any more.
+    # If this call is the whole process, signals are ignored until it ends.
     with RaisesOnce(restore=argv is not None) as handler:
         try:
             _run(parser, args, handler)
-        except KeyboardInterrupt as error:  # while an earlier one was told of
+        except KeyboardInterrupt as error:  # a second one, while the first was reported
             sys.exit(exit_status(error))
 
 
@@ -263,7 +263,7 @@ def _run(
         handler.raised = True
         logging.getLogger("numba_ss").warning("%s", _after_interrupt(args))
         sys.exit(exit_status(error))
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         sys.stderr.close()
     except MemoryError as error:
         parser.exit(2, f"{name}: not enough memory: {error}\n")

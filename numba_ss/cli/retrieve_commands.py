@@ -1,4 +1,4 @@
-"""What the commands about items and users do."""
+"""The commands about items and users."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from numba_ss.retrieval.id_vectors import suffix_of
 
 log = logging.getLogger("numba_ss")
 
-_USERS = 2**14  # recommended for at a time, so that no more recommendations are held
+_USERS = 2**14  # users whose recommendations are held in memory at a time
 _LIBRARIES = {".parquet": "pyarrow.parquet", ".safetensors": "safetensors.numpy"}
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-# Recommendations, a column each: see `Recommendations.columns`.
+# The columns of the recommendations, see `Recommendations.columns`.
 Parts = Iterator[dict[str, NDArray[Any]]]
 
 
@@ -63,7 +63,7 @@ def train(args: Namespace) -> None:
             checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
         )
     except Exception:
-        if hasattr(model, "log_"):  # an epoch was finished
+        if hasattr(model, "log_"):  # at least one epoch was finished
             save_or_keep(args.output, model.save, "model")
             log.warning("the model of epoch %d saved to %s", len(model.history_), args.output)
         raise
@@ -75,12 +75,12 @@ def train(args: Namespace) -> None:
 
 
 def _load(path: str) -> YouTubeDNN:
-    """Load a model, for as many threads as there are here, not where it was trained."""
+    """Load a model, and set the number of threads of this machine, not of the one that trained."""
     return YouTubeDNN.load(path).set_params(num_threads=None)
 
 
 def recommend(args: Namespace) -> None:
-    """Write the items that users take next."""
+    """Write recommendations for users."""
     _checks.integer("k", args.k, 1)
     suffix = "" if args.output is None else Path(args.output).suffix.lower()
     if args.output is not None:
@@ -103,7 +103,7 @@ def recommend(args: Namespace) -> None:
 
 
 def _users_of(args: Namespace, model: YouTubeDNN) -> NDArray[Any]:
-    """Return the users that were asked for, each once; of unknown ones say that they are."""
+    """Return the users that were asked for, each once; warn of unknown ones."""
     known = model.log_.user_keys
     if args.users is None and args.users_from is None:
         return known.take(np.arange(len(known)))
@@ -125,7 +125,7 @@ def _users_of(args: Namespace, model: YouTubeDNN) -> NDArray[Any]:
 
 
 def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
-    """Return keys of the kind that the model has, by the rule that logs are read by."""
+    """Convert texts to keys of the model's kind, by the rule that logs are read by."""
     if kind == "string":
         return Keys(list(texts))
     texts = list(texts)
@@ -136,7 +136,7 @@ def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
 
 
 def _read_users(path: str, column: str, kind: str) -> Keys:
-    """Return the users of a Parquet, CSV or TSV column, or of a text with one a line."""
+    """Return the users in a column of a Parquet, CSV or TSV file, or in a text file, one a line."""
     with Copies() as copies:
         here = Path(copies.local("--users-from", path))
         if here.suffix.lower() == ".parquet":
@@ -151,7 +151,7 @@ def _read_users(path: str, column: str, kind: str) -> Keys:
 
 
 def _cells(path: str, text: str, separator: str, column: str) -> Iterator[str]:
-    """Yield a column as it stands: whether it holds numbers, the model knows."""
+    """Yield the cells of a column as text; the model decides whether they are numbers."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     names = next(reader, [])
     if names.count(column) != 1:
@@ -178,7 +178,7 @@ def _parquet_keys(path: str, column: str, kind: str) -> Keys:
 
 
 def _rows(part: dict[str, NDArray[Any]]) -> Iterator[tuple[Any, Any, int, str]]:
-    """Return the rows of a table; scores are as short as float32 allows."""
+    """Return the rows of a table; scores have as few digits as identify a float32."""
     user, item, rank, score = part.values()
     scores = score.astype("U").tolist()
     return zip(user.tolist(), item.tolist(), rank.tolist(), scores, strict=True)
@@ -210,7 +210,7 @@ def _write_parquet(path: str, parts: Parts) -> None:
     parquet = import_optional("pyarrow.parquet", "writing .parquet files")
     types = {"O": arrow.string(), "i": arrow.int64(), "f": arrow.float32()}
     first = next(parts)
-    # Arrow would not take objects for strings where there are none.
+    # The types are given, because Arrow cannot tell that an empty column of objects is of strings.
     schema = arrow.schema({name: types[array.dtype.kind] for name, array in first.items()})
     with whole_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for part in chain([first], parts):
@@ -223,7 +223,7 @@ _WRITERS: dict[str, Callable[[str, Parts], None]] = {
 
 
 def evaluate(args: Namespace) -> None:
-    """Judge a model by a later log."""
+    """Evaluate a model on a later log."""
     model = _load(args.model)
     figures = model.evaluate(args.logs, args.k, exclude_seen=not args.include_seen)
     if args.json:
@@ -248,5 +248,5 @@ _COMMANDS = {"train": train, "recommend": recommend, "evaluate": evaluate, "expo
 
 
 def run(args: Namespace) -> None:
-    """Do what the parsed arguments ask for."""
+    """Run the command that was parsed."""
     _COMMANDS[args.action](args)

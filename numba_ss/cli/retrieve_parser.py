@@ -1,4 +1,4 @@
-"""The command line of item retrieval: what can be asked for."""
+"""The command line of item retrieval: its arguments."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _add_uses(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def add_retrieve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and what it can do."""
+    """Add the command ``retrieve`` with its actions."""
     retrieve = commands.add_parser(
         "retrieve",
         help="recommend items to users",

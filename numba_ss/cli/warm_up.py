@@ -1,4 +1,4 @@
-"""Compile what will be needed: with it in its cache folder, a container starts at once."""
+"""The command ``warm-up``: compile ahead of time, for example while a container is built."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _ALL = {"word2vec": _word2vec, "retrieve": _retrieve, "layer": _layer}
 
 
 def run(args: Namespace) -> None:
-    """Use each of what is asked for once, on one thread and on all."""
+    """Run each job that was asked for once on one thread, and once on all."""
     for name in args.what or _ALL:
         start = time.monotonic()
         for num_threads in sorted({1, get_num_threads()}):

@@ -1,4 +1,4 @@
-"""What the commands about words do."""
+"""The commands about words."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
 
-# Small texts need more passes: the sample has a hundredth of the words that five are for.
+# Small texts need more epochs: five are meant for a hundred times the words of the sample.
 _SAMPLE_EPOCHS = 20
 _SAMPLE_WORDS = ("water", "music", "king", "three", "germany")
 _EXTRAS = {"safetensors": "safetensors.numpy", "parquet": "pyarrow.parquet"}
 _COUNTED = re.compile(r"\S+\s+\d+")
-_TEXT_NUMBER = 11  # bytes of a number as text, or more
+_TEXT_NUMBER = 11  # bytes of a number as text, at least
 _PARAMETERS = (
     "vector_size window min_count max_vocabulary architecture loss num_sampled sampler "
     "distortion subtract_log_q subsample learning_rate min_learning_rate schedule batch_size "
@@ -48,14 +48,14 @@ def _neighbours(vectors: WordVectors, words: list[str], topn: int) -> Iterable[s
 
 
 def _some_words(vectors: WordVectors) -> list[str]:
-    """Return a few words, neither the most frequent nor rare."""
+    """Return a few words that are frequent, but not the most frequent."""
     last = len(vectors) - 1
     ranks = sorted({min(last, rank) for rank in (200, 500, 1000, 2000, 4000)})
     return [vectors.index_to_key[rank] for rank in ranks]
 
 
 def _check_files(args: Namespace) -> None:
-    """Let what would fail after hours of work fail now."""
+    """Check the outputs now, because otherwise they would fail after hours of training."""
     outputs = {
         "--output": _written(args.output), "--history": args.history,
         "--checkpoint": args.checkpoint,
@@ -63,7 +63,7 @@ def _check_files(args: Namespace) -> None:
     inputs = {
         "the text": args.corpus, "--validation": args.validation, "--vocabulary": args.vocabulary
     }
-    if args.checkpoint is not None:  # those of the run that is resumed
+    if args.checkpoint is not None:  # existing checkpoints may be of the run that is resumed
         inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
     require_distinct(outputs, inputs)
     for path in _written(args.output):
@@ -76,7 +76,7 @@ def _check_files(args: Namespace) -> None:
 
 
 def _written(output: str) -> list[str]:
-    """Return the files that vectors are written to, if that can be done at all."""
+    """Return the files that vectors are written to; fail if the format cannot be written."""
     kind = format_of(output, None, False)
     if kind in _EXTRAS:
         import_optional(_EXTRAS[kind], f"writing {kind} files")
@@ -84,7 +84,7 @@ def _written(output: str) -> list[str]:
 
 
 def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
-    """Return words that stand one a line, in word2vec's files with a count behind them."""
+    """Return the words of a file, one a line; if a count follows each, as in word2vec, drop it."""
     with Copies() as copies:
         here = Path(copies.local("--vocabulary", path))
         try:
@@ -99,7 +99,7 @@ def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
 
 
 class _Foreseen(Corpus):
-    """A corpus that, when it has been counted, makes sure that vectors can be written."""
+    """A corpus that checks, after it was counted, whether its vectors can be written."""
 
     def __init__(self, corpus: Corpus, args: Namespace) -> None:
         self.name = corpus.name
@@ -119,7 +119,7 @@ class _Foreseen(Corpus):
 
 
 def _require_room(args: Namespace, words: list[str]) -> None:
-    """Require that vectors of these words can be written: by the format, and on the disk."""
+    """Require that vectors of these words can be written: in the format, and on the disk."""
     kind = format_of(args.output, None, False)
     require_words(kind, words)
     num_words = min(len(words), args.max_vocabulary or len(words))
@@ -193,14 +193,14 @@ def neighbors(args: Namespace) -> None:
 
 
 def analogy(args: Namespace) -> None:
-    """Say what is to C as B is to A."""
+    """Show the words that are to C as B is to A."""
     vectors = _load(args.vectors, args)
     found = vectors.analogy(args.a, args.b, args.c, topn=args.topn)
     say(f"{word}\t{cosine:.4f}" for word, cosine in found)
 
 
 def evaluate(args: Namespace) -> None:
-    """Judge vectors by analogies and by similarity."""
+    """Evaluate vectors on analogies and on similarity."""
     if args.analogies is None and not args.similarity:
         _checks.fail("--analogies, --similarity", "a file for one of them at least", "none")
     for path in args.vectors:
@@ -261,5 +261,5 @@ _COMMANDS = {
 
 
 def run(args: Namespace) -> None:
-    """Do what the parsed arguments ask for."""
+    """Run the command that was parsed."""
     _COMMANDS[args.command](args)

@@ -1,5 +1,5 @@
-"""Files: text, tables, vectors and checkpoints, whatever their compression and encoding.
+"""Files of text, tables, vectors and checkpoints, with any compression and encoding.
 
-Knows no training and no loss. `files` is where every output is opened: whole or not at all.
-A new format of vectors goes into `vector_files`.
+Knows nothing of training and losses. `files` opens every output, so that it is written whole or
+not at all. A new format of vectors goes into `vector_files`.
 """

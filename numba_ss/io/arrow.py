@@ -1,4 +1,4 @@
-"""Tables by way of Arrow: whatever exports a stream, and Parquet files, in batches of rows."""
+"""Tables through Arrow, in batches of rows: objects that export a stream, and Parquet files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numba_ss.io.text_files import UnchangedFile
 
 
 def is_text(kind: Any) -> bool:
-    """Tell whether a type of Arrow's is one of strings, dictionaries of such included."""
+    """Return whether an Arrow type is one of strings, or a dictionary of strings."""
     types = import_optional("pyarrow", "reading tables").types
     if types.is_dictionary(kind):
         return is_text(kind.value_type)
@@ -23,36 +23,36 @@ def is_text(kind: Any) -> bool:
 
 
 def listed(schema: Any) -> str:
-    """Return the columns there are, for messages."""
+    """Return the names and types of the columns as text for messages."""
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
 def _rows(num_rows: int, num_bytes: int, part: int) -> int:
-    """Return how many of these rows make a batch of about `part` bytes."""
+    """Return how many rows make a batch of about `part` bytes."""
     return max(1, part * num_rows // max(num_bytes, 1))
 
 
 @contextmanager
 def sound(name: str, expected: str) -> Iterator[None]:
-    """Say of Arrow's errors that they are the table's fault, and which table's."""
+    """Turn errors of Arrow into an `ArgumentError` that names the table."""
     arrow = import_optional("pyarrow", "reading tables")
     try:
         yield
     except (arrow.ArrowException, OSError) as error:
         number = getattr(error, "errno", None)
-        if number is not None:  # the system's, not Arrow's of a table
+        if number is not None:  # an error of the operating system
             raise OSError(number, os.strerror(number), name) from error
         _checks.fail(name, expected, f"another one ({str(error)[:300]})")
 
 
 class ArrowStream:
-    """Some columns of whatever exports an Arrow stream.
+    """Some columns of an object that exports an Arrow stream.
 
     Parameters
     ----------
     table : object
-        With ``__arrow_c_stream__``, such as a data frame or a reader of record batches. It
-        is opened at once, and again from the second pass on.
+        An object with ``__arrow_c_stream__``, such as a data frame or a reader of record batches.
+        It is opened at once, and once more for each further pass.
     """
 
     def __init__(self, table: Any) -> None:
@@ -68,11 +68,11 @@ class ArrowStream:
             return arrow.table({"": arrow.chunked_array(self._table)}).to_reader()
 
     def total(self) -> int | None:
-        """Return the number of rows, which a stream does not tell: None."""
+        """Return None, because a stream does not tell its number of rows."""
         return None
 
     def batches(self, columns: Sequence[int], part: int) -> Iterator[Any]:
-        """Yield the columns at these positions, in record batches of at most `part` bytes."""
+        """Yield the columns at some positions, in record batches of about `part` bytes at most."""
         opened, self._opened = self._opened or self._open(), None
         for whole in opened:
             batch = whole.select(list(columns))
@@ -82,12 +82,12 @@ class ArrowStream:
 
 
 class ParquetFiles:
-    """The same of Parquet files, which must not change between passes.
+    """Some columns of Parquet files, which must not change between passes.
 
     Parameters
     ----------
     paths : sequence of Path
-        Files that agree in the columns that are read.
+        The files; the columns that are read must have the same types in all of them.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -98,7 +98,7 @@ class ParquetFiles:
     def _open(self, path: Path) -> Any:
         parquet = import_optional("pyarrow.parquet", "reading Parquet files")
         with sound(str(path), "a Parquet file"):
-            # Files without checksums are read as well.
+            # Files without checksums can still be read.
             return parquet.ParquetFile(path, page_checksum_verification=True)
 
     def total(self) -> int | None:
@@ -110,7 +110,7 @@ class ParquetFiles:
         return num_rows
 
     def batches(self, columns: Sequence[int], part: int) -> Iterator[Any]:
-        """Yield these columns, in the file's order, in record batches of about `part` bytes."""
+        """Yield some columns, in the order of the file, in record batches of about `part` bytes."""
         fields = [self.schema.field(i) for i in columns]
         for file in self._files:
             file.check()

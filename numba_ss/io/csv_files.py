@@ -1,8 +1,8 @@
-"""CSV files, as strings in record batches of Arrow's: separators, headers, blocks of whole rows.
+"""CSV files as Arrow record batches of strings: separators, headers, blocks of whole rows.
 
-Arrow looks for the ends of rows without a regard to quotes, or loses the newline of a quoted
-CR LF at the end of a block (apache/arrow 51368). It gets whole rows here, block by block, so
-that it has nothing to look for.
+Arrow finds the ends of rows without regard to quotes, or it loses the newline of a quoted CR LF
+at the end of a block (apache/arrow 51368). So this module cuts a file into blocks of whole rows,
+and Arrow parses one block at a time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from numba_ss._optional import import_optional
 from numba_ss.io.file_kinds import COMPRESSED
 from numba_ss.io.text_files import TextFiles
 
-_BLOCK = 2**20  # bytes that Arrow parses at a time, or more
-_LONGEST = 2**24  # bytes of a row
-# Arrow takes one character: two colons, as MovieLens has them, become one that no text has.
+_BLOCK = 2**20  # bytes that Arrow parses at a time, at least
+_LONGEST = 2**24  # bytes of a row, at most
+# Arrow takes a single character, so MovieLens' two colons are replaced by one that no text has.
 _COLONS, _UNIT = "::", "\x1f"
 _TABS = f"\t,;|{_UNIT}"
-# The first is the one that the suffix means.
+# The separators of each suffix, the usual one first.
 _SEPARATORS = {
     ".csv": f",;\t|{_UNIT}", ".tsv": _TABS, ".tab": _TABS, ".dat": _TABS + " ",
     ".data": _TABS + " ", ".txt": _TABS + " ",
@@ -34,32 +34,32 @@ SUFFIXES = ", ".join(_SEPARATORS)
 
 
 def plain_suffix(path: Path) -> str:
-    """Return what the name ends with, .gz and such aside."""
+    """Return the suffix of a name, without that of a compression such as .gz."""
     return (path.with_suffix("") if path.suffix.lower()[1:] in COMPRESSED else path).suffix.lower()
 
 
 def is_csv(path: Path) -> bool:
-    """Tell whether the name is that of a CSV file."""
+    """Return whether the name is that of a CSV or TSV file."""
     return plain_suffix(path) in _SEPARATORS
 
 
 class CsvFile:
-    """Some columns of a file.
+    """Some columns of a CSV file.
 
-    Its separator is that of its suffix, or else the one that parts the wanted columns in the
-    first row. If these are numbers, "0", "1" ..., and no names there, the file has no header,
-    and they are places.
+    The separator is the first one in `_SEPARATORS` with which the first row has all wanted
+    columns. If there is none and the wanted columns are numbers, "0", "1" ..., the file has no
+    header, and the numbers are positions.
 
     Parameters
     ----------
     path : Path
         A file with one of `SUFFIXES`, compressed or not.
     wanted : sequence of str
-        Columns.
+        The columns to read.
     """
 
     def __init__(self, path: Path, wanted: Sequence[str]) -> None:
-        import_optional("pyarrow.csv", "reading CSV files")  # better now than after hours
+        import_optional("pyarrow.csv", "reading CSV files")  # to fail now, not after hours
         self._path = path
         line = self._first_line()
         found = {sign: _cells(line, sign) for sign in _SEPARATORS[plain_suffix(path)]}
@@ -68,7 +68,7 @@ class CsvFile:
         self.names = found[self._separator]
         self._has_header = bool(parts) or not all(map(_is_place, wanted))
         if not self._has_header:
-            # Nothing names the columns: the separator that makes most of them.
+            # Without a header, the separator is the one that gives most columns.
             self._separator = max(found, key=lambda separator: len(found[separator]))
             self.names = [str(i) for i in range(len(found[self._separator]))]
 
@@ -84,7 +84,7 @@ class CsvFile:
         return line.decode()
 
     def batches(self, columns: Sequence[str]) -> Iterator[Any]:
-        """Yield record batches of strings; an empty cell is null, quotes make it a string."""
+        """Yield record batches of strings; an empty cell is null, a quoted one a string."""
         arrow = import_optional("pyarrow", "reading CSV files")
         module = import_optional("pyarrow.csv", "reading CSV files")
         convert = module.ConvertOptions(
@@ -114,7 +114,7 @@ def _is_place(name: str) -> bool:
 
 
 class _Blocks(io.RawIOBase):
-    """A file of which each reading gives whole rows, however many bytes these are."""
+    """A file whose `read` returns a block of whole rows, whatever size is asked for."""
 
     def __init__(self, path: Path, separator: str) -> None:
         self._blocks = _whole_rows(path, separator.encode())
@@ -167,10 +167,10 @@ def _shown(data: bytes) -> str:
 
 
 class _RowPattern:
-    """What rows of cells are.
+    """Regular expressions for rows of cells.
 
-    A quote at the beginning of a cell makes all up to its fellow part of the cell, line breaks
-    and separators, too; what follows up to the next separator belongs to the cell.
+    A cell that begins with a quote includes everything up to the closing quote, also line breaks
+    and separators, and what follows up to the next separator.
     """
 
     def __init__(self, separator: bytes) -> None:
@@ -188,16 +188,16 @@ class _RowPattern:
         self._width: int | None = None
 
     def end_of_rows(self, data: bytes) -> int:
-        """Return where the last row ends that is whole."""
+        """Return where the last complete row ends."""
         if b'"' in data:
             return _end(self._rows, data)
         return max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
 
     def stray_quote(self, rows: bytes) -> int | None:
-        """Return where a row begins that a quote extends over lines, all of them rows as well.
+        """Return the start of a row that spans several lines which would be rows by themselves.
 
-        In files that are separated by tabs a quote is often but itself, and its fellow in
-        a later row as well: all between them would vanish.
+        In files that are separated by tabs, a quote is often a plain character. If a later row
+        holds another one, all rows between the two would become one cell.
         """
         if self._separator != b"\t":
             return None

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: its name may say something else."""
+"""The kind of a file, found from its first bytes, because its name may be wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from numba_ss import _checks
 
-# So many bytes of a file tell its kind; the mark of a tar archive stands at 257.
+# The first bytes of a file that tell its kind; the mark of a tar archive is at offset 257.
 HEAD = 2**12
 
 COMPRESSED = {
@@ -20,7 +20,7 @@ COMPRESSED = {
 PARQUET, ARROW, PICKLE = b"PAR1", b"ARROW1\0\0", b"\x80"
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark begins it
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, because it begins with the mark of UTF-16
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -28,7 +28,7 @@ _BOMS = {
 
 
 class Foreign(NamedTuple):
-    """What a file is instead, and what to do about it."""
+    """A kind of file that cannot be read, and a hint what to do about it."""
 
     what: str
     way: str
@@ -63,18 +63,18 @@ _FOREIGN = {
 def compression_of(head: bytes) -> str | None:
     """Return "gz", "bz2", "xz", "zst" or None."""
     found = next((name for name, mark in COMPRESSED.items() if head.startswith(mark)), None)
-    if found == "bz2" and head[4:10] not in (b"1AY&SY", b"\x17rE8P\x90"):  # letters may say BZh
+    if found == "bz2" and head[4:10] not in (b"1AY&SY", b"\x17rE8P\x90"):  # text may begin with BZh
         return None
     return found
 
 
 def encoding_of(head: bytes) -> str:
-    """Return the encoding that a byte order mark tells, UTF-8 without one."""
+    """Return the encoding of a byte order mark, or UTF-8 if there is none."""
     return next((name for mark, name in _BOMS.items() if head.startswith(mark)), "utf-8")
 
 
 def refuse_foreign(name: str, head: bytes) -> None:
-    """Refuse what is known to be no text; `name` is the file's."""
+    """Refuse a file of a kind that is known not to be text; `name` is that of the file."""
     found = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
     if head[257:262] == b"ustar":
         found = Foreign("a tar archive", _UNPACK)
@@ -87,7 +87,7 @@ def refuse_foreign(name: str, head: bytes) -> None:
 
 
 def markup_of(head: bytes) -> Foreign | None:
-    """Tell what text of lines of words this looks unlike, though it is text."""
+    """Return the kind of markup that a text seems to be, or None if it looks like plain words."""
     start = head.lstrip()
     if start[:10].lower().startswith((b"<mediawiki", b"<?xml", b"<!doctype", b"<html")):
         return Foreign("XML or HTML", "take the text out of it, say with WikiExtractor")

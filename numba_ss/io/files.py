@@ -1,4 +1,4 @@
-"""Outputs: files are written whole or not at all, and never over what is read."""
+"""Output files: written whole or not at all, and never over an input."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PathLike = str | os.PathLike[str]
-Paths = Mapping[str, object]  # by the name of the argument: a path, paths, or anything else
+Paths = Mapping[str, object]  # name of an argument -> a path, several paths, or anything else
 
-# A scheme has two letters or more: C:\ is a drive. In zip://name::archive.zip two are chained.
+# A scheme has at least two letters, because C:\ is a drive. zip://name::archive.zip chains two.
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
-_LONGEST = 200  # bytes of a name that its temporary name takes over; most systems allow 255
+_LONGEST = 200  # bytes of a name that are used in its temporary name; most systems allow 255
 
 
 def is_remote(path: object) -> bool:
@@ -51,14 +51,14 @@ def require_local(name: str, path: PathLike) -> None:
 
 @contextmanager
 def whole_file(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`, and give it that name when all is written.
+    """Open a temporary file beside `path`, and rename it when it is completely written.
 
-    If the block fails, or the machine stops, an older file of that name is as it was. Links
-    are followed, and an older file's owner and mode are kept. A device or a pipe stays what it
-    is, and gets all bytes at the end. A folder is refused.
+    If the block fails, or the machine stops, an older file of that name is unchanged. Links are
+    followed, and the owner and the mode of an older file are kept. If `path` is a device or a
+    pipe, all bytes are copied to it at the end. A folder is refused.
 
-    The temporary name is ``.<name>.<random>.partial``. Only a killed process leaves one, and
-    the next one that writes a file of that name removes it.
+    The temporary name is ``.<name>.<random>.partial``. Only a killed process leaves such a file;
+    the next process that writes a file of that name removes it.
     """
     with _naming(path):
         before = _before(str(path), path)
@@ -81,9 +81,9 @@ def whole_file(path: PathLike) -> Iterator[BinaryIO]:
 
 
 def require_writable(name: str, path: PathLike) -> None:
-    """Let a file that cannot be written fail now, not after hours of work.
+    """Require that a file can be written, so that the error comes now and not after hours of work.
 
-    `name` is the argument that the path is given as.
+    `name` is the argument that holds the path.
     """
     before = _before(name, path)
     if before is not None and not stat.S_ISREG(before.st_mode):
@@ -100,21 +100,21 @@ def require_writable(name: str, path: PathLike) -> None:
 
 
 def require_distinct(outputs: Paths, inputs: Paths) -> None:
-    """Require that what is written is none of what is read, and no two results are one file.
+    """Require that no output is also an input, and that all outputs are different files.
 
     Parameters
     ----------
     outputs : dict of str to path, list of paths or None
-        By the name of the argument; files and folders. None stands for no output.
+        Files and folders, by the name of the argument. None stands for no output.
     inputs : dict of str to object
-        Likewise: paths of files, patterns and folders with all that is in them. What is no
-        path, such as a table, and "-" for standard input are passed over.
+        Paths of files, patterns, and folders with all files in them, by the name of the
+        argument. Other objects, such as tables, and "-" for standard input are ignored.
 
     Raises
     ------
     ArgumentError
-        If two of them are one, by whatever name, link or hard link they are reached. Devices
-        and pipes may be given twice.
+        If two of them are the same file, also through links and hard links. Devices and pipes
+        may be given twice.
     """
     if not any(_listed(value) for value in outputs.values()):
         return
@@ -136,7 +136,7 @@ def require_distinct(outputs: Paths, inputs: Paths) -> None:
 
 
 class FolderLock:
-    """The lock of a folder that this process has, until the object is gone."""
+    """A lock of a folder by this process; it ends with the object."""
 
     def __init__(self, descriptor: int) -> None:
         self.release = weakref.finalize(self, os.close, descriptor)
@@ -146,10 +146,10 @@ _folder_locks: weakref.WeakValueDictionary[object, FolderLock] = weakref.WeakVal
 
 
 def lock_folder(path: PathLike) -> FolderLock | None:
-    """Lock a folder for this process, also if it has the lock already.
+    """Lock a folder for this process, also if this process has locked it already.
 
-    Nothing is left of it on the disk: the system lets it go when the process ends, however it
-    ends. None stands for a file system without locks.
+    The lock leaves no file on the disk: the system releases it when the process ends, also if it
+    is killed. Returns None if the file system has no locks.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def lock_folder(path: PathLike) -> FolderLock | None:
 
 
 def _forget_locks() -> None:
-    """Leave the locks to the parent: a forked process would hold them beyond its end."""
+    """Give up all locks in a forked child, which would otherwise keep them if its parent ends."""
     for lock in list(_folder_locks.values()):
         lock.release()
     _folder_locks.clear()
@@ -185,7 +185,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _listed(value: object) -> list[str]:
-    """Return the paths among one path, several or anything else."""
+    """Return the paths in a value, which may be a path, several paths or anything else."""
     if isinstance(value, (str, os.PathLike)):
         value = [value]
     if not isinstance(value, (list, tuple)):
@@ -195,7 +195,7 @@ def _listed(value: object) -> list[str]:
 
 
 def _found(path: str) -> Iterable[str]:
-    """Return the files that are read where a path is given as an input."""
+    """Return the files that are read if a path is an input."""
     if "\0" in path or path == "-":
         return []
     if os.path.isdir(path):
@@ -205,7 +205,7 @@ def _found(path: str) -> Iterable[str]:
 
 
 def _identity(path: str) -> object:
-    """Return what two names of one file or folder share; None for a device or a pipe."""
+    """Return what is equal for all names of a file or folder; None for a device or a pipe."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -216,7 +216,7 @@ def _identity(path: str) -> object:
 
 @contextmanager
 def _naming(path: PathLike) -> Iterator[None]:
-    """Have the system's errors say which file they are about: a full disk does not."""
+    """Add the name of the file to errors of the system that lack it, such as of a full disk."""
     try:
         yield
     except OSError as error:
@@ -228,7 +228,7 @@ def _naming(path: PathLike) -> Iterator[None]:
 
 
 def _before(name: str, path: PathLike) -> os.stat_result | None:
-    """Return what there is already, if that may be written; None if nothing is."""
+    """Return the status of an existing file that may be written, or None if there is no file."""
     require_local(name, path)
     try:
         status = os.stat(path)
@@ -243,10 +243,10 @@ def _before(name: str, path: PathLike) -> os.stat_result | None:
 
 @contextmanager
 def _partial_file(target: Path, before: os.stat_result | None) -> Iterator[Path]:
-    """Make an empty temporary file, locked while it is written; remove it if it is left.
+    """Make an empty temporary file that is locked while it is written, and remove it at the end.
 
-    Its mode is what the system gives a new file, or, as long as it is not whole, not more
-    than an older one has.
+    Its mode is that of a new file. If it replaces an older file, it is, until then, readable by
+    nobody who cannot read the older one.
     """
     name = target.name.encode(errors="surrogateescape")
     if len(name) > _LONGEST:
@@ -258,26 +258,26 @@ def _partial_file(target: Path, before: os.stat_result | None) -> Iterator[Path]
         partial = target.parent / f"{prefix}{secrets.token_hex(4)}.partial"
         try:
             descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        except OSError as error:  # of the name that was asked for
+        except OSError as error:  # the message should name the output, not the temporary file
             raise OSError(error.errno, error.strerror, str(target)) from error
         _lock(descriptor, wait=True)
-        # Another process may have found it before it had its lock, and removed it.
+        # Another process may have removed the file before it was locked.
         if partial.exists():
             break
         os.close(descriptor)
-    if fcntl is None:  # nothing is locked, and Windows renames no open file
+    if fcntl is None:  # there is no lock to keep, and Windows cannot rename an open file
         os.close(descriptor)
     try:
         yield partial
     finally:
-        with suppress(OSError):  # it has its name
+        with suppress(OSError):  # usually the file was renamed and no longer exists
             os.unlink(partial)
         if fcntl is not None:
             os.close(descriptor)
 
 
 def _lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock a file until it is closed or the process ends; tell whether it is locked."""
+    """Lock a file until it is closed or the process ends; return whether this succeeded."""
     if fcntl is None:
         return False
     try:
@@ -288,8 +288,8 @@ def _lock(descriptor: int, *, wait: bool) -> bool:
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
-    """Remove the temporary files of killed processes: nobody holds their locks."""
-    with suppress(OSError):  # a folder that cannot be listed may be written to
+    """Remove the temporary files of killed processes, which nobody has locked."""
+    with suppress(OSError):  # some folders can be written to but not listed
         for name in os.listdir(folder):
             if re.fullmatch(re.escape(prefix) + r"\w{8}\.partial", name):
                 with suppress(OSError):
@@ -310,14 +310,14 @@ def _keep_owner_and_mode(partial: Path, before: os.stat_result | None) -> None:
         return
     status = os.stat(partial)
     if (status.st_uid, status.st_gid) != (before.st_uid, before.st_gid):
-        with suppress(OSError):  # only the administrator may give files away
+        with suppress(OSError):  # only root may change the owner of a file
             os.chown(partial, before.st_uid, before.st_gid)
     os.chmod(partial, stat.S_IMODE(before.st_mode))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name itself on the disk, not only the bytes behind it."""
-    # Windows and some network file systems cannot, and keep names safe in their own way.
+    """Make sure that the new name is on the disk, too, not only the content of the file."""
+    # Windows and some network file systems cannot do this; they protect names in their own way.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What long work shows: a bar on a terminal, a line now and then in the log elsewhere."""
+"""The progress of long work: a bar on a terminal, otherwise lines in the log."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from numba_ss import _checks
 
 log = logging.getLogger("numba_ss")
 
-# Seconds between two lines in the log: somebody watches a terminal, nobody a file.
+# Seconds between two lines in the log, on a terminal and elsewhere.
 ON_TERMINAL, ELSEWHERE = 5.0, 30.0
 
 
 def check_show(name: str, show: Any) -> None:
-    """Refuse what is no answer to whether progress is shown."""
+    """Require a valid value for whether progress is shown."""
     if not isinstance(show, bool) and show != "auto":
         _checks.fail(name, 'True, False or "auto"', repr(show))
 
 
 class Progress:
-    """Show how far a piece of work is, how fast, and how long it still takes.
+    """Show how far a task is, how fast it runs, and how long it will still take.
 
     On a terminal and in a notebook, with tqdm installed, this is the bar of ``tqdm.auto``.
     Otherwise it is a line, at level INFO of the logger ``"numba_ss"``, every 5 seconds on a
@@ -35,15 +35,15 @@ class Progress:
     Parameters
     ----------
     total : int or None
-        Units of work in all; None if that is not known.
+        Units of work in total; None if that is not known.
     unit : str, default="words"
-        What is counted.
+        The name of a unit.
     desc : str, default=""
-        What is done, such as "epoch 1/5".
+        The name of the task, such as "epoch 1/5".
     show : {"auto", True, False}, default="auto"
-        True shows the bar wherever standard error goes; False shows and logs nothing.
+        True shows the bar even if standard error is not a terminal; False shows and logs nothing.
     initial : int, default=0
-        Units done before, by work that is now resumed; they do not count for the speed.
+        Units that were done before the task was resumed; they do not count for the speed.
 
     Examples
     --------
@@ -83,14 +83,21 @@ class Progress:
         return self
 
     def update(self, n: int, **figures: float) -> None:
-        """Count `n` more units, and show the newest figures.
+        """Count `n` more units, and show the latest figures.
 
         Parameters
         ----------
         n : int
             Units done since the last call.
         figures : float
-            Such as ``loss`` and ``learning_rate``; a figure stays until it is given anew.
+            Figures such as ``loss`` and ``learning_rate``; each is shown until it is replaced.
+
+        Examples
+        --------
+        >>> bar = Progress(10, show=False)
+        >>> bar.update(4, loss=2.5)
+        >>> bar.done
+        4
         """
         self.done += n
         self._figures.update(figures)
@@ -134,7 +141,7 @@ class Progress:
 
 
 def _in_notebook() -> bool:
-    """Tell whether the output goes to a notebook."""
+    """Return whether the output goes to a notebook."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return "IPKernelApp" in getattr(shell, "config", ())
@@ -149,7 +156,7 @@ def _clock(seconds: float) -> str:
 
 
 def _short(number: float) -> str:
-    """Return three digits and a unit: 1.23k, 45.6M."""
+    """Return a number with three digits and a unit, such as 1.23k or 45.6M."""
     for unit in ("", "k", "M"):
         if number < 999.5:
             return f"{number:.3g}{unit}"

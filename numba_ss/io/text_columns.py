@@ -1,4 +1,4 @@
-"""A column of CSV or JSON lines as lines of text."""
+"""One column of CSV files or of JSON lines, as lines of text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numba_ss import _checks
 from numba_ss.io.text_files import PIECE, Pieces, TextFiles
 
 _SEPARATORS = ",\t;|"
-_LONGEST_CELL = 2**28  # letters
+_LONGEST_CELL = 2**28  # characters of a cell, at most
 
 
 class TextColumn:
-    """One column of files of CSV with a header, or of JSON lines.
+    """One column of CSV files with a header, or of files of JSON lines.
 
     Parameters
     ----------
     files : sequence of TextFiles
-        Of one file each.
+        One object for each file.
     column : str
-        The name in the header, or the key in the objects. Its values are lines of text, in
-        which a line end is a blank; in JSON they may also be lists of words.
+        The name in the header, or the key in the JSON objects. Each value is a line of text, in
+        which line breaks become blanks; in JSON it may also be a list of words.
     """
 
     def __init__(self, files: Sequence[TextFiles], column: str) -> None:
@@ -36,8 +36,8 @@ class TextColumn:
         return sum(file.total() for file in self._files)
 
     def pieces(self) -> Pieces:
-        """Yield the lines, and how far the reading is: see `TextFiles.pieces`."""
-        # The module's own limit is 2**17, less than an article of Wikipedia.
+        """Yield the lines, and the position in the files, see `TextFiles.pieces`."""
+        # The default limit of the csv module, 2**17, is less than an article of Wikipedia.
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
         before = 0
         for file in self._files:
@@ -118,11 +118,11 @@ class TextColumn:
 
 def _joined(lines: list[str]) -> bytes:
     text = "\n".join([*(line.replace("\n", " ") for line in lines), ""])
-    return text.encode("utf-8", "replace")  # JSON may escape halves of characters
+    return text.encode("utf-8", "replace")  # JSON may escape half of a surrogate pair
 
 
 class _Lines:
-    """The lines of a file with their ends; `position` says how far the reading is."""
+    """The lines of a file with their line ends; `position` is that in the file."""
 
     def __init__(self, pieces: Pieces) -> None:
         self.position = 0

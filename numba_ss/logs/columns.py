@@ -1,7 +1,7 @@
-"""Columns of tables as numbers: distinct keys, and where they stand.
+"""Columns of tables as numbers: the distinct keys, and the position of each row's key.
 
-A column is an ndarray, or a chunked array of Arrow's, which nothing here imports before
-such a column comes.
+A column is an ndarray or a chunked array of pyarrow. pyarrow is imported only when such a column
+comes.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from numba_ss.io.arrow import is_text
 Integers = NDArray[np.int64]
 
 _KEYS = frozenset({"string", "integer"})
-_NULLS = ("NoneType", "NAType", "NaTType")  # the latter two of pandas, which need not be there
+_NULLS = ("NoneType", "NAType", "NaTType")  # the last two are pandas', which may be missing
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Place(NamedTuple):
-    """What messages call a column, and the row of the table in which it begins."""
+    """The name of a column in messages, and the number of its first row in the table."""
 
     name: str
     row: int | None = None
 
     def __call__(self, i: int) -> str:
-        """Return what to call value `i`."""
+        """Return the name of value `i` in messages."""
         return f"{self.name}[{i}]" if self.row is None else f"{self.name}, row {self.row + i}"
 
 
 class Factors(NamedTuple):
-    """A column as distinct values, by first appearance, and the position of each row's.
+    """A column as distinct values, in order of appearance, and the position of each row's value.
 
     The position of a null is -1.
     """
@@ -46,7 +46,7 @@ class Factors(NamedTuple):
 
 
 def as_array(name: str, values: Any) -> NDArray[Any]:
-    """Return a column of any form as an ndarray; of a list, the objects as they are."""
+    """Return a column of any form as an ndarray; a list becomes an array of its objects."""
     array: NDArray[Any]
     if isinstance(values, np.ma.MaskedArray):
         array = np.ma.getdata(values).astype(object)
@@ -64,7 +64,7 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
 
 
 def _with_nulls(values: Any, floats: NDArray[Any]) -> NDArray[Any]:
-    """Return the objects of integers with nulls, which are floats with NaN for NumPy only."""
+    """Return the objects of a column of integers with nulls, which NumPy makes floats with NaN."""
     listed = getattr(values, "to_list", getattr(values, "to_pylist", None))
     if listed is None or isinstance(getattr(values, "dtype", None), np.dtype):
         return floats
@@ -72,7 +72,7 @@ def _with_nulls(values: Any, floats: NDArray[Any]) -> NDArray[Any]:
 
 
 def named_columns(name: str, value: Any) -> dict[str, Any]:
-    """Return the columns of a dict, a data frame, a table of Arrow's or of pairs, by name."""
+    """Return by name the columns of a dict, a data frame, an Arrow table or a list of pairs."""
     if hasattr(value, "column_names"):
         return {column: value.column(column) for column in value.column_names}
     if hasattr(value, "get_columns"):
@@ -104,7 +104,7 @@ def named_rows(name: str, value: Any) -> tuple[NDArray[Any], list[Any]]:
 
 
 def factorize(column: Any, place: Place, *, feature: bool = False) -> Factors:
-    """Return the keys of a column; those of a feature may be null, or True and False."""
+    """Return the distinct keys of a column; a feature may also hold nulls, or True and False."""
     if isinstance(column, np.ndarray):
         factors = _of_array(column, place, feature)
     else:
@@ -117,7 +117,7 @@ def factorize(column: Any, place: Place, *, feature: bool = False) -> Factors:
 
 
 def _refuse_type(place: Place, kind: object, nulls: NDArray[np.bool_]) -> NoReturn:
-    """Refuse a column; integers with nulls become floats with NaN in many hands."""
+    """Refuse a column of this type; many libraries turn integers with nulls into such floats."""
     first = f", and null in row {(place.row or 0) + int(nulls.argmax())}" if nulls.any() else ""
     _checks.fail(place.name, "strings or integers", f"{kind}{first}")
 
@@ -137,7 +137,7 @@ def _of_array(array: NDArray[Any], place: Place, feature: bool) -> Factors:
 
 
 def refuse_large(array: NDArray[Any], place: Place) -> None:
-    """Refuse integers that int64 does not hold."""
+    """Refuse integers beyond the range of int64."""
     large = np.flatnonzero(array > np.uint64(2**63 - 1))
     if large.size:
         _checks.fail(place(int(large[0])), "an integer below 2**63", array[large[0]])
@@ -184,7 +184,7 @@ def _kind(kind: type) -> str:
 
 
 def is_null(value: object) -> bool:
-    """Tell whether an object stands for no value."""
+    """Return whether an object is None, NaN, or pandas' NA or NaT."""
     is_nan = isinstance(value, (float, np.floating)) and bool(np.isnan(value))
     return is_nan or type(value).__name__ in _NULLS
 
@@ -192,7 +192,7 @@ def is_null(value: object) -> bool:
 def _refuse_objects(
     values: list[Any], rows: Integers, place: Place, allowed: frozenset[str]
 ) -> NoReturn:
-    """Name the first value that is no key, or not of the kind of the first."""
+    """Raise the error that names the first value that is not a key, or of another kind."""
     first = _kind(type(values[0]))
     usual = {first} & allowed
     bad = next(i for i, value in enumerate(values) if _kind(type(value)) not in usual)
@@ -203,7 +203,7 @@ def _refuse_objects(
 def _of_strings(values: list[str], rows: Integers, place: Place) -> Factors:
     index = {value: i for i, value in enumerate(dict.fromkeys(values))}
     positions = np.fromiter(map(index.__getitem__, values), np.int64, len(values))
-    distinct = list(map(str.__str__, index))  # of a subclass, such as NumPy's, the plain string
+    distinct = list(map(str.__str__, index))  # NumPy's subclass becomes plain str
     try:
         "".join(distinct).encode()
     except UnicodeEncodeError:
@@ -221,7 +221,7 @@ def _to_int64(values: list[Any], rows: Integers, place: Place) -> Integers:
 
 
 def plain(column: Any) -> Any:
-    """Return one Arrow array without dictionaries, its strings with 64-bit offsets."""
+    """Return a column as one Arrow array without dictionaries; strings have 64-bit offsets."""
     arrow = import_optional("pyarrow", "reading tables")
     kind = column.type
     if is_text(kind):
@@ -229,14 +229,14 @@ def plain(column: Any) -> Any:
     elif arrow.types.is_dictionary(kind):
         kind = kind.value_type
     if arrow.types.is_dictionary(column.type):
-        # Not cast as a whole, which Arrow cannot where the dictionary is one of string views.
+        # Each dictionary is cast by itself: Arrow cannot cast a column with string views.
         chunks = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks]
         return arrow.chunked_array(chunks, kind).combine_chunks()
     return column.cast(kind).combine_chunks()
 
 
 def _texts(encoded: Any, positions: Integers, place: Place) -> list[str]:
-    """Return the strings of a dictionary, which need not be UTF-8 as they should."""
+    """Return the strings of a dictionary; refuse a string that is not UTF-8."""
     try:
         texts: list[str] = encoded.dictionary.to_pylist()
     except UnicodeDecodeError as error:

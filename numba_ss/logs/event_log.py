@@ -1,4 +1,4 @@
-"""Events as they come from a table, in codes, and then grouped by user."""
+"""Events in the order of their table, as codes, which are finally grouped by user."""
 
 from __future__ import annotations
 
@@ -19,14 +19,24 @@ Codes = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Feature:
-    """What is known of each user, or of each item, in one respect.
+    """A categorical feature: one value of each user, or of each item.
 
     Attributes
     ----------
     codes : ndarray of int32, shape (num_users,) or (num_items,)
-        0 where the value is unknown, else 1 + its code in `keys`.
+        0 if the value is unknown, else 1 + its code in `keys`.
     keys : Keys
         The values.
+
+    Examples
+    --------
+    >>> from numba_ss.logs.interactions import read_interactions
+    >>> log = read_interactions({
+    ...     "user": ["ann", "bob"], "item": ["tea", "rum"], "country": ["GB", None],
+    ... }, timestamp=None, user_features=["country"], progress=False)
+    >>> country = log.user_features["country"]
+    >>> country.codes, country.keys.take([0])
+    (array([1, 0], dtype=int32), array(['GB'], dtype=object))
     """
 
     codes: Codes
@@ -34,7 +44,7 @@ class Feature:
 
 
 class Vocabularies(Protocol):
-    """What is known before a log is read: an `Interactions`, or its parts that name things."""
+    """Keys and features that are known before a log is read, such as those of `Interactions`."""
 
     @property
     def user_keys(self) -> Keys:
@@ -56,7 +66,7 @@ class Vocabularies(Protocol):
         """Features of items by name."""
         ...
 
-    # What else an `Interactions` knows, `time_unit` and when its events were, counts too.
+    # If it also has the `time_unit` and the timestamps of an `Interactions`, these are used, too.
 
 
 _NOTHING: Any = SimpleNamespace(
@@ -78,7 +88,7 @@ class GroupedEvents(NamedTuple):
 
 
 class _Column:
-    """The codes of a column, batch by batch."""
+    """The codes of a column, collected batch by batch."""
 
     def __init__(self, name: str, known: Keys | None, *, feature: bool = False) -> None:
         self.name = name
@@ -94,14 +104,14 @@ class _Column:
         self._parts.append(codes)
 
     def codes(self) -> Codes:
-        """Return all codes; the parts are given up."""
+        """Return all codes; this frees the collected parts."""
         codes = np.concatenate(self._parts)
         self._parts.clear()
         return codes
 
 
 class _Times:
-    """The times of all events."""
+    """The times of all events, collected batch by batch."""
 
     def __init__(self, name: str | None) -> None:
         self.name = name
@@ -115,7 +125,7 @@ class _Times:
             self._parts.append(times(batch.columns[self.name], place))
 
     def values(self, known: Any) -> tuple[str, Times | None, Times | None]:
-        """Return a unit, all times and those of the known events in it; parts are given up."""
+        """Return a unit, and in it all times and those of the known events; free the parts."""
         if self.name is None:
             return "", None, None
         kept = getattr(known, "timestamps", None)
@@ -128,7 +138,7 @@ class _Times:
 
 
 class EventLog:
-    """Events as they come, in codes.
+    """Events in the order in which they come, as codes.
 
     Parameters
     ----------
@@ -155,7 +165,7 @@ class EventLog:
         )
 
     def add(self, table: str, batch: Batch) -> None:
-        """Take the rows of a batch; `table` is the name of where they come from."""
+        """Add the rows of a batch; `table` is the name of their table."""
         self._times.add(table, batch)
         for column in (
             self._users, self._items, *self._user_features.values(), *self._item_features.values()
@@ -163,12 +173,12 @@ class EventLog:
             column.add(table, batch)
 
     def grouped(self) -> GroupedEvents:
-        """Sort the events, and code the items anew; the log is given up."""
+        """Group the events by user, and number new items by count; the log is used up."""
         users = self._users.codes()
         unit, stamps, known_stamps = self._times.values(self._known)
         items, item_keys = _by_count(self._items, len(self._known.item_keys))
         user_keys = self._users.keys.keys()
-        # Stable, so that events of the same time stay in the order in which they came.
+        # A stable sort keeps events of the same time in their order.
         by_time = np.arange(len(users)) if stamps is None else np.argsort(stamps, kind="stable")
         user_times, item_times = _last_times(self._known, known_stamps)
         item_features = _features(
@@ -188,7 +198,7 @@ class EventLog:
 
 
 def _by_count(column: _Column, num_known: int) -> tuple[Codes, Keys]:
-    """Return items and keys such that the new ones, behind the known, fall in count."""
+    """Return items and keys, the known ones first, then the new ones by falling count."""
     codes, keys = column.codes(), column.keys.keys()
     counts = np.bincount(codes, minlength=len(keys))
     new = num_known + np.argsort(-counts[num_known:], kind="stable")
@@ -199,7 +209,7 @@ def _by_count(column: _Column, num_known: int) -> tuple[Codes, Keys]:
 
 
 def _last_times(known: Any, times: Times | None) -> tuple[Any, Any]:
-    """Return when the known users and items had their last events; None if nobody knows."""
+    """Return the times of the last events of the known users and items, or None if unknown."""
     if times is None or not (known.user_features or known.item_features):
         return None, None
     lowest = np.iinfo(np.int64).min if times.dtype.kind == "i" else -np.inf
@@ -216,11 +226,11 @@ def _features(
     columns: dict[str, _Column], known: dict[str, Feature], owners: Codes, by_time: Integers,
     num_owners: int, known_times: Any, stamps: Any,
 ) -> dict[str, Feature]:
-    """Return the value of each owner's last event, or the one that is known."""
+    """Return for each user or item the value of the last event, or else the known one."""
     if not columns and not known:
         return {}
     last = np.full(num_owners, -1)
-    last[owners[by_time]] = by_time  # of an owner's events, the last one remains
+    last[owners[by_time]] = by_time  # the last assignment of each owner remains
     seen = last >= 0
     if known_times is not None:
         old = np.arange(num_owners) < len(known_times)
@@ -234,7 +244,7 @@ def _features(
         if name in known:
             codes[: len(known[name].codes)] = known[name].codes
         if name in columns:
-            # What is known of a later time stays, where that is a value.
+            # A known value of a later time is kept, unless it is null.
             new = seen & ~(late & (codes > 0))
             codes[new] = columns[name].codes()[last[new]] + 1
         keys = columns[name].keys.keys() if name in columns else known[name].keys

@@ -1,4 +1,4 @@
-"""Which files a log is made of: folders as Spark, Dask and Hive write them, and patterns."""
+"""The files of a log: folders as Spark, Dask and Hive write them, and patterns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def find_logs(name: str, path: Any) -> list[Path]:
-    """Return the files that a path names: itself, those of a folder, or those of a pattern.
+    """Return the files of a path: the file itself, those in a folder, or those of a pattern.
 
-    Folders are read with those in them. What begins with a dot or an underscore is none of
-    their data, but marks that a job has ended, or the like.
+    Folders are read with their subfolders. Names that begin with a dot or an underscore are left
+    out: such files are not data, but mark that a job has ended, for example.
     """
     text = os.fspath(path)
     if os.path.isdir(text):
@@ -42,9 +42,9 @@ def find_logs(name: str, path: Any) -> list[Path]:
 
 
 def partitions_of(path: Path) -> dict[str, str | None]:
-    """Return the columns that the names of folders tell, as in ``day=2024-01-01/part-0.parquet``.
+    """Return the columns in the names of folders, as in ``day=2024-01-01/part-0.parquet``.
 
-    They are those of all rows in the file.
+    Each has one value for all rows of the file.
     """
     pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
     return {unquote(key): None if value == _NULL else unquote(value) for key, _, value in pairs}

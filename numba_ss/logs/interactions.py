@@ -1,4 +1,4 @@
-"""Interaction logs: who took which item when, read from anywhere, as codes grouped by user."""
+"""Interaction logs: who took which item when, read from many sources, as codes by user."""
 
 from __future__ import annotations
 
@@ -37,11 +37,17 @@ class Interactions:
     time_unit : str
         What the timestamps are: "integers", "floats", "timestamps in ns" ...
     split : str
-        How it was parted from another log, in words; "" if it was not.
+        A description of how it was split from another log; "" if it was not.
 
     See Also
     --------
     read_interactions : makes one of a table, files or arrays
+
+    Examples
+    --------
+    >>> log = read_interactions(np.array([[7, 5], [7, 6], [9, 5]]), progress=False)
+    >>> log.num_users, log.counts(), log.item_keys.take(log.history(0))
+    (2, array([2, 1]), array([5, 6]))
     """
 
     user_keys: Keys
@@ -56,17 +62,17 @@ class Interactions:
 
     @property
     def num_users(self) -> int:
-        """Users, those without an event included."""
+        """Number of users, including those without an event."""
         return len(self.user_keys)
 
     @property
     def num_items(self) -> int:
-        """Items, those without an event included."""
+        """Number of items, including those without an event."""
         return len(self.item_keys)
 
     @property
     def num_events(self) -> int:
-        """Events."""
+        """Number of events."""
         return len(self.items)
 
     def counts(self) -> Integers:
@@ -75,7 +81,13 @@ class Interactions:
         Returns
         -------
         ndarray of int64, shape (num_items,)
-            By code; 0 for an item that is known from elsewhere only.
+            By code; 0 for an item that only occurs in an earlier log.
+
+        Examples
+        --------
+        >>> log = read_interactions(np.array([[7, 5], [9, 6], [9, 5]]), progress=False)
+        >>> log.item_keys.take([0, 1]), log.counts()
+        (array([5, 6]), array([2, 1]))
         """
         return np.bincount(self.items, minlength=self.num_items)
 
@@ -91,6 +103,15 @@ class Interactions:
         -------
         ndarray of int32
             Item codes, in order of time; a view.
+
+        Examples
+        --------
+        >>> log = read_interactions({
+        ...     "user": ["ann", "bob", "ann"], "item": ["tea", "rum", "rum"],
+        ...     "timestamp": [5, 1, 3],
+        ... }, progress=False)
+        >>> log.item_keys.take(log.history(0))
+        array(['rum', 'tea'], dtype=object)
         """
         user = _checks.integer("user_code", user_code, 0, self.num_users - 1)
         return self.items[self.offsets[user] : self.offsets[user + 1]]
@@ -140,9 +161,9 @@ def read_interactions(
 ) -> Interactions:
     """Read a log of events in one pass.
 
-    Only the encoded log is held in memory, never the columns as they are: 16 bytes an event
-    (4 of them the user, 4 the item, 8 the time) and 4 more for each feature, four times that
-    for a moment at the end, when it is sorted; besides that the distinct keys.
+    Only the encoded log and the distinct keys are held in memory, never the columns themselves.
+    An event takes 16 bytes (4 for the user, 4 for the item, 8 for the time) and 4 more for each
+    feature; while the log is sorted at the end, it takes four times as much.
 
     Parameters
     ----------
@@ -150,50 +171,47 @@ def read_interactions(
         One row an event. One of
 
         - an object with ``__arrow_c_stream__``, such as a data frame of pandas or polars, a
-          table or reader of pyarrow, a relation of DuckDB; one that can be read once will do;
+          table or reader of pyarrow, a relation of DuckDB; it is read once;
         - Parquet files, or CSV and TSV files (.csv, .tsv, .tab, .dat, .data, .txt), also
-          compressed (.csv.gz ...): a path, a list of
-          paths, a folder with all folders in it, or a pattern such as ``"log/*.parquet"``.
-          Files that begin with a dot or an underscore are passed over; a folder that is
-          called ``name=value`` makes a column of strings. In CSV, the separator may be any
-          that parts the columns in the header; without a header, columns are "0", "1" ...
-          Keys are integers where each is the plain text of one, else strings, so that "007"
-          stays what it is; an empty cell is null. Of pipes, of "-" (standard input) and of
-          paths with a scheme, such as ``s3://`` (by fsspec), temporary copies are made;
+          compressed (.csv.gz ...): a path, a list of paths, a folder with its subfolders, or a
+          pattern such as ``"log/*.parquet"``. Files whose names begin with a dot or an
+          underscore are left out; a folder ``name=value`` makes a column of strings. In CSV,
+          the separator is found from the header; without a header, columns are called "0",
+          "1" ... Keys are integers if each is the plain text of one, else strings ("007" makes
+          them strings); an empty cell is null. Pipes, "-" (standard input) and paths with a
+          scheme, such as ``s3://`` (by fsspec), are first copied to a temporary file;
         - a dict of column names and arrays or lists;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;
-        - a sparse matrix of SciPy's, users by items. Each stored number > 0 is one event; keys
+        - a sparse matrix of SciPy, users by items. Each stored number > 0 is one event; keys
           are the numbers of the rows and columns that have one.
     user, item : str
         The columns of user and item keys: strings, or any integers that int64 can hold.
     timestamp : str or None, default="timestamp"
-        The column of times: numbers, timestamps, dates or their text. Those of different
-        units are brought to one, where all numbers are plausible as s, ms, us or ns since
-        1970; other numbers are compared as they are. None says that events have no time, as
-        those of pairs and matrices never have: then each user's are a set, kept in the order
-        in which they came.
+        The column of times: numbers, timestamps, dates or their text. If all numbers are
+        plausible as s, ms, us or ns since 1970, different units are converted to one; other
+        numbers are compared as they are. None says that events have no time, as in pairs and
+        matrices: then the events of a user are a set, kept in their order.
     user_features, item_features : list of str, optional
         Columns of strings, integers, or True and False, which become 1 and 0. The value of a
         user or an item is that of its last event; null makes it unknown.
     known : Interactions, or an object with its keys and features, optional
-        From an earlier log. Its keys keep their codes, new ones follow; users and items
-        without an event in this log keep their features, and so do those whose last known
-        event is later than those of this log.
+        An earlier log. Its keys keep their codes, new keys follow. Users and items keep their
+        features if they have no event in this log, or if their last known event is later.
     progress : {"auto", True, False}
-        As `Progress` has it: a bar on a terminal, lines in the log elsewhere, nothing.
+        Whether to show a progress bar, see `Progress`.
 
     Returns
     -------
     Interactions
-        Events in order of time, those of the same time in the order in which they came; an
-        event that comes twice is there twice. Users are coded by first appearance, items by
-        falling count, those of the same count by first appearance.
+        Events in order of time; events of the same time keep their order, and repeated events
+        are kept. Users are numbered by first appearance, items by falling count, and items of
+        the same count by first appearance.
 
     Raises
     ------
     ArgumentError
-        If there is no event, a column is missing or holds something else, or a user, an item
-        or a time is null. Rows are counted from 0 in each file.
+        If there is no event, if a column is missing or has another type, or if a user, an item
+        or a time is null. The error counts rows from 0 in each file.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Keys: what the caller calls users, items or categories, and their codes 0, 1, ..."""
+"""Keys: the caller's names of users, items or categories, and their codes 0, 1, ..."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from numba_ss import _checks
 from numba_ss.io.vector_files import pack_words, unpack_words
 from numba_ss.logs.columns import Factors, Integers, Place, as_array, factorize
 
-_MOST = 2**31 - 1  # keys, whose codes have 32 bits in a log
+_MOST = 2**31 - 1  # keys at most, because a log holds codes of 32 bits
 _INTEGER_TYPES = {"integers": "int64"}
 _STRING_TYPES = {"words": "uint8", "offsets": "int64"}
-_PLAIN = re.compile("0|-?[1-9][0-9]{0,18}")  # an integer whose text says no more than it
+_PLAIN = re.compile("0|-?[1-9][0-9]{0,18}")  # integers as Python prints them
 
 
 class _IntegerIndex:
@@ -35,7 +35,7 @@ class _IntegerIndex:
 
     def copy(self) -> _IntegerIndex:
         result = _IntegerIndex()
-        result._sorted, result._codes = self._sorted, self._codes  # never changed in place
+        result._sorted, result._codes = self._sorted, self._codes  # no array changes in place
         return result
 
     def find(self, values: Integers) -> Integers:
@@ -57,7 +57,7 @@ class _IntegerIndex:
 
 
 class _StringIndex:
-    """The same of strings, in a dictionary."""
+    """Strings in a dictionary, with the methods of `_IntegerIndex`."""
 
     kind = "string"
 
@@ -87,12 +87,12 @@ def _kind(values: Any) -> str:
 
 
 def _select(values: Any, chosen: Integers) -> Any:
-    """Return some of the values of `Factors`, in the form they have there."""
+    """Return some of the values of `Factors`, as an array or a list like theirs."""
     return [values[i] for i in chosen.tolist()] if isinstance(values, list) else values[chosen]
 
 
 def _check_kind(kind: str, factors: Factors, place: Place) -> None:
-    """Require keys of a kind."""
+    """Require that all keys have this kind."""
     if _kind(factors.values) != kind:
         row, value = int(np.argmax(factors.positions >= 0)), factors.values[0]
         got = repr(value) if isinstance(value, str) else value
@@ -102,13 +102,13 @@ def _check_kind(kind: str, factors: Factors, place: Place) -> None:
 class Keys:
     """A two-way map between distinct keys and the codes 0, 1, ...
 
-    Keys are all strings, or all integers in [-2**63, 2**63), negative ones too. The object
-    never changes; `extend` returns another one.
+    Keys are either all strings, or all integers in [-2**63, 2**63). The object never changes;
+    `extend` returns a new one.
 
     Parameters
     ----------
     values : array or list of str or int, optional
-        Keys; their codes are by first appearance, repetitions have no effect.
+        Keys, numbered in the order of first appearance; repetitions have no effect.
 
     Examples
     --------
@@ -133,7 +133,7 @@ class Keys:
 
     @property
     def kind(self) -> str:
-        """``"integer"`` or ``"string"``; no keys at all are ``"integer"``, and grow to either."""
+        """``"integer"`` or ``"string"``; "integer" if there are no keys yet."""
         return str(self._index.kind)
 
     @cached_property
@@ -153,7 +153,7 @@ class Keys:
         return held and bool(self._index.find(np.array([key], np.int64))[0] >= 0)
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether the other ones have the same codes for the same keys."""
+        """Return whether the other object has the same codes for the same keys."""
         if not isinstance(other, Keys):
             return NotImplemented
         same_kind = self.kind == other.kind or not len(self)
@@ -165,7 +165,7 @@ class Keys:
         return f"Keys({len(self)} {self.kind}s)"
 
     def extend(self, values: Any) -> Keys:
-        """Return these keys, and those of `values` that are new, behind them.
+        """Return these keys, followed by those of `values` that are new.
 
         Parameters
         ----------
@@ -175,14 +175,19 @@ class Keys:
         Returns
         -------
         Keys
-            In which all old codes are what they were.
+            With the same codes for the old keys.
+
+        Examples
+        --------
+        >>> Keys(["tea"]).extend(["rum", "tea"]).codes(["tea", "rum"])
+        array([0, 1])
         """
         growing = GrowingKeys(self)
         growing.encode(as_array("values", values), Place("values"))
         return growing.keys()
 
     def codes(self, values: Any) -> Integers:
-        """Return the code of each key, and -1 for one that is unknown.
+        """Return the code of each key, or -1 if it is unknown.
 
         Parameters
         ----------
@@ -193,6 +198,11 @@ class Keys:
         -------
         ndarray of int64, shape (n,)
             Codes in [-1, len(keys)).
+
+        Examples
+        --------
+        >>> Keys([30, 10]).codes([10, 20, 30])
+        array([ 1, -1,  0])
         """
         place = Place("values")
         factors = factorize(as_array("values", values), place)
@@ -214,19 +224,25 @@ class Keys:
         -------
         ndarray of int64 or of str objects
             In the shape of `codes`.
+
+        Examples
+        --------
+        >>> Keys([30, 10]).take([[1, 0], [0, 0]])
+        array([[10, 30],
+               [30, 30]])
         """
         array = _checks.ids("codes", codes)
         _checks.in_range("codes", array, len(self), "num_keys")
         return self._values[array]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return arrays to write to a file, without objects.
+        """Return arrays without Python objects, to write them to a file.
 
         Returns
         -------
         dict of ndarray
-            ``integers``; or ``words``, all strings as one piece of UTF-8, and ``offsets``
-            into it.
+            Either ``integers``, or ``words`` (the UTF-8 of all strings, one after the other) and
+            ``offsets`` into it.
         """
         if self.kind == "string":
             return pack_words(self._values.tolist())
@@ -234,14 +250,14 @@ class Keys:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str = "keys") -> Keys:
-        """Return the keys that `to_arrays` made these arrays of.
+        """Return the keys from the arrays that `to_arrays` made.
 
         Parameters
         ----------
         arrays : mapping of ndarray
             Not trusted: types, offsets, UTF-8 and distinctness are checked.
         name : str, default="keys"
-            What messages call them, such as the name of the file.
+            The name for error messages, such as that of the file.
         """
         found = {part: f"{array.dtype} of shape {array.shape}" for part, array in arrays.items()}
         types = {part: str(array.dtype) for part, array in arrays.items() if array.ndim == 1}
@@ -258,12 +274,12 @@ class Keys:
 
 
 def is_plain_integer(word: str) -> bool:
-    """Tell whether a text is that of an integer, and says no more than it."""
+    """Return whether a text is an integer as Python prints it: "7", but not "007" or "+7"."""
     return _PLAIN.fullmatch(word) is not None
 
 
 def _plain_integers(words: list[str]) -> Integers | None:
-    """Return the integers that the words are the plain text of; None if not all are."""
+    """Return the words as integers, or None unless all are plain text of integers."""
     if not all(map(is_plain_integer, words)):
         return None
     try:
@@ -273,12 +289,12 @@ def _plain_integers(words: list[str]) -> Integers | None:
 
 
 class GrowingKeys:
-    """Keys in the making, column by column, each in time that depends on what is new.
+    """Keys that grow column by column; the time of each depends on the number of new keys.
 
     Parameters
     ----------
     known : Keys, optional
-        Keys that have codes; they stay as they are.
+        The first keys, which keep their codes.
     """
 
     def __init__(self, known: Keys | None = None) -> None:
@@ -286,7 +302,7 @@ class GrowingKeys:
         self._only_text = not len(self.index)
 
     def _of_text(self, factors: Factors, place: Place) -> Factors:
-        """Return integers for their text while all keys are such; then all become strings."""
+        """Return integers while every key so far is the text of one; else make all strings."""
         words: Any = factors.values
         if len(self.index) and self.index.kind == "string":
             return factors
@@ -305,10 +321,10 @@ class GrowingKeys:
     def encode(
         self, column: Any, place: Place, *, feature: bool = False, text: bool = False
     ) -> NDArray[np.int32]:
-        """Return the codes of a column, the keys of which are added; -1 is a feature's null.
+        """Add the keys of a column, and return its codes; -1 stands for a null of a feature.
 
-        Where a column is `text`, as of a CSV file, keys are integers if all are the plain
-        text of one, in other columns too: "7", but not "007".
+        If a column is `text`, as in a CSV file, keys are integers if all keys of all columns are
+        the plain text of one: "7", but not "007".
         """
         factors = factorize(column, place, feature=feature)
         if not len(factors.values):
@@ -332,5 +348,5 @@ class GrowingKeys:
         return np.append(codes, -1).astype(np.int32)[positions]
 
     def keys(self) -> Keys:
-        """Return what has come so far; this object must not be used any more."""
+        """Return all keys; this object must not be used afterwards."""
         return Keys._of(self.index)

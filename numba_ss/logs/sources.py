@@ -1,4 +1,4 @@
-"""Where events come from: tables, Parquet and CSV files, arrays, sparse matrices, in batches."""
+"""Sources of events, read in batches: tables, Parquet and CSV files, arrays, sparse matrices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from numba_ss.io.file_kinds import ARROW, PARQUET
 from numba_ss.logs.columns import as_array
 from numba_ss.logs.folders import find_logs, partitions_of
 
-_ROWS = 2**19  # of a batch, or more
-_PART = 2**23  # bytes of a table, taken at a time
+_ROWS = 2**19  # rows of a batch, at least
+_PART = 2**23  # bytes of a table that are read at a time
 
 
 class Columns(NamedTuple):
-    """The names of the columns of a log, and what they are for."""
+    """The names of the columns of a log, by use."""
 
     user: str
     item: str
@@ -34,11 +34,11 @@ class Columns(NamedTuple):
     item_features: tuple[str, ...] = ()
 
     def keys(self) -> list[str]:
-        """Return the columns of strings or integers."""
+        """Return the columns that hold keys."""
         return list(dict.fromkeys([self.user, self.item, *self.user_features, *self.item_features]))
 
     def without(self, names: Iterable[str]) -> Columns:
-        """Return the columns but some, whatever they are for."""
+        """Return the columns without some names."""
         left = [name for name in self.all() if name not in names]
         if len(left) == len(self.all()):
             return self
@@ -55,21 +55,21 @@ class Batch(NamedTuple):
     """Some rows of a table."""
 
     row: int
-    columns: dict[str, Any]  # ndarrays, or chunked arrays of Arrow's
-    text: bool = False  # keys are strings because all is text
+    columns: dict[str, Any]  # ndarrays, or chunked arrays of pyarrow
+    text: bool = False  # whether the source is text, in which integers look like strings
 
 
 class EventTable(ABC):
-    """A table, the rows of which are events.
+    """A table whose rows are events.
 
     Parameters
     ----------
     name : str
-        What messages call it.
+        Its name in messages.
     types : list of (str, object)
-        The columns there are, and what they hold.
+        Names and types of all its columns.
     columns : Columns
-        The ones to be read.
+        The columns to read.
     """
 
     names_without_header = ""
@@ -88,7 +88,7 @@ class EventTable(ABC):
 
     @abstractmethod
     def total(self) -> int | None:
-        """Return the number of rows, if it is known before they are read."""
+        """Return the number of rows, or None if it is not known in advance."""
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
@@ -119,7 +119,7 @@ class _Arrays(EventTable):
 
 
 class _Table(EventTable):
-    """What comes in record batches of Arrow's."""
+    """A table that is read in Arrow record batches."""
 
     expected = "a table that Arrow can hold"
     text = False
@@ -182,7 +182,7 @@ class _Csv(_Table):
 
 
 class _Partition(EventTable):
-    """A table, and columns that are the same in each of its rows."""
+    """A table with additional columns, each of which has one value for all rows."""
 
     def __init__(
         self, table: EventTable, columns: Columns, constants: dict[str, str | None]
@@ -232,7 +232,7 @@ def _begins_with(path: Path, mark: bytes) -> bool:
 
 
 def _way(path: Path) -> str:
-    """Say how a file of another kind can be read."""
+    """Return a hint how a file of another kind can be read."""
     if _begins_with(path, ARROW):
         return "; pyarrow.feather.read_table(path) makes a table of it"
     if ".json" in path.name.lower() or ".ndjson" in path.name.lower():
@@ -246,7 +246,7 @@ def _open_stream(source: Any, columns: Columns) -> EventTable:
 
 
 def _open_matrix(source: Any, columns: Columns) -> EventTable:
-    """Take the stored entries of a sparse matrix, without zeros, for events."""
+    """Return the stored entries of a sparse matrix, except zeros, as events."""
     matrix = source.tocoo()
     _checks.shaped("source", matrix, (None, None), "num_users, num_items")
     rows, items, data = matrix.row, matrix.col, matrix.data
@@ -275,7 +275,7 @@ def _is_path(value: Any) -> bool:
 
 
 def open_events(source: Any, columns: Columns) -> list[EventTable]:
-    """Return the tables that `read_interactions` reads one after the other."""
+    """Return the tables of a source, which `read_interactions` reads one after the other."""
     if _is_path(source):
         return [_open_file(path, columns) for path in find_logs("source", source)]
     if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
@@ -283,7 +283,7 @@ def open_events(source: Any, columns: Columns) -> list[EventTable]:
         return [_open_file(path, columns) for path in chain.from_iterable(found)]
     if hasattr(source, "__arrow_c_stream__"):
         return [_open_stream(source, columns)]
-    if hasattr(source, "tocoo"):  # before mappings, for a matrix may be one
+    if hasattr(source, "tocoo"):  # tested before mappings, because a matrix may be one
         return [_open_matrix(source, columns._replace(time=None))]
     if isinstance(source, Mapping):
         return [_Arrays("source", source, columns)]

@@ -1,4 +1,4 @@
-"""Cutting a log of events into one to train on and one to test on."""
+"""Splits of a log of events into one for training and one for testing."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def _select(interactions: Interactions, chosen: NDArray[np.bool_], how: str) -> 
 
 
 def leave_one_out(interactions: Interactions) -> tuple[Interactions, Interactions]:
-    """Take the last event of each user with at least two for the test.
+    """Use the last event of each user who has at least two events for the test.
 
     Parameters
     ----------
     interactions : Interactions
-        Where events have no time, the last one is that which came last.
+        If events have no time, the last event is the last one in the order of the log.
 
     Returns
     -------
     train, test : Interactions
-        With the keys, codes and features of the whole, so that an item may have no event in
-        one of them. Features are of the last event in the whole: where they change from
-        event to event, they tell the train part of the test.
+        Both have the keys, codes and features of the whole log, so an item may have no event in
+        one of them. The value of a feature is that of the last event in the whole log: if it
+        changes between events, the train part knows something about the test.
 
     Raises
     ------
@@ -69,25 +69,25 @@ def leave_one_out(interactions: Interactions) -> tuple[Interactions, Interaction
 def split_by_time(
     interactions: Interactions, fraction: float = 0.1, *, at: Any = None
 ) -> tuple[Interactions, Interactions]:
-    """Take the events from a time on for the test.
+    """Use all events from a given time on for the test.
 
     Parameters
     ----------
     interactions : Interactions
         Events with times.
     fraction : float, default=0.1
-        How many of all events are to be in the test, in (0, 1). There are more if several
-        have the time of the first one: a time is not divided.
+        The share of the events in the test, in (0, 1). The share is larger if several events
+        have the same time as the first one of the test, because these are not separated.
     at : int, float, str, date or datetime, optional
-        The first time of the test, in place of `fraction`: as `timestamps` have it, or in any
+        The first time of the test, instead of `fraction`: in the unit of `timestamps`, or in any
         other form that times of a log can have, such as "2024-03-01" or seconds since 1970.
 
     Returns
     -------
     train, test : Interactions
-        With the keys, codes and features of the whole, so that an item may have no event in
-        one of them. Features are of the last event in the whole: where they change from
-        event to event, they tell the train part of the test.
+        Both have the keys, codes and features of the whole log, so an item may have no event in
+        one of them. The value of a feature is that of the last event in the whole log: if it
+        changes between events, the train part knows something about the test.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def split_by_time(
 
 
 def _with_given_time(unit: str, stamps: Any, at: Any) -> tuple[Any, Any]:
-    """Return the times of a log and the given one, in one unit."""
+    """Return the times of a log and a given time in one unit."""
     own, given = single_time("at", at)
     if own in ("integers", "floats") and stamps.min() <= given[0] <= stamps.max():
         return stamps, given[0]
@@ -130,6 +130,6 @@ def _first_time(stamps: Times, fraction: float) -> Any:
     share = _checks.number("fraction", fraction)
     if not 0 < share < 1:
         _checks.fail("fraction", "a number in (0, 1)", fraction)
-    # The element itself, not a quantile in float64, which has no room for nanoseconds.
+    # An element of the array: a quantile would be a float64, which cannot hold nanoseconds.
     rank = len(stamps) - max(1, round(share * len(stamps)))
     return np.partition(stamps, rank)[rank]

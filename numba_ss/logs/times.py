@@ -1,7 +1,7 @@
-"""Times of any form as int64 or float64 numbers, and times of different units as those of one.
+"""Times of any form as int64 or float64 numbers, and conversion of their units.
 
-A unit is "integers" or "floats", numbers that mean what they mean to the caller, or
-"timestamps in ns", us, ms, s, D ...: since 1970.
+A unit is "timestamps in ns" (or us, ms, s, D ...) since 1970, or "integers" or "floats" for
+numbers whose meaning only the caller knows.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from numba_ss.logs.columns import Place, is_null, plain, refuse_large
 log = logging.getLogger("numba_ss")
 
 Times = NDArray[np.int64] | NDArray[np.float64]
-Stamps = tuple[str, Times]  # a unit, and what it counts
+Stamps = tuple[str, Times]  # a unit, and times in this unit
 
-_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")  # ever finer
-# Numbers of these sizes are a time between 1990 and 2100, in one of four units and no other.
+_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")  # coarse to fine
+# A number that is a time between 1990 and 2100 in one of four units is none in the others.
 _SECONDS = (631_152_000, 4_102_444_800)
 _SIZES = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH = dt.datetime(1970, 1, 1)
-_EXACT = 2**53  # from here on a float may stand for several integers
+_EXACT = 2**53  # a larger float64 may stand for several integers
 _KINDS = "numbers, timestamps, or their text"
 
 
 def times(column: Any, place: Place) -> Stamps:
     """Return the unit of a column of times, and int64 or float64 numbers.
 
-    Text is that of integers, of floats, or of dates and times in ISO 8601; a time that tells
-    its zone is brought to UTC.
+    Text may hold integers, floats, or dates and times in ISO 8601; a time with a zone is
+    converted to UTC.
     """
     if isinstance(column, np.ndarray):
         return _of_array(column, place)
@@ -50,7 +50,7 @@ class _Alone(Place):
 
 
 def single_time(name: str, value: Any) -> Stamps:
-    """Return the unit and the number of one time; `name` is what messages call it."""
+    """Return the unit and the number of one time; `name` is its name in messages."""
     return _of_objects([value], _Alone(name))
 
 
@@ -90,7 +90,7 @@ def _of_arrow(column: Any, place: Place) -> Stamps:
     if types.is_integer(kind) or types.is_floating(kind):
         return _of_array(array.to_numpy(), place)
     if types.is_timestamp(kind) or types.is_date(kind):
-        # Dates of 32 bits have no way to 64 but this one.
+        # Arrow cannot cast date32 to int64 directly.
         array = array.cast(arrow.int32()) if types.is_date32(kind) else array
         unit = kind.unit if types.is_timestamp(kind) else "D" if types.is_date32(kind) else "ms"
         return f"timestamps in {unit}", array.cast(arrow.int64()).to_numpy()
@@ -103,7 +103,7 @@ def _of_arrow(column: Any, place: Place) -> Stamps:
         except arrow.ArrowInvalid:
             continue
         return _of_arrow(arrow.chunked_array([parsed]), place)
-    # What is no UTF-8 is no time either.
+    # Bytes that are not UTF-8 become text that is not a time, so that an error can show them.
     raw = array.cast(arrow.large_binary()).to_pylist()
     return _of_objects([text.decode(errors="replace") for text in raw], place)
 
@@ -113,7 +113,7 @@ class _Moment(int):
 
 
 def _of_objects(values: list[Any], place: Place) -> Stamps:
-    """Take numbers, dates, times and their text, also one beside the other."""
+    """Read numbers, dates, times and their text, which may be mixed."""
     _refuse_nulls(np.array([is_null(value) for value in values], bool), place)
     if set(map(type, values)) <= {int, float}:
         return _of_numbers(values, place)
@@ -163,7 +163,7 @@ def _parsed(value: Any, place: Place, i: int) -> int | float | _Moment:
         if moment.tzinfo is not None:
             moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
         whole = (moment - _EPOCH) // dt.timedelta(microseconds=1)
-        return _Moment(1000 * whole + getattr(value, "nanosecond", 0))  # which pandas has
+        return _Moment(1000 * whole + getattr(value, "nanosecond", 0))  # pandas has it
     _checks.fail(place(i), _KINDS, _shown(value))
 
 
@@ -173,11 +173,11 @@ def _shown(value: object) -> str:
 
 
 def to_one_unit(names: Sequence[str], stamps: Sequence[Stamps]) -> tuple[str, list[Times]]:
-    """Bring times of several units to one, the finest of them.
+    """Convert times of several units to the finest of these units.
 
-    Numbers are compared as they are, unless all of them are times between 1990 and 2100 in s,
-    ms, us or ns since 1970, and others are timestamps or such numbers of another size: then
-    they are timestamps, too. `names` are what messages call them.
+    Numbers count as timestamps if all of them are times between 1990 and 2100 in s, ms, us or ns
+    since 1970, and either their units differ or other times are timestamps. Otherwise numbers
+    are compared as they are. `names` are the names of the times in messages.
     """
     numbers = [values for unit, values in stamps if not _is_timestamp(unit) and len(values)]
     timed = {_unit(unit) for unit, values in stamps if _is_timestamp(unit) and len(values)}
@@ -215,13 +215,13 @@ def _size(value: Any) -> str | None:
 
 
 def _differ(numbers: list[Times]) -> bool:
-    """Tell whether the least and the largest numbers are times in different units."""
+    """Return whether the smallest and the largest numbers are times in different units."""
     found = {_size(extreme) for values in numbers for extreme in (values.min(), values.max())}
     return None not in found and len(found) > 1
 
 
 def _by_size(values: Times) -> NDArray[np.int8]:
-    """Return the place in `_SIZES` of the unit of each number; -1 where it is no time."""
+    """Return the position in `_SIZES` of the unit of each number, or -1 if it is no time."""
     out = np.full(len(values), -1, np.int8)
     for i, scale in enumerate(_SIZES.values()):
         out[(values >= _SECONDS[0] * scale) & (values < _SECONDS[1] * scale)] = i
@@ -229,18 +229,18 @@ def _by_size(values: Times) -> NDArray[np.int8]:
 
 
 def _sizes(numbers: list[Times]) -> set[str]:
-    """Return the units of all numbers; none if one of them is no time."""
+    """Return the units of all numbers, or an empty set if one of them is no time."""
     found = set().union(*(np.unique(_by_size(values)).tolist() for values in numbers))
     if -1 in found:
         return set()
     units = {list(_SIZES)[i] for i in found}
-    # A float has fractions: of seconds they are good for microseconds.
+    # Floats have fractions; those of seconds since 1970 are exact to about a microsecond.
     fractions = any(values.dtype.kind == "f" for values in numbers)
     return units | {"us"} if fractions and "ns" not in units else units
 
 
 def _counted(name: str, stamp: Stamps, unit: str) -> Times:
-    """Return times in a finer unit."""
+    """Return times converted to a finer unit."""
     own, values = stamp
     if not _is_timestamp(own):
         scales = np.array([_SIZES[unit] / scale for scale in _SIZES.values()])
