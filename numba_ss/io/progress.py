@@ -94,8 +94,8 @@ class Progress:
 
         Examples
         --------
-        >>> bar = Progress(10, show=False)
-        >>> bar.update(4, loss=2.5)
+        >>> with Progress(10, show=False) as bar:
+        ...     bar.update(4, loss=2.5)
         >>> bar.done
         4
         """
