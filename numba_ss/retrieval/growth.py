@@ -1,4 +1,4 @@
-"""An interaction log as a retrieval model sees it: rows of features, held-out events, growth."""
+"""The log of a retrieval model: rows of features, held-out events, and growth by a later log."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _log = logging.getLogger("numba_ss")
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Where the rows of each feature begin in a model's table: `user` ones, then `item` ones.
+    """Where the rows of each feature begin in a model's table, first `user`, then `item` features.
 
-    The first row of a feature is that of unknown values. `by_id` says that the first user
+    The first row of each feature is for unknown values. `by_id` says whether the first user
     feature is the user itself.
     """
 
@@ -36,7 +36,7 @@ class FeatureRows:
 
     @classmethod
     def of(cls, log: Interactions, by_id: bool) -> FeatureRows:
-        """Lay out the features of a log."""
+        """Return the layout for the features of a log."""
         sizes = [log.num_users + 1] * by_id
         sizes += [len(f.keys) + 1 for f in log.user_features.values()]
         num_user = len(sizes)
@@ -46,17 +46,17 @@ class FeatureRows:
 
     @property
     def total(self) -> int:
-        """Rows of all features."""
+        """Number of rows of all features."""
         return sum(self.sizes)
 
     def of_users(self, log: Interactions, users: Integers) -> Integers:
-        """Return the rows of users, (users, features); -1 is a user that nothing is known of."""
+        """Return the rows of users, (users, features); -1 stands for an unknown user."""
         columns: list[NDArray[Any]] = [users + 1] if self.by_id else []
         columns += [_codes(feature, users) for feature in log.user_features.values()]
         return _stacked(columns, self.user, len(users))
 
     def of_items(self, log: Interactions) -> Integers:
-        """Return the rows of all items, and of the empty history."""
+        """Return the rows of all items, followed by those of the empty history."""
         items = np.append(np.arange(log.num_items), -1)
         columns = [_codes(feature, items) for feature in log.item_features.values()]
         return _stacked(columns, self.item, len(items))
@@ -74,7 +74,7 @@ def _stacked(columns: list[NDArray[Any]], starts: tuple[int, ...], length: int) 
 
 
 def training_events(log: Interactions, rows: FeatureRows, held_out: NDArray[np.bool_]) -> Events:
-    """Return a log's events, less the last one of the users that are `held_out`."""
+    """Return a log's events, without the last one of each user in `held_out`."""
     return Events(
         log.items, log.offsets[:-1], log.offsets[1:] - held_out,
         rows.of_users(log, np.arange(log.num_users)), rows.of_items(log),
@@ -86,7 +86,8 @@ def choose_held_out(
 ) -> NDArray[np.bool_]:
     """Draw the users whose last event is held out.
 
-    They have had other items before, and not this one, and the event is one of the `chosen`.
+    Only users whose last event is their first of this item, who have other events before it, and
+    whose last event is one of the `chosen` can be drawn.
     """
     held_out = np.zeros(log.num_users, bool)
     if share is not None:
@@ -109,17 +110,17 @@ def choose_held_out(
 def positions_of(
     log: Interactions, held_out: NDArray[np.bool_], chosen: NDArray[np.bool_] | None = None
 ) -> Integers:
-    """Return the events to learn from: of all, or of the `chosen` ones, those not held out."""
+    """Return the positions of the events to learn from: all or the `chosen`, but not held out."""
     learned = np.ones(log.num_events, bool) if chosen is None else chosen.copy()
     learned[log.offsets[1:][held_out] - 1] = False
     return np.flatnonzero(learned)
 
 
 def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
-    """Return both logs as one, of the keys of the second, and which events are new.
+    """Return both logs as one, with the keys of the second, and which events are new.
 
-    The keys of the second begin with those of the first. A user's events are ordered by
-    time, the first log's before the second's of the same time.
+    The keys of the second log must begin with those of the first. The events of a user are
+    ordered by time; at the same time, those of the first log come first.
     """
     for name in ("user_keys", "item_keys"):
         require_growth("interactions", name, getattr(log, name), getattr(more, name))
@@ -152,10 +153,10 @@ def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArr
 
 
 def unknown_keys(log: Interactions, more: Interactions) -> str:
-    """Say how many users and items of the events of a further log are new; "" if none are.
+    """Return a text that says how many users and items of a further log are new; "" if none are.
 
-    The keys of the second begin with those of the first. Where most are new, the keys of the
-    two may have been made in different ways, which a warning says.
+    The keys of the second log must begin with those of the first. If most keys are new, the keys
+    of the two logs may have been made in different ways, and a warning says so.
     """
     users, items = np.flatnonzero(np.diff(more.offsets)), np.unique(more.items).astype(np.int64)
     said = [
@@ -191,7 +192,7 @@ def require_growth(argument: str, name: str, old: Keys, new: Keys) -> None:
 def take_over(
     model: RetrievalModel, rows: FeatureRows, old: RetrievalModel, old_rows: FeatureRows
 ) -> None:
-    """Copy what a smaller model has learned; what is new stays as it is."""
+    """Copy the tables of a smaller model; rows of new users, items and values stay as they are."""
     known, num_items = old.arrays(), old.num_items
     for name, array in model.arrays().items():
         if name.startswith("dense"):
@@ -209,7 +210,7 @@ def take_over(
 
 
 def pack_log(log: Interactions) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return a log as arrays, and what tells how to put them together again."""
+    """Return a log as arrays, and a layout from which `unpack_log` rebuilds it."""
     arrays: dict[str, NDArray[Any]] = {"log_offsets": log.offsets, "log_items": log.items}
     if log.timestamps is not None:
         arrays["log_timestamps"] = log.timestamps
@@ -253,7 +254,7 @@ def unpack_log(name: str, arrays: dict[str, NDArray[Any]], layout: dict[str, Any
 
 
 def _require_sound(name: str, log: Interactions) -> None:
-    """Require that a log from a file is one: kernels follow its codes without a look."""
+    """Require that a log from a file is consistent, because kernels use its codes unchecked."""
     offsets, num_events = log.offsets, len(log.items)
     sound = offsets.shape == (log.num_users + 1,) and offsets[0] == 0 and (
         offsets[-1] == num_events and bool((np.diff(offsets) >= 0).all())
@@ -280,7 +281,7 @@ def _require_sound(name: str, log: Interactions) -> None:
 def require_tables(
     arrays: dict[str, NDArray[Any]], options: dict[str, Any], log: Interactions
 ) -> None:
-    """Require that a file has the tables of its options, before as much memory is taken."""
+    """Require that a file has the tables that its options say, before memory is allocated."""
     dim, units = options["embedding_dim"], options["hidden_units"]
     for kind in ("user_features", "item_features"):
         wanted = [name for name in options[kind] if name != options["user"]]

@@ -1,4 +1,4 @@
-"""Files of vectors under any keys: NumPy, safetensors, Parquet."""
+"""Files of vectors with keys of any kind: NumPy, safetensors, Parquet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SUFFIXES = (".npz", ".safetensors", ".parquet")
 
 
 def suffix_of(path: PathLike) -> str:
-    """Return the suffix of a file of vectors, which stands for its format."""
+    """Return the suffix of a file of vectors, which selects its format."""
     suffix = Path(path).suffix.lower()
     if suffix not in _SUFFIXES:
         expected = f"a file name that ends in {', '.join(_SUFFIXES)}"
@@ -42,14 +42,14 @@ def suffix_of(path: PathLike) -> str:
 
 
 def save_vectors(path: PathLike, ids: ArrayLike, vectors: ArrayLike) -> None:
-    """Write vectors and what each is called, whole or not at all.
+    """Write vectors and their ids to a file, whole or not at all.
 
     Parameters
     ----------
     path : str or path
-        Its suffix stands for the format. ``.npz`` and ``.safetensors`` hold the array
-        ``vectors`` and, of integers, ``ids``, or, of strings, ``words`` and ``offsets``: all
-        of them as one piece of UTF-8, and where each begins and ends. ``.parquet`` holds the
+        Its suffix selects the format. ``.npz`` and ``.safetensors`` hold the array ``vectors``.
+        Integer ids are the array ``ids``. Strings are the arrays ``words``, the UTF-8 of all ids
+        one after the other, and ``offsets``, where each begins and ends. ``.parquet`` holds the
         columns ``id``, int64 or string, and ``vector``, lists of float32 of a fixed size.
     ids : array or list of str or int, shape (n,)
         Distinct keys, all strings or all integers.
@@ -59,14 +59,14 @@ def save_vectors(path: PathLike, ids: ArrayLike, vectors: ArrayLike) -> None:
     Raises
     ------
     ArgumentError
-        If ids or vectors cannot be used, or the suffix is another one.
+        If ids or vectors cannot be used, or the suffix is none of these.
     ImportError
         If the format needs a library that is not installed.
 
     See Also
     --------
     load_vectors : reads the file
-    WordVectors.load : reads it as well, where ids are strings
+    WordVectors.load : also reads the file, if ids are strings
 
     Examples
     --------
@@ -88,7 +88,7 @@ def save_vectors(path: PathLike, ids: ArrayLike, vectors: ArrayLike) -> None:
 
 
 def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
-    """Read what `save_vectors` wrote, or `WordVectors.save` in the same formats.
+    """Read a file that `save_vectors` wrote, or `WordVectors.save` in one of its formats.
 
     Parameters
     ----------
@@ -106,6 +106,15 @@ def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
     ------
     ArgumentError
         If the file is damaged or of another kind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_vectors(f"{folder}/items.npz", ["tea", "rum"], np.eye(2, dtype=np.float32))
+    ...     ids, vectors = load_vectors(f"{folder}/items.npz")
+    >>> ids, vectors.shape
+    (array(['tea', 'rum'], dtype=object), (2, 2))
     """
     suffix = suffix_of(file_name(path))
     ids: list[str] | Integers
@@ -136,7 +145,7 @@ def _check_ids(ids: Any) -> list[str] | Integers:
     if not len(positions):
         _checks.fail("ids", "at least one key", "none")
     if len(values) < len(positions):
-        # Distinct values are numbered as they come: the first number too low is a repetition.
+        # Distinct values are numbered 0, 1, ... as they come; any other number is a repetition.
         row = int(np.argmax(positions != np.arange(len(positions))))
         key = values[positions[row]]
         got = repr(key) if isinstance(key, str) else key

@@ -1,4 +1,4 @@
-"""The items of highest inner product with a query: found exactly, or by faiss."""
+"""Search for the items of highest inner product with a query: exact, or by faiss."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ Vectors = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Exclusions = ArrayLike | Sequence[ArrayLike] | tuple[Integers, Integers] | None
 
-# Numbers in an answer of faiss that is to be filtered: 8 MB of ids.
+# Ids that faiss returns in one call before excluded ones are removed: 8 MB.
 _ANSWER = 2**20
 
 
 class Index(Protocol):
-    """Items with vectors, and a way to find those of highest inner product with a query.
+    """The protocol of an index: items with vectors, and a search by inner product.
 
-    What takes an index takes any object with these two methods.
+    Functions that take an index take any object with these two methods.
+
+    Examples
+    --------
+    >>> index: Index = ExactIndex()
+    >>> index.add([10, 20], [[1.0, 0.0], [0.0, 1.0]])
+    >>> index.search([[2.0, 1.0]], k=1).ids
+    array([[10]])
     """
 
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
@@ -35,7 +42,7 @@ class Index(Protocol):
         Parameters
         ----------
         ids : array of integers, shape (n,)
-            Their ids, at least 0, distinct, none of them added before.
+            Their ids, at least 0; distinct, and none of them added before.
         vectors : array, shape (n, dim)
             Their vectors, as float32.
         """
@@ -50,21 +57,21 @@ class Index(Protocol):
         k : int
             Number of items.
         exclude : sequence of sequences of int, or tuple of two arrays, optional
-            Ids never to return, for each query: as `top_k` takes them, sequences or packed
-            with offsets. Ids that the index does not have are ignored.
+            Ids that are not returned, for each query: sequences, or packed with offsets, as in
+            `top_k`. Ids that the index does not have are ignored.
 
         Returns
         -------
         TopK
-            Scores and ids, best first; -inf and -1 where there is no further item.
+            Scores and ids, best first; -inf and -1 if there are no more items.
         """
 
 
 def _vectors(name: str, value: ArrayLike, dim: int | None) -> Vectors:
-    """Return finite vectors as float32, the caller's own array where it is that already."""
+    """Return finite vectors as float32; the caller's own array if it is float32 already."""
     array = _checks.real(name, value)
     _checks.shaped(name, array, (None, dim), f"{'n' if name == 'vectors' else 'batch_size'}, dim")
-    with np.errstate(over="ignore"):  # told as infinite
+    with np.errstate(over="ignore"):  # the check below reports infinities
         array = array.astype(np.float32, copy=False)
     if not array.shape[1]:
         _checks.fail(name, "dim >= 1", "0")
@@ -74,18 +81,18 @@ def _vectors(name: str, value: ArrayLike, dim: int | None) -> Vectors:
 
 
 class _Ids:
-    """The ids of an index's rows, and the rows of ids; -1 is the id of row -1."""
+    """The map between the rows of an index and their ids; row -1 has the id -1."""
 
     def __init__(self) -> None:
         self._ascending = np.empty(0, np.int64)
-        # Both end in -1, and so are read at -1 as well.
+        # Both end with -1, so that position -1 can be read as well.
         self._ids = self._rows = np.full(1, -1)
 
     def __len__(self) -> int:
         return len(self._ascending)
 
     def extended(self, value: ArrayLike, vectors: Vectors) -> _Ids:
-        """Return these ids and those of more rows."""
+        """Return these ids, followed by those of more rows."""
         ids = _checks.ids("ids", value)
         _checks.shaped("ids", ids, (len(vectors),), "n,")
         if ids.size and ids.min() < 0:
@@ -101,12 +108,12 @@ class _Ids:
         return result
 
     def exclusions(self, exclude: Exclusions, batch_size: int) -> tuple[Integers, Integers]:
-        """Return the rows to leave out, -1 where there is none, and their offsets."""
+        """Return the rows to exclude and their offsets; an id without a row becomes -1."""
         ids, offsets = packed_exclusions(exclude, batch_size)
         return self._rows[find(self._ascending, ids)], offsets
 
     def answer(self, found: TopK, k: int) -> TopK:
-        """Return rows that were found as ids, in the k columns asked for."""
+        """Return found rows as ids, filled up to k columns."""
         missing = ((0, 0), (0, k - found.ids.shape[1]))
         return TopK(
             np.pad(found.scores, missing, constant_values=-np.inf),
@@ -115,20 +122,19 @@ class _Ids:
 
 
 def _nothing(batch_size: int, k: int) -> TopK:
-    """Return the answer that has no item."""
+    """Return an answer without any item."""
     scores = np.full((batch_size, k), -np.inf, np.float32)
     return TopK(scores, np.full((batch_size, k), -1, np.int64))
 
 
 class ExactIndex:
-    """All items are compared, a block at a time; the default.
+    """An index that compares a query with all items, a block at a time; the default.
 
-    Of equal scores, the item that was added first comes first.
+    Of items with equal scores, the one that was added first comes first.
 
     Notes
     -----
-    The vectors are copied when they are added, all of them with every call of `add`: add
-    many at a time. A search copies none.
+    Every call of `add` copies all vectors, so add many at a time. A search copies none.
 
     Examples
     --------
@@ -169,25 +175,25 @@ class ExactIndex:
 
 
 def _import_faiss() -> Any:
-    """Import faiss, whose wrapper uses what newer versions of Python warn of."""
+    """Import faiss without the warnings that its wrapper causes in newer versions of Python."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return import_optional("faiss", "FaissIndex")
 
 
 class FaissIndex:
-    """An index of faiss, approximate where its kind is, by inner product.
+    """An index of faiss by inner product; most kinds are approximate.
 
-    It is trained by the vectors that are added first, where its kind needs training.
+    If its kind needs training, it is trained on the vectors of the first call of `add`.
 
     Parameters
     ----------
     factory : str
-        What ``faiss.index_factory`` builds: "Flat" compares all items, "IVF256,Flat" those
-        of the nearest of 256 lists, "HNSW32" walks a graph of 32 neighbours an item.
+        The argument of ``faiss.index_factory``: "Flat" compares all items, "IVF256,Flat" those
+        in the nearest of 256 lists, "HNSW32" walks a graph of 32 neighbours an item.
     parameters : dict, optional
-        Numbers that ``faiss.ParameterSpace`` sets by name when the index is built, such as
-        ``{"nprobe": 16}``, lists that a search looks into, for IVF, or
+        Numbers that ``faiss.ParameterSpace`` sets by name when the index is built. Examples are
+        ``{"nprobe": 16}`` for IVF, the number of lists that a search looks into, and
         ``{"efSearch": 64, "efConstruction": 200}`` for HNSW.
 
     Raises
@@ -197,14 +203,14 @@ class FaissIndex:
 
     Notes
     -----
-    faiss cannot leave out other items for each query. So a query asks for as many items
-    more as it excludes, rounded up to a power of two, and the excluded ones are dropped.
-    They never come back, and with "Flat" k others always do, if there are so many. An
-    approximate index returns fewer, then -1, where it comes upon fewer: with IVF, where
-    the ``nprobe`` lists hold fewer, whether or not any is excluded.
+    faiss cannot exclude different items for each query. So a query asks for k items plus the
+    number that it excludes, rounded up to a power of two, and excluded items are dropped from
+    the answer. They are never returned. "Flat" always returns k items, if there are so many. An
+    approximate index may find fewer, for example if the ``nprobe`` lists of IVF hold fewer; the
+    rest of the answer is then -1.
 
-    faiss has threads of its own: ``faiss.omp_set_num_threads``. The order among equal
-    scores is faiss's.
+    faiss has its own threads, see ``faiss.omp_set_num_threads``, and its own order of items with
+    equal scores.
 
     Examples
     --------
@@ -230,7 +236,7 @@ class FaissIndex:
         return len(self._ids)
 
     def _build(self, vectors: Vectors) -> Any:
-        """Return an empty index of this kind, trained."""
+        """Return an empty index of this kind, trained if necessary."""
         faiss = _import_faiss()
         dim = vectors.shape[1]
         try:
@@ -253,7 +259,7 @@ class FaissIndex:
 
     @alone
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
-        """Add items, after training by them if they are the first; see `Index.add`."""
+        """Add items; the first ones also train the index. See `Index.add`."""
         new = _vectors("vectors", vectors, None if self._index is None else self._index.d)
         extended = self._ids.extended(ids, new)
         index = self._build(new) if self._index is None else self._index
@@ -285,9 +291,9 @@ class FaissIndex:
     def _search(
         self, queries: Vectors, part: Integers, k: int, width: int, excluded: Integers
     ) -> TopK:
-        """Return the first k rows, of `width`, for the queries `part`.
+        """Return the k best rows for the queries `part`, out of the `width` best of faiss.
 
-        `excluded` are the pairs query * rows of the index + row, ascending.
+        `excluded` holds the numbers query * (rows of the index) + row, in ascending order.
         """
         scores, rows = self._index.search(queries[part], width)
         dropped = (rows < 0) | (find(excluded, part[:, None] * len(self) + rows) >= 0)

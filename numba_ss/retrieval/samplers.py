@@ -18,18 +18,18 @@ from numba_ss.engine.samplers import (
 
 Integers = NDArray[np.int64]
 
-# Of the streaming estimate: Yi et al. (2019), section 4, take 0.01.
+# The smoothing factor of the streaming estimate; Yi et al. (2019), section 4, take 0.01.
 _DECAY = 0.01
 
-_TRIES = 16  # draws for a distinct candidate, at most, on average
+_TRIES = 16  # draws that a distinct candidate may take on average
 
 
 def make_sampler(
     kind: str, counts: Integers, *, distortion: float, seed: int, number: int
 ) -> CandidateSampler:
-    """Return a sampler of items that occur so often; `number` counts the fits before.
+    """Return a sampler of items with these counts; `number` is that of earlier fits.
 
-    By "unigram", an item without an event is drawn as if it had one.
+    "unigram" draws an item without an event as if it had one.
     """
     num_items = len(counts)
     seeds: dict[str, Any] = {"seed": seed, "global_seed": number}
@@ -40,7 +40,7 @@ def make_sampler(
         return LogUniformSampler(num_items, **seeds)
     if kind == "learned_unigram":
         return LearnedUnigramSampler(num_items, **seeds)
-    if kind == "in_batch":  # of the events themselves: an item without any is never there
+    if kind == "in_batch":  # an item without an event is never in a batch
         return InBatchSampler(num_items, counts=counts)
     if kind == "mixed":
         return MixedSampler(num_items, counts=counts, **seeds)
@@ -48,10 +48,10 @@ def make_sampler(
 
 
 def draws(kind: str, num_sampled: int, counts: Integers, distortion: float) -> int | None:
-    """Return how many candidates are drawn, at most `num_sampled`.
+    """Return how many distinct candidates are drawn, at most `num_sampled`.
 
-    They are distinct: of few items at most half, and fewer where a few items have nearly all
-    events, so that not more than `_TRIES` draws are expected for each.
+    It is at most half of all items, and less if a few items have nearly all events: each
+    candidate should take no more than `_TRIES` draws on average.
     """
     if kind == "in_batch":
         return None
@@ -69,12 +69,12 @@ def continued(
     fresh: CandidateSampler, kind: str, before: dict[str, Any], counts: Integers,
     batch_size: int, batch_size_before: int,
 ) -> CandidateSampler:
-    """Return the sampler of a further fit, which remembers what the one before it learned.
+    """Return the sampler of a further fit, which continues the one before.
 
-    `fresh` is one over the items there are now, `before` the state of the one before, and
-    `counts` the events before. Where the batch's own items are candidates, how often an item
-    is among them is from now on estimated from the stream of batches, anew from the counts
-    where batches have another size than before.
+    `fresh` is a sampler of the current items, `before` the state of the earlier sampler, and
+    `counts` are those of the earlier events. If the batch's own items are candidates, their
+    expected counts are from now on estimated from the stream of batches. That estimate starts
+    from `counts`, unless batches had the same size before.
     """
     num_items, num_known = fresh.range_max, len(counts)
     is_same = before["sampler"] == type(fresh).__name__
@@ -89,7 +89,7 @@ def continued(
     if not is_same or "last_step" not in before or batch_size != batch_size_before:
         known = np.pad(counts, (0, num_items - num_known))
         sampler = streaming.streaming(num_items, known, batch_size, decay=_DECAY)
-        # What is drawn, besides the labels, is drawn as the fresh one would.
+        # The uniform draws, besides the labels, are those of the fresh sampler.
         sampler.load_state_dict(sampler.state_dict() | fresh.state_dict())
         return sampler
     sampler = streaming(num_known, decay=_DECAY)
@@ -98,7 +98,7 @@ def continued(
 
 
 def packed_state(state: dict[str, Any], prefix: str = "sampler") -> tuple[dict[str, Any], Any]:
-    """Return a sampler's state as arrays and as what JSON holds; see `unpacked_state`."""
+    """Return a sampler's state as arrays and a JSON object; `unpacked_state` reverts this."""
     arrays: dict[str, Any] = {}
     plain: dict[str, Any] = {}
     for name, value in state.items():
@@ -115,7 +115,7 @@ def packed_state(state: dict[str, Any], prefix: str = "sampler") -> tuple[dict[s
 def unpacked_state(
     arrays: dict[str, Any], plain: dict[str, Any], prefix: str = "sampler"
 ) -> dict[str, Any]:
-    """Return what `packed_state` packed."""
+    """Return the sampler's state from what `packed_state` returned."""
     state: dict[str, Any] = {}
     nested = [name for name, value in plain.items() if isinstance(value, dict)]
     for name, value in plain.items():

@@ -1,4 +1,4 @@
-"""The user network of a retrieval model: all layers in flat arrays, as the kernels want."""
+"""The user network of a retrieval model, with all layers in flat arrays for the kernels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Floats = NDArray[np.float32]
 
 
 class Tower:
-    """A ReLU network with a linear output; `kernels.tower` says what its arrays hold.
+    """A ReLU network with a linear output; `kernels.retrieval.tower` describes its arrays.
 
-    With `hidden_units` its inputs are the mean of a history and `num_features` vectors, all
-    of length `dim`, side by side. Without, there is no layer: the vectors are summed up.
+    With `hidden_units`, its input is the concatenation of the mean of a history and
+    `num_features` vectors, all of length `dim`. Without, there is no layer, and the output is the
+    sum of these vectors.
     """
 
     def __init__(
@@ -56,13 +57,13 @@ class Tower:
         return self.dense[start:biases].reshape(width, -1)
 
     def transpose(self) -> None:
-        """Bring the transposed weights up to date, after `dense` was set from outside."""
+        """Update the transposed weights after `dense` was changed."""
         for layer in range(len(self.layers) - 1):
             _, _, start, biases = self.layers[layer]
             self.transposed[start:biases] = self.weights(layer).T.reshape(-1)
 
     def place(self, num_examples: int) -> tuple[NDArray[np.int64], int]:
-        """Return `layers` with the places of all inputs, and how many numbers those are."""
+        """Return `layers` with the starts of all inputs, and how many numbers these have."""
         layers, start = self.layers.copy(), 0
         for layer, width in enumerate(self._widths):
             layers[layer, 1] = start

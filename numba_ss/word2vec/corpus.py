@@ -1,9 +1,9 @@
-"""Text, lists of words, tables and packed ids: every corpus is a stream of word ids.
+"""Corpora: text, lists of words, tables and packed ids, each read as a stream of word ids.
 
-A sentence is a line of text, a list of words, or a row of a table. Its words are the
-parts of ``line.decode("utf-8", "replace").split()``, or the strings of the list as they
-are. In the stream each sentence ends with -1; words outside the vocabulary leave no trace,
-and so does a sentence without any other.
+A sentence is a line of text, a list of words, or a row of a table. The words of a line are
+``line.decode("utf-8", "replace").split()``; those of a list are its strings. In the stream each
+sentence ends with -1. Words outside the vocabulary are left out, and so are sentences that have
+no other words.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ Progress = Callable[[int, int | None], object]
 
 STREAM_SIZE = 2**20  # ids in an array of the stream
 _UNKNOWN = -2
-_BATCH = 2**18  # words of sentences, looked up at a time
+_BATCH = 2**18  # words of sentences that are looked up at a time
 _SENTENCES = 2**14  # between two reports of progress
 _LINES = 20  # from which on single words are no accident
-_PART = 2**23  # bytes of a table, taken at a time
+_PART = 2**23  # bytes of a table that are read at a time
 # Ids of packed sentences as words.
 _DECIMAL = re.compile("0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}")
 
@@ -62,7 +62,13 @@ class Corpus(ABC):
     Attributes
     ----------
     name : str
-        What messages call it.
+        Its name in messages.
+
+    Examples
+    --------
+    >>> corpus = open_corpus([["to", "be"], ["to", "do"]])
+    >>> isinstance(corpus, Corpus), corpus.count()
+    (True, (['to', 'be', 'do'], array([2, 1, 1])))
     """
 
     name: str = "corpus"
@@ -73,8 +79,8 @@ class Corpus(ABC):
         Parameters
         ----------
         progress : callable, optional
-            Called now and then with what is done, and with the whole or None: in bytes
-            for text, in sentences otherwise.
+            Called now and then with the amount that is done and the total, or None if it is not
+            known: in bytes for text, in sentences otherwise.
 
         Returns
         -------
@@ -94,12 +100,12 @@ class Corpus(ABC):
         return words, counts
 
     def encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
-        """Yield the ids of all words in arrays of 2**20, the last one shorter, in one pass.
+        """Yield the ids of all words in one pass, in arrays of 2**20 (the last one is shorter).
 
         Parameters
         ----------
         vocabulary : Vocabulary
-            Words with ids; others are left out. The id -1 ends a sentence.
+            The words and their ids; other words are left out. The id -1 ends a sentence.
 
         Yields
         ------
@@ -126,11 +132,11 @@ class Corpus(ABC):
 
     @abstractmethod
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
-        """Yield ids with END_OF_SENTENCE, which may stand first, but never twice in a row."""
+        """Yield ids with END_OF_SENTENCE, which may come first, but never twice in a row."""
 
 
 def _tidy(ids: Ids) -> Ids:
-    """Leave out unknown words, and sentences without others."""
+    """Remove unknown words, and sentences that have no other words."""
     ids = ids[ids != _UNKNOWN]
     ends = ids == END_OF_SENTENCE
     ends[1:] &= ends[:-1]
@@ -139,7 +145,7 @@ def _tidy(ids: Ids) -> Ids:
 
 
 class TextCorpus(Corpus):
-    """Bytes of text, whose lines are sentences: files, or rows of a table."""
+    """A corpus of text, from files or from rows of a table; each line is a sentence."""
 
     def __init__(
         self, name: str, pieces: Callable[[], Pieces], total: Callable[[], int | None]
@@ -186,7 +192,7 @@ class TextCorpus(Corpus):
 
 
 class _WordIds(dict[str, int]):
-    """The ids of words and of integers, and of nothing else."""
+    """A dictionary from words and integers to ids; other tokens raise an error."""
 
     def __missing__(self, token: object) -> int:
         word = as_word(token)
@@ -196,7 +202,7 @@ class _WordIds(dict[str, int]):
 
 
 class SentenceCorpus(Corpus):
-    """Sentences that are lists of words or integers; an iterator of them can be read once."""
+    """A corpus of lists of words or integers; an iterator can be read only once."""
 
     def __init__(self, sentences: Iterable[Sequence[str]]) -> None:
         self._corpus = sentences
@@ -208,7 +214,7 @@ class SentenceCorpus(Corpus):
         self._spent = isinstance(self._corpus, Iterator)
         sentences: Any = self._corpus
         if not hasattr(type(sentences), "__iter__") and hasattr(sentences, "__len__"):
-            # Such as a data set of PyTorch, which may take any position for one of its own.
+            # A data set of PyTorch, for example, which may accept any position without an error.
             sentences = map(sentences.__getitem__, range(len(sentences)))
         for i, sentence in enumerate(sentences):
             yield i, sentence if type(sentence) is list else self._words(i, sentence)
@@ -225,7 +231,7 @@ class SentenceCorpus(Corpus):
         _checks.fail(f"{self.name}[{i}]", "a list of words", got)
 
     def _refuse(self, i: int, words: Sequence[str]) -> None:
-        """Name the first of the words that is none."""
+        """Raise the error that names the first token that is not a word."""
         for j, word in enumerate(words):
             if as_word(word) is None:
                 _checks.fail(f"{self.name}[{i}][{j}]", "a string or an integer", repr(word))
@@ -247,7 +253,7 @@ class SentenceCorpus(Corpus):
                 progress(i + 1, size())
         progress(i + 1, size())
         total: Counter[str] = Counter()
-        for token, count in counter.items():  # an integer may be there as a string as well
+        for token, count in counter.items():  # the integer 7 and the string "7" are one word
             total[str(as_word(token))] += count
         return list(total), np.fromiter(total.values(), np.int64)
 
@@ -284,8 +290,8 @@ class PackedCorpus(Corpus):
     offsets : ndarray of integers, shape (num_sentences + 1,)
         Sentence i is ids[offsets[i]:offsets[i + 1]].
     words : list of str, optional
-        The word of each id; by default the id in decimal digits. Then a count takes
-        memory up to the largest id.
+        The word of each id; by default the id in decimal digits. Then `count` takes memory in
+        proportion to the largest id.
 
     Examples
     --------
@@ -347,7 +353,7 @@ class PackedCorpus(Corpus):
         return list(map(name, present.tolist())), counts[present]
 
     def _new_ids(self, vocabulary: Vocabulary) -> Ids:
-        """Return 2 + the id in the vocabulary of each id, then 0 for all larger ones."""
+        """Return 2 + the vocabulary's id of each id, and a 0 at the end for all larger ids."""
         if self._words is not None:
             old = list(range(len(self._words)))
             new = [vocabulary.index.get(word, _UNKNOWN) for word in self._words.words]
@@ -386,7 +392,7 @@ def _choose(schema: Any, column: str | None) -> int:
 
 
 class _Column:
-    """One column of a table, in parts."""
+    """One column of a table, read in parts."""
 
     def __init__(self, table: ArrowStream | ParquetFiles, column: str | None) -> None:
         self._position = _choose(table.schema, column)
@@ -400,14 +406,14 @@ class _Column:
 
 
 class ListsCorpus(Corpus):
-    """A column of lists of words."""
+    """A corpus from a column of lists of words."""
 
     def __init__(self, name: str, source: _Column) -> None:
         self.name = name
         self._source = source
 
     def _batches(self) -> Iterator[tuple[int, list[str], NDArray[Any], NDArray[np.int64]]]:
-        """Yield rows before, distinct words, their positions among these, ends of rows."""
+        """Yield the number of rows before, distinct words, their positions, and ends of rows."""
         arrow = import_optional("pyarrow", "reading tables")
         compute = import_optional("pyarrow.compute", "reading tables")
         rows = 0
@@ -440,7 +446,7 @@ class ListsCorpus(Corpus):
 
 
 def _lines(source: _Column) -> Pieces:
-    """Yield rows of strings as lines, in each of which a newline is a space."""
+    """Yield rows of strings as lines; newlines inside a row become spaces."""
     arrow = import_optional("pyarrow", "reading tables")
     compute = import_optional("pyarrow.compute", "reading tables")
     rows = 0
@@ -458,7 +464,7 @@ def _open_table(name: str, source: _Column) -> Corpus:
 
 
 def _kinds(paths: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
-    """Return the files of Parquet, of Arrow, and the others; of tables' folders no markers."""
+    """Return Parquet files, Arrow files and others, without the markers in folders of tables."""
     parquet, arrow, others = [], [], []
     for path in paths:
         with open(path, "rb") as file:
@@ -469,7 +475,7 @@ def _kinds(paths: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
             arrow.append(path)
         else:
             others.append(path)
-    if parquet or arrow:  # Spark writes _SUCCESS beside them
+    if parquet or arrow:  # Spark writes markers such as _SUCCESS beside them
         others = [path for path in others if path.name[0] != "_" and path.stat().st_size]
     return parquet, arrow, others
 
@@ -492,12 +498,12 @@ def _open_files(
     else:
         source = TextFiles(others, encoding, names, look=_MarkupWarning())
         with closing(source.pieces()) as pieces:
-            next(pieces)  # what is no text is refused now, not after hours of work
+            next(pieces)  # a file that is not text is refused now, not after hours of work
     return TextCorpus(name, source.pieces, source.total)
 
 
 def _arrow_table(paths: list[Path]) -> Any:
-    """Return Arrow's own files as one table, which stays on the disk where they allow it."""
+    """Return Arrow files as one table, mapped from the disk if they are not compressed."""
     arrow = import_optional("pyarrow", "reading tables")
     tables = []
     for path in paths:
@@ -529,7 +535,7 @@ def _is_path(value: Any) -> bool:
 
 
 def _is_packed(value: Any) -> bool:
-    """Tell whether it is a pair of arrays, one of integers at least."""
+    """Return whether a value is a pair of arrays, at least one of them of integers."""
     pair = isinstance(value, tuple) and len(value) == 2
     arrays = pair and all(isinstance(part, np.ndarray) for part in value)
     return arrays and any(part.dtype.kind in "iu" for part in value)
@@ -565,34 +571,35 @@ def open_corpus(
     corpus : path, list of paths, iterable, table, or tuple
         One of
 
-        - a text file, its lines being sentences, also compressed (gzip, bzip2, xz, zstd);
-          a list of such, a folder with all in it, a pattern such as ``"texts/*.txt"``; of a
-          pipe, of ``"-"`` (standard input) and of paths with a scheme, such as ``s3://`` and
-          ``https://`` (by fsspec), temporary copies are made; no word longer than 2**20 bytes;
-        - an iterable of lists of words that can be iterated over once a pass; integers are
+        - a text file whose lines are sentences, also compressed (gzip, bzip2, xz, zstd); a list
+          of such files, a folder with all files in it, or a pattern such as ``"texts/*.txt"``.
+          Pipes, ``"-"`` (standard input) and paths with a scheme, such as ``s3://`` and
+          ``https://`` (by fsspec), are first copied to a temporary file. A word has at most
+          2**20 bytes;
+        - an iterable of lists of words, which is iterated over once for each pass; integers are
           words, too;
-        - with `column`, files of CSV with a header, or of JSON lines;
+        - with `column`, CSV files with a header, or files of JSON lines;
         - Parquet or Arrow files, or an object with ``__arrow_c_stream__`` such as a data frame of
           pyarrow, polars or pandas, with a column of lists of words or of lines of text;
         - packed ids: a `PackedCorpus`, or a tuple of its ids and offsets.
     passes : int, default=2
-        How often it will be read. An iterator or generator can be read once.
+        How often the corpus will be read. An iterator or generator can be read only once.
     column : str, optional
         The column of a table; by default the only one of strings or lists of strings.
     encoding : str, optional
-        Of files of text, such as "cp1252" or "gb18030". By default a byte order mark tells,
-        and without one it is UTF-8. What is no text in it is replaced by U+FFFD and told of;
-        a file with more than a few such places, one in a thousand bytes, is refused.
+        The encoding of text files, such as "cp1252" or "gb18030". By default it is that of the
+        byte order mark, or UTF-8 without one. Malformed bytes are replaced by U+FFFD and logged;
+        a file in which they are more than about one in a thousand is refused.
 
     Returns
     -------
     Corpus
-        With methods `count` and `encode`.
+        With the methods `count` and `encode`.
 
     Raises
     ------
     ArgumentError
-        If it is no corpus, or cannot be read so often.
+        If the value is not a corpus, or cannot be read so often.
 
     Examples
     --------
@@ -632,7 +639,7 @@ def open_corpus(
 def _open_paths(
     name: str, paths: Mapping[str, Any], column: str | None, encoding: str | None
 ) -> Corpus:
-    """Open files, of pipes and of what is elsewhere copies, which go with the corpus."""
+    """Open files; pipes and remote files are copied, and the copies are kept with the corpus."""
     copies = Copies()
     files: list[Path] = []
     for argument, path in paths.items():

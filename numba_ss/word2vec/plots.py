@@ -1,4 +1,4 @@
-"""Pictures of a training run and of its result."""
+"""Pictures of a training run and of word vectors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Floats = NDArray[np.floating[Any]]
 
 _INK, _GREY, _BLUE = "#222222", "#777777", "#1f5fa8"
 _COLOURS, _MARKERS = (_BLUE, "#c8590c", "#3a7d44", "#7a4fa3"), "os^D"
-_STOP_WORDS = 300  # of the most frequent words, most say little
-# t-SNE needs neighbours to arrange; with fewer words the principal components say more.
+_STOP_WORDS = 300  # the most frequent words, most of which say little
+# t-SNE arranges neighbours; with fewer words than this, principal components show more.
 _FEWEST_FOR_TSNE = 20
-# Where a label may stand: beside, above or below its point (in points), and how it is aligned.
+# Where a label may be placed: its offset from the word's dot, in points, and its alignment.
 _PLACES = [
     (3, 0, "left", "center"), (-3, 0, "right", "center"),
     (0, 3, "center", "bottom"), (0, -3, "center", "top"),
@@ -37,7 +37,7 @@ def plot_loss(history: Sequence[Mapping[str, Any]], path: PathLike | None = None
     Parameters
     ----------
     history : sequence of dict
-        One for each epoch, with "epoch", "loss" and, where there are any, "validation_loss",
+        One for each epoch, with "epoch", "loss" and, with validation, "validation_loss",
         "validation_HR@50" and so on.
     path : str or path, optional
         A ``.png`` or ``.svg`` file to write.
@@ -50,7 +50,7 @@ def plot_loss(history: Sequence[Mapping[str, Any]], path: PathLike | None = None
     Raises
     ------
     ArgumentError
-        If the history is empty, or not of numbers.
+        If the history is empty, or has values that are not numbers.
     ImportError
         If matplotlib is not installed.
 
@@ -109,9 +109,9 @@ def plot_words(
 ) -> Any:
     """Draw a map on which words with similar vectors lie close together.
 
-    The map is scikit-learn's t-SNE of the cosines, if that is installed and there are at
-    least 20 words, otherwise the first two principal components of the vectors at length 1;
-    the picture says which. The same vectors give the same picture.
+    The map is scikit-learn's t-SNE of the cosines if scikit-learn is installed and there are at
+    least 20 words. Otherwise it shows the first two principal components of the vectors, scaled
+    to length 1. The picture says which. The same vectors give the same picture.
 
     Parameters
     ----------
@@ -120,11 +120,11 @@ def plot_words(
     path : str or path, optional
         A ``.png`` or ``.svg`` file to write.
     words : sequence of str, optional
-        At least two words to show; earlier ones get their labels first, and a label that
-        finds no room is left out.
+        At least two words to show. Earlier words are labelled first; a label for which there is
+        no room is left out.
     top : int, default=200
-        Without `words`, how many words to show: of 3000 words and more those that follow the
-        first 300, most of which are such as "the" and "of"; otherwise the first.
+        Without `words`, how many words to show: the most frequent ones. With 3000 words or more,
+        the first 300 are left out, most of which are words such as "the" and "of".
 
     Returns
     -------
@@ -178,7 +178,7 @@ def _map(units: Floats) -> tuple[Floats, str, list[str]]:
     """Return points in the plane, the name of the method, and of the axes."""
     centred = units - units.mean(axis=0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    # An axis and its mirror image are equally good: the point farthest out lies on the right.
+    # The sign of an axis is arbitrary: choose it such that the farthest point is positive.
     signs = np.sign(np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], 0))
     points = np.zeros((len(units), max(2, len(sizes))))
     points[:, : len(sizes)] = left * sizes * signs
@@ -193,7 +193,7 @@ def _map(units: Floats) -> tuple[Floats, str, list[str]]:
             start = (1e-4 * points / max(points[:, 0].std(), 1e-9)).astype(np.float32)
             neighbours = min(30, len(units) / 4)
             tsne = TSNE(metric="cosine", init=start, perplexity=neighbours, random_state=0)
-            with threadpool_limits(1):  # so few points keep threads waiting for each other
+            with threadpool_limits(1):  # with so few points, threads only wait for each other
                 points = tsne.fit_transform(units)
             axes = ["t-SNE axis 1 (no unit)", "t-SNE axis 2 (no unit)"]
             return points, "t-SNE of cosines", axes
@@ -204,10 +204,10 @@ def _map(units: Floats) -> tuple[Floats, str, list[str]]:
 
 
 def _label(axes: Any, points: Floats, words: Sequence[str]) -> int:
-    """Write words beside their points where they cover nothing; return how many did."""
+    """Write words beside their points unless they would cover others; return how many fitted."""
     bbox = import_optional("matplotlib.transforms", "drawing").Bbox
     figure = axes.figure
-    figure.draw_without_rendering()  # arranges the axes, which have to stay as they are
+    figure.draw_without_rendering()  # fixes the layout, so that positions of labels stay valid
     figure.set_layout_engine("none")
     frame = axes.get_window_extent()
     taken = [bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in axes.transData.transform(points)]
@@ -229,7 +229,7 @@ def _label(axes: Any, points: Floats, words: Sequence[str]) -> int:
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> Floats:
-    """Return one number an epoch; NaN where there is no figure of validation."""
+    """Return one number for each epoch; NaN if an epoch has no such figure."""
     values = []
     for i, entry in enumerate(history):
         if key.startswith("validation_") and entry.get(key) is None:
@@ -250,9 +250,9 @@ def _suffix(path: PathLike | None) -> str:
 
 @contextmanager
 def _drawn(path: PathLike | None, suffix: str, inches: tuple[float, float]) -> Iterator[Any]:
-    """Give a figure to draw on, then write the picture, if a path is given.
+    """Provide a figure to draw on; at the end, write the picture if a path is given.
 
-    Two pictures of the same are the same file.
+    Equal pictures give equal files.
     """
     matplotlib = import_optional("matplotlib", "drawing")
     figures = import_optional("matplotlib.figure", "drawing")
@@ -262,7 +262,7 @@ def _drawn(path: PathLike | None, suffix: str, inches: tuple[float, float]) -> I
         "svg.hashsalt": "numba_ss", "text.color": _INK, "xtick.color": _GREY,
         "ytick.color": _GREY,
     }
-    # Without pyplot, whose state is the caller's.
+    # pyplot is not used, because its state belongs to the caller.
     with matplotlib.rc_context(style):
         figure = figures.Figure(inches, dpi=150, layout="constrained")
         canvases.FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""The text that comes with the package: ten million bytes of Wikipedia, to try things on."""
+"""The bundled sample of text: ten million bytes of Wikipedia."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ def sample_path() -> Path:
     """Return the path of the bundled text, an ``.xz`` file.
 
     It holds 297 articles of English Wikipedia, one on each line, in lower-case letters and
-    spaces: 1,667,221 words, 17,348 of them five times or more. The text is under CC BY-SA 3.0;
-    ``data/LICENSE-DATA.md`` names origin and changes, ``data/wikipedia-articles.tsv`` the
-    articles.
+    spaces: 1,667,221 words; 17,348 different words occur at least five times. The text is under
+    CC BY-SA 3.0; ``data/LICENSE-DATA.md`` names its origin and the changes,
+    ``data/wikipedia-articles.tsv`` lists the articles.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Judging word vectors: analogies, and similarity as people see it."""
+"""Evaluation of word vectors: analogies, and similarity as judged by people."""
 
 from __future__ import annotations
 
@@ -24,16 +24,22 @@ _KIND = re.compile("(?<=.)-[NVJAR]$")
 
 @dataclass(frozen=True)
 class AnalogyScore:
-    """How many analogies were solved, of a file or of a section of it.
+    """How many analogies of a file, or of one of its sections, were solved.
 
     Attributes
     ----------
     name : str
-        Of the section; "total" for all.
+        The name of the section; "total" for the file.
     num_correct, num_used, num_skipped : int
-        Questions answered rightly, asked, and left out for a word without a vector.
+        The numbers of questions that were answered correctly, that were asked, and that were
+        skipped because a word has no vector.
     sections : tuple of AnalogyScore
-        The parts of a total, in the order of the file.
+        The scores of the sections, in the order of the file.
+
+    Examples
+    --------
+    >>> AnalogyScore("family", num_correct=3, num_used=4, num_skipped=1).accuracy
+    0.75
     """
 
     name: str
@@ -44,7 +50,7 @@ class AnalogyScore:
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers; NaN if no question was asked."""
+        """The share of correct answers; NaN if no question was asked."""
         return self.num_correct / self.num_used if self.num_used else math.nan
 
 
@@ -57,7 +63,13 @@ class SimilarityScore:
     rho : float
         Spearman's rank correlation with the scores of people.
     num_used, num_skipped : int
-        Pairs compared, and left out for a word without a vector.
+        The numbers of pairs that were compared, and that were skipped because a word has no
+        vector.
+
+    Examples
+    --------
+    >>> SimilarityScore(0.7, num_used=3, num_skipped=1).oov_ratio
+    0.25
     """
 
     rho: float
@@ -66,7 +78,7 @@ class SimilarityScore:
 
     @property
     def oov_ratio(self) -> float:
-        """The share of pairs with a word without a vector, in [0, 1]."""
+        """The share of skipped pairs, in [0, 1]."""
         return self.num_skipped / (self.num_used + self.num_skipped)
 
 
@@ -75,19 +87,18 @@ def analogies(
 ) -> AnalogyScore:
     r"""Answer the questions "a is to b as c is to ..." of a file, as gensim does.
 
-    The answer is the word nearest to b - a + c that is none of the three, whatever the case
-    of its letters. Questions with a word that is not among the first `restrict_vocab` are
-    skipped; of words that differ in case only, the first stands for all [1]_.
+    The answer is the word nearest to b - a + c, except the three words themselves. Case is
+    ignored: of words that differ in case only, the first one counts. Questions with a word that
+    is not among the first `restrict_vocab` words are skipped [1]_.
 
     Parameters
     ----------
     vectors : WordVectors
-        Vectors to judge, in the order of falling frequency.
+        Vectors to evaluate, in the order of falling frequency.
     path : str or path
-        A text file: lines of four words, in sections that start with a line ``: name`` or
-        in none.
+        A text file of lines of four words; a line ``: name`` starts a section.
     restrict_vocab : int or None, default=30000
-        Number of words that are taken part; None for all.
+        Number of words that are used; None for all.
 
     Returns
     -------
@@ -138,25 +149,25 @@ def similarity(
 ) -> SimilarityScore:
     r"""Compare cosines with the scores that people gave to pairs of words, as gensim does.
 
-    The case of letters is of no account, as in `analogies`. Pairs with a word that is not
-    among the first `restrict_vocab` are skipped.
+    Case is ignored, as in `analogies`. Pairs with a word that is not among the first
+    `restrict_vocab` words are skipped.
 
     Parameters
     ----------
     vectors : WordVectors
-        Vectors to judge, in the order of falling frequency.
+        Vectors to evaluate, in the order of falling frequency.
     path : str or path
         A text file as MEN, WordSim-353, SimLex-999, RareWords, SimVerb and others are
-        published: two words, and the score as the first number after them, separated by
-        tabs, commas, semicolons or blanks; one line of titles; parts of speech behind all
-        words (``sun-n``) are left out. Lines that start with # are comments.
+        published. A line has two words and a score, the first number after them, separated by
+        tabs, commas, semicolons or blanks. The first line may hold titles. Parts of speech are
+        removed if all words have one (``sun-n``). Lines that start with # are comments.
     restrict_vocab : int or None, default=300000
-        Number of words that are taken part; None for all.
+        Number of words that are used; None for all.
 
     Returns
     -------
     SimilarityScore
-        Spearman's rank correlation, and the pairs it rests on.
+        Spearman's rank correlation, and the number of pairs.
 
     Raises
     ------
@@ -190,7 +201,7 @@ def similarity(
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Return Spearman's rank correlation; equal values share the mean of their ranks.
+    """Return Spearman's rank correlation; equal values get the mean of their ranks.
 
     Parameters
     ----------
@@ -217,7 +228,7 @@ def _limit(restrict_vocab: int | None) -> int | None:
 
 
 def _variants(vectors: WordVectors, restrict_vocab: int | None) -> dict[str, list[int]]:
-    """Return the rows of each word in capitals, rising."""
+    """Return the rows of each word in capitals, in ascending order."""
     variants: dict[str, list[int]] = {}
     for row, word in enumerate(vectors.index_to_key[:restrict_vocab]):
         variants.setdefault(word.upper(), []).append(row)
@@ -239,7 +250,7 @@ def _solved(
 
 
 def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each line that is not empty."""
+    """Yield the position and the text of each line that is not empty."""
     with Copies() as copies, open(copies.local("path", path), "rb") as file:
         for number, line in enumerate(file, 1):
             place = f"{path}, line {number}"
@@ -254,7 +265,7 @@ def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
 
 
 def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:
-    """Return the sections of a file, their questions in capitals."""
+    """Return the sections of a file, with their questions in capitals."""
     sections: list[tuple[str, list[list[str]]]] = []
     for place, line in _lines(path):
         words = line.upper().split()
@@ -272,7 +283,7 @@ def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:
 
 
 def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
-    """Return pairs of words in capitals, and their score, the first number after them."""
+    """Return pairs of words in capitals with their scores."""
     lines = [(place, line) for place, line in _lines(path) if not line.startswith("#")]
     first = lines[0][1] if lines else ""
     separator = next((mark for mark in "\t;," if first.count(mark) > 1), None)
@@ -296,12 +307,12 @@ def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
 
 
 def _score_column(fields: list[str]) -> int:
-    """Return the first column of a number after two words, or 0."""
+    """Return the first column after the two words that holds a number, or 0 if none does."""
     return next((i for i in range(2, len(fields)) if _score(fields[i]) is not None), 0)
 
 
 def _score(field: str) -> float | None:
     try:
-        return None if "_" in field else float(field)  # Python takes 1_0 for 10
+        return None if "_" in field else float(field)  # Python reads 1_0 as 10
     except ValueError:
         return None

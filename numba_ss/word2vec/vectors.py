@@ -1,4 +1,4 @@
-"""The result of training: words, their vectors, and what one asks them."""
+"""Word vectors, the result of training: lookups, nearest words, analogies and files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,27 @@ Query = str | ArrayLike | Iterable[str | ArrayLike] | None
 Errors = Literal["strict", "replace", "ignore"]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-# Rows whose lengths are taken at a time.
+# Rows whose lengths are computed at a time.
 _ROWS = 2**14
-# Words that a misspelled one is compared with.
+# Words that a misspelled word is compared with.
 _SPELLINGS = 100_000
-_LONGEST = 100  # letters of a word that may be misspelled
+_LONGEST = 100  # characters; similar words are not looked up for a longer word
 
 
 class UnknownWordError(KeyError):
-    """A word without a vector; which words are spelt alike is found out when it is shown."""
+    """A word without a vector; the message suggests words that are spelt alike.
+
+    It is a `KeyError`. The suggestions are looked up when the message is shown.
+
+    Examples
+    --------
+    >>> vectors = WordVectors(["cat", "dog"], [[1.0, 0.1], [0.9, 0.2]])
+    >>> try:
+    ...     vectors["fish"]
+    ... except UnknownWordError:
+    ...     print("no such word")
+    no such word
+    """
 
     def __init__(self, word: str, words: Sequence[str] = ()) -> None:
         super().__init__(word)
@@ -52,10 +64,9 @@ class UnknownWordError(KeyError):
 
 
 class WordVectors:
-    """Words and their vectors, with gensim's names, and files that others read.
+    """Words and their vectors; methods are named as in gensim.
 
-    Nothing is copied where that is not needed, and the arrays are read-only: the vectors may
-    be a memory map.
+    The arrays are read-only and copied only if necessary; the vectors may be a memory map.
 
     Parameters
     ----------
@@ -101,9 +112,9 @@ class WordVectors:
         _checks.shaped("vectors", table, (len(self.index_to_key), None), "num_words, dim")
         if not table.size:
             _checks.fail("vectors", "at least one word and one number", f"shape {table.shape}")
-        with np.errstate(over="ignore"):  # told as infinity
+        with np.errstate(over="ignore"):  # the check below reports infinities
             table = table.astype(np.float32, order="C", copy=False)
-        # A memory map stays on the disk: its numbers are looked at when they are used.
+        # The numbers of a memory map are not checked, because they should not all be read now.
         bad = None if isinstance(vectors, np.memmap) else vector_files.first_not_finite(table)
         if bad is not None:
             where = f"vectors[{bad[0]}, {bad[1]}], word {self.index_to_key[bad[0]]!r}"
@@ -113,7 +124,7 @@ class WordVectors:
 
     @cached_property
     def key_to_index(self) -> dict[str, int]:
-        """The row of each word; made when it is first asked for."""
+        """The row of each word; the dict is made when it is first used."""
         return {word: i for i, word in enumerate(self.index_to_key)}
 
     @property
@@ -150,7 +161,12 @@ class WordVectors:
         word : str
             A word.
         default : optional
-            What takes the place of an absent vector.
+            What is returned for a word without a vector.
+
+        Examples
+        --------
+        >>> WordVectors(["a"], [[3.0, 4.0]]).get("b", "unknown")
+        'unknown'
         """
         return self[word] if word in self else default
 
@@ -162,7 +178,7 @@ class WordVectors:
         word : str
             A word.
         norm : bool, default=False
-            Bring it to length 1.
+            Whether to scale it to length 1.
 
         Examples
         --------
@@ -184,10 +200,9 @@ class WordVectors:
         words : sequence of str
             Words.
         weights : array of floats, shape (len(words),), optional
-            What each vector is multiplied by; the sum is divided by that of their absolute
-            values.
+            The factor of each vector; the sum is divided by the sum of their absolute values.
         pre_normalize, post_normalize : bool
-            Bring each vector, and the mean, to length 1.
+            Whether to scale each vector, and the mean, to length 1.
         ignore_missing : bool, default=True
             Leave out words without a vector, instead of raising `UnknownWordError`.
 
@@ -195,6 +210,12 @@ class WordVectors:
         ------
         ArgumentError
             If no word has a vector.
+
+        Examples
+        --------
+        >>> vectors = WordVectors(["a", "b"], [[1.0, 0.0], [0.0, 1.0]])
+        >>> vectors.get_mean_vector(["a", "b"])
+        array([0.5, 0.5], dtype=float32)
         """
         if isinstance(words, str):
             _checks.fail("words", "a sequence of words", _checks.shortened(repr(words)))
@@ -217,7 +238,8 @@ class WordVectors:
         Parameters
         ----------
         documents : iterable of lists of str
-            Words, or integers as their decimal digits; those without a vector are left out.
+            Words or integers, which stand for their decimal digits; words without a vector are
+            left out.
 
         Returns
         -------
@@ -249,7 +271,7 @@ class WordVectors:
         return np.asarray(self.vectors[rows].mean(axis=0, dtype=np.float64))
 
     def unit_vectors(self) -> Floats:
-        """Return the vectors at length 1, zeros as zeros; made when first asked for.
+        """Return the vectors scaled to length 1; zeros stay zeros. The array is made once.
 
         Returns
         -------
@@ -269,32 +291,31 @@ class WordVectors:
     ) -> list[tuple[str, float]]:
         """Find the words nearest to a mean of words and vectors.
 
-        As in gensim, the mean is that of the positive vectors and of the negative ones with
-        their signs turned: of a word the vector at length 1, of a vector itself. The words of
-        the query are left out.
+        As in gensim, the mean is taken over the positive vectors and the negated negative ones;
+        vectors of words are first scaled to length 1. The words of the query are not found.
 
         Parameters
         ----------
         positive, negative : str, array (dim,), or sequence of these, optional
-            Words and vectors; at least one of them all.
+            Words and vectors, at least one in total.
         topn : int, default=10
             Number of words to find; fewer if there are no more.
         restrict_vocab : int, optional
             Search the first words only.
         among : sequence of str, optional
-            Search these words only, wherever they stand.
+            Search these words only.
 
         Returns
         -------
         list of (str, float)
-            Words and cosines, falling; of equal cosines the earlier word comes first.
+            Words and cosines, best first; of words with equal cosines, the earlier one first.
 
         Raises
         ------
         UnknownWordError
             If a word has no vector; a KeyError.
         ArgumentError
-            If there is nothing to search for, or it has no direction.
+            If the query is empty, or its mean is zero.
 
         Examples
         --------
@@ -317,7 +338,7 @@ class WordVectors:
         return self._search((mean / length)[None], own, topn, restrict_vocab)[0]
 
     def most_similar_to_given(self, word: str, words: Sequence[str]) -> str:
-        """Return the word that is nearest to `word`, of those given.
+        """Return the one of the given words that is nearest to `word`.
 
         Parameters
         ----------
@@ -335,12 +356,12 @@ class WordVectors:
         self, queries: Iterable[str] | Floats, topn: int = 10,
         restrict_vocab: int | None = None,
     ) -> list[list[tuple[str, float]]]:
-        """Find the nearest words of many words or vectors at once, which takes less time.
+        """Find the nearest words of many queries at once, which is faster than one by one.
 
         Parameters
         ----------
         queries : sequence of str, or array, shape (num_queries, dim)
-            Words, each of which is left out of its own list, or vectors.
+            Words or vectors; a word is left out of its own list.
         topn, restrict_vocab
             See `most_similar`.
 
@@ -371,7 +392,7 @@ class WordVectors:
         self, queries: ArrayLike, exclude: Iterable[Iterable[int]], topn: int = 10,
         restrict_vocab: int | None = None,
     ) -> TopK:
-        """Find the rows at the smallest angles to vectors: what `most_similar` stands on.
+        """Find the rows with the smallest angles to vectors; `most_similar` is built on this.
 
         Parameters
         ----------
@@ -385,8 +406,8 @@ class WordVectors:
         Returns
         -------
         TopK
-            Cosines times the length of the query, falling, and rows; -inf and -1 where there
-            is no further row.
+            Cosines times the length of the query, best first, and rows; -inf and -1 if there
+            are no more rows.
 
         Examples
         --------
@@ -419,12 +440,17 @@ class WordVectors:
         return float(np.clip(self._unit(self._row(a)) @ self._unit(self._row(b)), -1, 1))
 
     def distance(self, a: str, b: str) -> float:
-        """Return 1 less the cosine between two words' vectors.
+        """Return 1 minus the cosine between two words' vectors.
 
         Parameters
         ----------
         a, b : str
             Words.
+
+        Examples
+        --------
+        >>> WordVectors(["x", "y"], [[1.0, 0.0], [3.0, 4.0]]).distance("x", "y")
+        0.4
         """
         return 1 - self.similarity(a, b)
 
@@ -439,7 +465,7 @@ class WordVectors:
         Raises
         ------
         ArgumentError
-            If no word of a list has a vector.
+            If a list has no word with a vector.
 
         Examples
         --------
@@ -470,7 +496,7 @@ class WordVectors:
         return 1 + int(np.count_nonzero(nearer))
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
-        """Find what is to `c` as `b` is to `a`: the words nearest to b - a + c.
+        """Find words that are to `c` as `b` is to `a`: those nearest to b - a + c.
 
         Parameters
         ----------
@@ -523,12 +549,12 @@ class WordVectors:
 
     @classmethod
     def from_keyed_vectors(cls, keyed: Any) -> WordVectors:
-        """Take over gensim's vectors, without a copy.
+        """Make `WordVectors` of gensim's vectors, without a copy.
 
         Parameters
         ----------
         keyed : gensim.models.KeyedVectors
-            Its attribute "count", if it has that, gives the counts.
+            Its attribute "count", if there is one, gives the counts.
         """
         return cls(keyed.index_to_key, keyed.vectors, keyed.expandos.get("count"))
 
@@ -538,17 +564,17 @@ class WordVectors:
         Parameters
         ----------
         path : str or path
-            Its suffix stands for the format: ``.npz`` (NumPy), ``.bin`` (word2vec's binary
+            Its suffix selects the format: ``.npz`` (NumPy), ``.bin`` (word2vec's binary
             format), ``.txt`` or ``.vec`` (word2vec's text format), ``.safetensors``,
             ``.parquet``, ``.tsv`` (TensorFlow's projector, with a second file
             ``_metadata.tsv``). word2vec's formats hold no counts.
         format : {"npz", "bin", "txt", "safetensors", "parquet", "tsv"}, optional
-            The format, whatever the suffix.
+            The format, instead of that of the suffix.
 
         Raises
         ------
         ArgumentError
-            If the format cannot hold a word, such as one with a space in word2vec's.
+            If the format cannot hold a word: word2vec's cannot hold words with spaces.
 
         Examples
         --------
@@ -568,35 +594,45 @@ class WordVectors:
         cls, path: PathLike, format: vector_files.Format | None = None, mmap: bool = False, *,
         limit: int | None = None, errors: Errors = "strict", verify: bool = False,
     ) -> WordVectors:
-        """Read a file that `save`, word2vec, GloVe, fastText or gensim wrote.
+        r"""Read a file that `save`, word2vec, GloVe, fastText or gensim wrote.
 
-        The text formats are read as they are published: with or without a first line,
-        which may count wrongly, with words that have blanks in them or stand there twice.
-        What is odd is told in the log. fastText's own models (also named ``.bin``) and
-        gensim's (``.model``, ``.kv``) are refused, with the way to bring their vectors here.
+        Published text files are read as they are: with or without a first line, with a first
+        line that has wrong numbers, with blanks in words, with repeated words. A warning names
+        what was wrong. fastText's own models (also ``.bin``) and gensim's (``.model``, ``.kv``)
+        are refused; the error says how to convert them.
 
         Parameters
         ----------
         path : str or path
-            Its suffix stands for the format, as with `save`; of word2vec's formats ``.gz``,
-            ``.bz2`` or ``.xz`` may follow. ``.tsv`` cannot be read. With a scheme, such as
+            Its suffix selects the format, as with `save`; word2vec's formats may be compressed
+            (``.gz``, ``.bz2`` or ``.xz``). ``.tsv`` cannot be read. If it has a scheme, such as
             ``https://`` and ``s3://``, fsspec makes a temporary copy.
         format : str, optional
-            The format, whatever the suffix.
+            The format, instead of that of the suffix.
         mmap : bool, default=False
-            Leave the vectors of an ``.npz`` file on the disk, where every process that maps
-            them shares the memory. Their numbers are not checked before they are used.
+            Map the vectors of an ``.npz`` file into memory, which all processes share. The
+            numbers are not checked.
         limit : int, optional
             Read the first words only.
         errors : {"strict", "replace", "ignore"}, default="strict"
-            What becomes of bytes of a word that are no UTF-8, in word2vec's formats.
+            How to treat bytes of a word that are not UTF-8, in word2vec's formats.
         verify : bool, default=False
-            Compare mapped vectors with their checksum, as all others are: reads the file.
+            Also compare mapped vectors with their checksum, which reads the whole file. Other
+            vectors are always compared.
 
         Raises
         ------
         ArgumentError
-            If the file is damaged; it says where.
+            If the file is damaged; the error says where.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "glove.txt")
+        ...     _ = path.write_text("cat 1.0 0.1\ndog 0.9 0.2\n")
+        ...     WordVectors.load(path)["dog"]
+        array([0.9, 0.2], dtype=float32)
         """
         limit = None if limit is None else _checks.integer("limit", limit, 1)
         _checks.choice("errors", errors, get_args(Errors))
@@ -631,7 +667,7 @@ class WordVectors:
         return np.array([self._row(word) for word in words], np.int64)
 
     def _unit(self, row: int) -> Doubles:
-        """Return one row at length 1."""
+        """Return one row scaled to length 1."""
         vector = self.vectors[row].astype(np.float64)
         length = np.linalg.norm(vector)
         if not 0 < length < np.inf:
@@ -644,7 +680,7 @@ class WordVectors:
         return _unit_rows("vectors", self.vectors)
 
     def _parts(self, name: str, query: Any) -> list[tuple[Doubles, int | None]]:
-        """Return the vectors of a query, and the rows of those that are words."""
+        """Return the vectors of a query, and the rows of its words."""
         if query is None:
             return []
         if isinstance(query, str) or (isinstance(query, np.ndarray) and query.ndim == 1):
@@ -688,11 +724,11 @@ class WordVectors:
 
 
 def _unit_rows(name: str, vectors: NDArray[Any]) -> Floats:
-    """Return rows of length 1, and zeros where there were zeros."""
+    """Return the rows scaled to length 1; rows of zeros stay zeros."""
     units = np.empty(vectors.shape, np.float32)
     for start in range(0, len(vectors), _ROWS):
         block = vectors[start : start + _ROWS]
-        with np.errstate(over="ignore", invalid="ignore"):  # told by the length
+        with np.errstate(over="ignore", invalid="ignore"):  # the length shows it, see below
             lengths = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
         for row in np.flatnonzero(~np.isfinite(lengths)):
             got = f"length {lengths[row]} at {name}[{start + row}]"

@@ -1,4 +1,4 @@
-"""Words and their ids: the vocabulary, and the table in which text is looked up."""
+"""Words and their ids: the vocabulary, and the table in which the tokeniser looks words up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ROOM = 2**14  # words that a new table can take
 
 
 def as_word(token: object) -> str | None:
-    """Return a token as a word, an integer in decimal digits; None for anything else."""
+    """Return a string, or an integer in decimal digits, as a word; None for anything else."""
     if isinstance(token, str):
-        return str.__str__(token)  # of a subclass, such as NumPy's, the plain string
+        return str.__str__(token)  # NumPy's subclass becomes plain str
     if isinstance(token, (int, np.integer)) and not isinstance(token, bool):
         return str(int(token))
     return None
@@ -46,7 +46,7 @@ def _check_counts(counts: ArrayLike, length: int) -> NDArray[np.int64]:
 
 
 def _by_count(words: Sequence[str], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the order of descending count; of equal counts, by code points."""
+    """Return the order of the words by descending count, and by code points if counts are equal."""
     order = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
     return order[np.argsort(-counts[order], kind="stable")]
 
@@ -63,7 +63,7 @@ class Vocabulary:
 
     See Also
     --------
-    Vocabulary.from_counts : the frequent ones of many words, in the order of their counts
+    Vocabulary.from_counts : the frequent words of a text, in the order of their counts
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Vocabulary:
         cls, words: Sequence[str], counts: ArrayLike, *, min_count: int = 5,
         max_size: int | None = None,
     ) -> Vocabulary:
-        """Return the words that occur often enough, by descending count, then code points.
+        """Return the frequent words, by descending count, then by code points.
 
         Parameters
         ----------
@@ -109,9 +109,10 @@ class Vocabulary:
         counts : array of integers, shape (num_words,)
             How often each occurs.
         min_count : int, default=5
-            The count from which on a word is kept.
+            The smallest count of a word that is kept.
         max_size : int, optional
-            Keep no more words than that; of equally frequent ones the first in order.
+            The largest number of words; of equally frequent words, the first by code points are
+            kept.
 
         Returns
         -------
@@ -122,6 +123,11 @@ class Vocabulary:
         ------
         ArgumentError
             If no word is left.
+
+        Examples
+        --------
+        >>> Vocabulary.from_counts(["dog", "cat", "owl"], [7, 9, 4]).words
+        ['cat', 'dog']
         """
         min_count = _checks.integer("min_count", min_count, 0)
         if max_size is not None:
@@ -142,14 +148,19 @@ class Vocabulary:
         Parameters
         ----------
         words : sequence of str
-            Words, all different; of equally frequent ones the first keeps its place.
+            Words, all different; equally frequent words keep their order.
         counts : array of integers, shape (num_words,), optional
-            How often each occurs; 0 where that is not known.
+            How often each occurs; by default 0, for unknown.
 
         Returns
         -------
         Vocabulary
             The same words, at least one.
+
+        Examples
+        --------
+        >>> Vocabulary.from_words(["dog", "cat"], [1, 3]).words
+        ['cat', 'dog']
         """
         words = _check_words(words)
         if not words:
@@ -164,9 +175,9 @@ class Vocabulary:
     ) -> tuple[Vocabulary, NDArray[np.int64]]:
         """Return the vocabulary with the counts of a further corpus.
 
-        Every old word stays, its counts added up; a new one joins if it occurs often enough in
-        the further corpus. Of more than `max_size` words the most frequent stay, and of equally
-        frequent ones those of the further corpus.
+        Every old word is kept, and its counts are added. A new word is added if it occurs often
+        enough in the further corpus. With more than `max_size` words, the most frequent are
+        kept; of equally frequent words, those of the further corpus.
 
         Parameters
         ----------
@@ -175,7 +186,7 @@ class Vocabulary:
         counts : array of integers, shape (num_words,)
             How often each occurs there.
         min_count : int, default=5
-            The count from which on a new word joins.
+            The smallest count of a new word that is added.
         max_size : int, optional
             Keep the most frequent words only.
 
@@ -184,7 +195,7 @@ class Vocabulary:
         vocabulary : Vocabulary
             By descending count, then code points.
         old_ids : ndarray of int64, shape (len(vocabulary),)
-            The id that each word had, or -1.
+            The old id of each word, or -1.
 
         Examples
         --------
@@ -216,12 +227,12 @@ class Vocabulary:
 
 
 class WordTable:
-    """Words as the compiled tokeniser looks them up, and counts them.
+    """The table in which the compiled tokeniser looks words up and counts them.
 
     Parameters
     ----------
     words : sequence of str
-        Words whose positions are their ids; one that no text can hold, such as one with a
+        Words whose positions are their ids. A word that no text can contain, such as one with a
         space, is never found.
     """
 
@@ -244,9 +255,9 @@ class WordTable:
     def encode(
         self, block: NDArray[np.uint8], stop: int, *, keep_unknown: bool
     ) -> tuple[list[NDArray[np.int32]], int]:
-        """Return the ids in block[:stop], and to where it is done, or `text.MALFORMED`.
+        """Return the ids in block[:stop], and where encoding ended, or `text.MALFORMED`.
 
-        The ids are views, and stay what they are until the next call.
+        The ids are views, which are valid until the next call.
         """
         if len(self._ids) < len(block):
             self._ids = np.empty(len(block), np.int32)
@@ -259,7 +270,7 @@ class WordTable:
         return parts, int(chunks[:, 2].min())
 
     def count(self, ids: NDArray[np.int32], block: NDArray[np.uint8], stop: int) -> None:
-        """Count ids of `encode`, and add the words that were unknown."""
+        """Count the ids from `encode`, and add unknown words to the table."""
         done = 0
         while True:
             done = text.count_words(
@@ -270,7 +281,7 @@ class WordTable:
             self._grow(2 * stop)
 
     def _grow(self, longest: int) -> None:
-        """Make room for a word of any length in the block."""
+        """Enlarge the table by room for a word of at most `longest` bytes."""
         num_words, used = self._sizes.tolist()
         if used + longest + text.PADDING > len(self._arena):
             self._arena = np.concatenate([self._arena, np.empty(used + longest, np.uint8)])
@@ -278,11 +289,11 @@ class WordTable:
             self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
         if 9 * num_words >= 2 * len(self._slots):
             num_slots = 2 * len(self._slots) // 3
-            self._slots = np.empty(0, np.uint64)  # the old ones first make room
+            self._slots = np.empty(0, np.uint64)  # frees the old slots before new ones are made
             self._hash(num_slots)
 
     def result(self) -> tuple[list[str], NDArray[np.int64]]:
-        """Return the words, by first occurrence, and their counts."""
+        """Return the words in the order of first occurrence, and their counts."""
         num_words, used = self._sizes.tolist()
         words = str(self._arena[:used].data, "utf-8").split("\n")[:-1]
         return words, self._counts[:num_words].copy()
