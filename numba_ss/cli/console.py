@@ -19,9 +19,14 @@ from numba_ss.io.files import PathLike, whole_file
 def say(lines: Iterable[str]) -> None:
     """Write results to standard output, also to a console that lacks some of their characters."""
     encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
-        sys.stdout.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+    try:
+        for line in lines:
+            sys.stdout.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk names no file
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def save_or_keep(

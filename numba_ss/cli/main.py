@@ -247,6 +247,10 @@ def _run(
 ) -> None:
     name = " ".join(["numba-ss", args.command, *filter(None, [getattr(args, "action", None)])])
     try:
+        os.getcwd()
+    except OSError:
+        parser.exit(2, f"{name}: the current folder does not exist any more; go to another\n")
+    try:
         if args.command == "retrieve":
             from numba_ss.cli import retrieve_commands
 

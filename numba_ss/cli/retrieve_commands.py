@@ -20,7 +20,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
 from numba_ss.io.copies import Copies
-from numba_ss.io.csv_files import plain_suffix
+from numba_ss.io.csv_files import csv_rows, plain_suffix
 from numba_ss.io.files import require_distinct, require_writable, whole_file
 from numba_ss.io.text_files import TextFiles
 from numba_ss.logs.columns import Place
@@ -152,7 +152,7 @@ def _read_users(path: str, column: str, kind: str) -> Keys:
 
 def _cells(path: str, text: str, separator: str, column: str) -> Iterator[str]:
     """Yield the cells of a column as text; the model decides whether they are numbers."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv_rows(io.StringIO(text, newline=""), separator)
     names = next(reader, [])
     if names.count(column) != 1:
         _checks.fail(path, f"a column {column!r}", f"{', '.join(map(repr, names)) or 'none'}")

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from glob import has_magic
 from pathlib import Path
 from typing import Any, BinaryIO, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
@@ -32,14 +32,6 @@ def is_stream(path: PathLike) -> bool:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
-
-
-def file_name(path: PathLike) -> str:
-    """Return the last part of a path; of an address on the web without its query."""
-    text = os.fspath(path)
-    if text.lower().startswith(_WEB):
-        text = urlsplit(text).path
-    return text.rstrip("/").rpartition("/")[2]
 
 
 class Copies:
@@ -111,7 +103,7 @@ class Copies:
     def _of_stream(self, path: PathLike, suffix: str) -> Path:
         shown = "standard input" if path == "-" else os.fspath(path)
         with _opened_stream(path) as stream, _with_room(shown):
-            copy = self._place() / (file_name(path) if Path(path).suffix else f"stream{suffix}")
+            copy = self._place() / (Path(path).name if Path(path).suffix else f"stream{suffix}")
             with open(copy, "wb") as file:
                 shutil.copyfileobj(stream, file, PIECE)
         self.names[copy] = shown
@@ -139,7 +131,8 @@ class Copies:
 
     def _copy(self, name: str, path: str, place: Path, system: Any, file: str) -> Path:
         is_web = file.lower().startswith(_WEB)
-        copy = place.joinpath(*_parts(file_name(file) if is_web else file))
+        parts = _parts(unquote(file.partition("?")[0]) if is_web else file)
+        copy = place.joinpath(*parts[-1:] if is_web else parts)
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
             system.get_file(file, str(copy))

@@ -13,15 +13,19 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.io.file_kinds import COMPRESSED
 from numba_ss.io.text_files import TextFiles
 
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
+
 _BLOCK = 2**20  # bytes that Arrow parses at a time, at least
 _LONGEST = 2**24  # bytes of a row, at most
+_LONGEST_CELL = 2**28  # characters of a cell, at most
 # Arrow takes a single character, so MovieLens' two colons are replaced by one that no text has.
 _COLONS, _UNIT = "::", "\x1f"
 _TABS = f"\t,;|{_UNIT}"
@@ -31,6 +35,13 @@ _SEPARATORS = {
     ".data": _TABS + " ", ".txt": _TABS + " ",
 }
 SUFFIXES = ", ".join(_SEPARATORS)
+
+
+def csv_rows(lines: Iterable[str], separator: str, *, strict: bool = False) -> CsvReader:
+    """Return a reader of rows whose cells may be long."""
+    # The default limit of the csv module, 2**17, is less than an article of Wikipedia.
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
+    return csv.reader(lines, delimiter=separator, strict=strict)
 
 
 def plain_suffix(path: Path) -> str:
@@ -106,7 +117,7 @@ class CsvFile:
 def _cells(line: str, separator: str) -> list[str]:
     if separator == _UNIT:
         line = line.replace(_COLONS, _UNIT)
-    return next(csv.reader([line], delimiter=separator), [])
+    return next(csv_rows([line], separator), [])
 
 
 def _is_place(name: str) -> bool:

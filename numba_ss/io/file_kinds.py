@@ -17,7 +17,7 @@ COMPRESSED = {
     "xz": b"\xfd7zXZ\0",
     "zst": b"\x28\xb5\x2f\xfd",
 }
-PARQUET, ARROW, PICKLE = b"PAR1", b"ARROW1\0\0", b"\x80"
+PARQUET, ARROW, PICKLE, ZIP = b"PAR1", b"ARROW1\0\0", b"\x80", b"PK\3\4"
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, because it begins with the mark of UTF-16
@@ -34,11 +34,13 @@ class Foreign(NamedTuple):
     way: str
 
 
+LFS = b"version https://git-lfs.github.com/spec/"
+POINTER = Foreign("a pointer of Git LFS to a file", "git lfs pull brings the file itself")
 _UNPACK = "unpack it, and name the files in it or their folder"
 _PICTURE = "leave it out, say with a pattern such as 'folder/*.txt'"
 _CONVERT = "save its text as .txt"
 _FOREIGN = {
-    b"PK\3\4": Foreign("a zip archive", _UNPACK),
+    ZIP: Foreign("a zip archive", _UNPACK),
     b"7z\xbc\xaf\x27\x1c": Foreign("a 7z archive", _UNPACK),
     b"Rar!\x1a\x07": Foreign("a RAR archive", _UNPACK),
     b"\x89PNG\r\n\x1a\n": Foreign("a PNG picture", _PICTURE),
@@ -57,6 +59,7 @@ _FOREIGN = {
     b"\x89HDF\r\n\x1a\n": Foreign("an HDF5 file", _CONVERT),
     b"SQLite format 3\0": Foreign("an SQLite database", _CONVERT),
     b"\x7fELF": Foreign("a program", "name a file of text"),
+    LFS: POINTER,
 }
 
 

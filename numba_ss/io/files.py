@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import weakref
 import zlib
@@ -60,7 +61,7 @@ def whole_file(path: PathLike) -> Iterator[BinaryIO]:
     The temporary name is ``.<name>.<random>.partial``. Only a killed process leaves such a file;
     the next process that writes a file of that name removes it.
     """
-    with _naming(path):
+    with naming(path):
         before = _before(str(path), path)
         if before is not None and not stat.S_ISREG(before.st_mode):
             with tempfile.NamedTemporaryFile() as spool:
@@ -208,14 +209,14 @@ def _identity(path: str) -> object:
     """Return what is equal for all names of a file or folder; None for a device or a pipe."""
     try:
         status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # it is not there, or leads nowhere
         return os.path.normcase(os.path.realpath(path))
     plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
     return (status.st_dev, status.st_ino) if plain else None
 
 
 @contextmanager
-def _naming(path: PathLike) -> Iterator[None]:
+def naming(path: PathLike) -> Iterator[None]:
     """Add the name of the file to errors of the system that lack it, such as of a full disk."""
     try:
         yield
@@ -248,10 +249,11 @@ def _partial_file(target: Path, before: os.stat_result | None) -> Iterator[Path]
     Its mode is that of a new file. If it replaces an older file, it is, until then, readable by
     nobody who cannot read the older one.
     """
-    name = target.name.encode(errors="surrogateescape")
-    if len(name) > _LONGEST:
-        name = name[:_LONGEST] + b"~%08x" % zlib.crc32(name)
-    prefix = f".{name.decode(errors='ignore')}."
+    name, raw = target.name, os.fsencode(target.name)
+    if len(raw) > _LONGEST:
+        begin = raw[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
+        name = f"{begin}~{zlib.crc32(raw):08x}"
+    prefix = f".{name}."
     _remove_abandoned(target.parent, prefix)
     mode = 0o666 if before is None else stat.S_IMODE(before.st_mode) & 0o666 | 0o600
     while True:

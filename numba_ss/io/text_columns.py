@@ -9,10 +9,10 @@ from contextlib import closing
 from typing import Any
 
 from numba_ss import _checks
+from numba_ss.io.csv_files import csv_rows
 from numba_ss.io.text_files import PIECE, Pieces, TextFiles
 
 _SEPARATORS = ",\t;|"
-_LONGEST_CELL = 2**28  # characters of a cell, at most
 
 
 class TextColumn:
@@ -37,8 +37,6 @@ class TextColumn:
 
     def pieces(self) -> Pieces:
         """Yield the lines, and the position in the files, see `TextFiles.pieces`."""
-        # The default limit of the csv module, 2**17, is less than an article of Wikipedia.
-        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
         before = 0
         for file in self._files:
             with closing(file.pieces()) as pieces:
@@ -67,13 +65,13 @@ class TextColumn:
 
     def _csv(self, name: str, header: str, lines: Iterator[str]) -> Iterator[str]:
         for separator in _SEPARATORS:
-            names = next(csv.reader([header], delimiter=separator), [])
+            names = next(csv_rows([header], separator), [])
             if self._column in names:
                 break
         else:
             self._missing(name, f"the header {header.strip()[:200]!r}")
         place = names.index(self._column)
-        rows = csv.reader(lines, delimiter=separator, strict=True)
+        rows = csv_rows(lines, separator, strict=True)
         try:
             for row in rows:
                 if not row:
@@ -95,7 +93,7 @@ class TextColumn:
     def _text(self, place: str, line: str) -> str:
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             _checks.fail(place, "a JSON object", error)
         if not isinstance(row, dict) or self._column not in row:
             keys = f"one with the keys {list(row)}" if isinstance(row, dict) else "another value"

@@ -24,6 +24,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.io.decoding import Decoder, check_encoding
 from numba_ss.io.file_kinds import COMPRESSED, HEAD, compression_of, refuse_foreign
+from numba_ss.io.files import naming
 from numba_ss.kernels.words.text import PADDING
 
 log = logging.getLogger("numba_ss")
@@ -104,7 +105,7 @@ def _decompress(raw: BinaryIO, kind: str | None) -> Iterator[bytes]:
 
 def _read(file: UnchangedFile) -> Pieces:
     """Yield what a file holds, decompressed if its first bytes or its name say so."""
-    with open(file.path, "rb", buffering=0) as raw:
+    with naming(file.name), open(file.path, "rb", buffering=0) as raw:
         kind = compression_of(raw.read(HEAD))
         raw.seek(0)
         suffix = file.path.suffix.lower()[1:]
@@ -187,16 +188,18 @@ class TextFiles:
 
 
 def _text(file: UnchangedFile, decoder: Decoder) -> Pieces:
-    """Yield a file's text."""
+    """Yield a file's text; marks that begin lines are left out, as of files put together."""
     pieces = _with_head(_read(file))
     data, position = next(pieces)
     refuse_foreign(file.name, data)
-    first = True
+    begins = True
     while True:
         more = next(pieces, None)
         text = decoder.decode(data, more is None)
-        if first and text:
-            text, first = text.removeprefix(codecs.BOM_UTF8), False
+        at_start, begins = begins, text.endswith(b"\n") if text else begins
+        if not text.isascii():
+            text = text.removeprefix(codecs.BOM_UTF8) if at_start else text
+            text = text.replace(b"\n" + codecs.BOM_UTF8, b"\n")
         yield text, position
         if more is None:
             return
@@ -233,7 +236,11 @@ def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:
     # NumPy's way to treat errors is the context's.
     read = partial(copy_context().run, next, pieces, None)
     with closing(pieces), ThreadPoolExecutor(1, "numba_ss-reader") as pool:
-        coming = pool.submit(read)
+        try:
+            coming = pool.submit(read)
+        except RuntimeError:  # the system gives no thread
+            yield from pieces
+            return
         while (piece := coming.result()) is not None:
             coming = pool.submit(read)
             yield piece

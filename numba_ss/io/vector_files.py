@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.file_kinds import HEAD, PICKLE, Foreign, compression_of
+from numba_ss.io.file_kinds import HEAD, LFS, PICKLE, POINTER, Foreign, compression_of
 from numba_ss.io.files import PathLike, whole_file
 
 log = logging.getLogger("numba_ss")
@@ -67,6 +67,8 @@ _FOREIGN = {
         "load its .vec file, or WordVectors.from_keyed_vectors("
         "gensim.models.fasttext.load_facebook_vectors(path))",
     ),
+    LFS: POINTER,
+    b"<!DOCTYPE": Foreign("a web page", "fetch the file that it speaks of"),
 }
 _GENSIM = Foreign(
     "a Python pickle, such as gensim's .model and .kv, which is never opened here",
@@ -126,7 +128,7 @@ def refuse_foreign(path: PathLike) -> None:
     if not os.path.isfile(path):
         return
     with open(path, "rb") as file:
-        head = file.read(8)
+        head = file.read(HEAD)
     found = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
     if head[:1] == PICKLE and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         found = _GENSIM

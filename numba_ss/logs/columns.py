@@ -197,7 +197,8 @@ def _refuse_objects(
     usual = {first} & allowed
     bad = next(i for i, value in enumerate(values) if _kind(type(value)) not in usual)
     expected = f"{first}s, as before" if usual else "a string or an integer"
-    _checks.fail(place(int(rows[bad])), expected, repr(values[bad]))
+    way = "; decode() makes a string of it" if isinstance(values[bad], bytes) else ""
+    _checks.fail(place(int(rows[bad])), expected, _checks.shortened(repr(values[bad])) + way)
 
 
 def _of_strings(values: list[str], rows: Integers, place: Place) -> Factors:

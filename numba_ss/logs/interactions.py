@@ -167,7 +167,7 @@ def read_interactions(
 
     Parameters
     ----------
-    source : table, path, list of paths, dict, ndarray or sparse matrix
+    source : table, path, list of paths, dict, list, ndarray or sparse matrix
         One row an event. One of
 
         - an object with ``__arrow_c_stream__``, such as a data frame of pandas or polars, a
@@ -180,7 +180,8 @@ def read_interactions(
           "1" ... Keys are integers if each is the plain text of one, else strings ("007" makes
           them strings); an empty cell is null. Pipes, "-" (standard input) and paths with a
           scheme, such as ``s3://`` (by fsspec), are first copied to a temporary file;
-        - a dict of column names and arrays or lists;
+        - a dict of column names and arrays or lists, a list of dicts, or a list of tuples of
+          user, item and time;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;
         - a sparse matrix of SciPy, users by items. Each stored number > 0 is one event; keys
           are the numbers of the rows and columns that have one.

@@ -16,7 +16,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, sound
 from numba_ss.io.csv_files import SUFFIXES, CsvFile, is_csv
-from numba_ss.io.file_kinds import ARROW, PARQUET
+from numba_ss.io.file_kinds import ARROW, PARQUET, ZIP
 from numba_ss.logs.columns import as_array
 from numba_ss.logs.folders import find_logs, partitions_of
 
@@ -231,13 +231,22 @@ def _begins_with(path: Path, mark: bytes) -> bool:
         return file.read(len(mark)) == mark
 
 
+# How to make a table of files that are not read here, by parts of their names.
+_WAYS = {
+    ".json": "pandas.read_json(path, lines=True)", ".ndjson": "pandas.read_json(path, lines=True)",
+    ".xls": "pandas.read_excel(path)", ".orc": "pyarrow.orc.read_table(path)",
+    ".avro": "polars.read_avro(path)",
+}
+
+
 def _way(path: Path) -> str:
     """Return a hint how a file of another kind can be read."""
+    way = next((way for part, way in _WAYS.items() if part in path.name.lower()), None)
     if _begins_with(path, ARROW):
-        return "; pyarrow.feather.read_table(path) makes a table of it"
-    if ".json" in path.name.lower() or ".ndjson" in path.name.lower():
-        return "; pandas.read_json(path, lines=True) makes a table of it"
-    return ""
+        way = "pyarrow.feather.read_table(path)"
+    elif _begins_with(path, ZIP) and way is None:
+        return ": a zip archive, to be unpacked first"
+    return f"; {way} makes a table of it" if way else ""
 
 
 def _open_stream(source: Any, columns: Columns) -> EventTable:
@@ -263,11 +272,37 @@ def _open_matrix(source: Any, columns: Columns) -> EventTable:
 def _open_array(source: NDArray[Any], columns: Columns) -> EventTable:
     if source.ndim != 2 or source.shape[1] not in (2, 3) or source.dtype.kind not in "iu":
         expected = "integers of shape (n, 2), users and items, or (n, 3), with timestamps"
-        _checks.fail("source", expected, f"{source.dtype} of shape {source.shape}")
+        kind = "several columns (a dict has them by name)" if source.dtype.names else source.dtype
+        _checks.fail("source", expected, f"{kind} of shape {source.shape}")
+    source = np.asarray(source)  # of a matrix, whose columns have two dimensions
     arrays = {columns.user: source[:, 0], columns.item: source[:, 1]}
     if columns.time is not None:
         arrays[columns.time] = source[:, 2]
     return _Arrays("source", arrays, columns)
+
+
+def _open_rows(rows: list[Any] | tuple[Any, ...], columns: Columns) -> EventTable:
+    """Take a list of dicts, or of tuples of user, item and time."""
+    if all(isinstance(row, Mapping) for row in rows):
+        names = [name for name in columns.all() if name in rows[0]]
+        return _Arrays("source", {name: [row.get(name) for row in rows] for name in names}, columns)
+    if len(rows[0]) == 2:
+        columns = columns._replace(time=None)
+    order = [columns.user, columns.item, *filter(None, [columns.time])]
+    for i, row in enumerate(rows):
+        if not isinstance(row, (list, tuple)) or len(row) != len(order):
+            expected = f"a tuple of {', '.join(order)}, or a dict"
+            _checks.fail(f"source[{i}]", expected, repr(row)[:100])
+    parts = zip(*rows, strict=True)
+    return _Arrays("source", dict(zip(order, map(list, parts), strict=True)), columns)
+
+
+def _hint(source: Any) -> str:
+    if hasattr(source, "collect"):
+        return "; its collect() is a table"
+    if isinstance(source, Iterator):
+        return "; list() makes rows of it"
+    return ""
 
 
 def _is_path(value: Any) -> bool:
@@ -290,8 +325,12 @@ def open_events(source: Any, columns: Columns) -> list[EventTable]:
     if isinstance(source, np.ndarray):
         has_time = source.ndim == 2 and source.shape[1] != 2
         return [_open_array(source, columns if has_time else columns._replace(time=None))]
+    rows = isinstance(source, (list, tuple)) and len(source) > 0
+    if rows and isinstance(source[0], (Mapping, list, tuple)):
+        return [_open_rows(source, columns)]
     _checks.fail(
         "source",
-        "a table, a path, paths, a dict of columns, an array of pairs or a sparse matrix",
-        type(source).__name__,
+        "a table, a path, paths, a dict of columns, a list of rows, an array of pairs or a sparse "
+        "matrix",
+        type(source).__name__ + _hint(source),
     )

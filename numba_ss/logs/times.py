@@ -30,7 +30,7 @@ _SECONDS = (631_152_000, 4_102_444_800)
 _SIZES = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH = dt.datetime(1970, 1, 1)
 _EXACT = 2**53  # a larger float64 may stand for several integers
-_KINDS = "numbers, timestamps, or their text"
+_KINDS = "numbers, timestamps, or their text as 2024-12-31T10:00"
 
 
 def times(column: Any, place: Place) -> Stamps:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
-from numba_ss.io.copies import Copies, file_name
+from numba_ss.io.copies import Copies
 from numba_ss.io.files import PathLike
 from numba_ss.io.vector_files import (
     Arrays,
@@ -116,10 +116,10 @@ def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
     >>> ids, vectors.shape
     (array(['tea', 'rum'], dtype=object), (2, 2))
     """
-    suffix = suffix_of(file_name(path))
     ids: list[str] | Integers
     with Copies() as copies:
         here = copies.local("path", path)
+        suffix = suffix_of(here)
         if suffix == ".parquet":
             ids, vectors, _ = read_table(here, ["string", "int64"])
         else:

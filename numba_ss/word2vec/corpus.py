@@ -178,7 +178,7 @@ class TextCorpus(Corpus):
         return table.result()
 
     def _warn_of_single_words(self, num_words: int, num_lines: int) -> None:
-        if num_lines >= _LINES and num_words < 1.1 * num_lines:
+        if num_lines >= _LINES and 0 < num_words < 1.1 * num_lines:
             log.warning(
                 "%s: %d words in %d lines: single words have no neighbours to learn from. Blanks "
                 "have to separate words; programs such as jieba and MeCab put them into Chinese "

@@ -14,7 +14,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.io import vector_files
-from numba_ss.io.copies import Copies, file_name
+from numba_ss.io.copies import Copies
 from numba_ss.io.files import PathLike
 from numba_ss.word2vec.vocabulary import as_word
 
@@ -640,7 +640,7 @@ class WordVectors:
         with Copies() as copies:
             here = copies.local("path", path)
             vector_files.refuse_foreign(here)
-            name = vector_files.format_of(file_name(path), format, reading=True)
+            name = vector_files.format_of(here, format, reading=True)
             if mmap and (name != "npz" or here in copies.names):
                 _checks.fail("mmap", "False for all but npz files of this machine", path)
             if name in ("bin", "txt"):

@@ -18,6 +18,16 @@ def test_a_console_that_lacks_letters(monkeypatch):
     assert written.getvalue().decode("latin-1") == "Ähre\n\\u65e5\\u672c\n"
 
 
+def test_a_full_disk_behind_standard_output(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="No space left on device: 'standard output'"):
+        say(["text"])
+
+
 def test_history(tmp_path):
     history = [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 2.5}]
     write_history(tmp_path / "h.json", history)

@@ -309,3 +309,14 @@ def test_ctrl_c_and_resume(tmp_path, text):
     main.main([*map(str, command), "--resume"])
     trained(text, **options).vectors_.save(tmp_path / "want.npz")
     assert output.read_bytes() == (tmp_path / "want.npz").read_bytes()
+
+
+def test_a_folder_that_is_gone(monkeypatch, capsys):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    with pytest.raises(SystemExit) as exit:
+        main.main(["neighbors", "vectors.npz", "word"])
+    assert exit.value.code == 2
+    assert "numba-ss neighbors: the current folder does not exist any more" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from numba_ss import (
     save_vectors,
     similarity,
 )
-from numba_ss.io.copies import Copies, file_name, is_stream
+from numba_ss.io.copies import Copies, is_stream
 
 TEXT = b"the cat sat\non the mat\n"
 LOG = "user,item,timestamp\nann,tea,1\nbob,rum,2\n"
@@ -89,6 +89,12 @@ def test_pipes_are_copied_under_their_names(tmp_path):
         assert path.name == "pipe.csv"
         assert path.read_text() == LOG
     assert used(lambda: read_interactions(pipe, progress=False)).num_events == 2
+    pipe = tmp_path / "63"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=["cat 1 2\n"])
+    writer.start()
+    assert WordVectors.load(pipe)["cat"].tolist() == [1, 2]
+    writer.join()
 
 
 def test_a_log_comes_through_standard_input(monkeypatch):
@@ -232,21 +238,12 @@ def test_the_web(tmp_path, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        assert open_corpus(f"{address}/a%20b.txt?key=1").count()[1].sum() == 6
+        assert open_corpus(f"{address}/a%20b.txt?key=1/2").count()[1].sum() == 6
+        (tmp_path / "v.txt").write_text("cat 1 2\n")
+        assert WordVectors.load(f"{address}/v.txt?key=1/2.bin")["cat"].tolist() == [1, 2]
         with pytest.raises(ArgumentError, match=r"expected a path that can be read.*not found"):
             open_corpus(f"{address}/absent.txt")
         server.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("https://host/a/v.txt.gz?key=a/b", "v.txt.gz"), ("s3://bucket/a/v.txt", "v.txt"),
-        ("v.txt", "v.txt"), ("a/b/", "b"), (Path("a", "v.bin"), "v.bin"),
-    ],
-)
-def test_file_names(path, name):
-    assert file_name(path) == name
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

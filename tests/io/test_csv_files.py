@@ -171,3 +171,10 @@ def test_suffixes_that_mean_no_separator(tmp_path, separator):
             path = tmp_path / name
             path.write_text("".join(separator.join([i, "7", "x"]) + "\n" for i in "123"))
             assert read(path, ["0", "1", "2"]) == [(i, "7", "x") for i in "123"]
+
+
+def test_headers_and_cells_longer_than_python_s_own_limit(tmp_path):
+    path = tmp_path / "wide.csv"
+    names = [f"column {i}" for i in range(20_000)]
+    path.write_text(",".join([*names, *COLUMNS]) + "\n" + ",".join(["x"] * 20_000 + ["1", "7", "y" * 200_000]) + "\n")
+    assert read(path) == [("1", "7", "y" * 200_000)]

@@ -34,6 +34,8 @@ def test_text_is_let_through(data):
 def test_what_is_foreign_is_named():
     with pytest.raises(ArgumentError, match="name: expected text, got a GIF picture: leave it out"):
         refuse_foreign("name", b"GIF89a")
+    with pytest.raises(ArgumentError, match=r"name: expected text, got a pointer of Git LFS .*git lfs pull"):
+        refuse_foreign("name", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
 
 
 @pytest.mark.parametrize(

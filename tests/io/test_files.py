@@ -333,3 +333,28 @@ def test_no_two_outputs_are_one(tmp_path, monkeypatch):
     assert refused({"--output": ["a.tsv", "a_metadata.tsv"], "--history": "a_metadata.tsv"})
     assert refused({"--output": ["a.tsv", "a_metadata.tsv"], "--history": "b.json"}) is None
     assert refused({"--output": "/dev/null", "--history": "/dev/null"}, {"LOG": "/dev/null"}) is None
+
+
+@posix
+def test_links_that_lead_nowhere_are_no_obstacle(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "self").symlink_to("self")
+    (tmp_path / "texts" / "gone").symlink_to("absent")
+    require_distinct({"--output": str(tmp_path / "v.npz")}, {"the text": str(tmp_path / "texts")})
+
+
+ASCII = """
+import sys
+from numba_ss.io.files import whole_file
+for name in sys.argv[1:]:
+    with whole_file(name) as file:
+        file.write(b"new")
+"""
+
+
+@posix
+def test_any_name_where_the_system_speaks_ascii(tmp_path):
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    wanted = ["ü.npz", "ü" * 125]
+    subprocess.run([sys.executable, "-c", ASCII, *wanted], cwd=tmp_path, env=os.environ | plain, check=True)
+    assert names(tmp_path) == sorted(wanted)

@@ -75,3 +75,10 @@ def test_damage_is_named(data, message, tmp_path):
     path.write_text(data)
     with pytest.raises(ArgumentError, match=message):
         lines_of(path)
+
+
+def test_json_that_is_nested_too_deep(tmp_path):
+    path = tmp_path / "deep.jsonl"
+    path.write_text('{"text": ' + "[" * 99_999 + "]" * 99_999 + "}\n")
+    with pytest.raises(ArgumentError, match=r"deep.jsonl, line 1: expected a JSON object, got maximum recursion"):
+        lines_of(path)

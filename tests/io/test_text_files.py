@@ -189,6 +189,15 @@ def test_reading_zst_without_its_library(tmp_path, monkeypatch):
         read(path)
 
 
+def test_errors_of_the_system_name_the_file(tmp_path, monkeypatch):
+    def broken(raw, kind):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(text_files, "_decompress", broken)
+    with pytest.raises(OSError, match=r"Input/output error: .*disk.txt"):
+        read(write(tmp_path, "disk.txt"))
+
+
 def test_errors_of_plain_files_are_their_own(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone"):
         read(tmp_path / "gone")
@@ -198,12 +207,12 @@ def test_errors_of_plain_files_are_their_own(tmp_path):
 def test_each_file_ends_with_a_newline_and_loses_its_bom(piece, tmp_path, monkeypatch):
     monkeypatch.setattr(text_files, "PIECE", piece)
     bom = b"\xef\xbb\xbf"
-    files = [bom + b"a b", b"", bom, bom + bom + b"c", b"\xef\xbb", b"d\n"]
+    files = [bom + b"a b", b"", bom, bom + bom + b"c", b"\xef\xbb", b"d\n", b"e\n" + bom + b"f" + bom]
     paths = [write(tmp_path, str(i), data) for i, data in enumerate(files)]
     files_ = TextFiles(paths)
     assert files_.total() == sum(map(len, files))
     pieces = list(files_.pieces())
-    assert b"".join(data for data, _ in pieces) == b"a b\n\n\n" + bom + b"c\n\xef\xbf\xbd\nd\n\n"
+    assert b"".join(data for data, _ in pieces) == b"a b\n\n\n" + bom + b"c\n\xef\xbf\xbd\nd\n\ne\nf" + bom + b"\n"
     positions = [position for _, position in pieces]
     assert positions == sorted(positions)
     assert positions[-1] == sum(map(len, files))
@@ -244,6 +253,14 @@ def test_read_ahead_is_the_same_but_on_another_thread():
     ahead.close()
     assert log[-1] == "closed"
     assert [entry[0] for entry in log[:-1]] == [0, 1]
+
+
+def test_read_ahead_does_without_a_thread_where_there_is_none(monkeypatch):
+    def none(self, function):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(text_files.ThreadPoolExecutor, "submit", none)
+    assert list(read_ahead(numbered(5, []))) == list(numbered(5, []))
 
 
 def test_read_ahead_passes_errors_on():

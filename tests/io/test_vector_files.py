@@ -345,6 +345,8 @@ def test_compressed_output_is_the_same_each_time(name, vectors, tmp_path):
         ("cc.en.300.bin", struct.pack("<ii", 793712314, 12) + bytes(99), "a model of fastText, .*load its .vec"),
         ("word2vec.model", b"\x80\x04\x95" + bytes(9), r"a Python pickle, such as gensim's .*from_keyed_vectors"),
         ("w.bin", b"\x80\x02}" + bytes(9), "a Python pickle"),
+        ("p.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS .*: git lfs pull"),
+        ("p.txt", b"<!DOCTYPE html><html>404</html>", "a web page"),
     ],
 )
 def test_files_of_others_are_named(name, data, message, tmp_path):

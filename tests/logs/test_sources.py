@@ -162,7 +162,10 @@ def test_a_damaged_parquet_page(tmp_path):
     [
         (None, "source: expected a table, a path, .* a sparse matrix, got NoneType"),
         ([], "source: expected a table, .* got list"),
-        ([("a", "b")], "got list"), (b"log.csv", "got bytes"), (3, "got int"),
+        ([3], "got list"), (b"log.csv", "got bytes"), (3, "got int"), (iter([(1, 2)]), "got list_iterator; list"),
+        ([("a", 1, 2), ("b", 1)], r"source\[1\]: expected a tuple of user, item, time, or a dict, got \('b', 1\)"),
+        ([{"user": 1, "item": 2}], "source: expected a column 'time', got none among 'user'"),
+        (np.array([(1, 2)], [("user", int), ("item", int)]), r"got several columns \(a dict has them by name\)"),
         ("no such file.csv", "source: expected a file, a folder or a pattern that matches files, got 'no"),
         (["a.csv", "b.csv"], r"source\[0\]: expected a file, a folder or a pattern"),
         (np.ones((3, 2)), r"source: expected integers of shape \(n, 2\), .* got float64 of shape \(3, 2\)"),
@@ -178,6 +181,16 @@ def test_a_damaged_parquet_page(tmp_path):
 def test_what_is_no_source(source, message):
     with pytest.raises(ArgumentError, match=message):
         open_events(source, COLUMNS)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_lists_of_rows():
+    dicts = [dict(zip(COLUMNS.all(), row, strict=True)) for row in ROWS]
+    for source in (ROWS, tuple(map(list, ROWS)), dicts):
+        assert read(open_events(source, COLUMNS)) == ROWS
+    pairs = COLUMNS._replace(time=None)
+    assert read(open_events([row[:2] for row in ROWS], COLUMNS), pairs) == [row[:2] for row in ROWS]
+    assert len(read(open_events(np.matrix([[1, 2], [3, 4]]), COLUMNS), pairs)) == 2
 
 
 def test_an_empty_folder(tmp_path):
@@ -237,7 +250,8 @@ def test_files_under_other_names(tmp_path):
         parquet.write_table(table, tmp_path / name)
         assert read(open_events(tmp_path / name, COLUMNS)) == ROWS
     feather.write_feather(table, tmp_path / "log.arrow")
-    (tmp_path / "log.jsonl.gz").write_bytes(b"x")
-    for name, way in [("log.arrow", "pyarrow.feather.read_table"), ("log.jsonl.gz", "pandas.read_json")]:
+    for name in ("log.jsonl.gz", "log.xlsx"):
+        (tmp_path / name).write_bytes(b"x")
+    for name, way in [("log.arrow", "pyarrow.feather.read_table"), ("log.jsonl.gz", "pandas.read_json"), ("log.xlsx", "pandas.read_excel")]:
         with pytest.raises(ArgumentError, match=f"expected a name that ends with .*; {way}"):
             open_events(tmp_path / name, COLUMNS)

@@ -48,9 +48,9 @@ def test_what_is_no_time():
         (np.array([np.inf]), "row 40: expected a finite time, got inf"),
         (np.array(["2020", "NaT"], "M8[s]"), "row 41: expected a time, got null"),
         (np.array([2**63], np.uint64), r"row 40: expected an integer below 2\*\*63"),
-        (as_array("c", ["1", "one"]), "row 41: expected numbers, timestamps, or their text, got 'one'"),
-        (as_array("c", [True]), "row 40: expected numbers, timestamps, or their text, got True"),
-        (np.array([1j]), "column 'c': expected numbers, timestamps, or their text, got complex128"),
+        (as_array("c", ["1", "one"]), "row 41: expected numbers, timestamps, or their text as 2024-12-31T10:00, got 'one'"),
+        (as_array("c", [True]), "row 40: expected numbers, timestamps, or their text as 2024-12-31T10:00, got True"),
+        (np.array([1j]), "column 'c': expected numbers, timestamps, or their text as 2024-12-31T10:00, got complex128"),
         (as_array("c", [2**63]), r"expected integers in \[-2\*\*63, 2\*\*63\), got larger ones"),
         (pa.chunked_array([[1, None]]), "row 41: expected a time, got null"),
         (pa.chunked_array([pa.nulls(1)]), "row 40: expected a time, got null"),
@@ -59,7 +59,7 @@ def test_what_is_no_time():
         (pa.chunked_array([[2**63]], pa.uint64()), r"row 40: expected an integer below 2\*\*63"),
         (pa.chunked_array([["2020-01-01"], ["a" * 999]]), "row 41: expected numbers, .*, got 'a{99}...$"),
         (pa.chunked_array([pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())]), "row 40: expected numbers"),
-        (pa.chunked_array([[[1]]]), "column 'c': expected numbers, timestamps, or their text, got list"),
+        (pa.chunked_array([[[1]]]), "column 'c': expected numbers, timestamps, or their text as 2024-12-31T10:00, got list"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             times(form, PLACE)
@@ -111,7 +111,7 @@ def test_objects_of_python():
     # What stands for "for ever" does not fit in nanoseconds.
     assert times(as_array("c", [dt.datetime(9999, 12, 31)]), PLACE)[0] == "timestamps in us"
     assert single_time("at", moment)[1].tolist() == [(START + 1) * 10**6]
-    with pytest.raises(ArgumentError, match=r"^at: expected numbers, timestamps, or their text, got 'no'"):
+    with pytest.raises(ArgumentError, match=r"^at: expected numbers, timestamps, or their text as 2024-12-31T10:00, got 'no'"):
         single_time("at", "no")
 
 

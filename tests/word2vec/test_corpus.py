@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from numba_ss import ArgumentError, _optional
-from numba_ss.io import text_files
+from numba_ss.io import decoding, text_files
 from numba_ss.kernels.core.threads import max_num_threads, use_threads
 from numba_ss.word2vec import corpus
 from numba_ss.word2vec.corpus import PackedCorpus, SentenceCorpus, open_corpus
@@ -246,7 +246,7 @@ def test_any_bytes_are_split_by_the_rule(tmp_path_factory, data, block, piece, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_files, "BLOCK", block)
         patch.setattr(text_files, "PIECE", piece)
-        patch.setattr(text_files, "_SHARE", 1)
+        patch.setattr(decoding, "_SHARE", 1)
         patch.setattr(corpus, "STREAM_SIZE", size)
         check_text(path, data, max_num_threads() if parallel else 1)
 
@@ -486,6 +486,13 @@ def test_lines_of_single_words_are_warned_of(lines, warned, tmp_path, caplog):
     open_corpus(tmp_path / "t.txt").count()
     assert len(caplog.messages) == warned
     assert all("single words have no neighbours to learn from" in text for text in caplog.messages)
+
+
+def test_text_without_any_word_is_told_of_once(tmp_path, caplog):
+    (tmp_path / "t.txt").write_text("\n \n" * 99)
+    with pytest.raises(ArgumentError, match=r"t\.txt: expected at least one word, got none"):
+        open_corpus(tmp_path / "t.txt").count()
+    assert not caplog.messages
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
