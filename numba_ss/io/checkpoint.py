@@ -1,7 +1,7 @@
 """Crash-safe checkpoints: arrays and a JSON state, resumed exactly.
 
-A checkpoint is one ``.npz`` file that NumPy can open. It gets its name when it is on the
-disk as a whole, so that a process killed at any moment leaves the one before.
+A checkpoint is one ``.npz`` file that NumPy can open. It gets its name only when it is completely
+on the disk. So a process that is killed at any moment leaves the checkpoint before intact.
 """
 
 from __future__ import annotations
@@ -44,6 +44,16 @@ class Checkpoint(NamedTuple):
         The state, equal to the one that was saved.
     path : Path
         The file it was read from.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder = CheckpointFolder(path)
+    ...     _ = folder.save({"weights": np.ones(2, np.float32)}, {"epoch": 1})
+    ...     found = folder.load()
+    >>> found.arrays, found.state
+    ({'weights': array([1., 1.], dtype=float32)}, {'epoch': 1})
     """
 
     arrays: Arrays
@@ -54,9 +64,9 @@ class Checkpoint(NamedTuple):
 class CheckpointFolder:
     """A folder that holds the last few checkpoints of one training run.
 
-    Looking into it changes nothing. One process at a time saves into a folder: it holds a lock
-    which the system lets go when the process ends, however it ends. Where a file system has
-    no locks, `save` refuses if a newer checkpoint than its own has appeared.
+    Reading changes nothing. One process at a time saves into a folder: it holds a lock, which the
+    system releases when the process ends, even if it is killed. If the file system has no locks,
+    `save` refuses to work if a checkpoint newer than its own has appeared.
 
     Parameters
     ----------
@@ -89,10 +99,10 @@ class CheckpointFolder:
         self._newest = self._last_number()
 
     def claim(self) -> None:
-        """Make this process the one that saves here, until this object is gone; `save` does so.
+        """Lock the folder for this process, as long as this object lives; `save` does so, too.
 
-        The folder is made if it is absent, and tried out: better an error now than after
-        hours of work. What killed processes left half-written is removed.
+        The folder is made if it does not exist, and a file is written as a trial, so that errors
+        come now and not after hours of work. Incomplete files of killed processes are removed.
 
         Raises
         ------
@@ -117,14 +127,14 @@ class CheckpointFolder:
         self._claimed = True
 
     def require(self, num_bytes: int) -> None:
-        """Ask for room before the work starts.
+        """Require enough room on the disk before the work starts.
 
-        The checkpoints in the folder count as room, for new ones take their place.
+        The checkpoints in the folder count as room, because new ones will replace them.
 
         Parameters
         ----------
         num_bytes : int
-            What the folder will hold at most: one checkpoint more than are kept.
+            The largest size of the folder: one checkpoint more than are kept.
 
         Raises
         ------
@@ -144,16 +154,16 @@ class CheckpointFolder:
             )
 
     def save(self, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]) -> Path:
-        """Write the next checkpoint, then remove those that are too old.
+        """Write the next checkpoint, then remove old ones beyond `keep`.
 
         The arrays are streamed to the disk, never copied whole.
 
         Parameters
         ----------
         arrays : dict of str to ndarray
-            Any arrays without Python objects, under names that are identifiers.
+            Arrays without Python objects; the names must be identifiers.
         state : dict
-            Whatever JSON holds exactly: dicts with string keys, lists, strings, integers,
+            Anything that JSON stores exactly: dicts with string keys, lists, strings, integers,
             finite floats, booleans and None.
 
         Returns
@@ -166,8 +176,8 @@ class CheckpointFolder:
         ArgumentError
             If something cannot be stored exactly; nothing is written.
         OSError
-            If the disk is full or fails, or another process saves here; the checkpoints
-            before stay as they are.
+            If the disk is full or fails, or another process saves here; earlier checkpoints are
+            not changed.
         """
         for name, array in arrays.items():
             _check_array(name, array)
@@ -194,14 +204,15 @@ class CheckpointFolder:
         return path
 
     def load(self) -> Checkpoint | None:
-        """Return the newest checkpoint that can be read, or None if there is none at all.
+        """Return the newest checkpoint that can be read, or None if there is no checkpoint.
 
-        Damaged ones are skipped with a logged warning, and removed by the next `save`.
+        Damaged checkpoints are skipped with a warning in the log, and the next `save` removes
+        them.
 
         Raises
         ------
         ArgumentError
-            If there are checkpoints, and all are damaged.
+            If there are checkpoints, but all are damaged.
         OSError
             If a checkpoint cannot be opened.
         """
@@ -259,7 +270,7 @@ def _check_array(name: Any, array: Any) -> None:
 
 
 def _check_state(state: Any) -> None:
-    """Require that JSON gives back the same."""
+    """Require that JSON stores the state exactly."""
     if not isinstance(state, Mapping):
         _checks.fail("state", "a dict", type(state).__name__)
     try:
@@ -274,7 +285,7 @@ def write_state(
     file: BinaryIO, arrays: Mapping[str, NDArray[Any]], state: Mapping[str, Any]
 ) -> None:
     """Write arrays and a JSON state as a zip of .npy files."""
-    # No checksum guards the zip's own list of members, hence the names.
+    # The names are stored as well, because no checksum protects the list of members of a zip file.
     content = {"arrays": list(arrays), "state": dict(state)}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_CONTENT, json.dumps(content))
@@ -284,13 +295,13 @@ def write_state(
 
 
 def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
-    """Return what `write_state` wrote; a damaged file raises any error of zipfile or NumPy.
+    """Read what `write_state` wrote; a damaged file raises any error of zipfile or NumPy.
 
-    No more memory is taken than the file has bytes, whatever it says of itself.
+    Memory is allocated for no more bytes than the file has, whatever its headers say.
     """
     with zipfile.ZipFile(file) as archive:
         _require_bounded(archive)
-        # All bytes are proved sound before one of them is taken for a shape or a type.
+        # All checksums are compared before any byte is used as a shape or a type.
         damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
@@ -308,7 +319,7 @@ def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _require_bounded(archive: zipfile.ZipFile) -> None:
-    """Require that an archive unfolds to no more than its own bytes."""
+    """Require that an archive decompresses to no more bytes than it has itself."""
     unfolded = sum(info.file_size for info in archive.infolist())
     file = archive.fp
     size = 0 if file is None else file.seek(0, os.SEEK_END)
@@ -317,7 +328,7 @@ def _require_bounded(archive: zipfile.ZipFile) -> None:
 
 
 def _require_shape(name: str, member: IO[bytes], size: int) -> None:
-    """Require that an array has as many bytes as its shape says."""
+    """Require that an array has the number of bytes that its shape says."""
     major, _ = np.lib.format.read_magic(member)
     headers = np.lib.format
     read = headers.read_array_header_1_0 if major == 1 else headers.read_array_header_2_0
@@ -328,10 +339,10 @@ def _require_shape(name: str, member: IO[bytes], size: int) -> None:
 
 @contextmanager
 def reading(name: str, expected: str) -> Iterator[None]:
-    """Say of whatever goes wrong with a file's contents that it is the file's fault.
+    """Turn errors about a file's contents into an `ArgumentError` that names the file.
 
-    A flipped bit or a doctored state comes as any error of zipfile, zlib, NumPy or of the
-    code that takes it over.
+    A flipped bit or a manipulated state can cause any error of zipfile, zlib, NumPy or of the
+    code that uses the contents.
     """
     try:
         yield
@@ -344,16 +355,16 @@ def reading(name: str, expected: str) -> Iterator[None]:
 def checked_fields(
     name: str, given: Any, checks: Mapping[str, Callable[[str, Any], Any]]
 ) -> dict[str, Any]:
-    """Return the state of a run from a file, which may have right checksums and be wrong.
+    """Check the state of a run from a file, which may be wrong although its checksums are right.
 
     Parameters
     ----------
     name : str
-        What messages call it.
+        The name of the state in messages.
     given : object
-        What should be a dict of exactly these fields.
+        The state, which should be a dict of exactly these fields.
     checks : dict of str to callable
-        By field, what takes the field's name and value, and returns the value or raises.
+        For each field a function of its name and value that returns the value or raises.
     """
     if not isinstance(given, dict) or set(given) != set(checks):
         got = sorted(given) if isinstance(given, dict) else type(given).__name__
@@ -362,7 +373,7 @@ def checked_fields(
 
 
 def checked_history(name: str, value: Any) -> list[dict[str, Any]]:
-    """Return the figures of epochs: a list of dicts of numbers."""
+    """Return the figures of all epochs, after checking that they are a list of dicts of numbers."""
     if not isinstance(value, list):
         _checks.fail(name, "a list", str(value)[:200])
     for i, entry in enumerate(value):

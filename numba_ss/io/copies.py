@@ -1,4 +1,4 @@
-"""Copies on this machine of what can be read once, or is elsewhere: pipes, s3://, https://."""
+"""Local copies of inputs that can be read only once or are remote: pipes, s3://, https://."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WEB = ("http://", "https://")
 
 
 def is_stream(path: PathLike) -> bool:
-    """Tell whether this is something that can be read once: "-" or a pipe."""
+    """Return whether a path is "-" or a pipe, which can be read only once."""
     if path == "-":
         return True
     try:
@@ -35,14 +35,14 @@ def is_stream(path: PathLike) -> bool:
 
 
 class Copies:
-    """Copies in a temporary folder, which is removed when this object is closed or gone.
+    """Copies in a temporary folder, which is removed when this object is closed or deleted.
 
-    As a context, it also gives messages of errors the paths that were asked for.
+    Used as a context, it also replaces paths of copies in error messages by the original ones.
 
     Attributes
     ----------
     names : dict of Path to str
-        What each copy is a copy of.
+        The original path of each copy.
     """
 
     def __init__(self) -> None:
@@ -51,19 +51,19 @@ class Copies:
         self._remove: Callable[[], object] = lambda: None
 
     def local(self, name: str, source: Any, suffix: str = ".txt") -> Any:
-        """Return a path, or a list of paths, as files and folders that can be read at will.
+        """Return a path, or a list of paths, of local files that can be read several times.
 
-        Pipes and "-" are copied, and so is what has a scheme; what is no path is returned as it
-        is.
+        Pipes, "-" and paths with a scheme are copied. Anything that is not a path is returned
+        unchanged.
 
         Parameters
         ----------
         name : str
-            The argument.
+            The name of the argument.
         source : object
-            A path, a list of them, or anything else.
+            A path, a list of paths, or anything else.
         suffix : str
-            What the copy of a pipe without a name ends with.
+            The suffix of the copy if a pipe has none.
         """
         if isinstance(source, (list, tuple)):
             if not all(isinstance(path, (str, os.PathLike)) for path in source):
@@ -92,7 +92,7 @@ class Copies:
         self._remove()
 
     def _place(self) -> Path:
-        """Return a new folder."""
+        """Return a new folder for copies."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="numba_ss-"))
             self._remove = weakref.finalize(self, _remove_folder, self._folder, os.getpid())
@@ -115,9 +115,9 @@ class Copies:
             system, root = fsspec.core.url_to_fs(path)
             found = _found(system, root)
             sizes = [system.info(file).get("size") or 0 for file in found]
-        except ImportError as error:  # the package for this scheme
+        except ImportError as error:  # the package for this scheme is missing
             raise ImportError(f"reading {path}: {error}") from error
-        except Exception as error:  # each system has errors of its own
+        except Exception as error:  # each file system of fsspec has its own errors
             _refuse(name, path, error)
         if not found:
             _checks.fail(name, "a path that leads to files", path)
@@ -152,7 +152,7 @@ def _refuse(name: str, path: str, error: Exception) -> None:
 
 
 def _found(system: Any, root: str) -> list[str]:
-    """Return the files that a path names: itself, those of a folder or those of a pattern."""
+    """Return the files of a path: the file itself, those in a folder, or those of a pattern."""
     if root.lower().startswith(_WEB) or system.isfile(root):
         return [root]
     matches = system.glob(root) if has_magic(root) else [root]
@@ -160,13 +160,13 @@ def _found(system: Any, root: str) -> list[str]:
 
 
 def _parts(file: str) -> list[str]:
-    """Return the parts of a path elsewhere that make one here, whatever they are called."""
+    """Return the parts of a remote path that can safely be used in a local path."""
     return [part for part in file.split("/") if part not in ("", ".", "..")] or ["file"]
 
 
 @contextmanager
 def _with_room(path: str, size: int = 0) -> Iterator[None]:
-    """Say where copies go if there is no room for them."""
+    """Require room for a copy; the error names the folder of the copies."""
     folder = tempfile.gettempdir()
     expected = f"room for a copy in {folder} (the variable TMPDIR names another folder)"
     free = shutil.disk_usage(folder).free
@@ -189,6 +189,6 @@ def _opened_stream(path: PathLike) -> AbstractContextManager[BinaryIO]:
 
 
 def _remove_folder(folder: Path, process: int) -> None:
-    """Remove the copies, but not when a forked process ends."""
+    """Remove the folder, unless this is a forked child of the process that made it."""
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,17 +8,17 @@ from typing import NoReturn
 from numba_ss import _checks
 from numba_ss.io.file_kinds import encoding_of
 
-# Of the bytes of a file one in _SHARE may be no text; of a small one a few, one in _MANY.
+# One byte in _SHARE may be malformed; in a small file one in _MANY, but no more than _FEW.
 _SHARE, _FEW, _MANY = 1000, 10, 20
 _REPLACED = "\ufffd"
 
 
 class Decoder:
-    """Turns the bytes of a file to UTF-8, and counts what is no text in its encoding."""
+    """Converts the bytes of a file to UTF-8, and counts the malformed ones."""
 
     def __init__(self, name: str, encoding: str | None, strict: bool) -> None:
         self._name, self._strict = name, strict
-        self._rest = b""  # the beginning of a character of UTF-8
+        self._rest = b""  # the first bytes of an incomplete character
         self.bad = self._read = 0
         if encoding is not None:
             self._use(encoding)
@@ -28,7 +28,7 @@ class Decoder:
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
 
     def decode(self, data: bytes, final: bool) -> bytes:
-        """Return the next part in UTF-8; refuse a file that is no text."""
+        """Return the next part in UTF-8; refuse a file with too many malformed bytes."""
         if not hasattr(self, "_encoding"):
             self._use(encoding_of(data))
         self._read += len(data)
@@ -37,7 +37,7 @@ class Decoder:
         else:
             try:
                 decoded = self._decoder.decode(data, final)
-            except UnicodeError as error:  # UTF-16 asks for its mark
+            except UnicodeError as error:  # UTF-16 without a byte order mark, for example
                 _checks.fail(self._name, f"text in {self._encoding}", error)
             self.bad += decoded.count(_REPLACED)
             text = decoded.encode("utf-8", "replace")
@@ -48,7 +48,7 @@ class Decoder:
         return text
 
     def _checked(self, data: bytes, final: bool) -> bytes:
-        """Return data as it is where it is sound, as nearly all is."""
+        """Return UTF-8 data with malformed bytes replaced; nearly all data is well-formed."""
         if data.isascii():
             self._rest = b""
             return data
@@ -75,7 +75,7 @@ class Decoder:
 
 
 def check_encoding(encoding: str | None) -> str | None:
-    """Return the name of an encoding, if it is one of text."""
+    """Return the name of an encoding after checking that Python can decode text with it."""
     if encoding is not None:
         try:
             b"a".decode(encoding, "ignore")

@@ -25,7 +25,7 @@ def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
         if "_delta_log" in folders:
             got = "a Delta table; deltalake.DeltaTable(path).to_pyarrow_table() makes a table of it"
             _checks.fail(place, "a folder of files that are all in force", got)
-        # A link may lead back to where it stands.
+        # A link may lead back to a folder that contains it.
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()
@@ -35,7 +35,7 @@ def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _inside(folder: str) -> list[Path]:
-    """Return the files in a folder and the folders in it, hidden ones left out, in order."""
+    """Return the files in a folder and its subfolders in sorted order, without hidden ones."""
     found: list[Path] = []
     for place, folders, names in walk(folder):
         folders[:] = [name for name in folders if name[0] != "."]
@@ -44,7 +44,7 @@ def _inside(folder: str) -> list[Path]:
 
 
 def find_files(name: str, value: PathLike) -> list[Path]:
-    """Return the files that a path names: itself, those of a folder, or those of a pattern."""
+    """Return the files of a path: the file itself, those in a folder, or those of a pattern."""
     text = os.fspath(value)
     if os.path.isfile(text):
         return [Path(text)]

@@ -1,4 +1,4 @@
-"""Files of text as one stream of UTF-8: which files, decompression, blocks for the tokeniser."""
+"""Text files as one stream of UTF-8: finding files, decompression, blocks for the tokeniser."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ log = logging.getLogger("numba_ss")
 
 T = TypeVar("T")
 
-# Bytes and how far the reading is: of files, in bytes of theirs.
+# Pieces of data, each with the position of the reader in the files, in bytes of the files.
 Pieces = Generator[tuple[bytes, int], None, None]
 
 PIECE = 2**20  # bytes that are read at a time
-BLOCK = 2 * PIECE  # bytes that are tokenised at a time, or more
-_LARGEST_BLOCK = 2**30  # places in a block have 31 bits
-LONGEST_WORD = 2**20  # bytes
+BLOCK = 2 * PIECE  # bytes that are tokenised at a time, at least
+_LARGEST_BLOCK = 2**30  # bytes, because positions in a block have 31 bits
+LONGEST_WORD = 2**20  # bytes of a word, at most
 _BLANK, _BLANKS = re.compile(rb"[ \t\r\n]"), (b" ", b"\t", b"\r", b"\n")
-_WINDOW = 31  # bits of zstd's window, --long=31 at most
+_WINDOW = 31  # the largest window of zstd, in bits, as with --long=31
 _ZSTD_STEP = 2**8
 
 
 class UnchangedFile:
-    """A file that every pass must find as the first one did; messages call it `name`."""
+    """A file that must not change between passes; `name` is its name in messages."""
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = path
@@ -52,7 +52,7 @@ class UnchangedFile:
         self._state: tuple[int, int] | None = None
 
     def check(self) -> int:
-        """Return the size; refuse a file that differs from what the first call saw."""
+        """Return the size; refuse a file that has changed since the first call."""
         status = self.path.stat()
         state = status.st_size, status.st_mtime_ns
         if self._state not in (None, state):
@@ -62,12 +62,12 @@ class UnchangedFile:
 
 
 def _zstd_pieces(raw: BinaryIO) -> Iterator[bytes]:
-    """Decompress frame by frame, for the package's own reader passes over a missing end."""
+    """Decompress frame by frame, because the package's reader ignores a missing end."""
     package = import_optional("zstandard", "reading .zst before Python 3.14")
     decompressor = package.ZstdDecompressor(max_window_size=2**_WINDOW)
     frame = decompressor.decompressobj()
     complete, piece = True, bytearray()
-    # A few bytes at a time, for each may unfold to 32 KiB.
+    # A few bytes at a time, because one byte may decompress to 32 KiB.
     while block := raw.read(PIECE // 32):
         for start in range(0, len(block), _ZSTD_STEP):
             data = block[start : start + _ZSTD_STEP]
@@ -123,23 +123,23 @@ def _read(file: UnchangedFile) -> Pieces:
 
 
 class TextFiles:
-    """Files as one stream of UTF-8 in which each ends with a newline, and has no BOM.
+    """Files as one stream of UTF-8, in which each file ends with a newline and has no BOM.
 
     Parameters
     ----------
     paths : sequence of Path
         The files, compressed or not.
     encoding : str, optional
-        Theirs. By default each file's BOM tells, and without one it is UTF-8. Bytes that are
-        no text in it are replaced and, after the first pass, told of; a file with more than a
-        few of them, one in a thousand, is refused.
+        Their encoding. By default it is that of each file's BOM, or UTF-8 without a BOM.
+        Malformed bytes are replaced, with a warning after the first pass; a file in which more
+        than about one byte in a thousand is malformed is refused.
     names : dict, optional
-        What messages call a file, where that is not its path.
+        The names of files in messages, if these differ from their paths.
     strict : bool, default=False
-        Refuse a file with any such byte: of keys, say, which would become others. What stands
-        between two blanks may be of any length then.
+        Refuse a file with any malformed byte, for example in keys, which would become other
+        keys. Words may then have any length.
     look : callable, optional
-        Is given the name and the first bytes of each file's text.
+        A function that gets the name and the first bytes of the text of each file.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class TextFiles:
         return sum(file.check() for file in self._files)
 
     def pieces(self) -> Pieces:
-        """Yield the text, and the position in the files, compressed or not."""
+        """Yield pieces of the text, each with the position in the (compressed) files."""
         before = bad = 0
         damaged = []
         for file in self._files:
@@ -175,7 +175,7 @@ class TextFiles:
                 bad += decoder.bad
                 damaged.append(file.name)
             yield b"\n", before
-        if bad and not self._told:  # not in every pass
+        if bad and not self._told:  # in the first pass only
             self._told = True
             log.warning(
                 "%s: %d places that are no text were replaced, in %d of %d files",
@@ -207,8 +207,8 @@ def _text(file: UnchangedFile, decoder: Decoder) -> Pieces:
 
 
 def _with_words(name: str, pieces: Pieces) -> Pieces:
-    """Yield the same; refuse text with a word that is longer than LONGEST_WORD by much."""
-    running = 0  # bytes since the last blank or line end
+    """Yield the same pieces; refuse text with a word that is longer than LONGEST_WORD."""
+    running = 0  # bytes since the last blank or end of a line
     with closing(pieces):
         for text, position in pieces:
             blank = _BLANK.search(text)
@@ -223,7 +223,7 @@ def _with_words(name: str, pieces: Pieces) -> Pieces:
 
 
 def _with_head(pieces: Pieces) -> Pieces:
-    """Yield the same, but HEAD bytes at once first, if there are so many."""
+    """Yield the same data, with at least HEAD bytes in the first piece if there are so many."""
     head, position = b"", 0
     while len(head) < HEAD and (item := next(pieces, None)) is not None:
         head, position = head + item[0], item[1]
@@ -232,8 +232,8 @@ def _with_head(pieces: Pieces) -> Pieces:
 
 
 def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Yield the same, but read one piece while the one before it is worked on."""
-    # NumPy's way to treat errors is the context's.
+    """Yield the same pieces, reading each in a thread while the one before is processed."""
+    # The thread runs in a copy of this context, which holds NumPy's treatment of errors.
     read = partial(copy_context().run, next, pieces, None)
     with closing(pieces), ThreadPoolExecutor(1, "numba_ss-reader") as pool:
         try:
@@ -247,9 +247,10 @@ def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:
 
 
 class BlockReader:
-    """Cut a stream of bytes to blocks that end where the tokeniser says.
+    """Cuts a stream of bytes into blocks; the tokeniser says where each ends.
 
-    `block[:stop]` is read, `position` says how far; `block` has PADDING bytes more.
+    block[:stop] holds the bytes that were read, followed by at least PADDING bytes; `position` is
+    the position of the reader in the files.
     """
 
     def __init__(self, pieces: Pieces) -> None:
@@ -258,11 +259,11 @@ class BlockReader:
         self.stop = self.position = 0
 
     def fill(self, done: int) -> bool:
-        """Read on, behind what stands from `done` on; tell whether there was more."""
+        """Keep the bytes from `done` on, and append more; return whether there were more."""
         left = self.stop - done
         self.block[:left] = self.block[done : self.stop]
         self.stop = left
-        # Twice what a very long word left, or it would be read over and over.
+        # Read at least as much as was kept, so that a very long word is not scanned many times.
         while self.stop < max(BLOCK, 2 * left) and (item := next(self._pieces, None)):
             piece, self.position = item
             self._append(piece)
@@ -278,7 +279,7 @@ class BlockReader:
         self.stop = stop
 
     def repair(self) -> None:
-        """Replace malformed UTF-8, except at the end, where more may follow."""
+        """Replace malformed UTF-8, except an incomplete character at the end."""
         data = self.block[: self.stop].tobytes()
         text, used = codecs.utf_8_decode(data, "replace", False)
         self.stop = 0

@@ -1,7 +1,7 @@
 """Files of word vectors: NumPy, word2vec binary and text, safetensors, Parquet, projector.
 
-A reader takes its file for damaged until it has checked it: an error names the file and
-the place, nothing is allocated because a header says so, nothing is unpickled.
+A reader trusts nothing in a file that it has not checked: an error names the file and the
+position, no header decides how much memory is allocated, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _PARQUET = "reading or writing Parquet"
 Arrays = dict[str, NDArray[Any]]
 Place = Callable[[int], str]
 Format = Literal["npz", "bin", "txt", "safetensors", "parquet", "tsv"]
-Names = Callable[[Collection[str]], list[str]]  # which arrays to read, of those that are there
+Names = Callable[[Collection[str]], list[str]]  # chooses the arrays to read from those in a file
 
-# Bytes read at a time, and rows looked at a time.
+# Bytes that are read at a time, and rows that are checked at a time.
 _CHUNK, _ROWS = 2**20, 2**14
-# No vectors and no words of a language compress so well.
+# A file that decompresses to more than this many times its size is refused: vectors do not.
 _UNFOLDS = 100
-_LONGEST_VECTOR = 2**20  # numbers
+_LONGEST_VECTOR = 2**20  # numbers of a vector, at most
 # The types of the arrays in .npz and .safetensors files.
 _TYPES = {"vectors": "<f4", "words": "|u1", "offsets": "<i8", "counts": "<i8", "ids": "<i8"}
 _METADATA = {"format": "numba_ss word vectors", "version": "1"}
 _OPEN: dict[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-_LONGEST_LINE = 2**22  # bytes
-_LOOK = 100  # lines that tell how many numbers a line has
+_LONGEST_LINE = 2**22  # bytes of a line, at most
+_LOOK = 100  # lines from which the length of a vector is found
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.I)
 
 _WHITESPACE = (r"\s", "whitespace, for word2vec's formats")
@@ -78,7 +78,7 @@ _GENSIM = Foreign(
 
 
 class Stored(NamedTuple):
-    """What a file holds: distinct words, (num_words, dim) finite numbers, counts or None."""
+    """The contents of a file: distinct words, finite vectors (num_words, dim), counts or None."""
 
     words: list[str]
     vectors: Floats
@@ -86,7 +86,7 @@ class Stored(NamedTuple):
 
 
 def first_repeated(words: list[str]) -> int | None:
-    """Return the first position of a word that stands further up as well."""
+    """Return the position of the first word that repeats an earlier one, or None."""
     if len(set(words)) == len(words):
         return None
     first: dict[str, int] = {}
@@ -94,7 +94,7 @@ def first_repeated(words: list[str]) -> int | None:
 
 
 def first_not_finite(vectors: Floats) -> tuple[int, int] | None:
-    """Return the row and the column of the first NaN or infinity."""
+    """Return the row and the column of the first NaN or infinity, or None."""
     for start in range(0, len(vectors), _ROWS):
         finite = np.isfinite(vectors[start : start + _ROWS])
         if not finite.all():
@@ -109,7 +109,7 @@ def _fail(path: PathLike, place: str, expected: str, got: object) -> NoReturn:
 
 @contextmanager
 def _opened(path: PathLike, expected: str) -> Iterator[IO[bytes]]:
-    """Open a file, and say of every error of the libraries that it is the file's fault."""
+    """Open a file, and turn errors of the libraries into an `ArgumentError` that names it."""
     with open(path, "rb") as file:
         kind = compression_of(file.read(HEAD))
     if kind == "zst":
@@ -119,12 +119,12 @@ def _opened(path: PathLike, expected: str) -> Iterator[IO[bytes]]:
             yield file
         except _checks.ArgumentError:
             raise
-        except Exception as error:  # a flipped bit comes as any error of zipfile, zlib, Arrow ...
+        except Exception as error:  # a flipped bit can cause any error of zipfile, zlib, Arrow ...
             _checks.fail(str(path), expected, f"{type(error).__name__}: {error}")
 
 
 def refuse_foreign(path: PathLike) -> None:
-    """Refuse files of other programs by what they are, and say how to bring their vectors."""
+    """Refuse files of other programs; the error says how to convert them."""
     if not os.path.isfile(path):
         return
     with open(path, "rb") as file:
@@ -139,7 +139,7 @@ def refuse_foreign(path: PathLike) -> None:
 
 
 def _refuse_archive(path: PathLike) -> None:
-    """Refuse archives of other things than vectors; a damaged one is told of later."""
+    """Refuse zip archives that hold no vectors; the reader reports damaged ones later."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
@@ -157,7 +157,7 @@ def _refuse_archive(path: PathLike) -> None:
 def _distinct(
     path: PathLike, words: list[str], vectors: Floats, place: Place
 ) -> tuple[list[str], Floats, Place]:
-    """Return each word once, with its first vector; tell of the others."""
+    """Return each word once, with its first vector; warn of repetitions."""
     row = first_repeated(words)
     if row is None:
         return words, vectors, place
@@ -173,7 +173,7 @@ def _distinct(
 
 
 def _sound(path: PathLike, stored: Stored, place: Place = "word {}".format) -> Stored:
-    """Return `stored` if it is consistent; `place` says where in the file a row stands."""
+    """Return `stored` if it is consistent; `place` returns the position of a row in the file."""
     words, vectors, counts = stored
     if not vectors.size or len(words) != len(vectors):
         got = f"{len(words)} words and vectors of shape {vectors.shape}"
@@ -183,7 +183,7 @@ def _sound(path: PathLike, stored: Stored, place: Place = "word {}".format) -> S
     row = first_repeated(words)
     if row is not None:
         _fail(path, place(row), "distinct words", f"{words[row]!r} again")
-    # A mapped file stays on the disk: its numbers are looked at when they are used.
+    # The numbers of a mapped file are not checked, because they should not all be read now.
     bad = None if isinstance(vectors, np.memmap) else first_not_finite(vectors)
     if bad is not None:
         got = f"{vectors[bad]} as number {bad[1] + 1} of {words[bad[0]]!r}"
@@ -199,7 +199,7 @@ def _encode(words: list[str]) -> list[bytes]:
 
 
 def require_words(format: str, words: list[str]) -> None:
-    """Require that a format can hold words: some have none that are empty or have blanks."""
+    """Require that a format can hold the words: some cannot hold empty words or blanks."""
     if format in _FORBIDDEN:
         separators, what = _FORBIDDEN[format]
         forbidden = re.compile(f"[{separators}]|^$", re.ASCII)
@@ -225,7 +225,7 @@ def _decode(
 
 
 def pack_words(words: list[str]) -> Arrays:
-    """Return arrays for any words: one piece of UTF-8, and offsets into it."""
+    """Return words as arrays: the UTF-8 of all words, one after the other, and offsets into it."""
     encoded = _encode(words)
     return {
         "words": np.frombuffer(b"".join(encoded), np.uint8),
@@ -234,7 +234,7 @@ def pack_words(words: list[str]) -> Arrays:
 
 
 def unpack_words(path: PathLike, data: NDArray[Any], offsets: NDArray[Any]) -> list[str]:
-    """Return the words of `pack_words`; `path` is where the arrays come from."""
+    """Return the words that `pack_words` packed; `path` is the file of the arrays."""
     raw, ends = data.tobytes(), offsets.tolist()
     if ends[:1] != [0] or ends[-1] != len(raw) or (offsets[1:] < offsets[:-1]).any():
         _fail(path, "offsets", f"rising numbers from 0 to {len(raw)}", offsets)
@@ -249,7 +249,7 @@ def _pack(stored: Stored) -> Arrays:
 
 
 def _names(present: Collection[str]) -> list[str]:
-    """Return the arrays of word vectors, absent ones included, for which reading fails."""
+    """Return the arrays to read from a file of word vectors; only counts may be absent."""
     return ["vectors", "words", "offsets", *({"counts"} & set(present))]
 
 
@@ -271,8 +271,8 @@ def write_archive(path: PathLike, arrays: Arrays) -> None:
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")
-            # A field that no reader knows fills the header up: 30 bytes and the name, 20 for
-            # the 64-bit sizes, 4 for the field's own head.
+            # An extra field, which readers ignore, pads the header. Without it the header has 30
+            # bytes, the name, 20 bytes for the 64-bit sizes, and 4 for the head of this field.
             filling = -(file.tell() + 30 + len(member.filename) + 20 + 4) % 64
             member.extra = struct.pack("<HH", 0xD935, filling) + bytes(filling)
             with archive.open(member, "w", force_zip64=True) as out:
@@ -283,9 +283,10 @@ def write_archive(path: PathLike, arrays: Arrays) -> None:
 def read_archive(
     path: PathLike, names: Names, *, mmap: bool = False, verify: bool = False
 ) -> Arrays:
-    """Read what `write_archive` wrote; with `mmap`, leave the vectors on the disk.
+    """Read what `write_archive` wrote; with `mmap`, map the vectors into memory.
 
-    The archive has a checksum for each array. `verify` compares that of mapped vectors, too.
+    The archive has a checksum of each array. With `verify`, that of mapped vectors is compared,
+    too.
     """
     with _opened(path, "an .npz file of vectors") as file, zipfile.ZipFile(file) as archive:
         file.seek(-22, os.SEEK_END)
@@ -306,12 +307,12 @@ def write_npz(path: PathLike, stored: Stored) -> None:
 
 
 def read_npz(path: PathLike, *, mmap: bool = False, verify: bool = False) -> Stored:
-    """Read what `write_npz` wrote: see `read_archive`."""
+    """Read what `write_npz` wrote, see `read_archive`."""
     return _unpack(path, read_archive(path, _names, mmap=mmap, verify=verify))
 
 
 def _member(path: PathLike, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """Read an array; unlike `numpy.load`, compare its shape with the bytes there are."""
+    """Read an array; unlike ``numpy.load``, compare its shape with the number of bytes."""
     info = archive.getinfo(f"{name}.npy")
     if info.file_size > _CHUNK + _UNFOLDS * info.compress_size:
         got = f"one of {info.compress_size} bytes that unfolds to {info.file_size}"
@@ -329,7 +330,7 @@ def _mapped(
         _fail(path, "vectors", "an uncompressed array, for mmap=True", "a compressed one")
     with archive.open(info) as member:
         shape, header = _array_header(member, "vectors", info.file_size)
-        while verify and member.read(_CHUNK):  # which compares the checksum at the end
+        while verify and member.read(_CHUNK):  # the end of the member compares the checksum
             pass
     file.seek(info.header_offset + 26)
     start = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header
@@ -337,7 +338,7 @@ def _mapped(
 
 
 def _array_header(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...], int]:
-    """Return the shape of an array in NumPy's format, and where its numbers begin."""
+    """Return the shape of an array in NumPy's format, and the offset of its numbers."""
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} is in another version of NumPy's format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
@@ -349,14 +350,14 @@ def _array_header(file: IO[bytes], name: str, size: int) -> tuple[tuple[int, ...
 
 
 def write_tensors(path: PathLike, arrays: Arrays) -> None:
-    """Write arrays as tensors, with a checksum of each."""
+    """Write arrays as tensors, with a checksum for each."""
     save_file = import_optional("safetensors.numpy", "safetensors").save_file
     failure = import_optional("safetensors", "safetensors").SafetensorError
     sums = {f"crc32 {name}": _checksum(array) for name, array in arrays.items()}
     with whole_file(path) as file:
         try:
             save_file(arrays, file.name, metadata=_METADATA | sums)
-        except failure as error:  # such as of a full disk
+        except failure as error:  # for example of a full disk
             raise OSError(str(error)) from error
 
 
@@ -404,7 +405,7 @@ def write_table(
     numbers = arrow.array(vectors.reshape(-1))
     columns["vector"] = arrow.FixedSizeListArray.from_arrays(numbers, vectors.shape[1])
     with whole_file(path) as file:
-        # All ids differ, and nearly all numbers: there is nothing to make smaller.
+        # No dictionary and no compression: all ids and nearly all numbers are different.
         parquet.write_table(
             arrow.table(columns), file, compression="none", use_dictionary=False,
             write_page_checksum=True,
@@ -453,10 +454,10 @@ def read_parquet(path: PathLike) -> Stored:
 
 @contextmanager
 def _word2vec_file(path: PathLike) -> Iterator[BinaryIO]:
-    """Open a file of word2vec's formats for writing, compressed if its name ends in .gz."""
+    """Open a file in one of word2vec's formats for writing, compressed if its name ends in .gz."""
     with whole_file(path) as file:
         if str(path).lower().endswith(".gz"):
-            # Without name and time, for the same vectors are to give the same file.
+            # Name and time are left out, so that equal vectors give equal files.
             with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
                 yield cast(BinaryIO, packed)
         else:
@@ -473,9 +474,9 @@ def write_bin(path: PathLike, stored: Stored) -> None:
 
 
 def read_bin(path: PathLike, limit: int | None = None, errors: str = "strict") -> Stored:
-    """Read word2vec's binary format, with the newlines of word2vec.c or without.
+    """Read word2vec's binary format, with or without the newlines of word2vec.c.
 
-    The numbers are floats, or doubles where floats do not fit the file.
+    The numbers are read as float32 or, if that fails, as float64.
     """
     try:
         return _read_bin(path, limit, errors, np.dtype("<f4"))
@@ -487,7 +488,7 @@ def read_bin(path: PathLike, limit: int | None = None, errors: str = "strict") -
 
 
 def _read_bin(path: PathLike, limit: int | None, errors: str, kind: np.dtype[Any]) -> Stored:
-    # Doubles may be too large: told as infinity.
+    # A float64 may be too large for float32; the check reports infinities.
     with _opened(path, "a word2vec binary file") as file, np.errstate(over="ignore"):
         line = file.readline(100)
         header = _header(path, line)
@@ -515,13 +516,13 @@ def _read_bin(path: PathLike, limit: int | None, errors: str, kind: np.dtype[Any
             rows.append(np.frombuffer(data, kind, dim, space + 1))
             at = space + 1 + width
         else:
-            num_words = len(words)  # there may be more, and nobody asks for them
+            num_words = len(words)  # the rest of the file is not read
         _compare_counts(path, num_words, len(words), whole=False)
         return _told(path, words, rows.array(), lambda row: f"byte {starts[row]}")
 
 
 class _Rows:
-    """Vectors that come one by one; memory grows with them, whatever a header says."""
+    """Vectors that are read one by one; memory grows with them, whatever a header says."""
 
     def __init__(self, expected: int, dim: int) -> None:
         self._rows = np.empty((min(expected, _CHUNK // dim + 1), dim), np.float32)
@@ -539,9 +540,9 @@ class _Rows:
 
 
 def _compare_counts(path: PathLike, expected: int, got: int, *, whole: bool) -> None:
-    """Tell of a first line that is wrong, and refuse a file that may have been cut.
+    """Warn of a wrong number in the first line, and refuse a file that may be truncated.
 
-    `whole` says that the last line has its end.
+    `whole` says whether the last line is complete.
     """
     if got == expected:
         return
@@ -567,28 +568,28 @@ def write_txt(path: PathLike, stored: Stored) -> None:
 
 
 def _write_rows(file: BinaryIO, vectors: Floats, separator: bytes, words: list[bytes]) -> None:
-    """Write lines of a word, if any, and numbers that read back as they are."""
+    """Write lines of a word, if words are given, and numbers with all their digits."""
     for i, row in enumerate(vectors):
         line = [*words[i : i + 1], *row.astype("S").tolist()]
         file.write(separator.join(line) + b"\n")
 
 
 def read_txt(path: PathLike, limit: int | None = None, errors: str = "strict") -> Stored:
-    """Read the text formats of word2vec, fastText and GloVe, which has no first line.
+    """Read the text formats of word2vec, fastText and GloVe (which has no first line).
 
-    Words may have blanks in them, several blanks and tabs may stand between numbers.
+    Words may contain blanks; numbers may be separated by several blanks and tabs.
     """
     with _opened(path, "a text file of vectors") as file, np.errstate(over="ignore"):
         lines = _lines(path, file)
         first = list(islice(lines, _LOOK))
         header = _header(path, first[0]) if first else None
         num_words, dim = header or (None, _most_numbers(path, first))
-        before = 2 if header else 1  # the number of the first line of a word
+        before = 2 if header else 1  # the number of the first line with a word
         del first[: before - 1]
         rows, words, whole = _Rows(_ROWS, dim), list[str](), True
         lines = chain(first, lines)
         for number, line in enumerate(lines, before):
-            if len(words) == limit:  # there are more, and nobody asks for them
+            if len(words) == limit:  # the rest of the file is not read
                 num_words, lines = None, iter(())
                 break
             if not line.strip():
@@ -608,7 +609,7 @@ def read_txt(path: PathLike, limit: int | None = None, errors: str = "strict") -
 
 
 def _lines(path: PathLike, file: IO[bytes]) -> Iterator[bytes]:
-    """Yield lines of bounded length, the first without a byte order mark."""
+    """Yield lines of bounded length, without the byte order mark of the file."""
     line = file.readline(_LONGEST_LINE).removeprefix(codecs.BOM_UTF8)
     while line:
         if len(line) == _LONGEST_LINE:
@@ -618,7 +619,7 @@ def _lines(path: PathLike, file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _most_numbers(path: PathLike, lines: list[bytes]) -> int:
-    """Return how many numbers stand in a line, by most of the first lines."""
+    """Return the number of numbers that most of the first lines have."""
     lengths = Counter(len(line.split()) for line in lines if line.strip())
     most = max(lengths, key=lambda length: (lengths[length], -length), default=0)
     if most < 2:
@@ -630,7 +631,7 @@ def _most_numbers(path: PathLike, lines: list[bytes]) -> int:
 def _split(path: PathLike, number: int, line: bytes, dim: int) -> tuple[bytes, list[float]]:
     """Return the word of a line and its numbers."""
     word, *parts = line.rstrip().rsplit(b" ", dim)
-    if len(parts) != dim or b"" in parts:  # several blanks, tabs
+    if len(parts) != dim or b"" in parts:  # several blanks, or tabs
         word, *parts = line.rstrip().rsplit(None, dim)
         word = word.strip()
     what = f"a word and {dim} numbers"
@@ -638,11 +639,11 @@ def _split(path: PathLike, number: int, line: bytes, dim: int) -> tuple[bytes, l
         _fail(path, f"line {number}", what, f"{len(parts)} after {word[:40]!r}")
     try:
         numbers = list(map(float, parts))
-        if b"_" in line and any(b"_" in part for part in parts):  # which Python allows
+        if b"_" in line and any(b"_" in part for part in parts):  # Python would read 1_0 as 10
             raise ValueError(f"could not convert {b' '.join(parts)[:40]!r}")
     except ValueError as error:
         _fail(path, f"line {number}", what, error)
-    # A word may have blanks in it and end with a number, but not with one like the others.
+    # A word may contain blanks and end with a number, but not with one like those of the vector.
     last = word.split()[-1:] if b" " in word or b"\t" in word else []
     if last and _NUMBER.fullmatch(last[0]) and (b"." in last[0]) == (b"." in parts[0]):
         begin = word.split()[0]
@@ -651,7 +652,7 @@ def _split(path: PathLike, number: int, line: bytes, dim: int) -> tuple[bytes, l
 
 
 def _header(path: PathLike, line: bytes) -> tuple[int, int] | None:
-    """Return the number of words and the length of a vector, if a line holds these."""
+    """Return the number of words and the length of a vector if a line is a header, else None."""
     match = re.fullmatch(rb"\s*([1-9]\d{,17})[ \t]+([1-9]\d{,17})\s*", line)
     if not match:
         return None
@@ -662,12 +663,12 @@ def _header(path: PathLike, line: bytes) -> tuple[int, int] | None:
 
 
 def metadata_path(path: PathLike) -> Path:
-    """Return the second file of TensorFlow's projector, that of the words."""
+    """Return the path of the second file of TensorFlow's projector, which holds the words."""
     return Path(path).with_name(f"{Path(path).stem}_metadata.tsv")
 
 
 def write_tsv(path: PathLike, stored: Stored) -> None:
-    """Write two files for TensorFlow's projector: numbers, and words in `_metadata.tsv`."""
+    """Write two files for TensorFlow's projector: vectors, and words in ``_metadata.tsv``."""
     words = _encoded("tsv", stored.words)
     with whole_file(path) as numbers, whole_file(metadata_path(path)) as names:
         _write_rows(numbers, stored.vectors, b"\t", [])
@@ -690,7 +691,7 @@ READERS: dict[str, Callable[..., Stored]] = {
 
 
 def format_of(path: PathLike, format: Any, reading: bool) -> str:
-    """Return the name of a format: `format`, or the one that the suffix stands for."""
+    """Return the name of a format: `format`, or else that of the suffix."""
     choices = list(READERS if reading else WRITERS)
     if format is not None:
         return _checks.choice("format", format, choices)
