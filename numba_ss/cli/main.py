@@ -62,7 +62,7 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     files.add_argument(
         "--encoding", metavar="NAME",
-        help="of text files, such as cp1252 or gb18030; None: UTF-8, or what their mark says",
+        help="of text files, such as cp1252 or gb18030; None: that of their BOM, or UTF-8",
     )
     files.add_argument("--vocabulary", metavar="FILE", help="exactly these words, one a line")
     files.add_argument("--validation", metavar="FILE", help="held-out text for the full loss")
@@ -83,15 +83,15 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     model.add_argument(
         "--loss", default="sampled_softmax",
         choices=["sampled_softmax", "negative_sampling", "sampled_logistic", "nce"],
-        help="how true words are told from noise",
+        help="loss that separates words of the text from noise words",
     )
     model.add_argument(
         "--sampler", choices=["unigram", "log_uniform", "uniform"], default="unigram",
-        help="how noise words are drawn",
+        help="distribution of noise words",
     )
     model.add_argument(
         "--subtract-log-q", action=argparse.BooleanOptionalAction, default=None,
-        help="correct scores for how often a word is drawn; None: as the loss does",
+        help="correct scores for how often a word is drawn; None: as is usual for the loss",
     )
     model.add_argument(
         "--schedule", choices=["linear", "constant"], default="linear",
@@ -102,15 +102,15 @@ def _add_word2vec(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ("--window", int, 5, "words to either side"),
         ("--min-count", int, None, "occurrences that a word needs; 5, fewer in a short text"),
         ("--max-vocabulary", int, None, "most words to keep"),
-        ("--num-sampled", int, None, "noise words; None: 6 a window, 16 for eight with cbow"),
+        ("--num-sampled", int, None, "noise words; None: 6 a window, with cbow 16 for 8 windows"),
         ("--distortion", float, 0.75, "exponent of the noise probabilities"),
         ("--subsample", float, None,
-         "share above which words are thinned out, 0: never; 1e-4, more for few words"),
+         "share of the text above which words are subsampled, 0: never; None: 1e-4, or more"),
         ("--learning-rate", float, None, f"at the start; None: {_RATES}"),
         ("--min-learning-rate", float, 1e-4, "at the end"),
-        ("--epochs", int, None, "passes over the text; 5, more over a short one or the sample"),
-        ("--batch-size", int, None, "words between two updates; None: up to 4096"),
-        ("--seed", int, 1, "of all that is random"),
+        ("--epochs", int, None, "passes over the text; None: 5, more for a short text"),
+        ("--batch-size", int, None, "words between two updates; None: up to 2048"),
+        ("--seed", int, 1, "seed of all random numbers"),
     ):
         model.add_argument(flag, type=kind, default=default, metavar="N", help=text)
     model.add_argument(
@@ -123,7 +123,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="read the first N vectors only")
     parser.add_argument(
         "--errors", choices=["strict", "replace", "ignore"], default="strict",
-        help="what becomes of letters of words that are no UTF-8 (strict)",
+        help="how to treat bytes of words that are not UTF-8 (strict)",
     )
 
 
@@ -144,7 +144,7 @@ def _add_queries(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_files(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    judge = commands.add_parser("evaluate", help="judge vectors by analogies and similarity")
+    judge = commands.add_parser("evaluate", help="score vectors on analogies and similarity")
     judge.add_argument("vectors", nargs="+", help="files of vectors")
     judge.add_argument("--analogies", metavar="FILE", help="questions, as in questions-words.txt")
     judge.add_argument(

@@ -65,7 +65,7 @@ def _add_model(model: argparse._ArgumentGroup) -> None:
     model.add_argument(
         "--sampler", default="unigram",
         choices=["unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"],
-        help="how items are drawn that events are told from",
+        help="distribution of the sampled items",
     )
     for flag, text in (
         ("--subtract-log-q", "correct scores for how often an item is drawn"),
@@ -78,24 +78,24 @@ def _add_model(model: argparse._ArgumentGroup) -> None:
     for flag, kind, default, text in (
         ("--embedding-dim", int, 32, "length of a vector"),
         ("--history-length", int, 50, "events before an event that are its history, at most"),
-        ("--num-sampled", int, 255, "items that are drawn for a batch"),
+        ("--num-sampled", int, 255, "sampled items of a batch"),
         ("--distortion", float, 1.0, "exponent of the frequencies"),
-        ("--temperature", float, 0.05, "what inner products are divided by"),
+        ("--temperature", float, 0.05, "divisor of the inner products"),
         ("--learning-rate", float, None, "None: 0.1 for adagrad, 10 for sgd"),
         ("--l2", float, 0.0, "decay of the rows that a batch touches"),
         ("--batch-size", int, 512, "events a step"),
         ("--epochs", int, 20, "passes over the events"),
         ("--validation", float, None, "share of the users whose last event is held out"),
-        ("--early-stopping", int, None, "epochs without better figures of these to end after"),
+        ("--early-stopping", int, None, "end after so many epochs without better validation"),
         ("--num-threads", int, None, "threads; None: all"),
-        ("--seed", int, 1, "of all that is random"),
+        ("--seed", int, 1, "seed of all random numbers"),
     ):
         model.add_argument(flag, type=kind, default=default, metavar="N", help=text)
 
 
 def _add_uses(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     recommend = actions.add_parser("recommend", help="write the items that users take next")
-    judge = actions.add_parser("evaluate", help="judge a model by a later log")
+    judge = actions.add_parser("evaluate", help="score a model on a later log")
     export = actions.add_parser("export", help="write the vectors of items or users")
     for parser in (recommend, judge, export):
         parser.add_argument("model", metavar="MODEL", help="what train wrote")
@@ -115,7 +115,7 @@ def _add_uses(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "separated by tabs, without a header)",
     )
     judge.add_argument(
-        "logs", nargs="+", metavar="TEST_LOG", help="events after those of the logs learned from"
+        "logs", nargs="+", metavar="TEST_LOG", help="events after those of the training logs"
     )
     judge.add_argument(
         "-k", type=int, nargs="+", default=[10, 50], metavar="N", help="ranks to cut at (10 50)"

@@ -1,5 +1,5 @@
 """Files of text, tables, vectors and checkpoints, with any compression and encoding.
 
-Knows nothing of training and losses. `files` opens every output, so that it is written whole or
-not at all. A new format of vectors goes into `vector_files`.
+Knows nothing of training and losses. A newcomer opens `files`: it opens every output, so that it
+is written whole or not at all. A new format of vectors goes into `vector_files`.
 """

@@ -1,7 +1,8 @@
-"""Everything that is compiled; the Python layer above checks, allocates and calls.
+"""Everything that is compiled; the Python layer above checks arguments, allocates and calls.
 
-`core` is for all; `softmax`, `words` and `retrieval` stand on it and do not know each other.
-`_jit` holds every option of the compiler, `_cache` the compiled code on disk.
+`core` serves the other three rooms: `softmax` (sampled and full softmax), `words` (text and word
+vectors) and `retrieval` (items for users), which do not know each other. `_jit` holds every
+option of the compiler, `_cache` keeps the compiled code on disk.
 
 The rules of this folder:
 

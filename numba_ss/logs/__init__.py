@@ -1,4 +1,5 @@
-"""Event logs: who took what, and when; from tables of any kind, with keys of any kind.
+"""Event logs: who took what, and when; read from many kinds of tables, with keys of any kind.
 
-Stands on `io` alone. A newcomer opens `interactions`: what a log is and how it is read.
+Stands on `io` alone. A newcomer opens `interactions`: what a log is and how it is read. A new
+source of events goes into `sources`.
 """

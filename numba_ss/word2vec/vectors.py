@@ -338,14 +338,20 @@ class WordVectors:
         return self._search((mean / length)[None], own, topn, restrict_vocab)[0]
 
     def most_similar_to_given(self, word: str, words: Sequence[str]) -> str:
-        """Return the one of the given words that is nearest to `word`.
+        """Return that one of the given words that is nearest to `word`.
 
         Parameters
         ----------
         word : str
             A word.
         words : sequence of str
-            At least one other.
+            At least one other word.
+
+        Examples
+        --------
+        >>> vectors = WordVectors(["cat", "dog", "car"], [[1.0, 0.1], [0.9, 0.2], [0.0, 1.0]])
+        >>> vectors.most_similar_to_given("cat", ["car", "dog"])
+        'dog'
         """
         found = self.most_similar(word, topn=1, among=words)
         if not found:
