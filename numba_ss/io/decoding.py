@@ -1,4 +1,4 @@
-"""Text in any encoding as UTF-8; what is no text is counted, and beyond a few places refused."""
+"""Text in any encoding as UTF-8; malformed bytes are counted, and too many of them refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files a path names: itself, those of a folder, or those of a pattern."""
+"""The files of a path: the file itself, those in a folder, or those of a pattern."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from numba_ss import _checks
 from numba_ss.io.files import PathLike
 
-# Hidden files, and what Spark and Databricks write beside the parts of a job's result.
+# Prefixes of hidden files, and of markers that Spark and Databricks write beside results.
 _MARK = re.compile(r"\.|_SUCCESS$|_committed_|_started_|_metadata$|_common_metadata$")
 
 
 def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield what `os.walk` does, links followed, but each folder once.
+    """Walk a folder as ``os.walk`` does; follow links, but visit each folder once.
 
-    Refuse a folder with a log that says which of its files are in force.
+    A Delta table is refused, because only its log says which of its files are valid.
     """
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
