@@ -34,7 +34,7 @@ _LONGEST = 200  # bytes of a name that are used in its temporary name; most syst
 
 
 def is_remote(path: object) -> bool:
-    """Tell whether this is a path with a scheme, such as ``s3://bucket/text.txt``."""
+    """Return whether a path has a scheme, such as ``s3://bucket/text.txt``."""
     return isinstance(path, str) and _SCHEME.match(path) is not None
 
 

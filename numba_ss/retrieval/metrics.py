@@ -1,4 +1,4 @@
-"""How good a ranking is: hit rate, recall, NDCG, reciprocal rank, coverage."""
+"""Metrics of rankings: hit rate, recall, NDCG, reciprocal rank, coverage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Integers = NDArray[np.int64]
 
 
 def find(known: Integers, values: Integers) -> Integers:
-    """Return where each value stands in `known`, which ascends, or -1."""
+    """Return the position of each value in the ascending array `known`, or -1."""
     at = np.searchsorted(known, values)
     if not len(known):
         return np.full_like(at, -1)
@@ -23,7 +23,7 @@ def find(known: Integers, values: Integers) -> Integers:
 
 
 def _check_ranking(value: ArrayLike) -> Integers:
-    """Return recommended ids, distinct in each row, -1 after the last of them."""
+    """Return recommended ids, which must be distinct in each row, with -1 only at its end."""
     ids = _checks.ids("recommended", value, "rows of one length, filled up with -1")
     _checks.shaped("recommended", ids, (None, None), "users, K")
     ascending = np.sort(ids, axis=1)
@@ -42,7 +42,7 @@ def _check_ranking(value: ArrayLike) -> Integers:
 def _hits(
     recommended: Integers, relevant: Integers, offsets: Integers
 ) -> tuple[Integers, Integers]:
-    """Return the users and the ranks, from 0, of the recommended ids that are relevant."""
+    """Return the users and the ranks (from 0) of the recommended ids that are relevant."""
     known, codes = np.unique(relevant, return_inverse=True)
     users = np.repeat(np.arange(len(recommended)), np.diff(offsets))
     keys = np.sort(users * len(known) + codes)
@@ -57,7 +57,7 @@ def _hits(
 
 
 def _coverage(recommended: Integers, num_items: int) -> float:
-    """Return the share of the items that are recommended to anybody."""
+    """Return the share of items that are recommended to at least one user."""
     distinct = np.unique(recommended[recommended != -1]).size
     return distinct / _checks.integer("num_items", num_items, max(distinct, 1))
 
@@ -66,10 +66,11 @@ def ranking_metrics(
     recommended: ArrayLike, relevant: ArrayLike, offsets: ArrayLike,
     k: int | Sequence[int] = (10, 50), *, num_items: int | None = None,
 ) -> dict[str, float]:
-    r"""Judge rankings by the items that turned out to be relevant.
+    r"""Score rankings by the items that turned out to be relevant.
 
-    With :math:`R_u` the relevant items of user u, :math:`r_{uj}` 1 where the item at rank
-    j = 1, 2, ... is one of them and 0 elsewhere, means over the users who have any of
+    Let :math:`R_u` be the relevant items of user u, and :math:`r_{uj}` 1 if the item at rank
+    j = 1, 2, ... is one of them, else 0. The metrics are the means over all users with relevant
+    items of
 
     .. math::
         \mathrm{HR@k} &= \max_{j \le k} r_{uj} \\
@@ -81,22 +82,22 @@ def ranking_metrics(
     Parameters
     ----------
     recommended : array of integers, shape (users, K)
-        Items of each user, distinct, best first; -1 where there are no more.
+        Items of each user, distinct, best first; -1 if there are no more.
     relevant : array of integers, shape (any,)
-        Relevant items, distinct for a user, one user's after the other's.
+        Relevant items of all users, one user after the other; distinct for each user.
     offsets : array of integers, shape (users + 1,)
-        Where each user's begin in `relevant`, and where the last one's end.
+        The relevant items of user u are relevant[offsets[u]:offsets[u + 1]].
     k : int or sequence of int
         Ranks to cut at, each at most K.
     num_items : int, optional
-        Number of items there are, for the coverage.
+        Total number of items, for the coverage.
 
     Returns
     -------
     dict
-        "HR@k", "Recall@k", "NDCG@k" and "MRR@k" for each k; with `num_items` "coverage@k",
-        the share of the items that are recommended to anybody within k, users without
-        relevant items included; "users", the number of users in the means.
+        "HR@k", "Recall@k", "NDCG@k" and "MRR@k" for each k; "users", the number of users in the
+        means; and with `num_items` "coverage@k", the share of items that are among the first k
+        of at least one user, including users without relevant items.
 
     Raises
     ------
