@@ -16,8 +16,8 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.console import save_or_keep, say, write_history
 from numba_ss.io.copies import Copies
-from numba_ss.io.decoding import check_encoding
 from numba_ss.io.files import require_distinct, require_writable
+from numba_ss.io.text_files import TextFiles
 from numba_ss.io.vector_files import format_of, metadata_path, require_words
 from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
 from numba_ss.word2vec.estimator import Word2Vec, default_min_count
@@ -86,13 +86,10 @@ def _written(output: str) -> list[str]:
 def _read_vocabulary(path: str, encoding: str | None) -> list[str]:
     """Return the words of a file, one a line; if a count follows each, as in word2vec, drop it."""
     with Copies() as copies:
-        here = Path(copies.local("--vocabulary", path))
-        try:
-            text = here.read_text(check_encoding(encoding) or "utf-8-sig")
-        except UnicodeError as error:
-            expected = f"words in {encoding or 'UTF-8 (--encoding)'}, one a line"
-            _checks.fail(path, expected, error)
-    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
+        file = Path(copies.local("--vocabulary", path))
+        pieces = TextFiles([file], encoding, {file: path}, strict=True).pieces()
+        text = b"".join(piece for piece, _ in pieces).decode()
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
     if lines and all(_COUNTED.fullmatch(line) for line in lines):
         return [line.split()[0] for line in lines]
     return lines

@@ -65,13 +65,13 @@ class Decoder:
 
     def _refuse(self, text: bytes) -> NoReturn:
         hint = 'encoding= (--encoding) names another, such as "cp1252", "gb18030", "utf-16"'
+        otherwise = "; if it is no text, leave it out, say with a pattern such as 'folder/*.txt'"
         if self._strict:
-            hint = "iconv makes UTF-8 of other encodings"
+            hint, otherwise = "iconv makes UTF-8 of other encodings", ""
         elif len(text) < 4 * text.count(b"\0") < 3 * len(text):
             hint = 'encoding="utf-16-le" (--encoding) reads what Windows writes'
         got = f"{self.bad} places that are none in the first {self._read} bytes"
-        otherwise = "if it is no text, leave it out, say with a pattern such as 'folder/*.txt'"
-        _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}; {otherwise}")
+        _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}{otherwise}")
 
 
 def check_encoding(encoding: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss.io.copies import Copies
 from numba_ss.io.files import PathLike
+from numba_ss.io.text_files import TextFiles
 from numba_ss.word2vec.vectors import WordVectors
 
 # Parts of speech, as MEN has them: sun-n, warm-j.
@@ -251,17 +251,13 @@ def _solved(
 
 def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
     """Yield the position and the text of each line that is not empty."""
-    with Copies() as copies, open(copies.local("path", path), "rb") as file:
-        for number, line in enumerate(file, 1):
-            place = f"{path}, line {number}"
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            try:
-                text = line.decode()
-            except UnicodeDecodeError:
-                _checks.fail(place, "UTF-8", repr(line[:40]))
-            if text.strip():
-                yield place, text
+    with Copies() as copies:
+        file = Path(copies.local("path", path))
+        pieces = TextFiles([file], names={file: str(path)}, strict=True).pieces()
+        text = b"".join(piece for piece, _ in pieces).decode()
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line
 
 
 def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:

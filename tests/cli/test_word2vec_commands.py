@@ -186,7 +186,7 @@ BAD_FILES = [
     (["--history", "absent/h.json"], "--history: expected a file in a folder that exists"),
     (["--history", "folder.npz"], "--history: expected a file, got the folder folder.npz"),
     (["--vocabulary", "absent.txt"], "No such file or directory: 'absent.txt'"),
-    (["--vocabulary", "binary"], "binary: expected words in UTF-8 .*, one a line"),
+    (["--vocabulary", "binary"], "binary: expected text in utf-8"),
     (["--vocabulary", "empty"], "vocabulary: words: expected at least one word, got none"),
     (["--vocabulary", "twice"], "vocabulary: words: .* all different, got 'a' 2 times"),
     (["--column", "tags"], "text.txt: expected a column or key 'tags'"),

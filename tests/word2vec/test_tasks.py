@@ -1,5 +1,6 @@
 """tasks.py: analogies and similarity, compared with gensim's and SciPy's figures."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,17 @@ def test_published_questions(head, vectors, tmp_path):
     assert (got.num_used, got.num_skipped) == (1, 1)
 
 
+def test_compressed_files_and_those_of_windows(vectors, tmp_path):
+    text = "king\tqueen\t9\r\nMan\tking\t2\r\n"
+    wanted = None
+    for name, data in {
+        "plain": text.encode(), "packed.gz": gzip.compress(text.encode()), "wide": text.encode("utf-16"),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        wanted = wanted or similarity(vectors, tmp_path / name)
+        assert similarity(vectors, tmp_path / name) == wanted
+
+
 def test_spearman_is_scipy_s(rng):
     for high in (3, 10, 10**6):
         x, y = rng.integers(0, high, (2, 200))
@@ -182,7 +194,7 @@ def test_spearman_is_scipy_s(rng):
         (r"questions\.txt, line 2: expected four words.*got 'a b c'", b": s\na b c\n"),
         ("line 1: expected four words", b"a b c\n"),
         ("line 2: expected four words", b"a b c d\na,b,c,d\n"),
-        ("line 2: expected UTF-8", b": s\na b \xff d\n"),
+        ("expected text in utf-8, .*iconv", b": s\na b \xff d\n"),
         ("expected questions, got none", b"\n"),
     ],
 )
@@ -202,7 +214,7 @@ def test_malformed_questions(message, content, vectors, tmp_path):
         ("line 1: expected word, word", b"Word 1\tWord 2\tHuman\nking\tman\n"),
         ("line 1: expected word, word", b"king\tman\tnan\n"),
         ("line 2: expected word, word", b"king\tman\t1\t2\nking\tman\t1\n"),
-        ("line 1: expected UTF-8", b"king\t\xff\t1\n"),
+        ("expected text in utf-8, .*iconv", b"king\t\xff\t1\n"),
         ("different scores and cosines, got 1 pairs, 1 skipped", b"king\tman\t1\nx\ty\t1\n"),
         ("different scores and cosines, got 2 pairs", b"king\tman\t1\nking\tqueen\t1\n"),
         ("different scores and cosines, got 0 pairs", b""),
