@@ -148,7 +148,7 @@ class Copies:
 
 def _refuse(name: str, path: str, error: Exception) -> None:
     what = "not found" if isinstance(error, FileNotFoundError) else type(error).__name__
-    _checks.fail(name, "a path that can be read", f"{path} ({what}: {error})")
+    _checks.fail(name, "a path that can be read", f"{path} ({what}: {error.__cause__ or error})")
 
 
 def _found(system: Any, root: str) -> list[str]:

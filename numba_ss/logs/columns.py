@@ -222,12 +222,20 @@ def _to_int64(values: list[Any], rows: Integers, place: Place) -> Integers:
 
 
 def plain(column: Any) -> Any:
-    """Return a column as one Arrow array without dictionaries; strings have 64-bit offsets."""
+    """Return a column as one Arrow array without dictionaries; strings have 64-bit offsets.
+
+    Bytes are taken as strings, as Hive and Impala write them, and decimals without fractions as
+    integers, as Snowflake does.
+    """
     arrow = import_optional("pyarrow", "reading tables")
-    kind = column.type
+    kind, types = column.type, arrow.types
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return column.cast(arrow.large_binary()).combine_chunks().view(arrow.large_string())
     if is_text(kind):
         kind = arrow.large_string()
-    elif arrow.types.is_dictionary(kind):
+    elif types.is_decimal(kind) and kind.scale == 0:
+        kind = arrow.int64()
+    elif types.is_dictionary(kind):
         kind = kind.value_type
     if arrow.types.is_dictionary(column.type):
         # Each dictionary is cast by itself: Arrow cannot cast a column with string views.

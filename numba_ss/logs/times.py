@@ -87,6 +87,8 @@ def _of_arrow(column: Any, place: Place) -> Stamps:
     arrow, array = import_optional("pyarrow", "reading tables"), plain(column)
     kind, types = array.type, arrow.types
     _refuse_nulls(array.is_null().to_numpy(zero_copy_only=False), place)
+    if types.is_decimal(kind):
+        array, kind = array.cast(arrow.float64()), arrow.float64()
     if types.is_integer(kind) or types.is_floating(kind):
         return _of_array(array.to_numpy(), place)
     if types.is_timestamp(kind) or types.is_date(kind):
@@ -152,7 +154,7 @@ def _parsed(value: Any, place: Place, i: int) -> int | float | _Moment:
         return int(value) if isinstance(value, (int, np.integer)) else float(value)
     if isinstance(value, np.datetime64):
         return _Moment(_counted(place(i), _of_array(np.array([value]), place), "ns")[0])
-    if isinstance(value, str):
+    if isinstance(value, str) and "_" not in value:  # Python reads 1_0 as 10
         for parse in (int, float, dt.datetime.fromisoformat):
             try:
                 return _parsed(parse(value.strip()), place, i)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss.io.copies import Copies
+from numba_ss.io.csv_files import csv_rows
 from numba_ss.io.files import PathLike
 from numba_ss.io.text_files import TextFiles
 from numba_ss.word2vec.vectors import WordVectors
@@ -283,10 +284,7 @@ def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
     lines = [(place, line) for place, line in _lines(path) if not line.startswith("#")]
     first = lines[0][1] if lines else ""
     separator = next((mark for mark in "\t;," if first.count(mark) > 1), None)
-    rows = [
-        (place, [field.strip() for field in line.upper().split(separator)])
-        for place, line in lines
-    ]
+    rows = [(place, _fields(line.upper(), separator)) for place, line in lines]
     columns = [_score_column(fields) for _, fields in rows[:2]]
     if len(columns) == 2 and columns[0] != columns[1]:  # titles, which may be numbers
         del rows[0], columns[0]
@@ -300,6 +298,14 @@ def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
     if all(_KIND.search(word) for a, b, _ in pairs for word in (a, b)):
         return [(_KIND.sub("", a), _KIND.sub("", b), score) for a, b, score in pairs]
     return pairs
+
+
+def _fields(line: str, separator: str | None) -> list[str]:
+    """Return the cells of a line; those between commas or semicolons may have quotes."""
+    quoted = separator is not None and separator in ";,"
+    line = line.replace("\r", " ")
+    cells = next(csv_rows([line], separator or ""), []) if quoted else line.split(separator)
+    return [cell.strip() for cell in cells]
 
 
 def _score_column(fields: list[str]) -> int:

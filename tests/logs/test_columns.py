@@ -1,6 +1,7 @@
 """columns.py: columns of NumPy and of Arrow, of whatever type, become the same numbers."""
 
 import datetime as dt
+import decimal
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_what_arrow_holds_besides_keys():
         ([1.0, 2.0], "double$"),
         ([1.0, None], "double, and null in row 41$"),
         ([1.0, 2.0, float("nan")], "double, and null in row 42$"),
-        ([[1]], "list<"), ([b"a"], "binary"), ([dt.date(2020, 1, 1)], "date32"), ([{"a": 1}], "struct"),
+        ([[1]], "list<"), ([decimal.Decimal("1.5")], "decimal128"), ([dt.date(2020, 1, 1)], "date32"), ([{"a": 1}], "struct"),
     ]:
         for feature in (False, True):
             with pytest.raises(ArgumentError, match=f"log, column 'c': expected strings or integers, got {got}"):
@@ -89,6 +90,17 @@ def test_what_arrow_holds_besides_keys():
     large = pa.chunked_array([[1, None], [2**63]], pa.uint64())
     with pytest.raises(ArgumentError, match=r"row 42: expected an integer below 2\*\*63, got 9223372036854775808"):
         factorize(large, PLACE, feature=True)
+
+
+def test_bytes_are_strings_and_whole_decimals_integers():
+    pa = pytest.importorskip("pyarrow")
+    for kind in (pa.binary(), pa.large_binary()):
+        column = pa.chunked_array([["ä".encode(), b"b"], [b"b", None]], kind)
+        assert plain(factorize(column, PLACE, feature=True)) == ["ä", "b", "b", None]
+    with pytest.raises(ArgumentError, match=r"row 41: expected a string in UTF-8, got b'\\xff'"):
+        factorize(pa.chunked_array([[b"a", b"\xff"]]), PLACE)
+    column = pa.chunked_array([[10**18 + 1, 7, None]], pa.decimal128(38, 0))
+    assert plain(factorize(column, PLACE, feature=True)) == [10**18 + 1, 7, None]
 
 
 def test_arrays_of_other_libraries():

@@ -1,6 +1,7 @@
 """times.py: times of every form, and those of different units side by side."""
 
 import datetime as dt
+import decimal
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ def test_times_of_every_form():
         ([np.array(floats), as_array("c", floats), pa.chunked_array([floats])], "floats", floats),
         ([np.array(floats, np.float32), pa.chunked_array([floats], pa.float32())], "floats", floats),
         ([as_array("c", [1, 0.5])], "floats", [1.0, 0.5]),
+        ([pa.chunked_array([[decimal.Decimal("1.5"), decimal.Decimal(-2)]])], "floats", [1.5, -2.0]),
+        ([pa.chunked_array([pa.array([10**18 + 1, 3], pa.decimal128(38, 0))])], "integers", [10**18 + 1, 3]),
         ([np.array(stamps, "M8[us]")], "timestamps in us", micro),
         ([pa.chunked_array([stamps[:1], stamps[1:]])], "timestamps in us", micro),
         ([pa.chunked_array([stamps], pa.timestamp("us", "UTC"))], "timestamps in us", micro),
@@ -49,6 +52,8 @@ def test_what_is_no_time():
         (np.array(["2020", "NaT"], "M8[s]"), "row 41: expected a time, got null"),
         (np.array([2**63], np.uint64), r"row 40: expected an integer below 2\*\*63"),
         (as_array("c", ["1", "one"]), "row 41: expected numbers, timestamps, or their text as 2024-12-31T10:00, got 'one'"),
+        (as_array("c", ["1", "1_0"]), "row 41: expected numbers, timestamps, or their text as 2024-12-31T10:00, got '1_0'"),
+        (pa.chunked_array([["1", "1_0"]]), "row 41: expected numbers, .* got '1_0'"),
         (as_array("c", [True]), "row 40: expected numbers, timestamps, or their text as 2024-12-31T10:00, got True"),
         (np.array([1j]), "column 'c': expected numbers, timestamps, or their text as 2024-12-31T10:00, got complex128"),
         (as_array("c", [2**63]), r"expected integers in \[-2\*\*63, 2\*\*63\), got larger ones"),

@@ -140,6 +140,7 @@ HEADS_AND_ROWS = {
     "RareWords": ("", "{}\t{}\t{}\t10\t7\t8"),
     "SimVerb": ("", "{}\t{}\tV\t{}\tSYNONYMS"),
     "semicolons": ("a;b;c\n", "{};{};{}"),
+    "quotes": ('"a","b","c"\n', '"{}","{}","{}"'),
 }
 
 
