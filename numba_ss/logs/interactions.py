@@ -231,6 +231,8 @@ def read_interactions(
     """
     columns = _columns(user, item, timestamp, user_features, item_features)
     check_show("progress", progress)
+    if known is not None and not hasattr(known, "item_features"):
+        _checks.fail("known", "None, or what read_interactions returned", type(known).__name__)
     with Copies() as copies:
         tables = open_events(copies.local("source", source, ".csv"), columns)
         log = EventLog(tables[0].columns, known)

@@ -97,7 +97,9 @@ class EventTable(ABC):
 
 class _Arrays(EventTable):
     def __init__(self, name: str, arrays: Mapping[str, Any], columns: Columns) -> None:
-        types = [(key, getattr(array, "dtype", type(array))) for key, array in arrays.items()]
+        types = [
+            (key, getattr(array, "dtype", type(array).__name__)) for key, array in arrays.items()
+        ]
         super().__init__(name, types, columns)
         self._arrays = {
             column: as_array(f"{name}, column {column!r}", arrays[column])

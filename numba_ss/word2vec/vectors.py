@@ -562,6 +562,9 @@ class WordVectors:
         keyed : gensim.models.KeyedVectors
             Its attribute "count", if there is one, gives the counts.
         """
+        if not hasattr(keyed, "index_to_key"):
+            way = "; of a model, give its wv" if hasattr(keyed, "wv") else ""
+            _checks.fail("keyed", "gensim.models.KeyedVectors", type(keyed).__name__ + way)
         return cls(keyed.index_to_key, keyed.vectors, keyed.expandos.get("count"))
 
     def save(self, path: PathLike, format: vector_files.Format | None = None) -> None:

@@ -420,3 +420,8 @@ def test_csv_keys_that_look_like_numbers_stay_strings_where_the_known_ones_are(t
     more = read_interactions(path, timestamp=None, known=first)
     assert more.user_keys.take([0, 1, 2]).tolist() == ["003", "x", "004"]
     assert more.history(0).tolist() == [first.item_keys.codes(["7"])[0]]
+
+
+def test_what_is_known_is_a_log():
+    with pytest.raises(ArgumentError, match="known: expected None, or what read_interactions returned, got int"):
+        read_interactions({"user": [1], "item": [2]}, timestamp=None, known=5)

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -310,6 +311,14 @@ def test_to_gensim_and_back(vectors, keyed):
     assert np.shares_memory(back.vectors, there.vectors)
     without = WordVectors(NAMES, vectors.vectors).to_keyed_vectors()
     assert WordVectors.from_keyed_vectors(without).counts is None
+
+
+def test_gensim_s_models_are_told_from_their_vectors():
+    model = SimpleNamespace(wv=None)
+    with pytest.raises(ArgumentError, match=r"keyed: expected gensim.models.KeyedVectors, got SimpleNamespace; of a model, give its wv"):
+        WordVectors.from_keyed_vectors(model)
+    with pytest.raises(ArgumentError, match=r"keyed: expected gensim.models.KeyedVectors, got NoneType$"):
+        WordVectors.from_keyed_vectors(None)
 
 
 def test_gensim_is_named_where_it_is_absent(vectors, monkeypatch):
