@@ -188,7 +188,7 @@ class TextFiles:
 
 
 def _text(file: UnchangedFile, decoder: Decoder) -> Pieces:
-    """Yield a file's text; marks that begin lines are left out, as of files put together."""
+    """Yield the text of a file without byte order marks, which joined files have inside."""
     pieces = _with_head(_read(file))
     data, position = next(pieces)
     refuse_foreign(file.name, data)
@@ -238,7 +238,7 @@ def read_ahead(pieces: Generator[T, None, None]) -> Generator[T, None, None]:
     with closing(pieces), ThreadPoolExecutor(1, "numba_ss-reader") as pool:
         try:
             coming = pool.submit(read)
-        except RuntimeError:  # the system gives no thread
+        except RuntimeError:  # no thread can be started
             yield from pieces
             return
         while (piece := coming.result()) is not None:

@@ -233,7 +233,7 @@ def _begins_with(path: Path, mark: bytes) -> bool:
         return file.read(len(mark)) == mark
 
 
-# How to make a table of files that are not read here, by parts of their names.
+# Hints how to read files of other kinds, by parts of their names.
 _WAYS = {
     ".json": "pandas.read_json(path, lines=True)", ".ndjson": "pandas.read_json(path, lines=True)",
     ".xls": "pandas.read_excel(path)", ".orc": "pyarrow.orc.read_table(path)",
@@ -276,7 +276,7 @@ def _open_array(source: NDArray[Any], columns: Columns) -> EventTable:
         expected = "integers of shape (n, 2), users and items, or (n, 3), with timestamps"
         kind = "several columns (a dict has them by name)" if source.dtype.names else source.dtype
         _checks.fail("source", expected, f"{kind} of shape {source.shape}")
-    source = np.asarray(source)  # of a matrix, whose columns have two dimensions
+    source = np.asarray(source)  # columns of a np.matrix would have two dimensions
     arrays = {columns.user: source[:, 0], columns.item: source[:, 1]}
     if columns.time is not None:
         arrays[columns.time] = source[:, 2]
