@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
@@ -54,6 +54,29 @@ def is_csv(path: Path) -> bool:
     return plain_suffix(path) in _SEPARATORS
 
 
+class Layout(NamedTuple):
+    """How a CSV file is divided, and what its columns are called."""
+
+    separator: str
+    names: list[str]
+    has_header: bool
+
+
+def find_layout(line: str, separators: str, wanted: Sequence[str]) -> Layout:
+    """Return the layout that the first line of a file shows.
+
+    The separator is the first one that gives the wanted columns. If these are numbers, "0", "1"
+    ..., that are not names there, the file has no header, and they are positions.
+    """
+    found = {separator: _cells(line, separator) for separator in separators}
+    fitting = [separator for separator, names in found.items() if set(wanted) <= set(names)]
+    if not fitting and all(map(_is_place, wanted)):
+        most = max(found, key=lambda separator: len(found[separator]))
+        return Layout(most, [str(i) for i in range(len(found[most]))], False)
+    separator = next(iter(fitting or found))
+    return Layout(separator, found[separator], True)
+
+
 class CsvFile:
     """Some columns of a CSV file.
 
@@ -73,15 +96,8 @@ class CsvFile:
         import_optional("pyarrow.csv", "reading CSV files")  # to fail now, not after hours
         self._path = path
         line = self._first_line()
-        found = {sign: _cells(line, sign) for sign in _SEPARATORS[plain_suffix(path)]}
-        parts = [separator for separator, names in found.items() if set(wanted) <= set(names)]
-        self._separator = next(iter(parts or found))
-        self.names = found[self._separator]
-        self._has_header = bool(parts) or not all(map(_is_place, wanted))
-        if not self._has_header:
-            # Without a header, the separator is the one that gives most columns.
-            self._separator = max(found, key=lambda separator: len(found[separator]))
-            self.names = [str(i) for i in range(len(found[self._separator]))]
+        layout = find_layout(line, _SEPARATORS[plain_suffix(path)], wanted)
+        self._separator, self.names, self._has_header = layout
 
     def _first_line(self) -> str:
         with_rest = b""

@@ -69,7 +69,9 @@ class Decoder:
         if self._strict:
             hint, otherwise = "iconv makes UTF-8 of other encodings", ""
         elif len(text) < 4 * text.count(b"\0") < 3 * len(text):
-            hint = 'encoding="utf-16-le" (--encoding) reads what Windows writes'
+            # Of two bytes of a letter, the first is the low one.
+            order = "le" if text[1::2].count(b"\0") > text[::2].count(b"\0") else "be"
+            hint = f'encoding="utf-16-{order}" (--encoding) reads what Windows writes'
         got = f"{self.bad} places that are none in the first {self._read} bytes"
         _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}{otherwise}")
 

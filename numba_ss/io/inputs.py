@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from numba_ss import _checks
 from numba_ss.io.files import PathLike
+
+log = logging.getLogger("numba_ss")
 
 # Prefixes of hidden files, and of markers that Spark and Databricks write beside results.
 _MARK = re.compile(r"\.|_SUCCESS$|_committed_|_started_|_metadata$|_common_metadata$")
@@ -68,3 +72,11 @@ def find_files(name: str, value: PathLike) -> list[Path]:
             f"{shown}, which does not exist",
         )
     return files
+
+
+def warn_of_repeated(files: Sequence[Path]) -> None:
+    """Warn if a file is given several times, for it is also read several times."""
+    counts = Counter(map(os.path.realpath, files))
+    file, count = max(counts.items(), key=lambda item: item[1])
+    if count > 1:
+        log.warning("%s is given %d times, and is read as often", file, count)

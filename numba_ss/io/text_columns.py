@@ -6,25 +6,27 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss.io.csv_files import csv_rows
+from numba_ss.io.csv_files import csv_rows, find_layout
 from numba_ss.io.text_files import PIECE, Pieces, TextFiles
 
 _SEPARATORS = ",\t;|"
 
 
 class TextColumn:
-    """One column of CSV files with a header, or of files of JSON lines.
+    """One column of CSV files, or of files of JSON lines.
 
     Parameters
     ----------
     files : sequence of TextFiles
         One object for each file.
     column : str
-        The name in the header, or the key in the JSON objects. Each value is a line of text, in
-        which line breaks become blanks; in JSON it may also be a list of words.
+        The name in the header (without one, "0", "1" ...), or the key in the JSON objects. Each
+        value is a line of text, in which line breaks become blanks; in JSON it may also be a list
+        of words.
     """
 
     def __init__(self, files: Sequence[TextFiles], column: str) -> None:
@@ -64,24 +66,21 @@ class TextColumn:
             yield from self._csv(name, first, lines)
 
     def _csv(self, name: str, header: str, lines: Iterator[str]) -> Iterator[str]:
-        for separator in _SEPARATORS:
-            names = next(csv_rows([header], separator), [])
-            if self._column in names:
-                break
-        else:
+        separator, names, has_header = find_layout(header, _SEPARATORS, [self._column])
+        if names.count(self._column) != 1:
             self._missing(name, f"the header {header.strip()[:200]!r}")
         place = names.index(self._column)
-        rows = csv_rows(lines, separator, strict=True)
+        rows = csv_rows(lines if has_header else chain([header], lines), separator, strict=True)
         try:
             for row in rows:
                 if not row:
                     continue
                 if len(row) != len(names):
-                    where = f"{name}, row that ends in line {rows.line_num + 1}"
-                    _checks.fail(where, f"{len(names)} cells, as in the header", len(row))
+                    where = f"{name}, row that ends in line {rows.line_num + has_header}"
+                    _checks.fail(where, f"{len(names)} cells, as in the first line", len(row))
                 yield row[place]
         except csv.Error as error:
-            _checks.fail(f"{name}, line {rows.line_num + 1}", "CSV", error)
+            _checks.fail(f"{name}, line {rows.line_num + has_header}", "CSV", error)
 
     def _json(self, name: str, first: str, lines: Iterator[str]) -> Iterator[str]:
         number, line = 1, first

@@ -17,6 +17,7 @@ from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, sound
 from numba_ss.io.csv_files import SUFFIXES, CsvFile, is_csv
 from numba_ss.io.file_kinds import ARROW, PARQUET, ZIP
+from numba_ss.io.inputs import warn_of_repeated
 from numba_ss.logs.columns import as_array
 from numba_ss.logs.folders import find_logs, partitions_of
 
@@ -317,7 +318,9 @@ def open_events(source: Any, columns: Columns) -> list[EventTable]:
         return [_open_file(path, columns) for path in find_logs("source", source)]
     if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
         found = [find_logs(f"source[{i}]", path) for i, path in enumerate(source)]
-        return [_open_file(path, columns) for path in chain.from_iterable(found)]
+        files = list(chain.from_iterable(found))
+        warn_of_repeated(files)
+        return [_open_file(path, columns) for path in files]
     if hasattr(source, "__arrow_c_stream__"):
         return [_open_stream(source, columns)]
     if hasattr(source, "tocoo"):  # tested before mappings, because a matrix may be one

@@ -29,7 +29,7 @@ from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
-from numba_ss.io.inputs import find_files
+from numba_ss.io.inputs import find_files, warn_of_repeated
 from numba_ss.io.text_columns import TextColumn
 from numba_ss.io.text_files import (
     BlockReader,
@@ -578,7 +578,8 @@ def open_corpus(
           2**20 bytes;
         - an iterable of lists of words, which is iterated over once for each pass; integers are
           words, too;
-        - with `column`, CSV files with a header, or files of JSON lines;
+        - with `column`, CSV files (without a header, columns are "0", "1" ...), or files of JSON
+          lines;
         - Parquet or Arrow files, or an object with ``__arrow_c_stream__`` such as a data frame of
           pyarrow, polars or pandas, with a column of lists of words or of lines of text;
         - packed ids: a `PackedCorpus`, or a tuple of its ids and offsets.
@@ -644,6 +645,7 @@ def _open_paths(
     files: list[Path] = []
     for argument, path in paths.items():
         files += find_files(argument, copies.local(argument, path))
+    warn_of_repeated(files)
     opened = _open_files(name, files, column, encoding, copies.names)
     weakref.finalize(opened, copies.close)
     return opened

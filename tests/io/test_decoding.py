@@ -29,6 +29,12 @@ def test_places_that_are_no_text_are_counted():
         Decoder("t.txt", "utf-8", False).decode(text + b"\xe4 " * 11, False)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_the_order_of_bytes_is_told_where_the_mark_is_missing(encoding):
+    with pytest.raises(ArgumentError, match=f'encoding="{encoding}"'):
+        Decoder("t.txt", None, False).decode(("the cat sat\n" * 9).encode(encoding), True)
+
+
 @pytest.mark.parametrize("name", ["utf8x", "base64", "", 5, "a\0"])
 def test_what_is_no_encoding(name):
     with pytest.raises(ArgumentError, match="encoding: expected None or the name"):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from numba_ss import ArgumentError
-from numba_ss.io.inputs import find_files
+from numba_ss.io.inputs import find_files, warn_of_repeated
 
 
 def write(folder, name, data=b"x"):
@@ -77,3 +77,12 @@ def test_folders_behind_links_are_read_once(tmp_path):
     for name in ("one", "two"):
         (tmp_path / "texts" / name).symlink_to(path.parent)
     assert [path.name for path in find_files("corpus", tmp_path / "texts")] == ["a.txt"]
+
+
+def test_files_that_are_given_twice_are_told_of(tmp_path, caplog):
+    path, other = write(tmp_path, "a.txt"), write(tmp_path, "b.txt")
+    (tmp_path / "link").symlink_to(path)
+    warn_of_repeated([path, other])
+    assert not caplog.messages
+    warn_of_repeated([path, other, tmp_path / "link", path])
+    assert caplog.messages == [f"{os.path.realpath(path)} is given 3 times, and is read as often"]

@@ -58,7 +58,7 @@ def test_lists_and_nulls_of_json(tmp_path):
     [
         ("", "t: expected a column or key 'text'"),
         ("id,txt\n1,a\n", "t: expected a column or key 'text' .*got the header 'id,txt'"),
-        ("id,text\n1,a\n2\n", "t, row that ends in line 3: expected 2 cells, as in the header, got 1"),
+        ("id,text\n1,a\n2\n", "t, row that ends in line 3: expected 2 cells, as in the first line, got 1"),
         ("id,text\n1,a,b\n", "t, row that ends in line 2: expected 2 cells"),
         ('id,text\n1,"a\n', "t, line 3: expected CSV, got unexpected end of data"),
         ('{"text": "a"}\n{"txt": "a"}\n', "t, line 2: expected a column or key 'text'.*keys"),
@@ -81,4 +81,18 @@ def test_json_that_is_nested_too_deep(tmp_path):
     path = tmp_path / "deep.jsonl"
     path.write_text('{"text": ' + "[" * 99_999 + "]" * 99_999 + "}\n")
     with pytest.raises(ArgumentError, match=r"deep.jsonl, line 1: expected a JSON object, got maximum recursion"):
+        lines_of(path)
+
+
+def test_files_without_a_header(tmp_path):
+    path = tmp_path / "tweets.csv"
+    path.write_text('4,"the cat; he",x\n5,"sat\non it",y\n')
+    assert lines_of(path, column="1") == ["the cat; he", "sat on it"]
+    with pytest.raises(ArgumentError, match=r"tweets.csv: expected a column or key '3' .* got the header"):
+        lines_of(path, column="3")
+    path.write_text('4,"the cat",x\n5,sat\n')
+    with pytest.raises(ArgumentError, match=r"tweets.csv, row that ends in line 2: expected 3 cells, .* got 2"):
+        lines_of(path, column="1")
+    path.write_text("text,text\na,b\n")
+    with pytest.raises(ArgumentError, match=r"expected a column or key 'text' .* got the header 'text,text'"):
         lines_of(path)
