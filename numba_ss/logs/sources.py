@@ -229,6 +229,13 @@ def _open_file(path: Path, columns: Columns) -> EventTable:
     return _Partition(table, columns, constants) if constants else table
 
 
+def _open_files(files: list[Path], columns: Columns) -> list[EventTable]:
+    """Open the files of a log; parts without a byte, as Spark writes them, have no events."""
+    warn_of_repeated(files)
+    parts = [path for path in files if path.stat().st_size]
+    return [_open_file(path, columns) for path in parts or files]
+
+
 def _begins_with(path: Path, mark: bytes) -> bool:
     with open(path, "rb") as file:
         return file.read(len(mark)) == mark
@@ -315,12 +322,10 @@ def _is_path(value: Any) -> bool:
 def open_events(source: Any, columns: Columns) -> list[EventTable]:
     """Return the tables of a source, which `read_interactions` reads one after the other."""
     if _is_path(source):
-        return [_open_file(path, columns) for path in find_logs("source", source)]
+        return _open_files(find_logs("source", source), columns)
     if isinstance(source, (list, tuple)) and source and all(map(_is_path, source)):
         found = [find_logs(f"source[{i}]", path) for i, path in enumerate(source)]
-        files = list(chain.from_iterable(found))
-        warn_of_repeated(files)
-        return [_open_file(path, columns) for path in files]
+        return _open_files(list(chain.from_iterable(found)), columns)
     if hasattr(source, "__arrow_c_stream__"):
         return [_open_stream(source, columns)]
     if hasattr(source, "tocoo"):  # tested before mappings, because a matrix may be one

@@ -157,7 +157,7 @@ def _parsed(value: Any, place: Place, i: int) -> int | float | _Moment:
     if isinstance(value, str) and "_" not in value:  # Python reads 1_0 as 10
         for parse in (int, float, dt.datetime.fromisoformat):
             try:
-                return _parsed(parse(value.strip()), place, i)
+                return _parsed(parse(value.strip().replace("/", "-")), place, i)
             except ValueError:
                 continue
     if isinstance(value, dt.date):

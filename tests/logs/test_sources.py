@@ -255,3 +255,13 @@ def test_files_under_other_names(tmp_path):
     for name, way in [("log.arrow", "pyarrow.feather.read_table"), ("log.jsonl.gz", "pandas.read_json"), ("log.xlsx", "pandas.read_excel")]:
         with pytest.raises(ArgumentError, match=f"expected a name that ends with .*; {way}"):
             open_events(tmp_path / name, COLUMNS)
+
+
+def test_parts_without_a_byte_have_no_events(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "part-0.csv").write_bytes(b"")
+    (tmp_path / "part-1.csv").write_bytes(csv_of(ROWS))
+    assert texts(read(open_events(tmp_path, COLUMNS))) == texts(ROWS)
+    assert texts(read(open_events([tmp_path / "part-1.csv", tmp_path / "part-0.csv"], COLUMNS))) == texts(ROWS)
+    with pytest.raises(ArgumentError, match="part-0.csv: expected a CSV file, got an empty one"):
+        open_events(str(tmp_path / "*-0.csv"), COLUMNS)
