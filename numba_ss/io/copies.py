@@ -22,6 +22,7 @@ from numba_ss.io.files import PathLike, is_remote, without_scheme
 from numba_ss.io.text_files import PIECE
 
 _WEB = ("http://", "https://")
+_PATIENCE = 60  # seconds without a byte
 
 
 def is_stream(path: PathLike) -> bool:
@@ -112,7 +113,7 @@ class Copies:
     def _of_remote(self, name: str, path: str) -> Path:
         fsspec = import_optional("fsspec", f"reading {path.partition(':')[0]}:// paths")
         try:
-            system, root = fsspec.core.url_to_fs(path)
+            system, root = fsspec.core.url_to_fs(path, **_options(path))
             found = _found(system, root)
             sizes = [system.info(file).get("size") or 0 for file in found]
         except ImportError as error:  # the package for this scheme is missing
@@ -149,6 +150,15 @@ class Copies:
 def _refuse(name: str, path: str, error: Exception) -> None:
     what = "not found" if isinstance(error, FileNotFoundError) else type(error).__name__
     _checks.fail(name, "a path that can be read", f"{path} ({what}: {error.__cause__ or error})")
+
+
+def _options(path: str) -> dict[str, Any]:
+    """Let downloads take as long as they do, where aiohttp would end them after five minutes."""
+    if not path.lower().startswith(_WEB):
+        return {}
+    aiohttp = import_optional("aiohttp", "a path on the web")
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_PATIENCE, sock_read=_PATIENCE)
+    return {"client_kwargs": {"timeout": timeout}}
 
 
 def _found(system: Any, root: str) -> list[str]:

@@ -228,6 +228,15 @@ def test_archives_through_chained_schemes(tmp_path):
 
 def test_the_web(tmp_path, monkeypatch):
     pytest.importorskip("aiohttp")
+    fsspec = pytest.importorskip("fsspec")
+    asked = []
+
+    def noted(path, **options):
+        asked.append(options)
+        return original(path, **options)
+
+    original = fsspec.core.url_to_fs
+    monkeypatch.setattr(fsspec.core, "url_to_fs", noted)
     (tmp_path / "a b.txt").write_bytes(TEXT)
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *args: None)
 
@@ -244,6 +253,7 @@ def test_the_web(tmp_path, monkeypatch):
         with pytest.raises(ArgumentError, match=r"expected a path that can be read.*not found"):
             open_corpus(f"{address}/absent.txt")
         server.shutdown()
+    assert {options["client_kwargs"]["timeout"].total for options in asked} == {None}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -263,5 +263,5 @@ def test_parts_without_a_byte_have_no_events(tmp_path):
     (tmp_path / "part-1.csv").write_bytes(csv_of(ROWS))
     assert texts(read(open_events(tmp_path, COLUMNS))) == texts(ROWS)
     assert texts(read(open_events([tmp_path / "part-1.csv", tmp_path / "part-0.csv"], COLUMNS))) == texts(ROWS)
-    with pytest.raises(ArgumentError, match="part-0.csv: expected a CSV file, got an empty one"):
+    with pytest.raises(ArgumentError, match=r"part-0.csv: expected a CSV file, got an empty one"):
         open_events(str(tmp_path / "*-0.csv"), COLUMNS)
