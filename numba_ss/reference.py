@@ -302,6 +302,21 @@ def join_hits(
     return joined
 
 
+def left_out(hit: int) -> int:
+    """Return the code of a hit that is left out; codes begin below that of no hit, -1."""
+    return -(hit + 2)
+
+
+def packed_row(position: int) -> int:
+    """Return what chooses the packed row at a position: -1 the first."""
+    return -(position + 1)
+
+
+def lone_key(example: int) -> int:
+    """Return a key that no row has, and no other example."""
+    return -(example + 1)
+
+
 def group_inputs(
     inputs: list[Any], joined: list[list[int]]
 ) -> tuple[list[int], list[list[int]]]:
@@ -410,9 +425,9 @@ def logistic_strip(logits: Array, total: Array) -> tuple[Array, Array]:
 
 
 def softmax_own(
-    upstream: Array, targets: Array, extra: Array, logits: Array, peak: Array, total: Array
-) -> tuple[Array, Array, Array]:
-    """Return losses, upstream * p of own columns, and what makes it of a shared exp.
+    targets: Array, extra: Array, logits: Array, peak: Array, total: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return losses, exps of own columns, their sums, and what makes a shared exp one beside them.
 
     Only where `extra` is 1 is an own column not in the total already.
     """
@@ -420,17 +435,16 @@ def softmax_own(
     exps, below = np.exp(logits - top[:, None]), np.exp(peak - top)
     total = below * total + np.sum(extra * exps, axis=1)
     goals = np.where(targets > 0, logits - top[:, None], 0) * targets
-    share = upstream / total
-    return np.log(total) - goals.sum(axis=1), share[:, None] * exps, share * below
+    return np.log(total) - goals.sum(axis=1), exps, total, below
 
 
 def logistic_own(
-    upstream: Array, targets: Array, extra: Array, logits: Array, total: Array
+    targets: Array, extra: Array, logits: Array, total: Array
 ) -> tuple[Array, Array]:
-    """Return losses and upstream * sigmoid; only where `extra` is 1 the total lacks a column."""
+    """Return losses and sigmoids; only where `extra` is 1 the total lacks a column."""
     goals = np.where(targets > 0, logits, 0) * targets
     loss = total + np.sum(extra * np.logaddexp(0, logits) - goals, axis=1)
-    return loss, upstream[:, None] * np.exp(-np.logaddexp(0, -logits))
+    return loss, np.exp(-np.logaddexp(0, -logits))
 
 
 def softmax_classes(logits: Array, normalizer: Array, grad_loss: Array) -> Array:
@@ -453,6 +467,11 @@ def pack_candidates(
 ) -> tuple[Array, Array]:
     """Return the candidates' rows, and their biases less log Q."""
     return weights[candidates].astype(float), biases[candidates] - np.asarray(log_q, float)
+
+
+def pack_classes(weights: Array, biases: Array, classes: Array) -> tuple[Array, Array]:
+    """Return rows and biases of classes."""
+    return pack_candidates(weights, biases, classes, np.zeros(len(classes)))
 
 
 def forward_inputs(
@@ -503,6 +522,13 @@ def forward_examples(
     coefficients = np.where(private >= 0, coefficients, 0)
     grad_inputs = grad_examples(probs, rows, coefficients, weights[own])
     return Forward(loss, coefficients, probs, grad_inputs)
+
+
+def scale_examples(
+    probabilities: Array, targets: Array, grad_output: Array
+) -> Array:
+    """Return the gradients of logits, (batch_size, any), by the upstream gradient."""
+    return (probabilities - targets) * np.asarray(grad_output, float)[:, None]
 
 
 def forward_classes(

@@ -42,14 +42,14 @@ ORDER = {
     "retrieval": "estimator session run growth model nearest metrics samplers id_vectors tower",
     "training": "session estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
-    "engine": "layer by_name top_k full_losses losses candidate_sampling batch_samplers samplers sgd passes shards "
-    "memory seeds autotune",
+    "engine": "layer by_name top_k full_losses losses candidate_sampling batch_samplers samplers "
+    "sgd full_pass sampled_pass rows workspace shards memory seeds autotune",
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files checkpoint "
     "progress files file_kinds",
     "kernels": "_jit _cache",
     "kernels.core": "team row_tile rows tile ids rng scalar threads",
-    "kernels.softmax": "step ranking backward prepare batch examples scatter inputs candidates "
-    "softmax adagrad buffers members sampling",
+    "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs candidates "
+    "softmax adagrad buffers members sampling encodings arguments",
     "kernels.words": "train_windows skipgram cbow window_chunks row_updates windows text",
     "kernels.retrieval": "items tower histories",
 }
@@ -310,9 +310,9 @@ def test_the_package_s_docstring_lists_every_public_name_once():
 
 def test_importing_compiles_nothing():
     script = (
-        "import numba_ss, numba_ss.kernels.softmax.batch as b, numba_ss.kernels.softmax.sampling as s, sys;"
+        "import numba_ss, numba_ss.kernels.softmax.batch as b, numba_ss.kernels.softmax.phases as p, numba_ss.kernels.softmax.sampling as s, sys;"
         "sys.exit(len(b._input_block.signatures) + len(s.draw_candidates.signatures)"
-        " + len(b.forward_inputs.parallel.signatures))"
+        " + len(p.forward_inputs.parallel.signatures))"
         if JIT
         else "import numba_ss"
     )

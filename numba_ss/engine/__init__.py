@@ -1,8 +1,8 @@
 """Sampled softmax itself: losses, samplers, the layer, exact evaluation over all classes.
 
 Stands on `kernels.softmax` alone: it reads no file and runs no epoch. A newcomer opens `layer`
-(one step with updates) or `losses` (TensorFlow's functions); both give their arrays to `passes`,
-which calls the kernels.
+(one step with updates) or `losses` (TensorFlow's functions); both give their arrays to
+`sampled_pass`, or over all classes to `full_pass`, which call the kernels.
 
 Why are results the same for any number of threads? A random number is a function of seed, call
 and position. The order of every sum depends on the batch alone. A thread that subtracts gradients

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
-from numba_ss.engine import passes
+from numba_ss.engine import full_pass
 from numba_ss.engine.losses import LossAndGradients, check_grad_loss, spread
+from numba_ss.engine.workspace import Workspace
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -41,8 +42,8 @@ def full_losses(
 ) -> tuple[Floats, Floats, Floats]:
     """Return losses, finite or not, and, for the gradient, normalisers and targets."""
     with np.errstate(over="ignore", invalid="ignore"):  # told by the loss
-        normalizer = passes.normalizers(weights, biases, inputs, logistic)
-        logits, targets = passes.label_logits(weights, biases, inputs, labels)
+        normalizer = full_pass.normalizers(weights, biases, inputs, logistic)
+        logits, targets = full_pass.label_logits(weights, biases, inputs, labels)
         loss = normalizer - (logits * targets).sum(axis=1, dtype=np.float64)
         return loss.astype(inputs.dtype), normalizer.astype(inputs.dtype), targets
 
@@ -151,16 +152,16 @@ def sigmoid_loss(
 
 
 def dense_pass(
-    workspace: passes.Workspace, weights: Floats, biases: Floats, inputs: Floats,
+    workspace: Workspace, weights: Floats, biases: Floats, inputs: Floats,
     labels: Integers, normalizer: Floats, targets: Floats, grad_loss: Floats, logistic: bool,
     grad_inputs: Floats,
-) -> Iterator[passes.FullBlock]:
+) -> Iterator[full_pass.FullBlock]:
     """Yield the gradients of all classes, a range at a time; write those of the inputs.
 
     A range's weights may be changed before the next is asked for.
     """
     batch_size, dim = inputs.shape
-    x = passes.padded_inputs(inputs)
+    x = full_pass.padded_inputs(inputs)
     padded_grad = np.empty_like(x)
     coefficients = targets * grad_loss[:, None]
     part = np.zeros_like(inputs)
@@ -168,14 +169,14 @@ def dense_pass(
         part += coefficients[:, j, None] * weights[np.maximum(labels[:, j], 0)]
     example, column = np.nonzero(labels >= 0)
     true, share = labels[example, column], coefficients[example, column]
-    for block in passes.full_pass(
+    for block in full_pass.full_pass(
         workspace, weights, biases, x, normalizer, grad_loss, logistic, padded_grad
     ):
         first, stop = block.classes.start, block.classes.stop
         inside = (true >= first) & (true < stop)
         rows, amount = true[inside] - first, share[inside]
         np.subtract.at(block.grad_rows[:, :dim], rows, amount[:, None] * inputs[example[inside]])
-        np.subtract.at(block.grad_offsets, rows, amount)
+        np.subtract.at(block.grad_biases, rows, amount)
         yield block
     np.subtract(padded_grad[:batch_size, :dim], part, out=grad_inputs)
 
@@ -192,11 +193,11 @@ def _loss_and_grad(
     loss, normalizer, targets = _checked_losses(w, b, y, h, logistic)
     grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
     for block in dense_pass(
-        passes.Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs
+        Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs
     ):
         count = block.classes.stop - block.classes.start
         grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
-        grad_biases[block.classes] = block.grad_offsets[:count]
+        grad_biases[block.classes] = block.grad_biases[:count]
     return LossAndGradients(
         spread(loss, some), spread(grad_inputs, some), np.arange(len(w)), grad_weights, grad_biases
     )

@@ -13,24 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
-from numba_ss.engine import passes
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.batch_samplers import InBatchSampler
 from numba_ss.engine.by_name import LOSSES, SAMPLERS
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
 from numba_ss.engine.losses import check_counts, make_columns, spread
+from numba_ss.engine.rows import subtract_rows
+from numba_ss.engine.sampled_pass import NO_BITS, Columns, SampledPass, batch_of, buffers_of
 from numba_ss.engine.samplers import AllSampler, CandidateSampler
 from numba_ss.engine.sgd import Adagrad
 from numba_ss.engine.top_k import TopK, top_k
+from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update, use_threads
+from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
 from numba_ss.kernels.softmax.examples import sum_losses
-from numba_ss.kernels.softmax.step import (
-    KEPT,
-    SUBTRACTED,
-    TIED,
-    sampled_step,
-    sampled_step_chunk,
-)
+from numba_ss.kernels.softmax.step import sampled_step, sampled_step_chunk
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -189,7 +186,7 @@ class SampledSoftmax:
         adaptive = optimizer == "adagrad"
         self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
         self.num_steps = 0
-        self._workspace = passes.Workspace()
+        self._workspace = Workspace()
         self._tuner = ThreadTuner()
         self._grad_loss = np.empty(0, np.float32)
         self._scaled = 0, self.reduction  # what it is made for
@@ -359,13 +356,13 @@ class SampledSoftmax:
         columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
         operations = columns.operations(self.dim)
         threads = self._tuner.threads_for(operations)
-        out = passes.buffers_of(self._workspace, columns, self.dim, threads, _FLOAT32)
+        out = buffers_of(self._workspace, columns, self.dim, threads, _FLOAT32)
 
         def check(total: float) -> float:
             if not math.isfinite(total):
                 check_counts(labels, sampled, self._subtract_log_q)
                 reached = np.concatenate([labels.ravel(), sampled.sampled_candidates.ravel()])
-                self._explain(out.loss, table, ids, labels, reached, update_table)
+                self._explain(out.arrays.losses, table, ids, labels, reached, update_table)
             return total
 
         at_once = out.is_whole and len(ids) and self._adagrad is None
@@ -380,52 +377,46 @@ class SampledSoftmax:
         if threads > 1:
             self._tuner.record((perf_counter() - start) / operations)
         accept()
-        grad_inputs = None if update_table else out.grad_inputs[:, : self.dim].copy()
-        return out.loss, total, grad_inputs
+        grad_inputs = None if update_table else out.arrays.grad_inputs[:, : self.dim].copy()
+        return out.arrays.losses, total, grad_inputs
 
     def _step_at_once(
-        self, table: Floats, ids: Integers, columns: passes.Columns, grad_loss: Floats,
-        step: np.float32, update_table: bool, threads: int, out: passes.BatchBuffers,
+        self, table: Floats, ids: Integers, columns: Columns, grad_loss: Floats,
+        step: np.float32, update_table: bool, threads: int, out: BatchBuffers,
         check: Callable[[float], float],
     ) -> float:
         """Return the sum of the losses; nothing has changed if `check` refuses it."""
-        out.board.fill(0)
+        out.arrays.board.fill(0)
+        inputs = KEPT if not update_table else TIED if self._tied else SUBTRACTED
+        size = out.arrays.unique_inputs.size + out.arrays.grad_sampled_rows.size
         given = (
-            passes.NO_BITS if update_table else table.view(np.uint32), table, ids,
-            columns.private, columns.num_true, columns.shared, columns.private_counts,
-            columns.shared_counts, columns.subtract_log_q, self._weights, self._biases, grad_loss,
-            self._logistic or None, step,
-            KEPT if not update_table else TIED if self._tied else SUBTRACTED,
-            min(threads, threads_for_update(out.x.size + out.grad_rows.size)), threads, out.all,
+            NO_BITS if update_table else table.view(np.uint32),
+            batch_of(table, ids, self._weights, self._biases, columns), grad_loss,
+            self._logistic or None, Step(step, inputs, min(threads, threads_for_update(size))),
+            threads, out.all,
         )
         if threads == 1:
             sampled_step_chunk(0, *given)
         else:
             sampled_step(*given)
-        return check(sum_losses(out.loss))
+        return check(sum_losses(out.arrays.losses))
 
     def _step_in_parts(
-        self, table: Floats, ids: Integers, columns: passes.Columns, grad_loss: Floats,
-        step: np.float32, update_table: bool, threads: int, out: passes.BatchBuffers,
+        self, table: Floats, ids: Integers, columns: Columns, grad_loss: Floats,
+        step: np.float32, update_table: bool, threads: int, out: BatchBuffers,
         check: Callable[[float], float],
     ) -> float:
         """As `_step_at_once`, for every batch and optimizer."""
-        batch = passes.SampledPass(
-            self._workspace, table, ids, self.weights, self.biases, columns, grad_loss,
-            self._logistic, threads, by_id=update_table,
+        batch = SampledPass(
+            self._workspace, table, ids, self.weights, self.biases, columns, self._logistic,
+            threads, train_table=update_table,
         )
-        total = check(sum_losses(out.loss))
-        if self._adagrad is not None:
-            self._adagrad.step_touched(batch, columns, table if update_table else None, ids, step)
-            return total
-        tied = update_table and self._tied
-        if update_table and not tied:
-            batch.backward(step, table)
+        losses, _ = batch.forward_and_backward(grad_loss)
+        total = check(sum_losses(losses))
+        if self._adagrad is None:
+            batch.update(step)
         else:
-            batch.backward()
-        batch.update_classes(step, self.weights, self.biases)
-        if tied:
-            passes.subtract_rows(ids, out.grad_inputs, step, table)
+            self._adagrad.step_touched(batch, table if update_table else None, ids, step)
         return total
 
     def _explain(
@@ -464,10 +455,10 @@ class SampledSoftmax:
         for block in blocks:
             count = block.classes.stop - block.classes.start
             self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
-            self.biases[block.classes] -= step * block.grad_offsets[:count]
+            self.biases[block.classes] -= step * block.grad_biases[:count]
         if not update_table:
             return loss, total, grad_inputs
-        passes.subtract_rows(ids, grad_inputs, step, table)
+        subtract_rows(ids, grad_inputs, step, table)
         return loss, total, None
 
     @reading

@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from numba_ss import _checks
-from numba_ss.engine import passes
-from numba_ss.engine.passes import Columns
+from numba_ss.engine.sampled_pass import Columns, SampledPass
 from numba_ss.engine.samplers import LogUniformSampler, SampledCandidates
 from numba_ss.engine.shards import Table
+from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
 
 Floats = NDArray[np.floating[Any]]
@@ -182,70 +182,21 @@ class _Problem:
             y, sampled, self.inputs.dtype, remove_hits, subtract_log_q
         )
 
-    def run(self, grad_loss: Floats, logistic: bool) -> passes.SampledPass:
-        """Compute the losses, on rows copied together where kernels cannot read them."""
-        columns, dtype = self.columns, self.inputs.dtype
-        weights, biases = self.weights.direct(dtype), self.biases.direct(dtype)
-        if weights is None or biases is None:
-            present = columns.private >= 0
-            classes = np.concatenate([columns.private[present], columns.shared])
-            needed, rows = np.unique(classes, return_inverse=True)
-            weights, biases = self.weights.rows(needed, dtype), self.biases.rows(needed, dtype)
-            num_private = len(classes) - len(columns.shared)
-            private, shared = np.full_like(columns.private, -1), rows[num_private:]
-            private[present] = rows[:num_private]
-            columns = columns._replace(private=private, shared=shared)
-        batch = passes.SampledPass(
-            passes.Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases,
-            columns, grad_loss, logistic, threads_for(columns.operations(self.inputs.shape[1])),
-        )
-        loss = batch.result.loss
-        if not np.isfinite(loss).all():
-            private, shared = self.columns.private, self.columns.shared
-            labels = private[:, : self.columns.num_true]
-            bias = self.biases.rows(np.maximum(labels, 0).reshape(-1), dtype).reshape(labels.shape)
-            _checks.require_unmasked(labels, bias)
-            reached = np.concatenate([private[private >= 0], shared])
-            parts = [*self.weights.named(reached), *self.biases.named(reached)]
-            examples = None if self.some is None else np.flatnonzero(self.some)
-            _checks.explain_loss(
-                spread(loss, self.some), [("inputs", self.given, examples), *parts]
-            )
-        return batch
-
     def loss(self, logistic: bool) -> Floats:
         """Return the losses."""
-        loss = self.run(np.ones(len(self.inputs), self.inputs.dtype), logistic).result.loss
-        return spread(loss, self.some)
+        batch, _ = self._make_pass(logistic)
+        return self._checked(batch.forward())
 
     def loss_and_grad(self, grad_loss: Any, logistic: bool) -> LossAndGradients:
         """Return the losses and gradients, as arrays of their own."""
         upstream = check_grad_loss(grad_loss, self.given)
-        batch = self.run(upstream if self.some is None else upstream[self.some], logistic)
-        batch.backward()
-        result = batch.result
-        batch_size, dim = self.inputs.shape
-        columns = self.columns
-        # The absent columns have the coefficient 0, and no row.
-        present = columns.private >= 0
-        # Labels come first, whatever else an example has of its own.
-        order = np.arange(columns.private.size).reshape(columns.private.shape)
-        num_true = columns.num_true
-        order = np.concatenate([order[:, :num_true].ravel(), order[:, num_true:].ravel()])
-        order = order[present.ravel()[order]]
-        coefficients = result.coefficients.ravel()[order]
-        num_private, num_shared = len(order), len(columns.shared)
-        rows = np.concatenate([columns.private.ravel()[order], columns.shared])
-        grad_weights = np.empty((len(rows), dim), self.inputs.dtype)
-        np.multiply(
-            coefficients[:, None],
-            result.x[result.slots[order // max(columns.private.shape[1], 1)], :dim],
-            out=grad_weights[:num_private],
+        batch, classes = self._make_pass(logistic)
+        losses, grads = batch.forward_and_backward(
+            upstream if self.some is None else upstream[self.some]
         )
-        grad_weights[num_private:] = result.grad_rows[:num_shared, :dim]
-        grad_biases = np.concatenate([coefficients, result.grad_offsets[:num_shared]])
-        grad_inputs = spread(result.grad_inputs[:batch_size, :dim].copy(), self.some)
-        loss = spread(result.loss, self.some)
+        loss, grad_inputs = self._checked(losses), spread(grads.inputs.copy(), self.some)
+        rows, grad_weights, grad_biases = batch.class_gradients()
+        rows = rows if classes is None else classes[rows]
         if not self.weights.sharded:
             return LossAndGradients(loss, grad_inputs, rows, grad_weights, grad_biases)
         shard, row = self.weights.locate(rows)
@@ -257,6 +208,41 @@ class _Problem:
             [grad_weights[part] for part in parts],
             [grad_biases[part] for part in parts],
         )
+
+    def _make_pass(self, logistic: bool) -> tuple[SampledPass, Integers | None]:
+        """Return the pass; and, where kernels cannot read the weights, which classes it has.
+
+        These are copied together, and are rows 0, 1, ... of the pass.
+        """
+        columns, dtype, classes = self.columns, self.inputs.dtype, None
+        weights, biases = self.weights.direct(dtype), self.biases.direct(dtype)
+        if weights is None or biases is None:
+            present = columns.own >= 0
+            uses = np.concatenate([columns.own[present], columns.sampled])
+            classes, rows = np.unique(uses, return_inverse=True)
+            weights, biases = self.weights.rows(classes, dtype), self.biases.rows(classes, dtype)
+            num_own = len(uses) - len(columns.sampled)
+            own, sampled = np.full_like(columns.own, -1), rows[num_own:]
+            own[present] = rows[:num_own]
+            columns = columns._replace(own=own, sampled=sampled)
+        return SampledPass(
+            Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases, columns,
+            logistic, threads_for(columns.operations(self.inputs.shape[1])),
+        ), classes
+
+    def _checked(self, loss: Floats) -> Floats:
+        """Return the losses, also of examples without a label; refuse what is not finite."""
+        loss = spread(loss, self.some)
+        if not np.isfinite(loss).all():
+            own, sampled = self.columns.own, self.columns.sampled
+            labels = own[:, : self.columns.num_true]
+            bias = self.biases.rows(np.maximum(labels, 0).reshape(-1), self.inputs.dtype)
+            _checks.require_unmasked(labels, bias.reshape(labels.shape))
+            reached = np.concatenate([own[own >= 0], sampled])
+            parts = [*self.weights.named(reached), *self.biases.named(reached)]
+            examples = None if self.some is None else np.flatnonzero(self.some)
+            _checks.explain_loss(loss, [("inputs", self.given, examples), *parts])
+        return loss
 
 
 def spread(values: Floats, some: NDArray[np.bool_] | None) -> Floats:

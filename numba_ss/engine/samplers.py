@@ -207,25 +207,21 @@ class CandidateSampler:
         if self._keys.size != size:
             self._keys = np.empty(size, np.int64)
         candidates = np.empty(count, np.int64)
-        total = self._total()
-        draw = (
-            self._kind, key, high, self._block, self.range_max, self._log_range, total,
-            self._tree, self._cut, self._alias, self._exclude, unique, self._stream,
-            self._uniform, self._drawn, self._keys, candidates,
+        draw = sampling.Draw(
+            key, high, self._block, unique, self._stream, self._uniform, self._drawn, self._keys
         )
+        distribution = self._distribution(self._exclude, self._kept())
         true_count = np.empty(labels.shape, np.float32)
         sampled_count = np.empty(count, np.float32)
-        kept = self._kept()
         threads = threads_for(_OPERATIONS * (labels.size + count))
         if threads == 1:
             num_tries = sampling.draw_and_count(
-                *draw, self._weights, kept, self._memo, labels, true_count, sampled_count
+                distribution, draw, self._memo, labels, candidates, true_count, sampled_count
             )
         else:
-            num_tries = sampling.draw_candidates(*draw)
+            num_tries = sampling.draw_candidates(distribution, draw, candidates)
             sampling.expected_counts(
-                self._kind, labels.reshape(-1), candidates, self.range_max, self._log_range,
-                total, self._weights, self._exclude, kept, num_tries, threads, self._memo,
+                distribution, labels.reshape(-1), candidates, num_tries, threads, self._memo,
                 true_count.reshape(-1), sampled_count,
             )
         if candidates[-1] < 0:
@@ -278,8 +274,8 @@ class CandidateSampler:
         # With one candidate and one try the expected count is the probability.
         p = np.empty(len(rows), np.float32)
         sampling.expected_counts(
-            self._kind, rows, rows[:1], self.range_max, self._log_range, self._total(),
-            self._weights, _NO_IDS, 1.0, 1, 1, _NO_TABLE, p, np.empty(1, np.float32),
+            self._distribution(_NO_IDS, 1.0), rows, rows[:1], 1, 1, _NO_TABLE, p,
+            np.empty(1, np.float32),
         )
         return p
 
@@ -308,6 +304,12 @@ class CandidateSampler:
 
     def _supply(self) -> int:
         return self.range_max - len(self._exclude)
+
+    def _distribution(self, exclude: Integers, kept: float) -> sampling.Distribution:
+        return sampling.Distribution(
+            self._kind, self.range_max, self._log_range, self._total(), self._weights, self._tree,
+            self._cut, self._alias, exclude, kept,
+        )
 
     def _total(self) -> float:
         return 0.0

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
-from numba_ss.engine import passes
-from numba_ss.kernels.core import ids as id_kernels
+from numba_ss.engine.full_pass import FullBlock
+from numba_ss.engine.rows import add_rows, distinct, subtract_rows
+from numba_ss.engine.sampled_pass import SampledPass
+from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for_update, use_threads
 from numba_ss.kernels.softmax import adagrad
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-_ADD = np.float32(-1)  # the step with which gradients are added up
 
 
 def update_rows(
@@ -104,7 +105,7 @@ def update_rows(
         if squares is not None:
             _step_repeated(table, ids, values, step, squares)
             return
-        passes.subtract_rows(ids, _columns(values), step, _columns(table))
+        subtract_rows(ids, _columns(values), step, _columns(table))
 
 
 def _check_squares(name: str, squares: Floats, rows: Integers) -> None:
@@ -112,17 +113,6 @@ def _check_squares(name: str, squares: Floats, rows: Integers) -> None:
     if bad.size:
         row = rows[bad[0]]
         _checks.fail(name, "finite numbers >= 0", f"{squares[row]} at {name}[{row}]")
-
-
-def _distinct(ids: Integers, num_first: int = 0) -> tuple[Integers, Integers, int]:
-    """Return the distinct ids as they come, the place of each id among them, and a number.
-
-    The number is that of distinct ones among the first `num_first` ids.
-    """
-    rows, slots = np.empty_like(ids), np.empty_like(ids)
-    hashes = np.empty(1 << (2 * len(ids)).bit_length(), np.int32)
-    first, count = id_kernels.factorize(ids, num_first, hashes, slots, rows)
-    return rows[:count], slots, first
 
 
 def _step_distinct(
@@ -141,10 +131,9 @@ def _step_repeated(
     table: Floats, ids: Integers, grads: Floats, step: np.float32, squares: Floats
 ) -> None:
     """Take a step of row-wise Adagrad by the sum, in order, of each row's gradients."""
-    rows, slots, _ = _distinct(ids)
-    grads = _columns(grads)
-    sums = np.zeros((len(rows), grads.shape[1]), np.float32)
-    passes.subtract_rows(slots, grads, _ADD, sums)
+    rows, inverse, _ = distinct(ids)
+    sums = np.zeros((len(rows), *table.shape[1:]), np.float32)
+    add_rows(inverse, _columns(grads), _columns(sums))
     _step_distinct(table, rows, sums, step, squares)
 
 
@@ -166,40 +155,22 @@ class Adagrad:
         # Of the last table. No table, but squares: those of a state, for the next that fits.
         self._table: Floats | None = None
         self._table_squares = np.empty(0, np.float32)
-        self._workspace = passes.Workspace()
+        self._workspace = Workspace()
 
     def step_touched(
-        self, batch: passes.SampledPass, columns: passes.Columns, table: Floats | None,
-        ids: Integers, step: np.float32,
+        self, batch: SampledPass, table: Floats | None, ids: Integers, step: np.float32
     ) -> None:
-        """Update what a batch touched, and the rows `ids` of a table."""
+        """Update the classes of a batch by its gradients, and the rows `ids` of a table."""
         tied = table is not None and self._is_tied(table)
-        present = columns.private >= 0
-        classes = np.concatenate([columns.private[present], columns.shared])
-        uses = np.concatenate([classes, ids]) if tied else classes
-        rows, slots, num_biases = _distinct(uses, len(classes))
-        num_private = len(classes) - len(columns.shared)
-        private = np.full_like(columns.private, -1)
-        private[present] = slots[:num_private]
-        dim = self._weights.shape[1]
-        sums = self._zeros("sums", len(rows), dim)
-        bias_sums = self._zeros("bias_sums", num_biases)
+        classes, rows, biases = batch.summed_class_gradients(self._workspace, with_inputs=tied)
+        _step_distinct(self._weights, classes, rows, step, self._weight_squares)
+        _step_distinct(self._biases, classes[: len(biases)], biases, step, self._bias_squares)
         if table is not None and not tied:
-            table_rows, table_slots, _ = _distinct(ids)
-            table_sums = self._zeros("table_sums", len(table_rows), dim)
-            batch.backward(_ADD, table_sums, table_slots)
-        else:
-            batch.backward()
-        batch.update_classes(_ADD, sums, bias_sums, private, slots[num_private : len(classes)])
-        if tied:
-            passes.subtract_rows(slots[len(classes) :], batch.result.grad_inputs, _ADD, sums)
-        _step_distinct(self._weights, rows, sums, step, self._weight_squares)
-        _step_distinct(self._biases, rows[:num_biases], bias_sums, step, self._bias_squares)
-        if table is not None and not tied:
-            _step_distinct(table, table_rows, table_sums, step, self._squares_of(table))
+            grads = batch.buffers.arrays.grad_inputs
+            _step_repeated(table, ids, grads, step, self._squares_of(table))
 
     def step_all(
-        self, blocks: Iterable[passes.FullBlock], table: Floats | None, ids: Integers,
+        self, blocks: Iterable[FullBlock], table: Floats | None, ids: Integers,
         grad_inputs: Floats, step: np.float32,
     ) -> None:
         """Update all classes; `grad_inputs` is complete after the last of the blocks.
@@ -211,20 +182,15 @@ class Adagrad:
         for block in blocks:
             count = block.classes.stop - block.classes.start
             sums[block.classes] = block.grad_rows[:count, : sums.shape[1]]
-            bias_sums[block.classes] = block.grad_offsets[:count]
+            bias_sums[block.classes] = block.grad_biases[:count]
         tied = table is not None and self._is_tied(table)
         if tied:
-            passes.subtract_rows(ids, grad_inputs, _ADD, sums)
+            add_rows(ids, grad_inputs, sums)
         rows = np.arange(len(sums))
         _step_distinct(self._weights, rows, sums, step, self._weight_squares)
         _step_distinct(self._biases, rows, bias_sums, step, self._bias_squares)
         if table is not None and not tied:
             _step_repeated(table, ids, grad_inputs, step, self._squares_of(table))
-
-    def _zeros(self, name: str, *shape: int) -> Floats:
-        array = self._workspace.array(name, shape, np.float32)
-        array[:] = 0
-        return array
 
     def _is_tied(self, table: Floats) -> bool:
         return bool(table.ctypes.data == self._weights.ctypes.data)

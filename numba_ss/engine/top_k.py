@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
-from numba_ss.engine import passes
+from numba_ss.engine import full_pass
 from numba_ss.engine.full_losses import check_model
 from numba_ss.kernels.core import ids as id_kernels
 from numba_ss.kernels.core.threads import threads_for
@@ -120,19 +120,19 @@ def top_k(
     scores = np.empty((len(h), k), h.dtype)
     ids = np.empty((len(h), k), np.int64)
     threads, highest_bias = len(probe), b.max()  # NaN, if there is one
-    rows, logits = passes.walk_scratch(threads, w.shape[1], h.dtype)
-    for start in range(0, len(h), passes.EXAMPLES):
-        part = h[start : start + passes.EXAMPLES]
+    rows, logits = full_pass.walk_scratch(threads, w.shape[1], h.dtype)
+    for start in range(0, len(h), full_pass.EXAMPLES):
+        part = h[start : start + full_pass.EXAMPLES]
         size = len(part)
-        xt = passes.transposed(passes.padded_inputs(part), size, w.shape[1])
+        xt = full_pass.transposed(full_pass.padded_inputs(part), size, w.shape[1])
         heap_scores = np.empty((threads, size, k), h.dtype)
         heap_ids = np.empty((threads, size, k), np.int64)
         counts = np.empty((threads, size), np.int64)
-        ranking.select(
-            w, b, xt, size, excluded, offsets[start : start + size + 1], threads, rows, logits,
-            np.empty((threads, xt.shape[0] * BLOCK), h.dtype), heap_scores, heap_ids, counts,
-            probe,
+        heaps = ranking.Heaps(
+            heap_scores, heap_ids, counts, np.empty((threads, xt.shape[0] * BLOCK), h.dtype)
         )
+        walk = ranking.Walk(w, b, xt, size, rows, logits)
+        ranking.select(walk, excluded, offsets[start : start + size + 1], threads, heaps, probe)
         if not (np.isfinite(probe.sum() + part.sum()) and highest_bias < np.inf):
             parts = [("inputs", h, None), ("weights", w, None), ("biases", b, None)]
             _checks.explain_loss(np.array([np.nan]), parts)

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss.engine import passes
 from numba_ss.engine.losses import make_columns
 from numba_ss.engine.memory import aligned_zeros, widen
+from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.samplers import CandidateSampler, SampledCandidates
+from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core import ids as id_kernels
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.retrieval import histories, items, tower
@@ -112,7 +113,7 @@ class RetrievalModel:
         )
         self._scale = np.float32(1 / options.temperature)
         self._shares = _inverses(1)
-        self._workspace, self._scratch = passes.Workspace(), passes.Workspace()
+        self._workspace, self._scratch = Workspace(), Workspace()
 
     def arrays(self) -> dict[str, Floats]:
         """Return all that is learned, and what the updater remembers; not copies."""
@@ -135,7 +136,7 @@ class RetrievalModel:
         self.tower.transpose()
 
     def _forward(
-        self, scratch: passes.Workspace, events: Events, users: Integers, positions: Integers,
+        self, scratch: Workspace, events: Events, users: Integers, positions: Integers,
         unordered: bool, key: np.uint64, length: int, first: Integers,
     ) -> _Batch:
         """Compute users' vectors, and gather the items `first` and of histories, each once."""
@@ -205,23 +206,23 @@ class RetrievalModel:
             np.float32, True, o.subtract_log_q,
         )
         width, num_scored = self.items.shape[1], len(batch.unit)
-        upstream = self._scratch.array("upstream", (batch_size,), np.float32)
-        upstream[:] = 1 / batch_size
+        grad_output = self._scratch.array("grad_output", (batch_size,), np.float32)
+        grad_output[:] = 1 / batch_size
         biases = self._scratch.array("biases", (num_scored,), np.float32)
         biases[:] = 0
-        scored = passes.SampledPass(
-            self._workspace, batch.x, np.arange(batch_size), batch.unit, biases, columns,
-            upstream, False, threads_for(columns.operations(width)),
+        scored = SampledPass(
+            self._workspace, batch.x, np.arange(batch_size), batch.unit, biases, columns, False,
+            threads_for(columns.operations(width)),
         )
-        loss = float(np.add.reduce(scored.result.loss, dtype=np.float64))
+        losses, _ = scored.forward_and_backward(grad_output)
+        loss = float(np.add.reduce(losses, dtype=np.float64))
         if not math.isfinite(loss):
             return loss
         accept()
         grads = self._scratch.array("grads", (len(batch.rows), width), np.float32)
         grads[:] = 0
-        scored.backward()
-        scored.update_classes(np.float32(-1), grads[:num_scored], biases)
-        self._backward(events, batch, scored.result.grad_inputs, grads, np.float32(rate))
+        scored.add_class_gradients(grads[:num_scored], biases)
+        self._backward(events, batch, scored.buffers.arrays.grad_inputs, grads, np.float32(rate))
         return loss
 
     def _backward(
@@ -271,7 +272,7 @@ class RetrievalModel:
         out = np.empty((len(events.ends), self.options.dim), np.float32)
         none = np.empty(0, np.int64)
         # Of its own: several threads may ask at once, and long histories need much.
-        scratch = passes.Workspace()
+        scratch = Workspace()
         # `offsets` may have one more, the end of all.
         sums = np.cumsum(np.clip(events.ends - events.offsets[: len(out)], 1, length))
         start = 0
@@ -302,7 +303,7 @@ class RetrievalModel:
         return out
 
 
-def _hashes(scratch: passes.Workspace, count: int) -> NDArray[np.int32]:
+def _hashes(scratch: Workspace, count: int) -> NDArray[np.int32]:
     return scratch.array("hashes", (1 << (2 * count).bit_length(),), np.int32)
 
 

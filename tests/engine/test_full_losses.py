@@ -5,7 +5,7 @@ import pytest
 
 import numba_ss
 from numba_ss import ArgumentError, reference
-from numba_ss.engine import passes
+from numba_ss.engine import full_pass
 from tests.conftest import Problem, needs_jit
 
 NAMES = ["softmax", "sigmoid"]
@@ -18,8 +18,8 @@ NAMES = ["softmax", "sigmoid"]
 def test_against_the_reference(name, dtype, num_true, batch_size, rng, monkeypatch):
     problem = Problem(rng, 300, 9, batch_size, num_true, dtype=dtype, ragged=num_true > 1)
     # Several ranges of classes and parts of the batch.
-    monkeypatch.setattr(passes, "_EXPS", 2**14)
-    monkeypatch.setattr(passes, "EXAMPLES", 64)
+    monkeypatch.setattr(full_pass, "EXPS", 2**14)
+    monkeypatch.setattr(full_pass, "EXAMPLES", 64)
     arguments = problem.weights, problem.biases, problem.labels, problem.inputs
     got = getattr(numba_ss, f"{name}_loss_and_grad")(*arguments, grad_loss=problem.grad_loss)
     loss = getattr(numba_ss, f"{name}_loss")(*arguments)

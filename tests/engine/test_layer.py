@@ -12,7 +12,7 @@ import pytest
 import numba_ss
 from numba_ss import ArgumentError, LogUniformSampler, SampledSoftmax, reference
 from numba_ss.engine import layer as layers
-from numba_ss.engine import passes, sgd
+from numba_ss.engine import rows, sampled_pass, sgd, workspace
 from numba_ss.engine.autotune import ThreadTuner
 from tests.conftest import JIT, densify, needs_jit
 
@@ -173,8 +173,8 @@ def test_adagrad_changes_what_a_batch_touches_alone(rng):
 def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
     results = []
     for chunks in (1, 2, 5):
-        for module, name in ((sgd, "threads_for_update"), (passes, "threads_for_update")):
-            monkeypatch.setattr(module, name, lambda numbers, n=chunks: n)
+        for module in (sgd, rows, sampled_pass):
+            monkeypatch.setattr(module, "threads_for_update", lambda numbers, n=chunks: n)
         monkeypatch.setattr(ThreadTuner, "threads_for", lambda tuner, operations, n=chunks: n)
         rng = np.random.default_rng(3)
         number = None if loss == "softmax" else SAMPLED
@@ -255,8 +255,9 @@ def test_bits_do_not_depend_on_threads(loss, sampler, optimizer, monkeypatch):
             num_threads=num_threads,
         )
         # As many threads as there are, however small the step.
-        for module, name in ((ThreadTuner, "threads_for"), (passes, "threads_for_update")):
-            monkeypatch.setattr(module, name, lambda *given: numba.get_num_threads())
+        monkeypatch.setattr(ThreadTuner, "threads_for", lambda *given: numba.get_num_threads())
+        for module in (sgd, rows, sampled_pass):
+            monkeypatch.setattr(module, "threads_for_update", lambda *given: numba.get_num_threads())
         for _ in range(3 if JIT else 1):
             ids = rng.integers(0, 400, 500 if JIT else 70)
             labels = np.minimum(rng.zipf(1.3, (len(ids), 1)), CLASSES) - 1
@@ -436,7 +437,6 @@ TABLE = np.zeros((CLASSES, DIM), F32)
         ("loss: expected one of", {"loss": "hinge"}),
         ("sampler", {"sampler": "zipf"}),
         ("sampler: expected range_max", {"sampler": numba_ss.UniformSampler(3)}),
-        ("update", {"update": "hogwild"}),
         ("reduction", {"reduction": "max"}),
         ("num_threads", {"num_threads": 0}),
         ("learning_rate", {"learning_rate": np.nan}),
@@ -588,7 +588,8 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
         return note_and_call
 
     results, seen = [], []
-    monkeypatch.setattr(passes.SampledPass, "backward", noted(passes.SampledPass.backward))
+    of_parts = sampled_pass.SampledPass, "forward_and_backward"
+    monkeypatch.setattr(*of_parts, noted(getattr(*of_parts)))
     monkeypatch.setattr(layers, "sampled_step", noted(layers.sampled_step))
     for record in (lambda tuner, seconds: None, change):
         monkeypatch.setattr(ThreadTuner, "record", record)
@@ -609,14 +610,14 @@ def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
 @pytest.mark.parametrize("kind", ["table", "tied", "step"])
 def test_one_call_or_several(loss, kind, monkeypatch):
     """A step is one compiled call, for any number of threads; any step can be taken in parts."""
-    results, made = [], passes.Workspace.batch
+    results, made = [], workspace.Workspace.batch
     for threads_used, in_parts in ((1, False), (2, False), (1, True), (2, True)):
         monkeypatch.setattr(
             ThreadTuner, "threads_for", lambda tuner, operations, n=threads_used: n
         )
         if in_parts:
             monkeypatch.setattr(
-                passes.Workspace, "batch", lambda *given: made(*given)._replace(is_whole=False)
+                workspace.Workspace, "batch", lambda *given: made(*given)._replace(is_whole=False)
             )
         rng = np.random.default_rng(3)
         layer = SampledSoftmax(CLASSES, DIM, SAMPLED, loss=loss)
@@ -639,8 +640,8 @@ def test_one_call_or_several(loss, kind, monkeypatch):
 def test_a_large_batch_on_one_thread(monkeypatch):
     """It is taken in parts, with the same result."""
     results = []
-    for exps in (passes._EXPS, 1):
-        monkeypatch.setattr(passes, "_EXPS", exps)
+    for exps in (workspace.EXPS, 1):
+        monkeypatch.setattr(workspace, "EXPS", exps)
         rng = np.random.default_rng(3)
         layer = SampledSoftmax(CLASSES, DIM, SAMPLED, num_threads=1)
         table = rng.standard_normal((400, DIM), np.float32)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError, LinearDecay, reference, update_rows
-from numba_ss.engine import passes, sgd
+from numba_ss.engine import rows as row_sums
+from numba_ss.engine import sgd
 from tests.conftest import JIT, densify
 
 
@@ -49,7 +50,7 @@ def test_adagrad_does_not_depend_on_chunks(monkeypatch, rng):
     grads = rng.standard_normal((len(rows), 24)).astype(np.float32)
     results = []
     for chunks in (1, 2, 5):
-        for module in (sgd, passes):
+        for module in (sgd, row_sums):
             monkeypatch.setattr(module, "threads_for_update", lambda numbers, n=chunks: n)
         table, squares = np.zeros(size, np.float32), np.zeros(50, np.float32)
         for _ in range(2):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError, reference, top_k
-from numba_ss.engine import passes
+from numba_ss.engine import full_pass
 
 
 def pack(rows):
@@ -17,7 +17,7 @@ def pack(rows):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("exclude", ["none", "lists", "padded", "packed"])
 def test_top_k(dtype, exclude, rng, monkeypatch):
-    monkeypatch.setattr(passes, "EXAMPLES", 64)
+    monkeypatch.setattr(full_pass, "EXAMPLES", 64)
     weights = rng.standard_normal((500, 8)).astype(dtype)
     biases = rng.standard_normal(500).astype(dtype)
     inputs = rng.standard_normal((150, 8)).astype(dtype)

@@ -1,71 +1,110 @@
-"""The arrays of a sampled pass, as one argument of its kernels.
+"""The arrays of a pass: declared once, and handed to kernels as one argument.
 
-A call from Python costs some fifty nanoseconds for each array it hands over, and the kernels
-of a pass share more than twenty: in a small step that were a fifth of the time. So a table of
-where they stand is made once, with `describe`, and each kernel takes from it what it needs.
-The table does not keep the arrays alive.
+`FIELDS` declares of each array its type and its shape in symbols; what it means, who writes it
+and who reads it says the table in the docstring of this room. A call from Python costs some
+fifty nanoseconds for each array it hands over, and the kernels of a pass share more than twenty:
+in a small step that would be a fifth of the time. So a table of where they stand is made once,
+with `describe`, and each kernel takes from it what it needs. The table does not keep the arrays
+alive.
 
 Arrays are taken where no ``prange`` is: Numba drops what a parallel kernel itself writes to an
 array that none of its arguments is.
 """
+
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
+from numpy.typing import DTypeLike
 
 _INDEX, _SHORT, _NUMBER = types.int64, types.int32, None
 
-# Number of dimensions and type of each; the kernels that write them say what they are.
+# Type and shape of each. The symbols, see `shape_of`:
+# B examples, L and Q rounded up to vectors and to blocks; C own columns; H labels that can be
+# accidental hits, E all of them and one; S sampled classes, rounded up to rows of a tile; D
+# numbers of a padded row, V of one rounded up to vectors; K inputs of a block, X numbers from row
+# to row of a transposed one; P and M rows of probabilities, and strips, of the blocks in memory;
+# T chunks, N parts of their work; J places of the hash table; F and W shape of the board.
 FIELDS = {
-    "rows": (2, _NUMBER),
-    "offsets": (1, _NUMBER),
-    "x": (2, _NUMBER),
-    "xt": (3, _NUMBER),
-    "scratch": (3, _NUMBER),
-    "exps": (2, _NUMBER),
-    "peaks": (2, _NUMBER),
-    "peak": (1, _NUMBER),
-    "total": (1, _NUMBER),
-    "y": (2, _NUMBER),
-    "kept": (1, _NUMBER),
-    "factors": (2, _NUMBER),
-    "example": (3, _NUMBER),
-    "logits": (3, _NUMBER),
-    "targets": (3, _NUMBER),
-    "extra": (3, _NUMBER),
-    "expected": (3, _NUMBER),
-    "parts": (1, _NUMBER),
-    "coefficients": (2, _NUMBER),
-    "loss": (1, _NUMBER),
-    "grad_inputs": (2, _NUMBER),
-    "grad_rows": (2, _NUMBER),
-    "grad_offsets": (1, _NUMBER),
-    "hashes": (1, _SHORT),
-    "hits": (2, _SHORT),
-    "joined": (2, _SHORT),
-    "entries": (2, _SHORT),
-    "keys": (1, _INDEX),
-    "slots": (1, _INDEX),
-    "member_offsets": (1, _INDEX),
-    "members": (1, _INDEX),
-    "entry_offsets": (1, _INDEX),
-    "sizes": (1, _INDEX),
-    "places": (3, _INDEX),
-    "choices": (2, _INDEX),
-    "board": (2, _INDEX),
+    "sampled_rows": (_NUMBER, "S D"),
+    "adjusted_biases": (_NUMBER, "S"),
+    "unique_inputs": (_NUMBER, "L D"),
+    "transposed_inputs": (_NUMBER, "T V X"),
+    "block_scratch": (_NUMBER, "N 3 K"),
+    "probabilities": (_NUMBER, "P K"),
+    "strip_max": (_NUMBER, "M K"),
+    "running_max": (_NUMBER, "B"),
+    "running_sum": (_NUMBER, "B"),
+    "weighted_rows": (_NUMBER, "Q D"),
+    "hit_probabilities": (_NUMBER, "E"),
+    "own_factors": (_NUMBER, "C B"),
+    "example_scratch": (_NUMBER, "T 2 K"),
+    "own_logits": (_NUMBER, "T C K"),
+    "targets": (_NUMBER, "T C K"),
+    "column_weights": (_NUMBER, "T C K"),
+    "own_counts": (_NUMBER, "T C K"),
+    "example_sums": (_NUMBER, "B"),
+    "target_shares": (_NUMBER, "B"),
+    "row_scales": (_NUMBER, "B"),
+    "grad_own_logits": (_NUMBER, "B C"),
+    "losses": (_NUMBER, "B"),
+    "grad_inputs": (_NUMBER, "B D"),
+    "grad_sampled_rows": (_NUMBER, "S D"),
+    "grad_sampled_biases": (_NUMBER, "S"),
+    "hash_table": (_SHORT, "J"),
+    "hits": (_SHORT, "B H"),
+    "member_hits": (_SHORT, "H B"),
+    "hit_list": (_SHORT, "3 E"),
+    "input_keys": (_INDEX, "B"),
+    "inverse": (_INDEX, "B"),
+    "member_indptr": (_INDEX, "B+1"),
+    "members": (_INDEX, "B"),
+    "hit_indptr": (_INDEX, "B+1"),
+    "sizes": (_INDEX, "2"),
+    "place_scratch": (_INDEX, "T 2 K"),
+    "choices": (_INDEX, "C B"),
+    "board": (_INDEX, "F W"),
 }
 _PLACES = {name: place for place, name in enumerate(FIELDS)}
 _WIDTH = 4  # an address, and up to three lengths
+
+# Rows of arrays that have a few of their own: of `sizes`,
+NUM_UNIQUE, NUM_LEFT_OUT = range(2)
+# of `hit_list`,
+MEMBER, COLUMN, HIT = range(3)
+# of `block_scratch`: in the forward pass, and in the backward pass,
+MAX, SUM, RESCALE = range(3)
+SCALE, FACTOR = range(2)
+# of `example_scratch`,
+TOP, LOSS = range(2)
+# and of `place_scratch`.
+INPUT, USED = range(2)
+
+
+def shape_of(name: str, symbols: dict[str, int]) -> tuple[int, ...]:
+    """Return the shape of an array by what each of the symbols stands for."""
+    lengths = FIELDS[name][1].split()
+    return tuple(int(length) if length.isdigit() else symbols[length] for length in lengths)
+
+
+def type_of(name: str, number: DTypeLike) -> np.dtype[Any]:
+    """Return the type of an array's numbers, where `number` is that of the weights."""
+    kind = FIELDS[name][0]
+    return np.dtype(number if kind is None else str(kind))
+
+
+def _dimensions(name):
+    return len(FIELDS[name][1].split())
 
 
 def _table(**arrays):
     table = np.zeros((len(FIELDS), _WIDTH), np.int64)
     for name, array in arrays.items():
-        num_dimensions, kind = FIELDS[name]
-        fits = array.ndim == num_dimensions and array.flags.c_contiguous
-        if not fits or (kind is not None and array.dtype != str(kind)):
+        fits = array.ndim == _dimensions(name) and array.flags.c_contiguous
+        if not fits or array.dtype != type_of(name, array.dtype):
             raise TypeError(f"{name}: {array.dtype} of {array.ndim} dimensions")
         table[_PLACES[name], : 1 + array.ndim] = array.ctypes.data, *array.shape
     return table
@@ -100,14 +139,14 @@ def _emit(array_type, place):  # pragma: no cover
 
 @intrinsic(prefer_literal=True)
 def _compiled_integers(context, buffers, name):  # pragma: no cover
-    num_dimensions, kind = FIELDS[name.literal_value]
-    array_type = types.Array(kind, num_dimensions, "C")
+    kind = FIELDS[name.literal_value][0]
+    array_type = types.Array(kind, _dimensions(name.literal_value), "C")
     return array_type(buffers, name), _emit(array_type, _PLACES[name.literal_value])
 
 
 @intrinsic(prefer_literal=True)
 def _compiled_numbers(context, buffers, name, like):  # pragma: no cover
-    array_type = types.Array(like.dtype, FIELDS[name.literal_value][0], "C")
+    array_type = types.Array(like.dtype, _dimensions(name.literal_value), "C")
     return array_type(buffers, name, like), _emit(array_type, _PLACES[name.literal_value])
 
 
@@ -120,11 +159,11 @@ if config.DISABLE_JIT:
     def integers(buffers, name):
         """Return an array of integers."""
         # As the table does, of what was not described an array without numbers.
-        return buffers[name] if name in buffers else np.empty((0,) * FIELDS[name][0], int)
+        return buffers[name] if name in buffers else np.empty((0,) * _dimensions(name), int)
 
     def numbers(buffers, name, like):
         """Return an array of the type of `like`."""
-        return buffers[name] if name in buffers else np.empty((0,) * FIELDS[name][0], like.dtype)
+        return buffers[name] if name in buffers else np.empty((0,) * _dimensions(name), like.dtype)
 
 else:
     describe, integers, numbers = _table, _compiled_integers, _compiled_numbers

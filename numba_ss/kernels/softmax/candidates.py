@@ -1,22 +1,21 @@
-"""The candidates' rows on their way into the pass of a batch, and their gradients out of it.
+"""The sampled classes' rows on their way into the pass of a batch, and their gradients out of it.
 
-See `batch` for what lies between. The distinct inputs are cut into blocks, the candidates
+See `batch` for what lies between. The unique inputs are cut into blocks, the sampled classes
 into strips.
 """
 
 import numpy as np
-from numba import prange
 from numpy import float32, int64
 
-from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.rows import dot, gather_row, pointer, scale_row
 from numba_ss.kernels.core.scalar import exp, log
 from numba_ss.kernels.core.tile import LANES, ROWS, multiply, prefetch_row
-from numba_ss.kernels.softmax.buffers import integers, numbers
+from numba_ss.kernels.softmax.buffers import FACTOR, HIT, SCALE, integers, numbers
 from numba_ss.kernels.softmax.members import sum_others
 
 BLOCK = 64  # inputs; a multiple of LANES and ROWS
-STRIP = 128  # candidates; a multiple of ROWS
+STRIP = 128  # sampled classes; a multiple of ROWS
 # Blocks begin at a multiple of it, so that what is rounded up to vectors and to rows of a
 # tile does not reach into the next.
 UNIT = max(LANES, ROWS)
@@ -25,7 +24,7 @@ AHEAD = 8  # rows that are asked for before they are read
 
 @kernel
 def blocks_of(num_inputs):
-    """Return how many blocks distinct inputs are cut into: of some, an even number."""
+    """Return how many blocks unique inputs are cut into: an even number, but for few inputs."""
     count = (num_inputs + BLOCK - 1) // BLOCK
     return count + count % 2 if num_inputs > BLOCK // 2 else count
 
@@ -45,74 +44,84 @@ def subtract_logs(counts, logits):
 
 
 @kernel
-def _see_counts(counts, offsets):
+def _mark_infinite_counts(counts, adjusted_biases):
     """Turn what an infinite count made -inf into NaN; a bias of -inf alone says no column."""
-    for j in range(offsets.shape[0]):
-        offsets[j] += float32(0) * counts[j]
+    for j in range(adjusted_biases.shape[0]):
+        adjusted_biases[j] += float32(0) * counts[j]
 
 
 @kernel
-def _see(offsets):
-    for j in range(offsets.shape[0]):
-        offsets[j] = offsets[j] if offsets[j] < np.inf else float32(np.nan)
+def _mark_infinite(adjusted_biases):
+    for j in range(adjusted_biases.shape[0]):
+        bias = adjusted_biases[j]
+        adjusted_biases[j] = bias if bias < np.inf else float32(np.nan)
 
 
 @kernel
-def _pack_rows(start, stop, weights, biases, candidates, out_rows, out_offsets):
+def _pack_rows(start, stop, weights, biases, sampled, out_rows, out_biases):
     dim, stride = weights.shape[1], out_rows.shape[1]
     for j in range(start, stop):
-        if j < candidates.shape[0]:
-            if j + AHEAD < candidates.shape[0]:
-                prefetch_row(weights, candidates[j + AHEAD])
-            row = candidates[j]
+        if j < sampled.shape[0]:
+            if j + AHEAD < sampled.shape[0]:
+                prefetch_row(weights, sampled[j + AHEAD])
+            row = sampled[j]
             probe = gather_row(pointer(weights, row * dim), dim, pointer(out_rows, j * stride))
-            out_offsets[j] = biases[row] + probe
+            out_biases[j] = biases[row] + probe
         else:
             out_rows[j, :] = float32(0)
-            out_offsets[j] = -np.inf
+            out_biases[j] = -np.inf
 
 
 @kernel
-def pack_candidates(start, stop, weights, biases, candidates, counts, subtract_log_q, buffers):
-    """Gather some of the candidates' `rows`, and what their logits start from, bias - log Q.
+def pack_candidates(start, stop, weights, biases, sampled, counts, subtract_log_q, buffers):
+    """Gather some of the `sampled_rows`, and their `adjusted_biases`, bias - log Q.
 
-    That is `offsets`. Rows beyond the candidates, up to a multiple of ROWS, get the offset
-    -inf: no column. So does a candidate with such a bias. A row that is not finite gets the
-    offset NaN, and so does a candidate, one with a count, whose bias or log Q is not.
+    Rows beyond the sampled classes, up to a multiple of ROWS, get the bias -inf: no column. So
+    does a class with such a bias. A row that is not finite gets the bias NaN, and so does a
+    class, one with a count, whose bias or log Q is not.
     """
-    rows, offsets = numbers(buffers, "rows", weights), numbers(buffers, "offsets", weights)
-    _pack_rows(start, stop, weights, biases, candidates, rows, offsets)
+    rows = numbers(buffers, "sampled_rows", weights)
+    adjusted_biases = numbers(buffers, "adjusted_biases", weights)
+    _pack_rows(start, stop, weights, biases, sampled, rows, adjusted_biases)
     stop = min(stop, counts.shape[0])
     if subtract_log_q:
-        subtract_logs(counts[start:stop], offsets[start:stop])
-        _see_counts(counts[start:stop], offsets[start:stop])
+        subtract_logs(counts[start:stop], adjusted_biases[start:stop])
+        _mark_infinite_counts(counts[start:stop], adjusted_biases[start:stop])
     if start < stop:
-        _see(offsets[start:stop])
+        _mark_infinite(adjusted_biases[start:stop])
 
 
 # Exact: a sum that may be reordered is, in one way when it is freshly compiled and in another
 # when a caller comes from the cache.
 @exact_kernel
-def _sum_parts(parts, count):
+def _sum_scales(row_scales, count):
     """Return the sum of `count` numbers, in order."""
-    total = parts[0]
+    total = row_scales[0]
     for k in range(1, count):
-        total += parts[k]
+        total += row_scales[k]
     return total
 
 
 @kernel
-def _scale_block(
-    part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, scratch, exps
-):
-    """Multiply the exps of a block by the sum of their input's parts."""
-    total, factor = scratch[0], scratch[1]
+def _scale_block(chunk, part, first, size, is_relative, like, buffers):
+    """Multiply the probabilities of a block by the sum of the scales of their input's members.
+
+    `part` is which block in memory, `first` its first input of `size`.
+    """
+    probabilities = numbers(buffers, "probabilities", like)
+    strip_max = numbers(buffers, "strip_max", like)
+    running_max = numbers(buffers, "running_max", like)
+    row_scales = numbers(buffers, "row_scales", like)
+    indptr = integers(buffers, "member_indptr")
+    num_rows = numbers(buffers, "grad_sampled_rows", like).shape[0]
+    scratch = numbers(buffers, "block_scratch", like)[chunk]
+    total, factor = scratch[SCALE], scratch[FACTOR]
     num_strips = (num_rows + STRIP - 1) // STRIP
     # Whole vectors, as the numbers beyond are no more to compute.
     width = (size + LANES - 1) // LANES * LANES
     for i in range(size):
-        begin, end = offsets[first + i], offsets[first + i + 1]
-        total[i] = _sum_parts(pointer(parts, begin), end - begin)
+        begin, end = indptr[first + i], indptr[first + i + 1]
+        total[i] = _sum_scales(pointer(row_scales, begin), end - begin)
     for i in range(size, width):
         total[i] = float32(0)
         factor[i] = float32(0)
@@ -120,85 +129,78 @@ def _scale_block(
         for i in range(size):
             factor[i] = total[i]
         if is_relative:
-            below = peaks[part * num_strips + strip]
+            below = strip_max[part * num_strips + strip]
             for i in range(size):
-                factor[i] *= exp(below[i] - peak[first + i])
+                factor[i] *= exp(below[i] - running_max[first + i])
         for s in range(strip * STRIP, min((strip + 1) * STRIP, num_rows)):
-            scale_row(pointer(factor, 0), width, pointer(exps, (part * num_rows + s) * BLOCK))
+            row = pointer(probabilities, (part * num_rows + s) * BLOCK)
+            scale_row(pointer(factor, 0), width, row)
 
 
-# Exact, see `_sum_parts`.
+# Exact, see `_sum_scales`.
 @exact_kernel
-def _share_joined(
-    part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, entries,
-    entry_offsets, joined, kept, exps,
-):
-    """Write the gradients of candidates that some examples of an input are joined with.
+def _share_hits(part, first, size, is_relative, like, buffers):
+    """Write the gradients of sampled classes that are labels of some examples of an input.
 
     They are those of the other examples.
     """
-    (num_columns, stride), num_strips = joined.shape, (num_rows + STRIP - 1) // STRIP
+    probabilities = numbers(buffers, "probabilities", like)
+    strip_max = numbers(buffers, "strip_max", like)
+    running_max = numbers(buffers, "running_max", like)
+    row_scales = numbers(buffers, "row_scales", like)
+    hit_probabilities = numbers(buffers, "hit_probabilities", like)
+    indptr, hit_indptr = integers(buffers, "member_indptr"), integers(buffers, "hit_indptr")
+    hit_list, member_hits = integers(buffers, "hit_list"), integers(buffers, "member_hits")
+    num_rows = numbers(buffers, "grad_sampled_rows", like).shape[0]
+    (num_columns, stride), num_strips = member_hits.shape, (num_rows + STRIP - 1) // STRIP
     for i in range(size):
         u = first + i
-        begin, count = offsets[u], offsets[u + 1] - offsets[u]
-        if count == 1:  # there are no others; or a candidate is left out
+        begin, count = indptr[u], indptr[u + 1] - indptr[u]
+        if count == 1:  # there are no others; or a sampled class is left out
             continue
-        for e in range(entry_offsets[u], entry_offsets[u + 1]):
-            if kept[e] == float32(0):  # it is in an earlier entry
+        for e in range(hit_indptr[u], hit_indptr[u + 1]):
+            if hit_probabilities[e] == float32(0):  # it is in an earlier entry
                 continue
-            hit = entries[2, e]
+            hit = hit_list[HIT, e]
             others = sum_others(
-                hit, pointer(parts, begin), pointer(joined, begin), num_columns, stride, count
+                hit, pointer(row_scales, begin), pointer(member_hits, begin), num_columns, stride,
+                count,
             )
-            share = kept[e] * others
+            share = hit_probabilities[e] * others
             if is_relative:
-                drop = peaks[part * num_strips + hit // STRIP, i] - peak[u]
+                drop = strip_max[part * num_strips + hit // STRIP, i] - running_max[u]
                 share *= exp(drop) if drop != float32(0) else float32(1)
-            exps[part * num_rows + hit, i] = share
+            probabilities[part * num_rows + hit, i] = share
 
 
 @kernel
-def grad_logits(
-    chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs, is_relative, like, buffers
-):
-    """Turn the `exps` of a chunk of the blocks into the gradients of the candidates' logits.
+def grad_logits(chunk, num_chunks, blocks, is_relative, like, buffers):
+    """Turn the `probabilities` of a chunk of the blocks into gradients of the sampled logits.
 
-    exps[s, i] times exp(peaks - peak) and the sum of `parts` over the members of input i is
-    the gradient of the logit of candidate s, for all members together; the exps are relative
-    to nothing unless `is_relative`. Those of joined labels are in `kept`. See `forward_inputs`
-    and `forward_examples`. `scratch` is scratch, a row a chunk. `like` is an array of the
-    buffers' type of numbers.
+    probabilities[s, i] times exp(strip_max - running_max) and the sum of `row_scales` over the
+    members of input i is the gradient of the logit of sampled class s, for all members together;
+    they are relative to no maximum unless `is_relative`. Those of hits are in
+    `hit_probabilities`. `like` is an array of the buffers' type of numbers.
     """
-    exps, peaks = numbers(buffers, "exps", like), numbers(buffers, "peaks", like)
-    peak, parts = numbers(buffers, "peak", like), numbers(buffers, "parts", like)
-    kept, scratch = numbers(buffers, "kept", like), numbers(buffers, "scratch", like)
-    offsets, joined = integers(buffers, "member_offsets"), integers(buffers, "joined")
-    entries, entry_offsets = integers(buffers, "entries"), integers(buffers, "entry_offsets")
-    num_rows = numbers(buffers, "grad_rows", like).shape[0]
-    count = block_stop - block_first
+    member_hits, count = integers(buffers, "member_hits"), blocks.stop - blocks.first
     for part in range(chunk * count // num_chunks, (chunk + 1) * count // num_chunks):
-        first = block_start(block_first + part, num_blocks, num_inputs)
-        size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
-        _scale_block(
-            part, first, size, num_rows, offsets, parts, is_relative, peaks, peak,
-            scratch[chunk], exps,
-        )
-        if joined.shape[0] > 0:
-            _share_joined(
-                part, first, size, num_rows, offsets, parts, is_relative, peaks, peak, entries,
-                entry_offsets, joined, kept, exps,
-            )
+        block = blocks.first + part
+        first = block_start(block, blocks.count, blocks.num_inputs)
+        size = block_start(block + 1, blocks.count, blocks.num_inputs) - first
+        _scale_block(chunk, part, first, size, is_relative, like, buffers)
+        if member_hits.shape[0] > 0:
+            _share_hits(part, first, size, is_relative, like, buffers)
 
 
 @kernel
-def grad_candidates_chunk(
-    chunk, num_chunks, block_first, block_stop, num_blocks, num_inputs, dim, like, buffers
-):
+def grad_candidates_chunk(chunk, num_chunks, blocks, dim, like, buffers):
     """Do a chunk's part of what `grad_candidates` does."""
-    x, exps = numbers(buffers, "x", like), numbers(buffers, "exps", like)
-    grad_rows = numbers(buffers, "grad_rows", like)
-    grad_offsets = numbers(buffers, "grad_offsets", like)
-    ones = numbers(buffers, "scratch", like)[chunk, 0]
+    x, probabilities = (
+        numbers(buffers, "unique_inputs", like), numbers(buffers, "probabilities", like)
+    )
+    grad_rows = numbers(buffers, "grad_sampled_rows", like)
+    grad_biases = numbers(buffers, "grad_sampled_biases", like)
+    ones = numbers(buffers, "block_scratch", like)[chunk, FACTOR]
     ones[:] = float32(1)
     num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
     stride, out_stride = x.shape[1], grad_rows.shape[1]
@@ -206,34 +208,17 @@ def grad_candidates_chunk(
     last = (chunk + 1) * num_tiles // num_chunks * ROWS
     while start < last:
         stop = min((start // STRIP + 1) * STRIP, last)
-        for part in range(block_stop - block_first):
-            first = block_start(block_first + part, num_blocks, num_inputs)
-            size = block_start(block_first + part + 1, num_blocks, num_inputs) - first
-            is_more = block_first + part > 0
+        for part in range(blocks.stop - blocks.first):
+            block = blocks.first + part
+            first = block_start(block, blocks.count, blocks.num_inputs)
+            size = block_start(block + 1, blocks.count, blocks.num_inputs) - first
             for s in range(start, stop):
-                row = pointer(exps, (part * num_rows + s) * BLOCK)
+                row = pointer(probabilities, (part * num_rows + s) * BLOCK)
                 total = dot(row, pointer(ones, 0), size)
-                grad_offsets[s] = total + (grad_offsets[s] if is_more else float32(0))
+                grad_biases[s] = total + (grad_biases[s] if block > 0 else float32(0))
             multiply(
-                exps, (part * num_rows + start) * BLOCK, BLOCK, 1, x, first * stride, stride,
-                LANES, grad_rows, start * out_stride, out_stride, stop - start,
-                (dim + LANES - 1) // LANES, size, int64(is_more),
+                probabilities, (part * num_rows + start) * BLOCK, BLOCK, 1, x, first * stride,
+                stride, LANES, grad_rows, start * out_stride, out_stride, stop - start,
+                (dim + LANES - 1) // LANES, size, int64(block > 0),
             )
         start = stop
-
-
-@parallel_kernel
-def grad_candidates(
-    block_first, block_stop, num_blocks, num_inputs, dim, num_chunks, like, buffers
-):
-    """Compute the gradients of the candidates, `grad_rows` and `grad_offsets`.
-
-    A range of blocks that does not begin with the first adds to what is there. The gradients
-    of its logits stand in `exps`, and the inputs in `x`; see `grad_logits`. `scratch` is
-    scratch, a row a chunk. `like` is an array of the buffers' type of numbers.
-    """
-    for chunk in prange(num_chunks):
-        grad_candidates_chunk(
-            int64(chunk), num_chunks, block_first, block_stop, num_blocks, num_inputs, dim, like,
-            buffers,
-        )

@@ -6,240 +6,295 @@ other (see `inputs`). Everything is computed in an order that depends on the bat
 """
 
 import numpy as np
-from numba import prange
 from numpy import float64, int64
 
-from numba_ss.kernels._jit import exact_kernel, kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.rows import dot, pointer
 from numba_ss.kernels.core.scalar import seen
 from numba_ss.kernels.core.tile import prefetch_row
-from numba_ss.kernels.softmax.buffers import integers, numbers
+from numba_ss.kernels.softmax.buffers import INPUT, LOSS, TOP, USED, integers, numbers
 from numba_ss.kernels.softmax.candidates import AHEAD, BLOCK, block_start, subtract_logs
-from numba_ss.kernels.softmax.members import ABSENT, subtract_members, write_members
+from numba_ss.kernels.softmax.encodings import NO_HIT, NO_ROW, packed_row
+from numba_ss.kernels.softmax.members import Members, subtract_members, write_members
 from numba_ss.kernels.softmax.softmax import logistic_own, softmax_own
 
 
 @kernel
-def _gather_examples(
-    start, size, members, slots, peak, total, grad_loss, inputs, top, totals, upstream
-):
-    """Bring together what a piece of the examples has of its inputs, and upstream gradients."""
-    for k in range(size):
-        i = members[start + k]
-        u = slots[i]
-        inputs[k], top[k], totals[k], upstream[k] = u, peak[u], total[u], grad_loss[i]
+def _gather_examples(start, like, buffers, inputs, top, sums):
+    """Bring together what a piece of the examples, from `start` on, has of its inputs."""
+    running_max = numbers(buffers, "running_max", like)
+    running_sum = numbers(buffers, "running_sum", like)
+    members, inverse = integers(buffers, "members"), integers(buffers, "inverse")
+    for k in range(top.shape[0]):
+        u = inverse[members[start + k]]
+        inputs[k], top[k], sums[k] = u, running_max[u], running_sum[u]
 
 
 @kernel
-def _gather_columns(start, size, members, columns, counts, joined, choices, expected):
-    """Write which rows the own columns are, see `members`, and their expected counts."""
-    for c in range(columns.shape[1]):
+def _gather_columns(start, size, own, counts, buffers, own_counts):
+    """Write which rows the own columns are, their `choices`, and their expected counts."""
+    members, choices = integers(buffers, "members"), integers(buffers, "choices")
+    member_hits = integers(buffers, "member_hits")
+    for c in range(own.shape[1]):
         for k in range(size):
             i = members[start + k]
-            hit = joined[c, start + k] if c < joined.shape[0] else -1
-            own = columns[i, c] if columns[i, c] >= 0 else ABSENT
-            choices[c, start + k] = int64(-1 - hit) if hit >= 0 else own
-            expected[c, k] = counts[i, c]
+            hit = member_hits[c, start + k] if c < member_hits.shape[0] else NO_HIT
+            row = own[i, c] if own[i, c] >= 0 else NO_ROW
+            choices[c, start + k] = packed_row(int64(hit)) if hit >= 0 else row
+            own_counts[c, k] = counts[i, c]
 
 
 @kernel
-def _mark_column(choices, factors, extra, logits, expected, present):
+def _mark_column(choices, factors, column_weights, logits, counts, present):
     """Prepare the logits of a column, and count it where it is present.
 
-    Joined ones stand in `factors`, absent ones are -inf. From the logits the log of `expected`
+    Those of hits stand in `factors`, absent ones are -inf. From the logits the log of `counts`
     is to be taken, which is 0 where it has been.
     """
-    zero, one = extra.dtype.type(0), extra.dtype.type(1)
+    zero, one = column_weights.dtype.type(0), column_weights.dtype.type(1)
     for k in range(choices.shape[0]):
-        is_present = choices[k] != ABSENT
-        is_joined = is_present and choices[k] < 0
-        extra[k] = zero if is_joined else one
-        logits[k] = factors[k] if is_joined else -np.inf
-        expected[k] = expected[k] if choices[k] >= 0 else one
+        is_present = choices[k] != NO_ROW
+        is_hit = is_present and choices[k] < 0
+        column_weights[k] = zero if is_hit else one
+        logits[k] = factors[k] if is_hit else -np.inf
+        counts[k] = counts[k] if choices[k] >= 0 else one
         present[k] += one if is_present else zero
 
 
 @kernel
-def _compare_column(choices, inputs, x, weights, biases, uses, logits):
-    """Write the logits of the own columns that are not joined.
+def _compare_column(choices, inputs, x, weights, biases, used, logits):
+    """Write the logits of the own columns that are no hits.
 
-    They are listed first, in `uses`: a branch would be a guess.
+    They are listed first, in `used`: a branch would be a guess.
     """
     dim, stride, count = weights.shape[1], x.shape[1], 0
     for k in range(choices.shape[0]):
-        uses[count] = k
+        used[count] = k
         count += choices[k] >= 0
     for j in range(count):
         if j + AHEAD < count:
-            prefetch_row(weights, choices[uses[j + AHEAD]])
-        k = uses[j]
+            prefetch_row(weights, choices[used[j + AHEAD]])
+        k = used[j]
         row = choices[k]
         own, source = pointer(weights, row * dim), pointer(x, inputs[k] * stride)
         logits[k] = seen(dot(source, own, dim) + biases[row])
 
 
 @kernel
-def _share_targets(choices, shares, targets):
+def _share_targets(is_label, choices, shares, targets):
+    """Write the targets of a column: a share of 1 where it is a label that is present."""
+    zero = shares.dtype.type(0)
     for k in range(choices.shape[0]):
-        targets[k] = shares[k] if choices[k] != ABSENT else shares.dtype.type(0)
+        targets[k] = shares[k] if is_label and choices[k] != NO_ROW else zero
 
 
 @kernel
-def _finish_column(choices, upstream, targets, grads, factors):
-    """Subtract the targets' gradients; make factors of the gradients.
+def _pieces(chunk, num_chunks, first, last):
+    """Return the pieces of a chunk of the examples from `first` to `last`.
 
-    The rest of a joined label's gradient is in what its examples have in common.
+    Pieces do not depend on the chunks: what vector code rounds otherwise than single numbers
+    would else depend on them, too.
+    """
+    pieces = (last - first + BLOCK - 1) // BLOCK
+    return range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks)
+
+
+@kernel
+def _members_of(blocks, buffers):
+    """Return the first member of some blocks, and the one after the last."""
+    indptr = integers(buffers, "member_indptr")
+    first = indptr[block_start(blocks.first, blocks.count, blocks.num_inputs)]
+    return first, indptr[block_start(blocks.stop, blocks.count, blocks.num_inputs)]
+
+
+@kernel
+def _forward_piece(chunk, start, stop, batch, use_logistic, buffers):
+    """Finish the losses of the members from `start` to `stop`, at most a block of them."""
+    like, size, num_own = batch.weights, stop - start, batch.own.shape[1]
+    x, own_factors = numbers(buffers, "unique_inputs", like), numbers(buffers, "own_factors", like)
+    losses, members = numbers(buffers, "losses", like), integers(buffers, "members")
+    choices = integers(buffers, "choices")
+    sums = numbers(buffers, "example_sums", like)[start:stop]
+    share = numbers(buffers, "target_shares", like)[start:stop]
+    row_scales = numbers(buffers, "row_scales", like)[start:stop]
+    places = integers(buffers, "place_scratch")[chunk]
+    scratch = numbers(buffers, "example_scratch", like)[chunk]
+    logits = numbers(buffers, "own_logits", like)[chunk]
+    column_weights = numbers(buffers, "column_weights", like)[chunk]
+    targets = numbers(buffers, "targets", like)[chunk]
+    own_counts = numbers(buffers, "own_counts", like)[chunk]
+    top, loss = scratch[TOP, :size], scratch[LOSS, :size]
+    _gather_examples(start, like, buffers, places[INPUT], top, sums)
+    _gather_columns(start, size, batch.own, batch.own_counts, buffers, own_counts)
+    share[:] = share.dtype.type(0)
+    for c in range(num_own):
+        # Columns that are no labels are counted where the losses will stand.
+        _mark_column(
+            choices[c, start:stop], own_factors[c, start:stop], column_weights[c], logits[c],
+            own_counts[c], share if c < batch.num_true else loss,
+        )
+        _compare_column(
+            choices[c, start:stop], places[INPUT], x, batch.weights, batch.biases, places[USED],
+            logits[c],
+        )
+        if batch.subtract_log_q:
+            subtract_logs(own_counts[c, :size], logits[c, :size])
+    for k in range(size):
+        share[k] = share.dtype.type(1) / share[k]
+    for c in range(num_own):
+        _share_targets(c < batch.num_true, choices[c, start:stop], share, targets[c])
+    if use_logistic is not None:
+        logistic_own(targets, column_weights, logits, sums, loss)
+    else:
+        softmax_own(targets, column_weights, logits, top, sums, row_scales, loss)
+    for c in range(num_own):
+        own_factors[c, start:stop] = logits[c, :size]
+    for k in range(size):
+        losses[members[start + k]] = loss[k]
+
+
+@kernel
+def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffers):
+    """Do a chunk's part of what `forward_examples` does."""
+    first, last = _members_of(blocks, buffers)
+    for piece in _pieces(chunk, num_chunks, first, last):
+        start = first + piece * BLOCK
+        stop = min(start + BLOCK, last)
+        _forward_piece(chunk, start, stop, batch, use_logistic, buffers)
+
+
+@kernel
+def _scale_softmax(grad_output, sums, row_scales, factors, start):
+    """Multiply probabilities by the upstream gradient, over the sum that normalises them."""
+    for k in range(grad_output.shape[0]):
+        scale = grad_output[k] / sums[k]
+        sums[k] = scale
+        row_scales[k] *= scale
+    for c in range(factors.shape[0]):
+        row = factors[c, start : start + grad_output.shape[0]]
+        for k in range(grad_output.shape[0]):
+            row[k] *= sums[k]
+
+
+@kernel
+def _scale_logistic(grad_output, row_scales, factors, start):
+    """Multiply sigmoids by the upstream gradient."""
+    for k in range(grad_output.shape[0]):
+        row_scales[k] = grad_output[k]
+    for c in range(factors.shape[0]):
+        row = factors[c, start : start + grad_output.shape[0]]
+        for k in range(grad_output.shape[0]):
+            row[k] *= grad_output[k]
+
+
+@kernel
+def _finish_column(choices, grad_output, targets, grads, factors):
+    """Subtract the targets' gradients from `factors`, and write what comes out to `grads`.
+
+    The rest of a hit's gradient is in what its examples have in common: its factor is the
+    target's part alone.
     """
     for k in range(choices.shape[0]):
-        target = targets[k] * upstream[k]
-        grads[k] -= target
+        target = targets[k] * grad_output[k]
+        grads[k] = factors[k] - target
         factors[k] = -target if choices[k] < 0 else grads[k]
 
 
 @kernel
-def forward_examples_chunk(
-    chunk, block_first, block_stop, num_blocks, num_inputs, weights, biases, columns, counts,
-    subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
-):
-    """Do a chunk's part of what `forward_examples` does."""
-    x, peak = numbers(buffers, "x", weights), numbers(buffers, "peak", weights)
-    total, parts = numbers(buffers, "total", weights), numbers(buffers, "parts", weights)
-    coefficients = numbers(buffers, "coefficients", weights)
-    factors, loss = numbers(buffers, "factors", weights), numbers(buffers, "loss", weights)
-    choices, joined = integers(buffers, "choices"), integers(buffers, "joined")
-    offsets, members = integers(buffers, "member_offsets"), integers(buffers, "members")
-    slots, places = integers(buffers, "slots"), integers(buffers, "places")[chunk]
-    example = numbers(buffers, "example", weights)[chunk]
-    logits = numbers(buffers, "logits", weights)[chunk]
-    extra = numbers(buffers, "extra", weights)[chunk]
-    targets = numbers(buffers, "targets", weights)[chunk]
-    expected = numbers(buffers, "expected", weights)[chunk]
-    num_columns = columns.shape[1]
-    first = offsets[block_start(block_first, num_blocks, num_inputs)]
-    last = offsets[block_start(block_stop, num_blocks, num_inputs)]
-    # In pieces that do not depend on the chunks: what vector code rounds otherwise than
-    # single numbers would else depend on them, too.
-    pieces = (last - first + BLOCK - 1) // BLOCK
-    for piece in range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks):
+def _scale_piece(chunk, start, stop, num_true, grad_output, use_logistic, buffers):
+    """Multiply by the upstream gradient what belongs to members from `start` to `stop`."""
+    like, size = grad_output, stop - start
+    factors, choices = numbers(buffers, "own_factors", like), integers(buffers, "choices")
+    sums = numbers(buffers, "example_sums", like)[start:stop]
+    shares = numbers(buffers, "target_shares", like)[start:stop]
+    row_scales = numbers(buffers, "row_scales", like)[start:stop]
+    grad_own_logits = numbers(buffers, "grad_own_logits", like)
+    members = integers(buffers, "members")
+    upstream = numbers(buffers, "example_scratch", like)[chunk, TOP, :size]
+    targets = numbers(buffers, "targets", like)[chunk]
+    grads = numbers(buffers, "own_logits", like)[chunk]
+    for k in range(size):
+        upstream[k] = grad_output[members[start + k]]
+    if use_logistic is not None:
+        _scale_logistic(upstream, row_scales, factors, start)
+    else:
+        _scale_softmax(upstream, sums, row_scales, factors, start)
+    for c in range(factors.shape[0]):
+        _share_targets(c < num_true, choices[c, start:stop], shares, targets[c])
+        _finish_column(
+            choices[c, start:stop], upstream, targets[c], grads[c], factors[c, start:stop]
+        )
+    for k in range(size):
+        i = members[start + k]
+        for c in range(factors.shape[0]):
+            grad_own_logits[i, c] = grads[c, k]
+
+
+@kernel
+def scale_examples_chunk(chunk, num_chunks, blocks, num_true, grad_output, use_logistic, buffers):
+    """Do a chunk's part of what `scale_examples` does."""
+    first, last = _members_of(blocks, buffers)
+    for piece in _pieces(chunk, num_chunks, first, last):
         start = first + piece * BLOCK
         stop = min(start + BLOCK, last)
-        size = stop - start
-        inputs, uses = places[0], places[1]
-        top, totals, upstream = example[0, :size], example[1, :size], example[2, :size]
-        losses, shares = example[3, :size], example[4, :size]
-        _gather_examples(
-            start, size, members, slots, peak, total, grad_loss, inputs, top, totals, upstream
-        )
-        _gather_columns(start, size, members, columns, counts, joined, choices, expected)
-        shares[:] = shares.dtype.type(0)
-        for c in range(num_columns):
-            # Columns that are no labels are counted where the losses will stand.
-            _mark_column(
-                choices[c, start:stop], factors[c, start:stop], extra[c], logits[c], expected[c],
-                shares if c < num_true else losses,
-            )
-            _compare_column(choices[c, start:stop], inputs, x, weights, biases, uses, logits[c])
-            if subtract_log_q:
-                subtract_logs(expected[c, :size], logits[c, :size])
-        for k in range(size):
-            shares[k] = shares.dtype.type(1) / shares[k]
-        for c in range(num_columns):
-            if c < num_true:
-                _share_targets(choices[c, start:stop], shares, targets[c])
-            else:
-                targets[c, :size] = shares.dtype.type(0)
-        if use_logistic is not None:
-            parts[start:stop] = upstream
-            logistic_own(upstream, targets, extra, logits, totals, losses)
-        else:
-            softmax_own(upstream, targets, extra, logits, top, totals, parts[start:stop], losses)
-        for c in range(num_columns):
-            _finish_column(
-                choices[c, start:stop], upstream, targets[c], logits[c], factors[c, start:stop]
-            )
-        for k in range(size):
-            i = members[start + k]
-            loss[i] = losses[k]
-            for c in range(num_columns):
-                coefficients[i, c] = logits[c, k]
-
-
-@parallel_kernel
-def forward_examples(
-    block_first, block_stop, num_blocks, num_inputs, weights, biases, columns, counts,
-    subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
-):
-    """Finish the losses of the examples of a range of blocks, and the gradients of own logits.
-
-    `columns` (batch_size, any) are row ids in `weights`, the first `num_true` of them
-    labels; see `forward_inputs` for the rest. Written to the buffers, in the order of examples:
-    `coefficients`, the gradients of the own logits, and `loss`; in the order of members:
-    `parts`, by which exp(logit - peak) of an example's shared columns is multiplied to be
-    a gradient; `factors`, where the logits of joined labels stand, those that `grad_examples`
-    multiplies rows by; and `choices`, which rows these are, see `members`. `example`, `places`,
-    `logits`, `targets`, `extra` and `expected` are scratch, one a chunk, for a piece.
-    """
-    for chunk in prange(num_chunks):
-        forward_examples_chunk(
-            int64(chunk), block_first, block_stop, num_blocks, num_inputs, weights, biases, columns,
-            counts, subtract_log_q, num_true, grad_loss, use_logistic, num_chunks, buffers,
-        )
+        _scale_piece(chunk, start, stop, num_true, grad_output, use_logistic, buffers)
 
 
 @exact_kernel
-def sum_losses(loss):
+def sum_losses(losses):
     """Return the sum in float64, in an order of its own: four sums do not wait for each other."""
-    size = loss.shape[0]
+    size = losses.shape[0]
     a, b, c, d = float64(0), float64(0), float64(0), float64(0)
     for i in range(0, size - 3, 4):
-        a += float64(loss[i])
-        b += float64(loss[i + 1])
-        c += float64(loss[i + 2])
-        d += float64(loss[i + 3])
+        a += float64(losses[i])
+        b += float64(losses[i + 1])
+        c += float64(losses[i + 2])
+        d += float64(losses[i + 3])
     for i in range(size // 4 * 4, size):
-        a += float64(loss[i])
+        a += float64(losses[i])
     return (a + b) + (c + d)
 
 
 @kernel
-def _first_member(m, members, slots):
+def _first_member(m, members, inverse):
     """Return the first member from `m` on that has another input than the one before it."""
-    while 0 < m < members.shape[0] and slots[members[m]] == slots[members[m - 1]]:
+    while 0 < m < members.shape[0] and inverse[members[m]] == inverse[members[m - 1]]:
         m += 1
     return m
 
 
 @kernel
-def grad_examples(chunk, num_chunks, is_kept, ids, weights, learning_rate, table, buffers):
+def grad_examples(chunk, num_chunks, is_kept, batch, learning_rate, table, buffers):
     """Compute the gradients of the inputs of a chunk of the examples.
 
-    That of an example is its part of `y`, of what it has in common with the others of its
-    input, and the sum of its factors times the rows of its own columns, which `choices` say;
-    see `forward_examples`. The gradients are written to `grad_inputs` if they are to be kept,
-    else subtracted from the rows `ids` of the table.
+    That of an example is its scale times `weighted_rows`, which it has in common with the others
+    of its input, and the sum of its factors times the rows of its own columns, which `choices`
+    say; see `scale_examples`. The gradients are written to `grad_inputs` if they are to be kept,
+    else subtracted from the rows of the table that the inputs are.
     """
-    y, parts = numbers(buffers, "y", weights), numbers(buffers, "parts", weights)
-    factors, rows = numbers(buffers, "factors", weights), numbers(buffers, "rows", weights)
-    members, slots = integers(buffers, "members"), integers(buffers, "slots")
-    offsets, choices = integers(buffers, "member_offsets"), integers(buffers, "choices")
+    weights = batch.weights
+    weighted_rows = numbers(buffers, "weighted_rows", weights)
+    row_scales = numbers(buffers, "row_scales", weights)
+    factors, rows = (
+        numbers(buffers, "own_factors", weights), numbers(buffers, "sampled_rows", weights)
+    )
+    members, inverse = integers(buffers, "members"), integers(buffers, "inverse")
+    indptr, choices = integers(buffers, "member_indptr"), integers(buffers, "choices")
     grad_inputs = numbers(buffers, "grad_inputs", weights)
-    dim, stride, (num_columns, size) = weights.shape[1], y.shape[1], choices.shape
-    m = _first_member(chunk * size // num_chunks, members, slots)
-    stop = _first_member((chunk + 1) * size // num_chunks, members, slots)
+    dim, stride, (num_own, size) = weights.shape[1], weighted_rows.shape[1], choices.shape
+    m = _first_member(chunk * size // num_chunks, members, inverse)
+    stop = _first_member((chunk + 1) * size // num_chunks, members, inverse)
     while m < stop:
-        u = slots[members[m]]
-        count = offsets[u + 1] - m
-        common, own = pointer(y, u * stride), pointer(factors, m)
+        u = inverse[members[m]]
+        count = indptr[u + 1] - m
+        group = Members(
+            count, pointer(weighted_rows, u * stride), pointer(row_scales, m),
+            pointer(factors, m), pointer(choices, m), size, num_own, pointer(weights, 0), dim,
+            pointer(rows, 0), stride,
+        )
         if is_kept:
-            write_members(
-                common, pointer(parts, m), own, pointer(choices, m), size, num_columns,
-                pointer(weights, 0), dim, pointer(rows, 0), stride, count, pointer(members, m),
-                pointer(grad_inputs, 0),
-            )
+            write_members(group, pointer(members, m), pointer(grad_inputs, 0))
         else:
-            subtract_members(
-                learning_rate, common, pointer(parts, m), own, pointer(choices, m), size,
-                num_columns, pointer(weights, 0), dim, pointer(rows, 0), stride, count,
-                pointer(table, ids[members[m]] * dim),
-            )
+            row = pointer(table, batch.ids[members[m]] * dim)
+            subtract_members(group, learning_rate, row)
         m += count

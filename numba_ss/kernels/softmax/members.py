@@ -2,7 +2,7 @@
 
 The gradient of member k is
 
-    parts[k] * common + factors[0, k] * row + factors[1, k] * row' + ...
+    scales[k] * common + factors[0, k] * row + factors[1, k] * row' + ...
 
 with a row of its own for each column. An input has few members of a few vectors each, so
 loops of their own for each member, over what others wrote, take several times as long as
@@ -10,7 +10,8 @@ the arithmetic: here some columns of the input's row stay in registers while its
 are subtracted one after the other. See `rows` for what a pointer is.
 """
 
-import numpy as np
+from typing import Any, NamedTuple
+
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
@@ -18,15 +19,31 @@ from numba.extending import intrinsic
 
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.tile import LANES, ROWS
-
-# Where a member's own row of a column stands: row `choice` of the weights; row -1 - choice
-# of the candidates; or nowhere, with the factor 0.
-ABSENT = np.iinfo(np.int64).min
+from numba_ss.kernels.softmax.encodings import NO_ROW, packed_row
 
 # Vectors that are worked on together: three times as many, and a few more, are in registers.
 _MOST = ROWS
 # What is left of a row is taken in short vectors, then one by one.
 _SHORT = 4
+
+
+class Members(NamedTuple):
+    """The members of an input, at least one, and what their gradients are made of.
+
+    The numbers of the next column stand `plane` further.
+    """
+
+    count: Any
+    common: Any  # pointer: the input's sum of rows
+    scales: Any  # pointer: one a member
+    factors: Any  # pointer: one a member and own column
+    choices: Any  # pointer, likewise: which row is a column's own; see `encodings`
+    plane: Any
+    num_columns: Any  # at least one
+    weights: Any  # pointer
+    dim: Any  # from one row of the weights to the next
+    rows: Any  # pointer: the packed sampled rows
+    stride: Any  # from one of them to the next
 
 
 # The functions that emit code run while Numba compiles, where coverage is not measured.
@@ -117,35 +134,32 @@ class _Emitter:  # pragma: no cover
 
 
 def _compiled_members(lanes, most, is_written):  # pragma: no cover
-    """Emit the work on `width` vectors of `lanes` numbers, at most `most`, from `start` on."""
+    """Emit the work on `width` vectors of `lanes` numbers, at most `most`, from `start` on.
+
+    `how` is where the members' rows are written, or what their gradients are multiplied by.
+    """
 
     @intrinsic
-    def members(
-        context, width, step, common, parts, factors, choices, plane, num_columns, weights, dim,
-        rows, stride, start, count, places, out,
-    ):
-        number, index, numbers = common.dtype, types.int64, common
-        signature = types.void(
-            index, number, numbers, numbers, numbers, types.CPointer(index), index, index,
-            numbers, index, numbers, index, index, index, types.CPointer(index), numbers,
-        )
+    def members(context, width, start, group, how, out):
+        signature = types.void(types.int64, types.int64, group, how, out)
 
         def codegen(context, builder, signature, arguments):
-            (
-                width, step, common, parts, factors, choices, plane, num_columns, weights, dim,
-                rows, stride, start, count, places, out,
-            ) = arguments
+            width, start, packed, how, out = arguments
+            group = Members(*cgutils.unpack_tuple(builder, packed))
+            number = signature.args[4].dtype
             emit = _Emitter(builder, context.get_value_type(number), number.bitwidth, lanes)
-            common, base = builder.gep(common, [start]), builder.gep(out, [start])
-            step = emit.splat(step)
+            common, base = builder.gep(group.common, [start]), builder.gep(out, [start])
+            step = None if is_written else emit.splat(how)
 
             def own_row(choice):
-                absent = builder.icmp_signed("==", choice, emit.integer(ABSENT))
+                absent = builder.icmp_signed("==", choice, emit.integer(NO_ROW))
                 negative = builder.icmp_signed("<", choice, emit.integer(0))
-                candidate = builder.mul(builder.sub(emit.integer(-1), choice), stride)
-                offset = builder.select(negative, candidate, builder.mul(choice, dim))
+                # As `packed_row` says.
+                candidate = builder.mul(builder.sub(emit.integer(-1), choice), group.stride)
+                offset = builder.select(negative, candidate, builder.mul(choice, group.dim))
                 row = builder.gep(
-                    builder.select(negative, rows, weights), [builder.add(offset, start)]
+                    builder.select(negative, group.rows, group.weights),
+                    [builder.add(offset, start)],
                 )
                 return builder.select(absent, common, row)
 
@@ -153,20 +167,21 @@ def _compiled_members(lanes, most, is_written):  # pragma: no cover
                 shared = emit.load(common, size)
 
                 def member(k, values):
-                    part = emit.splat(emit.item(parts, k))
+                    scale = emit.splat(emit.item(group.scales, k))
 
                     def column(c, sums):
-                        place = builder.add(builder.mul(c, plane), k)
-                        factor = emit.splat(emit.item(factors, place))
-                        own = emit.load(own_row(emit.item(choices, place)), size)
+                        place = builder.add(builder.mul(c, group.plane), k)
+                        factor = emit.splat(emit.item(group.factors, place))
+                        own = emit.load(own_row(emit.item(group.choices, place)), size)
                         return [
                             emit.muladd(factor, x, total)
                             for x, total in zip(own, sums, strict=True)
                         ]
 
-                    grads = emit.loop(num_columns, [builder.fmul(part, x) for x in shared], column)
+                    first = [builder.fmul(scale, x) for x in shared]
+                    grads = emit.loop(group.num_columns, first, column)
                     if is_written:
-                        row = builder.mul(emit.item(places, k), stride)
+                        row = builder.mul(emit.item(how, k), group.stride)
                         emit.store(grads, builder.gep(base, [row]))
                         return []
                     return [
@@ -174,7 +189,7 @@ def _compiled_members(lanes, most, is_written):  # pragma: no cover
                         for value, grad in zip(values, grads, strict=True)
                     ]
 
-                left = emit.loop(count, [] if is_written else emit.load(base, size), member)
+                left = emit.loop(group.count, [] if is_written else emit.load(base, size), member)
                 if not is_written:
                     emit.store(left, base)
 
@@ -187,36 +202,35 @@ def _compiled_members(lanes, most, is_written):  # pragma: no cover
 
 
 def _python_members(lanes, most, is_written):
-    def members(
-        width, step, common, parts, factors, choices, plane, num_columns, weights, dim, rows,
-        stride, start, count, places, out,
-    ):
+    def members(width, start, group, how, out):
         size = width * lanes
-        for k in range(count):
-            grad = parts[k] * common[start : start + size]
-            for c in range(num_columns):
-                choice = choices[c * plane + k]
-                if choice == ABSENT:
+        for k in range(group.count):
+            grad = group.scales[k] * group.common[start : start + size]
+            for c in range(group.num_columns):
+                choice = group.choices[c * group.plane + k]
+                if choice == NO_ROW:
                     continue
-                base, at = (rows, (-1 - choice) * stride) if choice < 0 else (weights, choice * dim)
-                grad += factors[c * plane + k] * base[at + start : at + start + size]
+                base, at = group.weights, choice * group.dim
+                if choice < 0:
+                    base, at = group.rows, packed_row(choice) * group.stride
+                grad += group.factors[c * group.plane + k] * base[at + start : at + start + size]
             if is_written:
-                out[places[k] * stride + start :][:size] = grad
+                out[how[k] * group.stride + start :][:size] = grad
             else:
-                out[start : start + size] -= step * grad
+                out[start : start + size] -= how * grad
 
     return members
 
 
 @intrinsic
 def _compiled_sum_others(  # pragma: no cover
-    context, hit, parts, joined, num_columns, stride, count
+    context, hit, row_scales, member_hits, num_columns, stride, count
 ):
     index, short = types.int64, types.int32
-    signature = parts.dtype(index, parts, types.CPointer(short), index, index, index)
+    signature = row_scales.dtype(index, row_scales, types.CPointer(short), index, index, index)
 
     def codegen(context, builder, signature, arguments):
-        hit, parts, joined, num_columns, stride, count = arguments
+        hit, row_scales, member_hits, num_columns, stride, count = arguments
         number = context.get_value_type(signature.return_type)
         bits = signature.return_type.bitwidth
         emit = _Emitter(builder, number, bits, LANES)
@@ -233,12 +247,12 @@ def _compiled_sum_others(  # pragma: no cover
             first = builder.mul(k, emit.integer(LANES))
             places = builder.add(narrow.splat(builder.trunc(first, few)), lanes)
             beyond = builder.icmp_signed(">=", places, last)
-            kept = builder.select(beyond, zero, emit.load(builder.gep(parts, [first]), 1)[0])
+            kept = builder.select(beyond, zero, emit.load(builder.gep(row_scales, [first]), 1)[0])
 
             def leave_out(t, kept):
                 place = builder.add(builder.mul(t, stride), first)
                 same = builder.icmp_signed(
-                    "==", narrow.load(builder.gep(joined, [place]), 1)[0], wanted
+                    "==", narrow.load(builder.gep(member_hits, [place]), 1)[0], wanted
                 )
                 return [builder.select(same, zero, kept[0])]
 
@@ -250,10 +264,10 @@ def _compiled_sum_others(  # pragma: no cover
     return signature, codegen
 
 
-def _python_sum_others(hit, parts, joined, num_columns, stride, count):
-    kept = parts[:count].copy()
+def _python_sum_others(hit, row_scales, member_hits, num_columns, stride, count):
+    kept = row_scales[:count].copy()
     for t in range(num_columns):
-        kept[joined[t * stride : t * stride + count] == hit] = 0
+        kept[member_hits[t * stride : t * stride + count] == hit] = 0
     return kept.sum()
 
 
@@ -269,62 +283,33 @@ _write_long, _write_short, _write_one = (
 
 # Exact, as the others: what is written out takes over a caller's leave to reorder sums.
 @exact_kernel
-def sum_others(hit, parts, joined, num_columns, stride, count):
-    """Return the sum of the parts of members that are not joined with the candidate `hit`.
+def sum_others(hit, row_scales, member_hits, num_columns, stride, count):
+    """Return the sum of the scales of members of which no label is the sampled class `hit`.
 
-    What `join_hits` said of label t of member m is joined[t * stride + m]. Whole vectors are
+    What `join_hits` said of label t of member m is member_hits[t * stride + m]. Whole vectors are
     read, beyond the last member too.
     """
-    return _sum_others(hit, parts, joined, num_columns, stride, count)
+    return _sum_others(hit, row_scales, member_hits, num_columns, stride, count)
 
 
 @exact_kernel
-def subtract_members(
-    step, common, parts, factors, choices, plane, num_columns, weights, dim, rows, stride, count,
-    out,
-):
-    """Subtract step times the gradients of members from the row `out`, one by one, in order.
-
-    The `factors` and `choices`, see `ABSENT`, of the next column stand `plane` numbers further.
-    Rows of weights are `dim` numbers apart, those of candidates `stride`. There is at least
-    one member, and one column.
-    """
-    whole, single, unused = dim // LANES, dim % _SHORT, choices
+def subtract_members(group, learning_rate, out):
+    """Subtract learning_rate times the gradients of `Members` from a row, one by one, in order."""
+    whole, single = group.dim // LANES, group.dim % _SHORT
     for v in range(0, whole, _MOST):
-        _subtract_long(
-            min(whole - v, _MOST), step, common, parts, factors, choices, plane, num_columns,
-            weights, dim, rows, stride, v * LANES, count, unused, out,
-        )
-    _subtract_short(
-        dim % LANES // _SHORT, step, common, parts, factors, choices, plane, num_columns,
-        weights, dim, rows, stride, whole * LANES, count, unused, out,
-    )
-    _subtract_one(
-        single, step, common, parts, factors, choices, plane, num_columns, weights, dim, rows,
-        stride, dim - single, count, unused, out,
-    )
+        _subtract_long(min(whole - v, _MOST), v * LANES, group, learning_rate, out)
+    _subtract_short(group.dim % LANES // _SHORT, whole * LANES, group, learning_rate, out)
+    _subtract_one(single, group.dim - single, group, learning_rate, out)
 
 
 @exact_kernel
-def write_members(
-    common, parts, factors, choices, plane, num_columns, weights, dim, rows, stride, count,
-    places, out,
-):
-    """Write the gradients of members to the rows `places` of `out`, `stride` numbers apart.
+def write_members(group, places, out):
+    """Write the gradients of `Members` to the rows `places` of `out`, `stride` numbers apart.
 
-    All else is as in `subtract_members`, and the gradients have the same bits.
+    They have the same bits as those of `subtract_members`.
     """
-    whole, single, unused = dim // LANES, dim % _SHORT, parts[0]
+    whole, single = group.dim // LANES, group.dim % _SHORT
     for v in range(0, whole, _MOST):
-        _write_long(
-            min(whole - v, _MOST), unused, common, parts, factors, choices, plane, num_columns,
-            weights, dim, rows, stride, v * LANES, count, places, out,
-        )
-    _write_short(
-        dim % LANES // _SHORT, unused, common, parts, factors, choices, plane, num_columns,
-        weights, dim, rows, stride, whole * LANES, count, places, out,
-    )
-    _write_one(
-        single, unused, common, parts, factors, choices, plane, num_columns, weights, dim, rows,
-        stride, dim - single, count, places, out,
-    )
+        _write_long(min(whole - v, _MOST), v * LANES, group, places, out)
+    _write_short(group.dim % LANES // _SHORT, whole * LANES, group, places, out)
+    _write_one(single, group.dim - single, group, places, out)

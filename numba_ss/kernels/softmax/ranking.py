@@ -4,9 +4,11 @@ A range of classes is walked over `CLASSES` at a time, and for each such group t
 batch in blocks: the logits of one group and one block are all that exists.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
-from numpy import float32
+from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.core.ids import contains
@@ -17,6 +19,26 @@ from numba_ss.kernels.softmax.batch import STRIDE
 from numba_ss.kernels.softmax.candidates import BLOCK
 
 CLASSES = 128  # a multiple of ROWS
+
+
+class Walk(NamedTuple):
+    """All classes, the blocks of inputs that they are compared with, and scratch of each chunk."""
+
+    weights: Any  # (num_classes, dim)
+    biases: Any  # (num_classes,)
+    xt: Any  # (num_blocks, dim rounded up, STRIDE): see `transpose_inputs`
+    batch_size: Any
+    rows: Any  # (num_chunks, CLASSES, stride): a group of classes
+    logits: Any  # (num_chunks, CLASSES, BLOCK)
+
+
+class Heaps(NamedTuple):
+    """The best classes of each example that each chunk has found, in the order of a heap."""
+
+    scores: Any  # (num_chunks, batch_size, k); -inf where there are less
+    ids: Any  # int64, likewise; -1
+    counts: Any  # int64 (num_chunks, batch_size): how many there are
+    threshold: Any  # (num_chunks, rounded up to blocks): what a score must exceed
 
 
 @parallel_kernel
@@ -79,11 +101,12 @@ def _logistic_update(logits, biases, size, total, added):
 
 
 @kernel
-def _normalize_range(
-    class_start, class_stop, weights, biases, xt, batch_size, logistic, rows, logits, highest,
-    added, peak, total,
-):
-    dim = weights.shape[1]
+def _normalize_range(chunk, part, walk, logistic, highest, added, peak, total):
+    weights, biases, xt, batch_size = walk.weights, walk.biases, walk.xt, walk.batch_size
+    rows, logits = walk.rows[chunk], walk.logits[chunk]
+    peak, total, dim, num_parts = peak[part], total[part], weights.shape[1], total.shape[0]
+    class_start = part * weights.shape[0] // num_parts
+    class_stop = (part + 1) * weights.shape[0] // num_parts
     total[:] = 0.0
     for start in range(class_start, class_stop, CLASSES):
         stop = min(start + CLASSES, class_stop)
@@ -105,23 +128,18 @@ def _normalize_range(
 
 
 @parallel_kernel
-def normalize(
-    weights, biases, xt, batch_size, logistic, num_chunks, rows, logits, highest, added, peak,
-    total,
-):
+def normalize(walk, logistic, num_chunks, highest, added, peak, total):
     """Sum over all classes, in as many parts as `peak` and `total` have rows.
 
     `peak` (parts, batch_size) are the maxima of each part, lowest numbers at first, and
     `total` the sums of exp beside them; with `logistic`, `total` are sums of
-    log(1 + exp(logit)). The other arrays are scratch, one a chunk.
+    log(1 + exp(logit)). `highest` and `added` are scratch, one a chunk.
     """
     for chunk in prange(num_chunks):
         parts = total.shape[0]
         for part in range(chunk * parts // num_chunks, (chunk + 1) * parts // num_chunks):
             _normalize_range(
-                part * weights.shape[0] // parts, (part + 1) * weights.shape[0] // parts,
-                weights, biases, xt, batch_size, logistic, rows[chunk], logits[chunk],
-                highest[chunk], added[chunk], peak[part], total[part],
+                int64(chunk), part, walk, logistic, highest[chunk], added[chunk], peak, total
             )
 
 
@@ -168,10 +186,10 @@ def _heap_push(scores, ids, count, score, row):
 
 
 @kernel
-def _select_update(
-    logits, biases, start, first, size, exclude, exclude_offsets, threshold, scores, ids, counts
-):
+def _select_update(chunk, logits, biases, start, first, size, exclude, exclude_indptr, heaps):
     """Put the classes of a group that are good enough into the examples' heaps."""
+    scores, ids, counts = heaps.scores[chunk], heaps.ids[chunk], heaps.counts[chunk]
+    threshold = heaps.threshold[chunk, first:]
     for s in range(biases.shape[0]):
         row, bias = logits[s], biases[s]
         good = 0
@@ -183,7 +201,7 @@ def _select_update(
             score = row[i] + bias
             if score > threshold[i]:
                 example = first + i
-                seen = exclude[exclude_offsets[example] : exclude_offsets[example + 1]]
+                seen = exclude[exclude_indptr[example] : exclude_indptr[example + 1]]
                 if not contains(seen, start + s):
                     counts[example] = _heap_push(
                         scores[example], ids[example], counts[example], score, start + s
@@ -193,16 +211,16 @@ def _select_update(
 
 
 @kernel
-def _select_range(
-    class_start, class_stop, weights, biases, xt, batch_size, exclude, exclude_offsets, rows,
-    logits, threshold, scores, ids, counts,
-):
-    dim = weights.shape[1]
+def _select_range(chunk, num_chunks, walk, exclude, exclude_indptr, heaps):
+    weights, biases, xt, batch_size = walk.weights, walk.biases, walk.xt, walk.batch_size
+    rows, logits, dim = walk.rows[chunk], walk.logits[chunk], weights.shape[1]
+    class_start = chunk * weights.shape[0] // num_chunks
+    class_stop = (chunk + 1) * weights.shape[0] // num_chunks
     probe = weights[0, 0] * float32(0)
-    counts[:] = 0
-    threshold[:] = -np.inf
-    scores[:] = -np.inf
-    ids[:] = -1
+    heaps.counts[chunk] = 0
+    heaps.threshold[chunk] = -np.inf
+    heaps.scores[chunk] = -np.inf
+    heaps.ids[chunk] = -1
     for start in range(class_start, class_stop, CLASSES):
         stop = min(start + CLASSES, class_stop)
         for c in range(start, stop):
@@ -215,30 +233,23 @@ def _select_range(
             num_vectors = (size + LANES - 1) // LANES
             _group_logits(weights, xt[block], num_vectors, rows, logits)
             _select_update(
-                logits, biases[start:stop], start, first, size, exclude, exclude_offsets,
-                threshold[first:], scores, ids, counts,
+                chunk, logits, biases[start:stop], start, first, size, exclude, exclude_indptr,
+                heaps,
             )
     return probe
 
 
 @parallel_kernel
-def select(
-    weights, biases, xt, batch_size, exclude, exclude_offsets, num_chunks, rows, logits,
-    threshold, scores, ids, counts, probe,
-):
-    """Write each chunk's best classes for each example, in the order of a heap.
+def select(walk, exclude, exclude_indptr, num_chunks, heaps, probe):
+    """Write each chunk's best classes for each example to the `heaps`.
 
-    `scores` and `ids` are (num_chunks, batch_size, k), of which `counts` are there; missing
-    ones are -inf and -1. A class of -inf is none.
-    The classes exclude[exclude_offsets[i] : exclude_offsets[i + 1]], ascending, are
-    left out for example i. `probe` turns NaN where a chunk's weights are not finite.
+    A class of -inf is none. The classes exclude[exclude_indptr[i] : exclude_indptr[i + 1]],
+    ascending, are left out for example i. `probe` turns NaN where a chunk's weights are not
+    finite.
     """
     for chunk in prange(num_chunks):
         probe[chunk] += _select_range(
-            chunk * weights.shape[0] // num_chunks,
-            (chunk + 1) * weights.shape[0] // num_chunks, weights, biases, xt, batch_size,
-            exclude, exclude_offsets, rows[chunk], logits[chunk], threshold[chunk],
-            scores[chunk], ids[chunk], counts[chunk],
+            int64(chunk), num_chunks, walk, exclude, exclude_indptr, heaps
         )
 
 

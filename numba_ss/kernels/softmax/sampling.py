@@ -5,6 +5,7 @@ same candidates and the same expected counts, bit for bit.
 """
 
 import math
+from typing import Any, NamedTuple
 
 from numba import prange
 from numpy import float32, float64, int64, uint64
@@ -23,6 +24,39 @@ from numba_ss.kernels.core.scalar import exp_near, expm1
 UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
 
 _EMPTY = -1
+
+
+class Distribution(NamedTuple):
+    """What a class is drawn from, and with which probability; arrays that are not used are empty.
+
+    The tree is a Fenwick tree of the weights, `cut` and `alias` are Walker's tables of them.
+    """
+
+    kind: Any  # UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM or FIXED_UNIGRAM
+    range_max: Any  # number of classes
+    log_range: Any  # float64: log of one more
+    total: Any  # float64: sum of the weights
+    weights: Any  # (range_max,)
+    tree: Any  # int64 (range_max + 1,)
+    cut: Any  # float32 (range_max,)
+    alias: Any  # int64 (range_max,)
+    exclude: Any  # int64, ascending: classes that are not drawn
+    kept: Any  # float64: the probability of all others
+
+
+class Draw(NamedTuple):
+    """Where in the random stream a draw begins, whether it is of distinct classes; scratch."""
+
+    key: Any  # uint64
+    high: Any  # uint64: the high half of the counter
+    block: Any  # its low half
+    unique: Any
+    stream: Any  # uint64 (STREAM_SIZE,)
+    uniform: Any  # float64 (NUM_DOUBLES,)
+    drawn: Any  # int64 (NUM_DOUBLES,)
+    keys: Any  # int64: a hash table, a power of two that is more than there are candidates
+
+
 # Draws after which it is known that drawing until all are distinct is no way to get them.
 _PATIENCE, _PATIENCE_EACH = 2**24, 1024
 
@@ -83,36 +117,34 @@ def _draw_log_uniform(uniform, log_range, range_max, out):
 
 
 @exact_kernel
-def _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, out):
-    """Fill `out` with NUM_DOUBLES draws; `uniform` (float64) is scratch as long."""
+def _draw_many(distribution, stream, uniform, out):
+    """Fill `out` with NUM_DOUBLES draws; `uniform` is scratch."""
+    kind, range_max, total = distribution.kind, distribution.range_max, distribution.total
+    tree, cut, alias = distribution.tree, distribution.cut, distribution.alias
     if kind == LOG_UNIFORM:
         next_doubles(stream, uniform)
-        _draw_log_uniform(uniform, log_range, range_max, out)
+        _draw_log_uniform(uniform, distribution.log_range, range_max, out)
     else:
         for i in range(NUM_DOUBLES):
             out[i] = _draw(kind, stream, range_max, total, tree, cut, alias)
 
 
 @exact_kernel
-def draw_candidates(
-    kind, key, high, block, range_max, log_range, total, tree, cut, alias,
-    exclude, unique, stream, uniform, drawn, keys, out_candidates,
-):
+def draw_candidates(distribution, draw, out_candidates):
     """Fill `out_candidates`; return the number of draws it took.
 
-    With `unique`, a class that was drawn before is drawn again; `keys` is the hash table
-    for that, a power of two that is more than there are candidates. An excluded class is
-    drawn again and not counted. `uniform` and `drawn` are scratch, NUM_DOUBLES long. What very
-    many draws did not find is -1.
+    If they are to be unique, a class that was drawn before is drawn again. An excluded class is
+    drawn again and not counted. What very many draws did not find is -1.
     """
-    start_stream(stream, key, high, uint64(block))
+    exclude, stream, keys, drawn = distribution.exclude, draw.stream, draw.keys, draw.drawn
+    start_stream(stream, draw.key, draw.high, uint64(draw.block))
     keys[:] = 0
     num_tries = 0
     filled = 0
     left = max(_PATIENCE, _PATIENCE_EACH * out_candidates.shape[0])
     while filled < out_candidates.shape[0] and left > 0:
         left -= NUM_DOUBLES
-        _draw_many(kind, stream, range_max, log_range, total, tree, cut, alias, uniform, drawn)
+        _draw_many(distribution, stream, draw.uniform, drawn)
         for i in range(NUM_DOUBLES):
             if filled == out_candidates.shape[0]:
                 break
@@ -121,7 +153,7 @@ def draw_candidates(
                 continue
             num_tries += 1
             out_candidates[filled] = row
-            if unique:
+            if draw.unique:
                 slot = find_key(keys, row + 1)
                 filled += int64(keys[slot] == 0)
                 keys[slot] = row + 1
@@ -142,11 +174,10 @@ def _probability(kind, row, range_max, log_range, total, weight):
 
 
 @exact_kernel
-def _count_rows(
-    kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries, num_sampled,
-    memo, out,
-):
+def _count_rows(distribution, rows, num_tries, num_sampled, memo, out):
     # No call for each class takes an array, which would cost more than the arithmetic.
+    kind, range_max, log_range = distribution.kind, distribution.range_max, distribution.log_range
+    total, weights, exclude = distribution.total, distribution.weights, distribution.exclude
     repeated = num_tries == num_sampled
     for j in range(rows.shape[0]):
         row = max(rows[j], 0)
@@ -156,7 +187,7 @@ def _count_rows(
         weight = float32(weights[row]) if weights.shape[0] > 0 else float32(0)
         p = _probability(kind, row, range_max, log_range, total, weight)
         if exclude.shape[0] > 0:
-            p = float32(0) if contains(exclude, row) else float32(float64(p) / kept)
+            p = float32(0) if contains(exclude, row) else float32(float64(p) / distribution.kept)
         out[j] = p * float32(num_sampled) if repeated else float32(math.log1p(-p))
         if not repeated and row < memo.shape[0]:
             memo[row] = out[j]
@@ -167,14 +198,13 @@ def _count_rows(
 
 @parallel_kernel
 def expected_counts(
-    kind, labels, candidates, range_max, log_range, total, weights, exclude, kept, num_tries,
-    num_chunks, memo, out_labels, out_candidates,
+    distribution, labels, candidates, num_tries, num_chunks, memo, out_labels, out_candidates
 ):
     """Write the expected counts of labels and candidates.
 
-    An excluded class has count 0; `kept` is the probability of all others. What stands
-    for an absent label has no meaning. `memo` is kept from call to call for the classes
-    that it has room for: log(1 - p), and NaN where that is not known.
+    An excluded class has count 0. What stands for an absent label has no meaning. `memo` is kept
+    from call to call for the classes that it has room for: log(1 - p), and NaN where that is not
+    known.
     """
     for chunk in prange(num_chunks):
         for rows, out in ((labels, out_labels), (candidates, out_candidates)):
@@ -182,32 +212,23 @@ def expected_counts(
             start = chunk * rows.shape[0] // num_chunks
             stop = (chunk + 1) * rows.shape[0] // num_chunks
             _count_rows(
-                kind, rows[start:stop], range_max, log_range, total, weights, exclude, kept,
-                num_tries, candidates.shape[0], memo, out[start:stop],
+                distribution, rows[start:stop], num_tries, candidates.shape[0], memo,
+                out[start:stop],
             )
 
 
 @exact_kernel
-def draw_and_count(
-    kind, key, high, block, range_max, log_range, total, tree, cut, alias, exclude, unique, stream,
-    uniform, drawn, keys, out_candidates, weights, kept, memo, labels, out_labels, out_counts,
-):
+def draw_and_count(distribution, draw, memo, labels, out_candidates, out_labels, out_counts):
     """Draw as `draw_candidates` and count as `expected_counts`, on one thread.
 
     `labels` and `out_labels` have two dimensions.
     """
-    num_tries = draw_candidates(
-        kind, key, high, block, range_max, log_range, total, tree, cut, alias, exclude, unique,
-        stream, uniform, drawn, keys, out_candidates,
-    )
+    num_tries = draw_candidates(distribution, draw, out_candidates)
     num_sampled = out_candidates.shape[0]
     for rows, out in (
         (labels.reshape(-1), out_labels.reshape(-1)), (out_candidates, out_counts)
     ):
-        _count_rows(
-            kind, rows, range_max, log_range, total, weights, exclude, kept, num_tries,
-            num_sampled, memo, out,
-        )
+        _count_rows(distribution, rows, num_tries, num_sampled, memo, out)
     return num_tries
 
 

@@ -6,10 +6,8 @@ keeps the product and the difference apart. Chunks with rows of their own would 
 find them, and have as much to do as these are frequent.
 """
 
-from numba import prange
-from numpy import int64
 
-from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.rows import pointer, prefetch, subtract_product, subtract_scaled
 from numba_ss.kernels.softmax.buffers import integers, numbers
 
@@ -45,68 +43,42 @@ def scatter_rows_chunk(chunk, num_chunks, rows, grads, learning_rate, table):
 
 
 @exact_kernel
-def _subtract_products(start, stop, rows, coefficients, x, slots, learning_rate, weights):
-    """Subtract columns of the gradients of the own columns, coefficients[i, c] * x[slots[i]]."""
+def _subtract_products(start, stop, rows, learning_rate, weights, buffers):
+    """Subtract columns of the gradients of own rows: of the logit times the unique input."""
+    grads = numbers(buffers, "grad_own_logits", weights)
+    x, inverse = numbers(buffers, "unique_inputs", weights), integers(buffers, "inverse")
     dim, stride, size = weights.shape[1], x.shape[1], stop - start
     for i in range(rows.shape[0]):
-        source = pointer(x, slots[i] * stride + start)
+        source = pointer(x, inverse[i] * stride + start)
         for c in range(rows.shape[1]):
             if i + _AHEAD < rows.shape[0] and rows[i + _AHEAD, c] >= 0:
                 prefetch(pointer(weights, rows[i + _AHEAD, c] * dim + start), size)
             if rows[i, c] >= 0:
                 target = pointer(weights, rows[i, c] * dim + start)
-                subtract_product(learning_rate, coefficients[i, c], source, size, target)
+                subtract_product(learning_rate, grads[i, c], source, size, target)
 
 
 @exact_kernel
-def scatter_own(chunk, num_chunks, columns, learning_rate, weights, biases, buffers):
-    """Apply a step to a chunk of the columns of the examples' own rows."""
-    coefficients, x = numbers(buffers, "coefficients", weights), numbers(buffers, "x", weights)
-    slots = integers(buffers, "slots")
+def scatter_own(chunk, num_chunks, own, learning_rate, weights, biases, buffers):
+    """Apply a step to a chunk of the columns of the rows of the examples' own classes."""
+    grads = numbers(buffers, "grad_own_logits", weights)
     start = first_column(chunk, num_chunks, weights.shape[1])
     stop = first_column(chunk + 1, num_chunks, weights.shape[1])
     if start < stop:
-        _subtract_products(start, stop, columns, coefficients, x, slots, learning_rate, weights)
+        _subtract_products(start, stop, own, learning_rate, weights, buffers)
     if chunk == 0:
-        for i in range(columns.shape[0]):
-            for c in range(columns.shape[1]):
-                if columns[i, c] >= 0:
-                    biases[columns[i, c]] -= learning_rate * coefficients[i, c]
+        for i in range(own.shape[0]):
+            for c in range(own.shape[1]):
+                if own[i, c] >= 0:
+                    biases[own[i, c]] -= learning_rate * grads[i, c]
 
 
 @exact_kernel
-def scatter_candidates(
-    chunk, num_chunks, candidates, learning_rate, weights, biases, buffers
-):
-    """Apply a step to a chunk of the columns of the candidates' rows."""
-    scatter_rows_chunk(
-        chunk, num_chunks, candidates, numbers(buffers, "grad_rows", weights), learning_rate,
-        weights,
-    )
+def scatter_candidates(chunk, num_chunks, sampled, learning_rate, weights, biases, buffers):
+    """Apply a step to a chunk of the columns of the sampled classes' rows."""
+    grad_rows = numbers(buffers, "grad_sampled_rows", weights)
+    scatter_rows_chunk(chunk, num_chunks, sampled, grad_rows, learning_rate, weights)
     if chunk == 0:
-        grad_offsets = numbers(buffers, "grad_offsets", weights)
-        for s in range(candidates.shape[0]):
-            biases[candidates[s]] -= learning_rate * grad_offsets[s]
-
-
-@parallel_kernel
-def scatter_classes(columns, candidates, learning_rate, num_chunks, weights, biases, buffers):
-    """Apply a step to the classes: labels in row order, then candidates.
-
-    The gradients are `coefficients` times the inputs, x[slots[i]] that of example i, and
-    `grad_rows` and `grad_offsets`.
-    """
-    for chunk in prange(num_chunks):
-        scatter_own(
-            int64(chunk), num_chunks, columns, learning_rate, weights, biases, buffers
-        )
-        scatter_candidates(
-            int64(chunk), num_chunks, candidates, learning_rate, weights, biases, buffers
-        )
-
-
-@parallel_kernel
-def scatter_rows(rows, grads, learning_rate, num_chunks, table):
-    """Subtract the gradients one by one, in order."""
-    for chunk in prange(num_chunks):
-        scatter_rows_chunk(int64(chunk), num_chunks, rows, grads, learning_rate, table)
+        grad_biases = numbers(buffers, "grad_sampled_biases", weights)
+        for s in range(sampled.shape[0]):
+            biases[sampled[s]] -= learning_rate * grad_biases[s]

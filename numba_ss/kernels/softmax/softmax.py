@@ -1,12 +1,12 @@
 """The losses of a block of inputs, turned in place into their gradients.
 
 A column is a class that an example is compared with. The *shared* columns are the
-candidates that all examples have in common: their logits come as a block with the
-candidates as rows and the inputs side by side, so that everything done to them is
+sampled classes that all examples have in common: their logits come as a block with the
+sampled classes as rows and the inputs side by side, so that everything done to them is
 vector code over inputs. They come in strips, and of what came before only the largest
 logit and the sum of exp beside it are kept (M. Milakov, N. Gimelshein, "Online normalizer
 calculation for softmax", 2018). The *own* columns are an example's own: first its labels,
-then any candidates drawn for it alone; an absent one has the logit -inf.
+then any sampled classes drawn for it alone; an absent one has the logit -inf.
 
 Softmax has the targets 1/T on the T labels that are present; the logistic loss is
 summed over the columns, with the same targets.
@@ -23,30 +23,30 @@ LOWEST = float32(-3.4e38)
 
 
 @kernel
-def softmax_strip(size, offsets, logits, first, peak, total, rise):
-    """Turn a strip of shared logits into exp(logit - peak), and go on with peak and total.
+def softmax_strip(size, adjusted_biases, logits, first, running_max, running_sum, rescale):
+    """Turn a strip of shared logits into exp(logit - running_max); update maximum and sum.
 
-    logits[first + s, i] is the product of candidate s and input i, without its offset.
-    `rise` is written: the factor by which all that came before is too large.
+    logits[first + s, i] is the product of sampled class s and input i, without its adjusted bias.
+    `rescale` is written: the factor by which all that came before is too large.
     """
     for i in range(size):
-        rise[i] = peak[i]
-    for s in range(offsets.shape[0]):
-        offset = offsets[s]
+        rescale[i] = running_max[i]
+    for s in range(adjusted_biases.shape[0]):
+        bias = adjusted_biases[s]
         row = logits[first + s]
         for i in range(size):
-            z, highest = row[i] + offset, peak[i]
+            z, highest = row[i] + bias, running_max[i]
             row[i] = z
-            peak[i] = highest if z <= highest else z
+            running_max[i] = highest if z <= highest else z
     for i in range(size):
-        rise[i] = exp(rise[i] - peak[i])
-        total[i] *= rise[i]
-    for s in range(offsets.shape[0]):
+        rescale[i] = exp(rescale[i] - running_max[i])
+        running_sum[i] *= rescale[i]
+    for s in range(adjusted_biases.shape[0]):
         row = logits[first + s]
         for i in range(size):
-            e = exp(row[i] - peak[i])
+            e = exp(row[i] - running_max[i])
             row[i] = e
-            total[i] += e
+            running_sum[i] += e
 
 
 @kernel
@@ -57,102 +57,101 @@ def _sigmoid(z, negative_exp):
 
 
 @kernel
-def logistic_strip(size, offsets, logits, first, total):
-    """Turn a strip of shared logits into sigmoids; add the losses to `total`."""
-    for s in range(offsets.shape[0]):
-        offset = offsets[s]
+def logistic_strip(size, adjusted_biases, logits, first, running_sum):
+    """Turn a strip of shared logits into sigmoids; add the losses to `running_sum`."""
+    for s in range(adjusted_biases.shape[0]):
+        bias = adjusted_biases[s]
         row = logits[first + s]
         for i in range(size):
-            z = row[i] + offset
+            z = row[i] + bias
             e = exp(-abs(z))
-            total[i] += max(z, float32(0)) + log1p(e)
+            running_sum[i] += max(z, float32(0)) + log1p(e)
             row[i] = _sigmoid(z, e)
 
 
 @kernel
-def _softmax_column(targets, extra, logits, peak, total, loss):
+def _softmax_column(targets, column_weights, logits, running_max, running_sum, loss):
     for j in range(logits.shape[0]):
-        z, target = logits[j] - peak[j], targets[j]
+        z, target = logits[j] - running_max[j], targets[j]
         e = exp(z)
         logits[j] = e
-        total[j] += e * extra[j]
+        running_sum[j] += e * column_weights[j]
         loss[j] -= z * target if target > float32(0) else float32(0)
 
 
 @kernel
-def softmax_own(upstream, targets, extra, logits, peak, total, share, loss):
-    """Finish the losses of examples; turn their own logits into gradients, less the targets'.
+def softmax_own(targets, column_weights, logits, running_max, running_sum, rescale, loss):
+    """Finish the losses of examples; turn their own logits into exp(logit - running_max).
 
-    `logits`, `targets` and `extra` have a row for each own column; extra is 1, or 0 where the
-    column is among the shared ones already. `peak` and `total` are those of the shared columns.
-    Written: `total` and `share`, by which exp(logit - peak) of all columns and of the shared
-    ones is multiplied to be a gradient.
+    `logits`, `targets` and `column_weights` have a row for each own column; the weight is 1, or 0
+    where the column is among the shared ones already. `running_max` and `running_sum` are those
+    of the shared columns, and become those of all columns. Written: `rescale`, by which the exp
+    of a shared column is multiplied to be relative to the new maximum.
     """
-    size = upstream.shape[0]
+    size = loss.shape[0]
     for j in range(size):
-        loss[j] = peak[j]
+        loss[j] = running_max[j]
     for c in range(logits.shape[0]):
         for j in range(size):
-            z, highest = logits[c, j], peak[j]
-            peak[j] = highest if z <= highest else z
+            z, highest = logits[c, j], running_max[j]
+            running_max[j] = highest if z <= highest else z
     for j in range(size):
-        share[j] = exp(loss[j] - peak[j])
-        total[j] *= share[j]
+        rescale[j] = exp(loss[j] - running_max[j])
+        running_sum[j] *= rescale[j]
         loss[j] = float32(0)
     for c in range(logits.shape[0]):
-        _softmax_column(targets[c], extra[c], logits[c, :size], peak, total, loss)
+        _softmax_column(
+            targets[c], column_weights[c], logits[c, :size], running_max, running_sum, loss
+        )
     for j in range(size):
-        loss[j] += log(total[j])
-        total[j] = upstream[j] / total[j]
-        share[j] *= total[j]
-    for c in range(logits.shape[0]):
-        for j in range(size):
-            logits[c, j] *= total[j]
+        loss[j] += log(running_sum[j])
 
 
 # In the order that is written: of a label's large logit nothing is left but log1p.
 @ordered_kernel
-def _logistic_column(upstream, targets, extra, logits, loss):
+def _logistic_column(targets, column_weights, logits, loss):
     for j in range(logits.shape[0]):
         z, target = logits[j], targets[j]
         e = exp(-abs(z))
-        part = (max(z, float32(0)) * extra[j] - z * target) + log1p(e) * extra[j]
-        grad = _sigmoid(z, e) * upstream[j]
+        part = (max(z, float32(0)) * column_weights[j] - z * target) + log1p(e) * column_weights[j]
         absent = z == -np.inf
         loss[j] += float32(0) if absent else part
-        logits[j] = float32(0) if absent else grad
+        logits[j] = float32(0) if absent else _sigmoid(z, e)
 
 
 @kernel
-def logistic_own(upstream, targets, extra, logits, total, loss):
-    """As `softmax_own`; `total` holds the losses of the shared columns."""
-    size = upstream.shape[0]
+def logistic_own(targets, column_weights, logits, running_sum, loss):
+    """Finish the losses of examples; turn their own logits into sigmoids.
+
+    As `softmax_own`; `running_sum` holds the losses of the shared columns.
+    """
+    size = loss.shape[0]
     for j in range(size):
-        loss[j] = total[j]
+        loss[j] = running_sum[j]
     for c in range(logits.shape[0]):
-        _logistic_column(upstream, targets[c], extra[c], logits[c, :size], loss)
+        _logistic_column(targets[c], column_weights[c], logits[c, :size], loss)
 
 
 @kernel
-def softmax_classes(start, stop, normalizer, grad_loss, offsets, logits, first):
+def softmax_classes(start, stop, normalizer, grad_output, adjusted_biases, logits, first):
     """Turn a block of logits into softmax probabilities times the upstream gradient.
 
     `normalizer` holds each example's log of the sum of exp over all classes.
     """
-    for s in range(offsets.shape[0]):
-        offset = offsets[s]
+    for s in range(adjusted_biases.shape[0]):
+        bias = adjusted_biases[s]
         row = logits[first + s]
         for i in range(stop - start):
-            row[i] = exp(min(row[i] + offset - normalizer[start + i], float32(0)))
-            row[i] *= grad_loss[start + i]
+            row[i] = exp(min(row[i] + bias - normalizer[start + i], float32(0)))
+            row[i] *= grad_output[start + i]
 
 
 @kernel
-def logistic_classes(start, stop, grad_loss, offsets, logits, first):
+def logistic_classes(start, stop, grad_output, adjusted_biases, logits, first):
     """As `softmax_classes`, for the sigmoid of each column."""
-    for s in range(offsets.shape[0]):
-        offset = offsets[s]
+    for s in range(adjusted_biases.shape[0]):
+        bias = adjusted_biases[s]
         row = logits[first + s]
         for i in range(stop - start):
-            z = row[i] + offset
-            row[i] = _sigmoid(z, exp(-abs(z))) * grad_loss[start + i]
+            z = row[i] + bias
+            row[i] = _sigmoid(z, exp(-abs(z))) * grad_output[start + i]

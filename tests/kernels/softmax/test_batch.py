@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numba_ss import reference
-from numba_ss.engine import passes
+from numba_ss.engine import workspace
 from numba_ss.engine.candidate_sampling import find_hits
+from numba_ss.engine.sampled_pass import SampledPass
+from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.tile import ROWS
 from numba_ss.kernels.softmax.candidates import BLOCK, STRIP, block_start, blocks_of
 from tests.conftest import JIT, Problem, needs_jit
@@ -41,19 +43,19 @@ def repeat(problem, rng, num_inputs, by_class):
 
 def run(problem, hits, logistic, threads=2, subtract_log_q=True, backward=True):
     """Return all arrays of a pass; no hits are removed where `hits` has no columns."""
-    batch = passes.SampledPass(
-        passes.Workspace(), problem.inputs, np.arange(len(problem.inputs)), problem.weights,
-        problem.biases, problem.columns(hits.shape[1] > 0, subtract_log_q), problem.grad_loss,
-        logistic, threads,
+    batch = SampledPass(
+        Workspace(), problem.inputs, np.arange(len(problem.inputs)), problem.weights,
+        problem.biases, problem.columns(hits.shape[1] > 0, subtract_log_q), logistic, threads,
     )
+    batch.forward()
     if backward:
-        batch.backward()
-    return SimpleNamespace(part=batch.result.part, **batch.result.arrays)
+        batch.backward(problem.grad_loss)
+    return SimpleNamespace(part=batch.buffers.part, **vars(batch.buffers.arrays))
 
 
 def num_inputs(result):
     """Return how many inputs were worked on."""
-    return result.slots.max() + 1
+    return result.inverse.max() + 1
 
 
 def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
@@ -68,12 +70,12 @@ def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
     grad_rows, grad_offsets = reference.grad_candidates(problem.inputs, ref.probabilities)
     (batch_size, dim), num_sampled = problem.inputs.shape, len(problem.sampled)
     for name, have, want in (
-        ("loss", got.loss, ref.loss),
-        ("coefficients", got.coefficients, ref.coefficients),
+        ("loss", got.losses, ref.loss),
+        ("coefficients", got.grad_own_logits, ref.coefficients),
         ("grad_inputs", got.grad_inputs[:batch_size, :dim], ref.grad_inputs),
-        ("grad_rows", got.grad_rows[:num_sampled, :dim], grad_rows),
-        ("grad_offsets", got.grad_offsets[:num_sampled], grad_offsets),
-        ("x", got.x[got.slots, :dim], problem.inputs),
+        ("grad_rows", got.grad_sampled_rows[:num_sampled, :dim], grad_rows),
+        ("grad_offsets", got.grad_sampled_biases[:num_sampled], grad_offsets),
+        ("x", got.unique_inputs[got.inverse, :dim], problem.inputs),
     ):
         limit = tolerance * max(1, np.abs(want).max(initial=0))
         np.testing.assert_allclose(have, want, atol=limit, rtol=0, err_msg=name)
@@ -141,11 +143,11 @@ def test_many_examples_of_few_inputs(logistic, dtype, num_true, by_class, scale,
     assert num_inputs(got) < batch_size
     if by_class:
         assert num_inputs(got) <= distinct
-        assert (got.joined >= -1).all()
-        assert (got.joined >= 0).any()
+        assert (got.member_hits >= -1).all()
+        assert (got.member_hits >= 0).any()
     else:
         assert num_inputs(got) > distinct
-        assert (got.joined < -1).any()
+        assert (got.member_hits < -1).any()
     compare(problem, got, hits, logistic, 2e-5 if dtype == np.float32 else 1e-11)
 
 
@@ -160,12 +162,12 @@ def test_by_id_or_by_content(logistic, by_class, rng):
     ids = same.argmax(axis=1) + 12 * rng.integers(0, 2, 90)
     found = []
     for by_id in (False, True):
-        batch = passes.SampledPass(
-            passes.Workspace(), table, ids, problem.weights, problem.biases, problem.columns(),
-            problem.grad_loss, logistic, 2, by_id,
+        batch = SampledPass(
+            Workspace(), table, ids, problem.weights, problem.biases, problem.columns(), logistic,
+            2, by_id,
         )
-        batch.backward()
-        got = batch.result
+        batch.forward_and_backward(problem.grad_loss)
+        got = batch.buffers.arrays
         compare(problem, got, hits, logistic, 2e-5)
         found.append(num_inputs(got))
     assert found[0] < found[1] <= 90
@@ -202,11 +204,11 @@ def test_a_candidate_that_all_hit_has_no_gradient(logistic, dtype, by_class, dis
         problem.true_count[:] = problem.sampled_count[list(places)]
     hits = find_hits(problem.labels, problem.sampled)
     got = run(problem, hits, logistic)
-    assert (got.joined >= 0).all() == by_class
+    assert (got.member_hits >= 0).all() == by_class
     compare(problem, got, hits, logistic, 2e-5 if dtype == np.float32 else 1e-11)
     used = np.arange(STRIP + 9)
-    np.testing.assert_array_equal(np.flatnonzero(got.grad_offsets[used] == 0), places)
-    np.testing.assert_array_equal(np.flatnonzero(~got.grad_rows[used, :9].any(axis=1)), places)
+    np.testing.assert_array_equal(np.flatnonzero(got.grad_sampled_biases[used] == 0), places)
+    np.testing.assert_array_equal(np.flatnonzero(~got.grad_sampled_rows[used, :9].any(axis=1)), places)
 
 
 @pytest.mark.parametrize("logistic", [False, True])
@@ -223,7 +225,7 @@ def test_an_infinite_logit_of_a_label_is_seen(logistic, sign, label, rng):
     problem.weights[row] = 1e38
     problem.true_count[4] = problem.sampled_count[2] * (2 if label == "apart" else 1)
     got = run(problem, find_hits(problem.labels, problem.sampled), logistic)
-    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(got.loss)), [4])
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(got.losses)), [4])
 
 
 @pytest.mark.parametrize("logistic", [False, True])
@@ -245,7 +247,7 @@ def test_parts_of_a_batch_give_the_same(logistic, repeated, rng, monkeypatch):
     if repeated:
         repeat(problem, rng, 3 * BLOCK, True)
     hits = find_hits(problem.labels, problem.sampled)
-    monkeypatch.setattr(passes, "_EXPS", 2 * BLOCK * ROWS)
+    monkeypatch.setattr(workspace, "EXPS", 2 * BLOCK * ROWS)
     got = run(problem, hits, logistic)
     assert got.part < blocks_of(num_inputs(got))
     compare(problem, got, hits, logistic, 2e-5)
@@ -265,7 +267,7 @@ def test_bits_do_not_depend_on_chunks(logistic, dtype, by_class, rng):
     assert (num_inputs(first) < len(problem.inputs)) == (by_class is not None)
     for chunks in (2, 3, 8):
         other = run(problem, hits, logistic, chunks)
-        for name in ("loss", "coefficients", "grad_inputs", "grad_rows", "grad_offsets"):
+        for name in ("losses", "grad_own_logits", "grad_inputs", "grad_sampled_rows", "grad_sampled_biases"):
             a, b = getattr(first, name), getattr(other, name)
             np.testing.assert_array_equal(a[: len(problem.inputs)], b[: len(problem.inputs)], name)
 
@@ -275,7 +277,7 @@ def test_forward_inputs(logistic, rng):
     """What `forward_inputs` leaves for `forward_examples`: more than a strip, several blocks."""
     problem = repeat(Problem(rng, 300, 9, 3 * BLOCK, 1, STRIP + 22), rng, 2 * BLOCK, True)
     got = run(problem, np.full((3 * BLOCK, 0), -1, np.int32), logistic, backward=False)
-    distinct = np.unique(got.slots, return_index=True)[1]
+    distinct = np.unique(got.inverse, return_index=True)[1]
     log_q = np.log(problem.sampled_count)
     rows, offsets = reference.pack_candidates(
         problem.weights, problem.biases, problem.sampled, log_q
@@ -283,40 +285,19 @@ def test_forward_inputs(logistic, rng):
     ref = reference.forward_inputs(problem.inputs[distinct], rows, offsets, logistic)
     exps, peak, total, y = ref
     count = len(distinct)
-    np.testing.assert_allclose(got.total[:count], total, rtol=1e-5)
-    np.testing.assert_allclose(got.y[:count, :9], y, atol=1e-5 * np.abs(y).max())
+    np.testing.assert_allclose(got.running_sum[:count], total, rtol=1e-5)
+    np.testing.assert_allclose(got.weighted_rows[:count, :9], y, atol=1e-5 * np.abs(y).max())
     if not logistic:
-        np.testing.assert_allclose(got.peak[:count], peak, rtol=1e-5)
-    num_blocks, num_rows = blocks_of(count), len(got.rows)
+        np.testing.assert_allclose(got.running_max[:count], peak, rtol=1e-5)
+    num_blocks, num_rows = blocks_of(count), len(got.sampled_rows)
     for block in range(num_blocks):
         start, stop = (block_start(b, num_blocks, count) for b in (block, block + 1))
         for first in range(0, STRIP + 22, STRIP):
             last = min(first + STRIP, STRIP + 22)
-            have = got.exps[block * num_rows + first : block * num_rows + last, : stop - start]
+            have = got.probabilities[block * num_rows + first : block * num_rows + last, : stop - start]
             if not logistic:
-                have = have * np.exp(got.peaks[2 * block + first // STRIP, : stop - start] - peak[start:stop])
+                have = have * np.exp(got.strip_max[2 * block + first // STRIP, : stop - start] - peak[start:stop])
             np.testing.assert_allclose(have.T, exps[start:stop, first:last], atol=1e-5)
-
-
-@pytest.mark.parametrize("logistic", [False, True])
-def test_forward_classes(logistic, rng):
-    problem = Problem(rng, num_classes=300, batch_size=BLOCK + 5)
-    inputs = problem.inputs
-    normalizer = passes.normalizers(problem.weights, problem.biases, inputs, logistic)
-    grad_inputs = np.zeros_like(passes.padded_inputs(inputs))
-    got = np.zeros((300, 9))
-    for block in passes.full_pass(
-        passes.Workspace(), problem.weights, problem.biases, passes.padded_inputs(inputs),
-        normalizer.astype(np.float32), problem.grad_loss, logistic, grad_inputs,
-    ):
-        count = block.classes.stop - block.classes.start
-        got[block.classes] = block.grad_rows[:count, :9]
-    probs, ref = reference.forward_classes(
-        inputs.astype(float), problem.weights.astype(float), problem.biases, problem.grad_loss,
-        logistic,
-    )
-    np.testing.assert_allclose(grad_inputs[: len(inputs), :9], ref, atol=1e-4)
-    np.testing.assert_allclose(got, reference.grad_candidates(inputs, probs)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -337,8 +318,8 @@ def test_a_small_gradient_beside_a_large_one(dtype, rng):
         problem.sampled, np.zeros(3), hits, problem.grad_loss, False,
     )
     grad_rows, grad_offsets = reference.grad_candidates(problem.inputs, ref.probabilities)
-    np.testing.assert_allclose(got.grad_rows[:3, :9], grad_rows, rtol=1e-5)
-    np.testing.assert_allclose(got.grad_offsets[:3], grad_offsets, rtol=1e-5)
+    np.testing.assert_allclose(got.grad_sampled_rows[:3, :9], grad_rows, rtol=1e-5)
+    np.testing.assert_allclose(got.grad_sampled_biases[:3], grad_offsets, rtol=1e-5)
 
 
 FRESH = """

@@ -7,6 +7,7 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels.core.tile import LANES, ROWS
+from numba_ss.kernels.softmax.arguments import Blocks
 from numba_ss.kernels.softmax.buffers import describe
 from numba_ss.kernels.softmax.candidates import (
     BLOCK,
@@ -14,11 +15,11 @@ from numba_ss.kernels.softmax.candidates import (
     UNIT,
     block_start,
     blocks_of,
-    grad_candidates,
     grad_logits,
     pack_candidates,
     subtract_logs,
 )
+from numba_ss.kernels.softmax.phases import grad_candidates
 from tests.conftest import Problem
 
 
@@ -64,7 +65,7 @@ def test_pack_candidates(rng):
         for start, stop in pairwise([0, 2, 4, 2 * ROWS]):
             pack_candidates(
                 start, stop, problem.weights, problem.biases, problem.sampled,
-                problem.sampled_count, subtract, describe(rows=rows, offsets=offsets),
+                problem.sampled_count, subtract, describe(sampled_rows=rows, adjusted_biases=offsets),
             )
         ref = reference.pack_candidates(
             problem.weights, problem.biases, problem.sampled, log_q * subtract
@@ -85,7 +86,7 @@ def test_what_is_infinite_is_seen_but_for_a_bias_that_says_no_column(subtract, r
     rows, offsets = np.empty((ROWS * 8, 16), np.float32), np.empty(ROWS * 8, np.float32)
     pack_candidates(
         0, 7, problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract,
-        describe(rows=rows, offsets=offsets),
+        describe(sampled_rows=rows, adjusted_biases=offsets),
     )
     assert offsets[0] == -np.inf
     assert np.isnan(offsets[1:5]).all()
@@ -146,11 +147,13 @@ def test_grad_logits(dtype, relative, num_chunks, rng):
     entry_offsets = np.searchsorted(slots[entries[0]], np.arange(num_inputs + 1))
     scratch, grad_rows = np.empty((num_chunks, 2, BLOCK), dtype), np.empty((num_rows, 16), dtype)
     buffers = describe(
-        exps=exps, peaks=peaks, peak=peak, parts=parts, kept=kept, joined=joined,
-        scratch=scratch, grad_rows=grad_rows, member_offsets=offsets, entries=entries, entry_offsets=entry_offsets,
+        probabilities=exps, strip_max=peaks, running_max=peak, row_scales=parts,
+        hit_probabilities=kept, member_hits=joined, block_scratch=scratch,
+        grad_sampled_rows=grad_rows, member_indptr=offsets, hit_list=entries,
+        hit_indptr=entry_offsets,
     )
     for chunk in range(num_chunks):
-        grad_logits(chunk, num_chunks, 0, 2, 2, num_inputs, relative, exps, buffers)
+        grad_logits(chunk, num_chunks, Blocks(0, 2, 2, num_inputs), relative, exps, buffers)
     want = reference.grad_logits(gradients, slots)
     for inputs, place in places:
         np.testing.assert_allclose(place.T, want[inputs], rtol=1e-5 if dtype == np.float32 else 1e-12)
@@ -165,14 +168,17 @@ def test_grad_candidates(dtype, num_chunks, rng):
     all_exps, _ = exps_of(probs, [block_start(b, 2, num_inputs) for b in range(3)])
     x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
     grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
-    scratch = np.empty((num_chunks, 1, BLOCK), dtype)
-    arrays = {"x": x, "scratch": scratch, "grad_rows": grad_rows, "grad_offsets": grad_offsets}
+    scratch = np.empty((num_chunks, 2, BLOCK), dtype)
+    arrays = {
+        "unique_inputs": x, "block_scratch": scratch, "grad_sampled_rows": grad_rows,
+        "grad_sampled_biases": grad_offsets,
+    }
     ref_rows, ref_offsets = reference.grad_candidates(x[:num_inputs, :dim], probs)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     for parts in ([0, 2], [0, 1, 2]):
         for first, stop in pairwise(parts):
             exps = all_exps[first * num_rows : stop * num_rows]
-            buffers = describe(exps=exps, **arrays)
-            grad_candidates(first, stop, 2, num_inputs, dim, num_chunks, x, buffers)
+            buffers = describe(probabilities=exps, **arrays)
+            grad_candidates(Blocks(first, stop, 2, num_inputs), dim, num_chunks, x, buffers)
         np.testing.assert_allclose(grad_rows[:, :dim], ref_rows, atol=tolerance)
         np.testing.assert_allclose(grad_offsets, ref_offsets, atol=tolerance)

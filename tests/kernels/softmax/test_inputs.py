@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from numba_ss import reference
 from numba_ss.kernels.softmax import inputs
+from numba_ss.kernels.softmax.arguments import Batch
 from numba_ss.kernels.softmax.buffers import describe
 
 NO_BITS = np.empty((0, 0), np.uint32)
@@ -39,14 +40,17 @@ def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(
     joined, entries = np.full((width, size), -7, np.int32), np.full((3, size * width + 1), -7, np.int32)
     hashes = np.full(1 << (2 * max(size, num_sampled)).bit_length(), 3, np.int32)
     found, sizes = np.full(hits.shape, -7, np.int32), np.full(2, -7)
-    inputs.group_inputs(
-        bits, ids, labels, candidates, true_counts, np.array(sampled_counts, float), subtract,
-        describe(
-            hashes=hashes, keys=keys, hits=found, slots=slots, member_offsets=offsets,
-            members=members, joined=joined, entries=entries, entry_offsets=entry_offsets,
-            sizes=sizes,
-        ),
+    nothing = np.empty((0, 0)), np.empty(0)
+    batch = Batch(
+        nothing[0], ids, *nothing, labels, true_counts, width, candidates,
+        np.array(sampled_counts, float), subtract,
     )
+    buffers = describe(
+        hash_table=hashes, input_keys=keys, hits=found, inverse=slots, member_indptr=offsets,
+        members=members, member_hits=joined, hit_list=entries, hit_indptr=entry_offsets,
+        sizes=sizes,
+    )
+    inputs.group_inputs(bits, batch, buffers)
     count, num_apart = sizes
     assert (offsets[0], offsets[count]) == (0, size)
     lists = [members[i:j].tolist() for i, j in pairwise(offsets[: count + 1])]

@@ -7,27 +7,30 @@ from numba_ss import reference
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.rows import pointer
 from numba_ss.kernels.core.tile import LANES
-from numba_ss.kernels.softmax.members import ABSENT, subtract_members, sum_others, write_members
+from numba_ss.kernels.softmax.encodings import NO_ROW
+from numba_ss.kernels.softmax.members import Members, subtract_members, sum_others, write_members
 
 STRIDE, PLANE = 336, 9  # of padded rows, and from one column to the next
 
 
 @kernel
-def write(common, parts, factors, choices, weights, rows, count, places, out):
-    write_members(
-        pointer(common, 0), pointer(parts, 2), pointer(factors, 2), pointer(choices, 2), PLANE,
-        factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE, count,
-        pointer(places, 0), pointer(out, 0),
+def group_of(common, parts, factors, choices, weights, rows, count):
+    return Members(
+        count, pointer(common, 0), pointer(parts, 2), pointer(factors, 2), pointer(choices, 2),
+        PLANE, factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE,
     )
 
 
 @kernel
+def write(common, parts, factors, choices, weights, rows, count, places, out):
+    group = group_of(common, parts, factors, choices, weights, rows, count)
+    write_members(group, pointer(places, 0), pointer(out, 0))
+
+
+@kernel
 def subtract(step, common, parts, factors, choices, weights, rows, count, out, row):
-    subtract_members(
-        step, pointer(common, 0), pointer(parts, 2), pointer(factors, 2), pointer(choices, 2),
-        PLANE, factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE,
-        count, pointer(out, row * weights.shape[1]),
-    )
+    group = group_of(common, parts, factors, choices, weights, rows, count)
+    subtract_members(group, step, pointer(out, row * weights.shape[1]))
 
 
 @kernel
@@ -65,11 +68,11 @@ def test_members(dtype, dim, num_columns, count, rng):
     factors = rng.standard_normal((num_columns, PLANE)).astype(dtype)
     choices = rng.integers(-5, 7, factors.shape)
     if num_columns > 1:
-        choices[1] = ABSENT
+        choices[1] = NO_ROW
         factors[1] = 0
     own = np.array(
         [
-            [np.zeros(dim) if c == ABSENT else weights[c] if c >= 0 else rows[-1 - c, :dim] for c in some]
+            [np.zeros(dim) if c == NO_ROW else weights[c] if c >= 0 else rows[-1 - c, :dim] for c in some]
             for some in choices[:, 2 : 2 + count]
         ]
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numba_ss import reference, top_k
-from numba_ss.engine import passes
+from numba_ss.engine import full_pass
 from numba_ss.kernels.softmax import ranking
 from numba_ss.kernels.softmax.batch import STRIDE
 from numba_ss.kernels.softmax.candidates import BLOCK
@@ -18,7 +18,7 @@ def test_normalize(dtype, logistic, num_classes, rng):
     biases = rng.standard_normal(num_classes).astype(dtype)
     inputs = 3 * rng.standard_normal((BLOCK + 9, 7)).astype(dtype)
     ref = reference.normalize(inputs.astype(float) @ weights.T + biases, logistic)
-    got = passes.normalizers(weights, biases, inputs, logistic)
+    got = full_pass.normalizers(weights, biases, inputs, logistic)
     np.testing.assert_allclose(got, ref, **({"rtol": 2e-6, "atol": 5e-6} if dtype == np.float32 else {"rtol": 1e-11}))
 
 
@@ -51,7 +51,7 @@ def test_normalize_without_classes_of_minus_infinity(dtype, masked, rng):
     inputs = rng.standard_normal((9, 7)).astype(dtype)
     for logistic in (False, True):
         ref = reference.normalize(inputs.astype(float) @ weights.T + biases, logistic)
-        np.testing.assert_allclose(passes.normalizers(weights, biases, inputs, logistic), ref, rtol=1e-6)
+        np.testing.assert_allclose(full_pass.normalizers(weights, biases, inputs, logistic), ref, rtol=1e-6)
 
 
 @pytest.mark.parametrize("num_chunks", [1, 3])

@@ -42,17 +42,23 @@ class Distribution:
             self.kind, self.range_max, self.weights if weighted else None
         )
 
-    def arguments(self, unique, block, exclude, out):
-        return (
-            KINDS.index(self.kind), np.uint64(7), np.uint64(11), np.uint64(block),
-            self.range_max, self.log_range, self.total, self.tree, self.cut, self.alias, exclude,
-            unique, np.zeros(STREAM_SIZE, np.uint64), np.empty(NUM_DOUBLES),
-            np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int64), out,
+    def arguments(self, unique, block, exclude):
+        draw = sampling.Draw(
+            np.uint64(7), np.uint64(11), np.uint64(block), unique,
+            np.zeros(STREAM_SIZE, np.uint64), np.empty(NUM_DOUBLES),
+            np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int64),
+        )
+        return self.tables(exclude), draw
+
+    def tables(self, exclude=EMPTY, kept=1.0):
+        return sampling.Distribution(
+            KINDS.index(self.kind), self.range_max, self.log_range, self.total, self.weights,
+            self.tree, self.cut, self.alias, exclude, kept,
         )
 
     def draw(self, num_sampled, unique, block=0, exclude=EMPTY):
         out = np.empty(num_sampled, np.int64)
-        return out, sampling.draw_candidates(*self.arguments(unique, block, exclude, out))
+        return out, sampling.draw_candidates(*self.arguments(unique, block, exclude), out)
 
     def reference_draw(self, num_sampled, unique, block=0, exclude=()):
         return reference.draw_candidates(
@@ -114,9 +120,8 @@ def test_expected_counts(kind, num_tries, num_chunks, rng):
     p /= p.sum()
     out = np.empty(7, np.float32), np.empty(5, np.float32)
     sampling.expected_counts(
-        KINDS.index(kind), labels, candidates, 12, distribution.log_range, distribution.total,
-        distribution.weights, exclude, 1 - distribution.probabilities()[exclude].sum(),
-        num_tries, num_chunks, np.full(6, np.nan, np.float32), *out,
+        distribution.tables(exclude, 1 - distribution.probabilities()[exclude].sum()), labels,
+        candidates, num_tries, num_chunks, np.full(6, np.nan, np.float32), *out,
     )
     for rows, got in zip((labels, candidates), out, strict=True):
         ref = reference.expected_counts(p[rows], num_tries, 5)
@@ -132,8 +137,8 @@ def test_draw_and_count(kind, unique, rng):
     counts = np.empty((9, 2), np.float32), np.empty(30, np.float32)
     out = np.empty(30, np.int64)
     num_tries = sampling.draw_and_count(
-        *distribution.arguments(unique, 0, EMPTY, out), distribution.weights, 1.0,
-        np.full(20, np.nan, np.float32), labels, *counts,
+        *distribution.arguments(unique, 0, EMPTY), np.full(20, np.nan, np.float32), labels, out,
+        *counts,
     )
     candidates, *ref = reference.draw_and_count(
         distribution.probabilities(), labels, kind=kind, stream=reference.start_stream(7, 11, 0),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numba_ss import reference
-from numba_ss.kernels.softmax import scatter
+from numba_ss.kernels.softmax import phases, scatter
 from numba_ss.kernels.softmax.buffers import describe
 
 CHUNKS = [1, 2, 3, 8]
@@ -22,7 +22,7 @@ def test_scatter_rows(seed, num_updates, num_rows, dim):
     ref = reference.scatter_rows(table, rows, grads, step)
     for num_chunks in CHUNKS:
         got = table.copy()
-        scatter.scatter_rows(rows, grads, step, num_chunks, got)
+        phases.scatter_rows(rows, grads, step, num_chunks, got)
         np.testing.assert_array_equal(got, ref)
 
 
@@ -58,11 +58,11 @@ def test_scatter_classes(num_chunks, dim, rng):
         slots, candidates, grad_offsets[:5, None], step,
     )[:, 0]
     buffers = describe(
-        coefficients=coefficients, x=x, slots=slots, grad_rows=grad_rows,
-        grad_offsets=grad_offsets,
+        grad_own_logits=coefficients, unique_inputs=x, inverse=slots,
+        grad_sampled_rows=grad_rows, grad_sampled_biases=grad_offsets,
     )
     before = weights.copy(), biases.copy()
-    scatter.scatter_classes(private, candidates, step, num_chunks, weights, biases, buffers)
+    phases.scatter_classes(private, candidates, step, num_chunks, weights, biases, buffers)
     np.testing.assert_array_equal(weights, ref_weights)
     np.testing.assert_array_equal(biases, ref_biases)
     weights, biases = before[0].copy(), before[1].copy()

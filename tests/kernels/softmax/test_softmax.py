@@ -30,12 +30,12 @@ def make_shared(rng, dtype, scale):
 
 
 def make_own(rng, dtype, scale, num_true):
-    """Return upstream gradients, targets and logits; -inf is an absent column."""
+    """Return targets and logits; -inf is an absent column."""
     logits = (scale * rng.standard_normal((SIZE, NUM_OWN))).astype(dtype)
     logits[1, 1] = logits[3, 2] = -np.inf
     private = np.where(np.isneginf(logits), -1, 7)
     targets = reference._targets(private, num_true).astype(dtype)
-    return rng.standard_normal(SIZE).astype(dtype), targets, logits, private
+    return targets, logits, private
 
 
 def run_strips(products, offsets, cuts, use_logistic):
@@ -115,24 +115,25 @@ def test_logistic_strip(dtype, scale, cuts, rng):
 @pytest.mark.parametrize("num_true", [1, 2, 3])
 @pytest.mark.parametrize("shared", ["none", "low", "high"])
 def test_softmax_own(dtype, scale, num_true, shared, rng):
-    upstream, targets, logits, _ = make_own(rng, dtype, scale, num_true)
+    targets, logits, _ = make_own(rng, dtype, scale, num_true)
     peak = {"none": softmax.LOWEST, "low": -2 * scale, "high": 9 * scale}[shared]
     peak = np.full(SIZE, peak, dtype)
     total = np.zeros(SIZE, dtype) if shared == "none" else rng.uniform(1, 4, SIZE).astype(dtype)
     extra = np.ones_like(logits)
     if shared == "high":
         extra[0, 0] = extra[2] = 0
-    ref = reference.softmax_own(*(a.astype(float) for a in (upstream, targets, extra, logits, peak, total)))
+    ref = reference.softmax_own(*(a.astype(float) for a in (targets, extra, logits, peak, total)))
     highest = np.maximum(peak, logits.max(axis=1))
     share, loss = np.full((2, SIZE), np.nan, dtype)
     by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, logits)]
-    softmax.softmax_own(upstream, *by_column, peak, total, share, loss)
+    softmax.softmax_own(*by_column, peak, total, share, loss)
     logits = by_column[2].T
     np.testing.assert_array_equal(peak, highest)
+    np.testing.assert_allclose(total, ref[2], rtol=limit_of(dtype))
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref[0], atol=limit, rtol=0)
     np.testing.assert_allclose(logits, ref[1], atol=limit, rtol=0)
-    np.testing.assert_allclose(share, ref[2], atol=limit, rtol=0)
+    np.testing.assert_allclose(share, ref[3], atol=limit, rtol=0)
     assert not logits[1, 1], "an absent column has a gradient"
     assert not logits[3, 2], "an absent column has a gradient"
     assert share.any() == (shared != "none")
@@ -142,13 +143,13 @@ def test_softmax_own(dtype, scale, num_true, shared, rng):
 @SCALES
 @pytest.mark.parametrize("num_true", [1, 2, 3])
 def test_logistic_own(dtype, scale, num_true, rng):
-    upstream, targets, logits, _ = make_own(rng, dtype, scale, num_true)
+    targets, logits, _ = make_own(rng, dtype, scale, num_true)
     extra, total = np.ones_like(logits), rng.uniform(0, 4, SIZE).astype(dtype)
     extra[0, 0] = extra[2] = 0
-    ref = reference.logistic_own(*(a.astype(float) for a in (upstream, targets, extra, logits, total)))
+    ref = reference.logistic_own(*(a.astype(float) for a in (targets, extra, logits, total)))
     loss = np.full(SIZE, np.nan, dtype)
     by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, logits)]
-    softmax.logistic_own(upstream, *by_column, total, loss)
+    softmax.logistic_own(*by_column, total, loss)
     logits = by_column[2].T
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref[0], atol=limit, rtol=0)
@@ -165,27 +166,29 @@ def test_logistic_own(dtype, scale, num_true, rng):
 def test_all_columns(dtype, scale, cuts, num_true, use_logistic, rng):
     """Shared and own columns together: the plain loss, with hits left out of the candidates."""
     products, offsets, shared = make_shared(rng, dtype, scale)
-    upstream, targets, own, private = make_own(rng, dtype, scale, num_true)
+    targets, own, private = make_own(rng, dtype, scale, num_true)
     extra = np.ones_like(own)
     left_out = shared.copy()
     for i, hit in ((0, 3), (2, 8)):  # labels that are worked on as candidates
         own[i, 0], extra[i, 0], left_out[i, hit] = shared[i, hit], 0, -np.inf
     block = reference._logistic_block if use_logistic else reference._softmax_block
     columns = np.concatenate([own.astype(float), left_out], axis=1)
-    ref_loss, ref_grad = block(columns, private, num_true, upstream.astype(float))
+    ref_loss, ref_grad = block(columns, private, num_true, np.ones(SIZE))
     exps, peak, total = run_strips(products, offsets, cuts, use_logistic)
-    loss, share = np.full(SIZE, np.nan, dtype), upstream.copy()
+    loss, share = np.full(SIZE, np.nan, dtype), np.ones(SIZE, dtype)
     by_column = [np.ascontiguousarray(a.T) for a in (targets, extra, own)]
     if use_logistic:
-        softmax.logistic_own(upstream, *by_column, total, loss)
+        softmax.logistic_own(*by_column, total, loss)
+        per_sum = np.ones((SIZE, 1))
     else:
-        softmax.softmax_own(upstream, *by_column, peak, total, share, loss)
-    own = by_column[2].T
+        softmax.softmax_own(*by_column, peak, total, share, loss)
+        per_sum = 1 / total[:, None]
+    own = by_column[2].T * per_sum
     limit = limit_of(dtype, scale)
     np.testing.assert_allclose(loss, ref_loss, atol=limit, rtol=0)
-    got = own - targets * upstream[:, None]
+    got = own - targets
     np.testing.assert_allclose(got, ref_grad[:, :NUM_OWN], atol=limit, rtol=0)
-    got = exps * share[:, None]
+    got = exps * share[:, None] * per_sum
     for i, hit in ((0, 3), (2, 8)):
         # What the candidate would get is what the label got.
         np.testing.assert_allclose(got[i, hit], own[i, 0], atol=limit, rtol=0)
@@ -213,5 +216,5 @@ def test_a_small_logistic_loss_is_exact():
     """Of a label with a large logit nothing cancels."""
     z = np.array([8, 12, 16, 30], np.float32)
     loss, ones = np.empty(4, np.float32), np.ones((1, 4), np.float32)
-    softmax.logistic_own(ones[0], ones, ones, z[None].copy(), np.zeros(4, np.float32), loss)
+    softmax.logistic_own(ones, ones, z[None].copy(), np.zeros(4, np.float32), loss)
     np.testing.assert_allclose(loss, np.log1p(np.exp(-z.astype(float))), rtol=1e-6)

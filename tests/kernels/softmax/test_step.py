@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from numba_ss import reference
-from numba_ss.engine import passes
 from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.engine.losses import make_columns
+from numba_ss.engine.sampled_pass import NO_BITS, SampledPass, batch_of, buffers_of
 from numba_ss.engine.samplers import SampledCandidates
+from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
+from numba_ss.kernels.softmax.buffers import NUM_LEFT_OUT
 from numba_ss.kernels.softmax.candidates import BLOCK
 from numba_ss.kernels.softmax.examples import sum_losses
-from numba_ss.kernels.softmax.step import KEPT, SUBTRACTED, TIED, parts_of, sampled_step
+from numba_ss.kernels.softmax.step import parts_of, sampled_step
 from tests.conftest import Problem
 
 STEP = np.float32(0.3)
@@ -29,15 +32,13 @@ def make(rng, by_class=True, num_true=2, dim=21):
 def step(problem, inputs, logistic, columns, num_chunks=2, num_updates=1):
     """Return the sum of the losses and the buffers."""
     table = problem.weights if inputs == TIED else problem.table
-    out = passes.buffers_of(passes.Workspace(), columns, table.shape[1], num_chunks, np.float32)
-    out.board[:] = 0
+    out = buffers_of(Workspace(), columns, table.shape[1], num_chunks, np.float32)
+    out.arrays.board[:] = 0
     sampled_step(
-        passes.NO_BITS, table, problem.ids, columns.private, columns.num_true, columns.shared,
-        columns.private_counts, columns.shared_counts, columns.subtract_log_q, problem.weights,
-        problem.biases, problem.grad_loss, logistic or None, STEP, inputs, num_updates,
-        num_chunks, out.all,
+        NO_BITS, batch_of(table, problem.ids, problem.weights, problem.biases, columns),
+        problem.grad_loss, logistic or None, Step(STEP, inputs, num_updates), num_chunks, out.all,
     )
-    return sum_losses(out.loss), out
+    return sum_losses(out.arrays.losses), out.arrays
 
 
 def copies(problem):
@@ -53,26 +54,21 @@ def test_as_in_parts(logistic, by_class, num_true, inputs, num_chunks, num_updat
     problem = make(rng, by_class, num_true)
     columns, (weights, biases, table) = problem.columns(), copies(problem)
     table = weights if inputs == TIED else table
-    batch = passes.SampledPass(
-        passes.Workspace(), table, problem.ids, weights, biases, columns, problem.grad_loss,
-        logistic, 2, by_id=True,
+    batch = SampledPass(
+        Workspace(), table, problem.ids, weights, biases, columns, logistic, 2, train_table=True
     )
-    assert (batch.result.sizes[1] == 0) == by_class
-    if inputs == SUBTRACTED:
-        batch.backward(STEP, table)
-    else:
-        batch.backward()
-    batch.update_classes(STEP, weights, biases)
-    if inputs == TIED:
-        passes.subtract_rows(problem.ids, batch.result.grad_inputs, STEP, table)
+    losses, grads = batch.forward_and_backward(problem.grad_loss)
+    assert (batch.buffers.arrays.sizes[NUM_LEFT_OUT] == 0) == by_class
+    batch.update(STEP)
     total, out = step(problem, inputs, logistic, columns, num_chunks, num_updates)
-    assert total == sum_losses(batch.result.loss)
-    np.testing.assert_array_equal(out.loss, batch.result.loss)
+    assert total == sum_losses(losses)
+    np.testing.assert_array_equal(out.losses, losses)
     np.testing.assert_array_equal(problem.weights, weights)
     np.testing.assert_array_equal(problem.biases, biases)
-    np.testing.assert_array_equal(problem.weights if inputs == TIED else problem.table, table)
     if inputs == KEPT:
-        np.testing.assert_array_equal(out.grad_inputs, batch.result.grad_inputs)
+        np.testing.assert_array_equal(out.grad_inputs[:, : table.shape[1]], grads.inputs)
+    else:
+        np.testing.assert_array_equal(problem.weights if inputs == TIED else problem.table, table)
 
 
 @pytest.mark.parametrize("logistic", [False, True])
@@ -99,7 +95,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(inputs, rng):
     before = copies(problem)
     total, out = step(problem, inputs, False, problem.columns())
     assert not np.isfinite(total)
-    assert not np.isfinite(out.loss).all()
+    assert not np.isfinite(out.losses).all()
     for got, want in zip(copies(problem), before, strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -114,14 +110,13 @@ def test_candidates_of_an_example_s_own(logistic, rng):
     sampled = SampledCandidates(drawn, counts[:, :1].copy(), counts[:, 1:].copy())
     columns = make_columns(problem.labels, sampled, np.float32, True, True)
     before = copies(problem)
-    batch = passes.SampledPass(
-        passes.Workspace(), before[2], problem.ids, *before[:2], columns, problem.grad_loss,
-        logistic, 1, by_id=True,
+    batch = SampledPass(
+        Workspace(), before[2], problem.ids, *before[:2], columns, logistic, 1, train_table=True
     )
-    batch.backward(STEP, before[2])
-    batch.update_classes(STEP, *before[:2])
+    losses, _ = batch.forward_and_backward(problem.grad_loss)
+    batch.update(STEP)
     total, _ = step(problem, SUBTRACTED, logistic, columns)
-    assert total == sum_losses(batch.result.loss)
+    assert total == sum_losses(losses)
     for got, want in zip(copies(problem), before, strict=True):
         np.testing.assert_array_equal(got, want)
 

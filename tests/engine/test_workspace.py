@@ -1,41 +1,41 @@
-"""passes.py: buffers and sizes; the numbers are tested with batch, ranking and losses."""
+"""workspace.py: buffers and their sizes."""
 
 import numpy as np
 import pytest
 
-from numba_ss.engine import passes
+from numba_ss.engine import workspace as workspaces
 from numba_ss.kernels.core.tile import LANES
 from numba_ss.kernels.softmax.candidates import BLOCK
 
 
 @pytest.mark.parametrize("dim", [1, 7, 16, 100, 128, 300])
 def test_padded_rows_are_an_odd_number_of_lines(dim):
-    stride = passes.padded(dim)
+    stride = workspaces.padded(dim)
     assert stride >= dim
     assert stride % LANES == 0
     assert stride // 16 % 2 == 1
 
 
 def test_buffers_are_kept_and_grow():
-    workspace = passes.Workspace()
+    workspace = workspaces.Workspace()
     first = workspace.batch(10, 1, 5, 1, 8, 2, np.float32)
     assert workspace.batch(10, 1, 5, 1, 8, 2, np.float32) is first
     smaller = workspace.batch(3, 1, 5, 1, 8, 2, np.float32)
-    assert np.shares_memory(smaller.x, first.x)
+    assert np.shares_memory(smaller.arrays.losses, first.arrays.losses)
     larger = workspace.batch(1000, 1, 5, 1, 8, 2, np.float32)
-    assert larger.loss.shape == (1000,)
-    assert workspace.batch(10, 1, 5, 1, 8, 2, np.float64).x.dtype == np.float64
+    assert larger.arrays.losses.shape == (1000,)
+    assert workspace.batch(10, 1, 5, 1, 8, 2, np.float64).arrays.losses.dtype == np.float64
 
 
 def test_buffers_follow_the_hits():
-    workspace = passes.Workspace()
-    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).arrays["joined"].shape == (0, 10)
-    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).arrays["joined"].shape == (3, 10)
+    workspace = workspaces.Workspace()
+    assert workspace.batch(10, 3, 5, 0, 8, 2, np.float32).arrays.member_hits.shape == (0, 10)
+    assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).arrays.member_hits.shape == (3, 10)
 
 
 def test_memory_of_exps_is_bounded():
     """A batch of 100,000 with 1,000 candidates is taken in parts."""
-    workspace = passes.Workspace()
+    workspace = workspaces.Workspace()
     out = workspace.batch(100_000, 1, 1_000, 1, 4, 2, np.float32)
-    assert workspace.array("exps", (1,), np.float32).base.nbytes <= 4 * passes._EXPS
+    assert workspace.array("probabilities", (1,), np.float32).base.nbytes <= 4 * workspaces.EXPS
     assert 0 < out.part * BLOCK < 100_000

@@ -1,0 +1,144 @@
+"""Walks over all classes, over arrays that were checked: normalisers, and full gradients.
+
+A walk takes a range of classes at a time; nothing of the size batch x classes is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from numba_ss.engine.workspace import EXPS, Workspace, padded, round_up
+from numba_ss.kernels.core.threads import threads_for
+from numba_ss.kernels.core.tile import LANES, ROWS
+from numba_ss.kernels.softmax import all_classes, phases, ranking
+from numba_ss.kernels.softmax.arguments import Blocks
+from numba_ss.kernels.softmax.batch import STRIDE
+from numba_ss.kernels.softmax.buffers import describe, shape_of
+from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.ranking import CLASSES
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+# Parts of the classes whose sums are added up in order, whatever the threads.
+_PARTS = 64
+# Examples of one walk over all classes; more would need more memory, not less time.
+EXAMPLES = 1024
+# The arrays of a sampled pass that all classes are walked over with, besides the inputs.
+_FIELDS = (
+    "sampled_rows", "adjusted_biases", "transposed_inputs", "block_scratch", "probabilities",
+    "grad_sampled_rows", "grad_sampled_biases",
+)
+
+
+def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
+    """Return the blocks of padded inputs, transposed for a walk over all classes."""
+    num_blocks = -(-batch_size // BLOCK)
+    out = np.empty((num_blocks, round_up(dim, LANES), STRIDE), x.dtype)
+    ranking.transpose_inputs(x, dim, threads_for(x.size), out)
+    return out
+
+
+def padded_inputs(inputs: Floats) -> Floats:
+    """Return a copy of the inputs in whole blocks of padded rows."""
+    batch_size, dim = inputs.shape
+    x = np.zeros((round_up(batch_size, BLOCK), padded(dim)), inputs.dtype)
+    x[:batch_size, :dim] = inputs
+    return x
+
+
+def walk_scratch(threads: int, dim: int, dtype: DTypeLike) -> tuple[Floats, Floats]:
+    """Return the rows and logits of a group of classes, one of each a chunk."""
+    rows = np.zeros((threads, CLASSES, padded(dim)), dtype)
+    return rows, np.empty((threads, CLASSES, BLOCK), dtype)
+
+
+def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool) -> Floats:
+    """Return, in float64, the log of the sum over all classes of exp(logit).
+
+    With `logistic`, the sum over all classes of log(1 + exp(logit)).
+    """
+    batch_size, dim = inputs.shape
+    dtype = weights.dtype
+    result = np.empty(batch_size)
+    threads = threads_for(inputs.size * len(weights))
+    rows, logits = walk_scratch(threads, dim, dtype)
+    highest, added = np.empty((2, threads, BLOCK), dtype)
+    for start in range(0, batch_size, EXAMPLES):
+        part = inputs[start : start + EXAMPLES]
+        xt = transposed(padded_inputs(part), len(part), dim)
+        peak = np.full((_PARTS, len(part)), np.finfo(dtype).min, dtype)
+        total = np.empty((_PARTS, len(part)))
+        walk = ranking.Walk(weights, biases, xt, len(part), rows, logits)
+        ranking.normalize(walk, logistic, threads, highest, added, peak, total)
+        out = result[start : start + EXAMPLES]
+        if logistic:
+            out[:] = total.sum(axis=0)
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):  # empty parts; what is not finite
+                out[:] = np.logaddexp.reduce(np.log(total) + peak, axis=0)
+    return result
+
+
+def label_logits(
+    weights: Floats, biases: Floats, inputs: Floats, labels: Integers
+) -> tuple[Floats, Floats]:
+    """Return the labels' logits and targets, both 0 where a label is absent."""
+    present = labels >= 0
+    rows = np.where(present, labels, 0)
+    logits = np.empty(labels.shape, inputs.dtype)
+    for j in range(labels.shape[1]):
+        logits[:, j] = np.einsum("bd,bd->b", inputs, weights[rows[:, j]]) + biases[rows[:, j]]
+    targets = present / np.maximum(present.sum(axis=1, keepdims=True), 1)
+    return np.where(present, logits, 0), targets.astype(inputs.dtype)
+
+
+class FullBlock(NamedTuple):
+    """The gradients of a range of classes, padded: its slice, rows and biases."""
+
+    classes: slice
+    grad_rows: Floats
+    grad_biases: Floats
+
+
+def full_pass(
+    workspace: Workspace, weights: Floats, biases: Floats, x: Floats, normalizer: Floats,
+    grad_output: Floats, logistic: bool, grad_inputs: Floats,
+) -> Iterator[FullBlock]:
+    """Yield the gradients of all classes, a range at a time, less the labels' part.
+
+    The inputs lie padded in `x`; `grad_inputs`, as large, is complete when the last
+    range was yielded. A range's weights may be changed before the next is asked for.
+    """
+    batch_size, dim, dtype = len(grad_output), weights.shape[1], weights.dtype
+    stride, threads = padded(dim), threads_for(batch_size * weights.size)
+    num_blocks = -(-batch_size // BLOCK)
+    size = max(CLASSES, EXPS // (max(num_blocks, 1) * BLOCK) // CLASSES * CLASSES)
+    size = min(size, round_up(len(weights), ROWS))
+    symbols = {
+        "D": stride, "V": round_up(dim, LANES), "K": BLOCK, "X": STRIDE, "T": threads, "N": threads
+    }
+    no_counts = np.empty(0, dtype)
+    for start in range(0, len(weights), size):
+        classes = np.arange(start, min(start + size, len(weights)))
+        num_rows = round_up(len(classes), ROWS)
+        symbols |= {"S": num_rows, "P": num_blocks * num_rows}
+        arrays = {
+            name: workspace.array(name, shape_of(name, symbols), dtype) for name in _FIELDS
+        }
+        buffers = describe(unique_inputs=x, **arrays)
+        all_classes.pack_classes(classes, weights, biases, no_counts, num_rows, threads, buffers)
+        all_classes.forward_classes(
+            num_blocks, normalizer, grad_output, logistic or None, start > 0, dim, threads,
+            grad_inputs, buffers,
+        )
+        blocks = Blocks(0, num_blocks, num_blocks, batch_size)
+        phases.grad_candidates(blocks, dim, threads, weights, buffers)
+        grad_rows, grad_biases = arrays["grad_sampled_rows"], arrays["grad_sampled_biases"]
+        if not batch_size:
+            grad_rows[:], grad_biases[:] = 0, 0
+        yield FullBlock(slice(start, start + len(classes)), grad_rows, grad_biases)

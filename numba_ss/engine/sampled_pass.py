@@ -1,0 +1,306 @@
+"""The forward and backward pass of a batch over sampled classes, and its update.
+
+`SampledPass` splits the work and calls the kernels, over arrays that were checked; `losses`,
+`layer` and the retrieval model stand on it. The numbers depend on shapes and values alone,
+not on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from numba_ss.engine.rows import add_rows, distinct, subtract_rows
+from numba_ss.engine.workspace import BatchBuffers, Workspace
+from numba_ss.kernels.core.threads import threads_for_update
+from numba_ss.kernels.softmax import phases
+from numba_ss.kernels.softmax.arguments import Batch, Blocks
+from numba_ss.kernels.softmax.buffers import NUM_UNIQUE
+from numba_ss.kernels.softmax.candidates import blocks_of
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+NO_BITS = np.empty((0, 0), np.uint32)
+
+
+class Columns(NamedTuple):
+    """The classes that the examples of a batch are compared with, and their expected counts.
+
+    `own` (batch_size, num_own) are an example's own classes: first its `num_true` labels, then
+    samples that were drawn for it alone; -1 is absent. `sampled` (num_sampled,) are those of the
+    whole batch. The log of the counts is subtracted from the logits if `subtract_log_q`. With
+    `remove_hits` an example does not count a label of its own among `sampled`.
+    """
+
+    own: Integers
+    own_counts: Floats
+    num_true: int
+    sampled: Integers
+    sampled_counts: Floats
+    remove_hits: bool
+    subtract_log_q: bool
+
+    def operations(self, dim: int) -> int:
+        """Return the multiplications of the forward pass."""
+        return (self.own.size + len(self.own) * len(self.sampled)) * dim
+
+
+def buffers_of(
+    workspace: Workspace, columns: Columns, dim: int, threads: int, dtype: DTypeLike
+) -> BatchBuffers:
+    """Return buffers for a batch."""
+    batch_size, num_own = columns.own.shape
+    num_sampled = len(columns.sampled)
+    num_hits = columns.num_true if columns.remove_hits and num_sampled else 0
+    return workspace.batch(batch_size, num_own, num_sampled, num_hits, dim, threads, dtype)
+
+
+def batch_of(
+    table: Floats, ids: Integers, weights: Floats, biases: Floats, columns: Columns
+) -> Batch:
+    """Return what kernels are given of a batch."""
+    return Batch(
+        table, ids, weights, biases, columns.own, columns.own_counts, columns.num_true,
+        columns.sampled, columns.sampled_counts, columns.subtract_log_q,
+    )
+
+
+class Gradients(NamedTuple):
+    """The gradients of the sum of grad_output * loss, as they stand in the workspace.
+
+    Attributes
+    ----------
+    inputs : ndarray, shape (batch_size, dim)
+        Gradient with respect to each example's input.
+    own_logits : ndarray, shape (batch_size, num_own)
+        That of the logits of the own columns, 0 where a column is absent: the gradient of a
+        label's bias, and, times the input, of its row.
+    sampled_rows : ndarray, shape (num_sampled, dim)
+        Gradient with respect to the rows of the sampled classes.
+    sampled_biases : ndarray, shape (num_sampled,)
+        Gradient with respect to their biases.
+    """
+
+    inputs: Floats
+    own_logits: Floats
+    sampled_rows: Floats
+    sampled_biases: Floats
+
+
+class ClassGradients(NamedTuple):
+    """Gradients of class rows, (num_rows, dim), and biases, and the ids of the classes.
+
+    There may be less biases than rows: the first ones have one.
+    """
+
+    ids: Integers
+    rows: Floats
+    biases: Floats
+
+
+class SampledPass:
+    """A batch on its way: `forward`, then `backward`, then what is wanted of the gradients.
+
+    Nothing is computed when it is made. From `forward` to the last use of the gradients the
+    arrays that it was given stay as they are, and the workspace is this pass's own.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Where the pass puts what it computes, results too.
+    table : ndarray, shape (num_rows, dim)
+        What the inputs are rows of.
+    ids : ndarray of int64, shape (batch_size,)
+        Which ones.
+    weights, biases : ndarray, shape (num_classes, dim) and (num_classes,)
+        Rows and biases of the classes.
+    columns : Columns
+        The classes that each example is compared with.
+    logistic : bool
+        Whether the loss is logistic, else it is softmax.
+    threads : int
+        How many share the work.
+    train_table : bool
+        Whether the table's rows learn, too. Equal inputs are worked on together: those of the
+        same id if so, else those of the same bits.
+    """
+
+    def __init__(
+        self, workspace: Workspace, table: Floats, ids: Integers, weights: Floats, biases: Floats,
+        columns: Columns, logistic: bool, threads: int, train_table: bool = False,
+    ) -> None:
+        self.buffers = buffers_of(workspace, columns, weights.shape[1], threads, weights.dtype)
+        self._batch = batch_of(table, ids, weights, biases, columns)
+        self._weights, self._biases, self._columns = weights, biases, columns
+        self._trains_table = train_table
+        self._use_logistic, self._threads = logistic or None, threads
+        self._num_inputs = 0
+        self._compared: Blocks | None = None  # the blocks whose probabilities are in memory
+
+    def forward(self) -> Floats:
+        """Return the losses, (batch_size,), finite or not; they stand in the workspace."""
+        self._group()
+        for blocks in self._parts():
+            self._compare(blocks)
+        losses: Floats = self.buffers.arrays.losses
+        return losses
+
+    def backward(self, grad_output: Floats | None = None) -> Gradients:
+        """Return the gradients of the sum of grad_output * loss.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the weights' type, shape (batch_size,), optional
+            Upstream gradient of each example's loss; ones by default.
+        """
+        if grad_output is None:
+            grad_output = np.ones_like(self.buffers.arrays.losses)
+        for blocks in self._parts():
+            if self._compared != blocks:  # they gave way to those of another part, or are used up
+                self._compare(blocks)
+            self._differentiate(blocks, grad_output)
+        return self.gradients
+
+    def forward_and_backward(self, grad_output: Floats) -> tuple[Floats, Gradients]:
+        """Return the losses and the gradients, where the upstream gradient is known before.
+
+        They are those of `forward` and `backward`; but of a batch that is too large to be
+        compared at once no part is compared twice.
+        """
+        self._group()
+        for blocks in self._parts():
+            self._compare(blocks)
+            self._differentiate(blocks, grad_output)
+        return self.buffers.arrays.losses, self.gradients
+
+    @property
+    def gradients(self) -> Gradients:
+        """What `backward` has computed."""
+        out, dim = self.buffers.arrays, self._weights.shape[1]
+        num_sampled = len(self._columns.sampled)
+        return Gradients(
+            out.grad_inputs[:, :dim], out.grad_own_logits,
+            out.grad_sampled_rows[:num_sampled, :dim], out.grad_sampled_biases[:num_sampled],
+        )
+
+    def class_gradients(self) -> ClassGradients:
+        """Return the gradients of the classes, one for each use of a class, as new arrays.
+
+        The labels come first, row by row, then what else examples have of their own, then the
+        sampled classes; absent columns are left out.
+        """
+        own, num_true = self._columns.own, self._columns.num_true
+        order = np.arange(own.size).reshape(own.shape)
+        order = np.concatenate([order[:, :num_true].ravel(), order[:, num_true:].ravel()])
+        order = order[own.ravel()[order] >= 0]
+        out, grads = self.buffers.arrays, self.gradients
+        own_logits, dim = grads.own_logits.ravel()[order], self._weights.shape[1]
+        rows = np.empty((len(order) + len(grads.sampled_rows), dim), self._weights.dtype)
+        inputs = out.unique_inputs[out.inverse[order // max(own.shape[1], 1)], :dim]
+        np.multiply(own_logits[:, None], inputs, out=rows[: len(order)])
+        rows[len(order) :] = grads.sampled_rows
+        return ClassGradients(
+            np.concatenate([own.ravel()[order], self._columns.sampled]), rows,
+            np.concatenate([own_logits, grads.sampled_biases]),
+        )
+
+    def summed_class_gradients(
+        self, scratch: Workspace | None = None, with_inputs: bool = False
+    ) -> ClassGradients:
+        """Return the distinct classes of the batch and the sums of their gradients, in order.
+
+        Without a `scratch` that holds them they are new arrays. `with_inputs`, where the table is
+        the weights, adds the gradients of the inputs to those of their rows; what is an input
+        only comes last, and has no bias.
+        """
+        columns, scratch = self._columns, scratch or Workspace()
+        present = columns.own >= 0
+        classes = np.concatenate([columns.own[present], columns.sampled])
+        uses = np.concatenate([classes, self._batch.ids]) if with_inputs else classes
+        ids, inverse, num_biases = distinct(uses, len(classes))
+        num_own = len(classes) - len(columns.sampled)
+        own = np.full_like(columns.own, -1)
+        own[present] = inverse[:num_own]
+        dtype = self._weights.dtype
+        rows = scratch.array("sums", (len(ids), self._weights.shape[1]), dtype)
+        biases = scratch.array("bias_sums", (num_biases,), dtype)
+        rows[:], biases[:] = 0, 0
+        self._scatter(own, inverse[num_own : len(classes)], dtype.type(-1), rows, biases)
+        if with_inputs:
+            add_rows(inverse[len(classes) :], self.buffers.arrays.grad_inputs, rows)
+        return ClassGradients(ids, rows, biases)
+
+    def add_class_gradients(self, rows: Floats, biases: Floats) -> None:
+        """Add the gradients of the classes to arrays that are as long as the weights."""
+        columns, one = self._columns, self._weights.dtype.type(1)
+        self._scatter(columns.own, columns.sampled, -one, rows, biases)
+
+    def update(self, learning_rate: np.floating[Any]) -> None:
+        """Take a step of SGD: rows and biases of classes, and rows of a table that learns.
+
+        One by one in order, for each table: the own columns row by row, then the sampled classes,
+        then, if the table is the weights, the inputs.
+        """
+        columns = self._columns
+        self._scatter(columns.own, columns.sampled, learning_rate, self._weights, self._biases)
+        if self._trains_table:
+            grads = self.buffers.arrays.grad_inputs
+            subtract_rows(self._batch.ids, grads, learning_rate, self._batch.table)
+
+    def _parts(self) -> list[Blocks]:
+        """Return the parts of the batch whose probabilities are in memory at a time."""
+        count, part = blocks_of(self._num_inputs), self.buffers.part
+        return [
+            Blocks(first, min(first + part, count), count, self._num_inputs)
+            for first in range(0, count, part)
+        ]
+
+    def _group(self) -> None:
+        """Find the unique inputs, and gather the rows of the sampled classes."""
+        out = self.buffers.arrays
+        bits = NO_BITS if self._trains_table else self._batch.table.view(np.uint32)
+        threads = self._threads if len(self._columns.sampled) else 1
+        phases.prepare(
+            bits, self._batch, len(out.grad_sampled_rows), threads, self.buffers.all
+        )
+        self._num_inputs = int(out.sizes[NUM_UNIQUE])
+        if not self._num_inputs:  # no part writes them
+            out.grad_sampled_rows[:], out.grad_sampled_biases[:] = 0, 0
+
+    def _compare(self, blocks: Blocks) -> None:
+        """Compute probabilities and losses of a part."""
+        phases.forward_inputs(
+            blocks, self._batch.table, self._batch.ids, self._use_logistic,
+            min(self._threads, blocks.stop - blocks.first), self.buffers.all,
+        )
+        phases.forward_examples(
+            blocks, self._batch, self._use_logistic, self._threads, self.buffers.all
+        )
+        self._compared = blocks
+
+    def _differentiate(self, blocks: Blocks, grad_output: Floats) -> None:
+        """Turn the probabilities of a part into gradients; with the last, those of the inputs."""
+        phases.scale_examples(
+            blocks, self._columns.num_true, grad_output, self._use_logistic, self._threads,
+            self.buffers.all,
+        )
+        phases.backward_inputs(
+            blocks, self._use_logistic is None, blocks.stop == blocks.count, self._batch,
+            self._threads, self.buffers.all,
+        )
+        phases.grad_candidates(
+            blocks, self._weights.shape[1], self._threads, self._weights, self.buffers.all
+        )
+        self._compared = None
+
+    def _scatter(
+        self, own: Integers, sampled: Integers, learning_rate: Any, rows: Floats, biases: Floats
+    ) -> None:
+        """Subtract learning_rate times the gradients of the classes from rows in their place."""
+        arrays = self.buffers.arrays
+        size = arrays.unique_inputs.size + arrays.grad_sampled_rows.size
+        threads = min(self._threads, threads_for_update(size))
+        phases.scatter_classes(own, sampled, learning_rate, threads, rows, biases, self.buffers.all)

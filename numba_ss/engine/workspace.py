@@ -1,0 +1,97 @@
+"""Buffers of a pass: allocated once, kept from call to call, grown when they have to."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from numba_ss.kernels.core.team import board_shape
+from numba_ss.kernels.core.tile import LANES, ROWS
+from numba_ss.kernels.softmax.batch import STRIDE
+from numba_ss.kernels.softmax.buffers import FIELDS, describe, shape_of, type_of
+from numba_ss.kernels.softmax.candidates import BLOCK, STRIP, blocks_of
+from numba_ss.kernels.softmax.step import NUM_PHASES, parts_of
+
+# Numbers in the largest array of a pass: above it a batch is taken in parts. 16 MB of
+# float32 stay in the last-level cache of a server.
+EXPS = 2**22
+
+
+def round_up(count: int, multiple: int) -> int:
+    """Return the next multiple."""
+    return -(-count // multiple) * multiple
+
+
+def padded(dim: int) -> int:
+    """Return the length of a padded row: whole vectors, an odd number of cache lines.
+
+    With an even number of lines the rows would compete for half of the cache's sets.
+    """
+    lines = -(-round_up(dim, LANES) // 16)
+    return 16 * (lines | 1)
+
+
+class BatchBuffers(NamedTuple):
+    """The arrays of a sampled pass: by name, and `all` of them for kernels; rows may be padded.
+
+    `part` blocks of unique inputs are compared at a time; with `is_whole` these are all.
+    """
+
+    part: int
+    is_whole: bool
+    all: Any
+    arrays: SimpleNamespace  # what `all` describes; the docstring of `kernels.softmax` lists it
+
+
+class Workspace:
+    """Buffers that are kept from one call to the next, and grow when they have to."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, NDArray[Any]] = {}
+        self._key: object = None
+        self._batch: BatchBuffers | None = None
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        """Leave the buffers behind when it is copied or sent to another process."""
+        return Workspace, ()
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array whose content is undefined."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size or buffer.dtype != dtype:
+            # Whole vectors may be read where the last numbers are.
+            buffer = self._buffers[name] = np.zeros(size + LANES, dtype)
+        return buffer[:size].reshape(shape)
+
+    def batch(
+        self, batch_size: int, num_own: int, num_sampled: int, num_hits: int, dim: int,
+        threads: int, dtype: DTypeLike,
+    ) -> BatchBuffers:
+        """Return the buffers of a sampled pass; the last ones, if nothing has changed."""
+        key = batch_size, num_own, num_sampled, num_hits, dim, threads, dtype
+        if key == self._key and self._batch is not None:
+            return self._batch
+        num_rows, num_blocks = round_up(num_sampled, ROWS), blocks_of(batch_size)
+        part = max(1, min(num_blocks, EXPS // (BLOCK * max(num_rows, 1))))
+        num_phases, width = board_shape(NUM_PHASES, threads)
+        symbols = {
+            "B": batch_size, "B+1": batch_size + 1, "L": round_up(batch_size, LANES),
+            "Q": round_up(batch_size, BLOCK), "C": num_own, "H": num_hits,
+            "E": batch_size * num_hits + 1, "S": num_rows, "D": padded(dim),
+            "V": round_up(dim, LANES), "K": BLOCK, "X": STRIDE, "P": part * num_rows,
+            "M": part * -(-num_rows // STRIP), "T": threads, "N": parts_of(threads),
+            "J": 1 << (2 * max(batch_size, num_sampled)).bit_length(), "F": num_phases, "W": width,
+        }
+        arrays = {
+            name: self.array(name, shape_of(name, symbols), type_of(name, dtype)) for name in FIELDS
+        }
+        out = BatchBuffers(
+            part, part >= num_blocks, describe(**arrays), SimpleNamespace(**arrays)
+        )
+        self._key, self._batch = key, out
+        return out
