@@ -108,59 +108,56 @@ def _members_of(blocks, buffers):
 
 
 @kernel
-def _forward_piece(chunk, start, stop, batch, use_logistic, buffers):
-    """Finish the losses of the members from `start` to `stop`, at most a block of them."""
-    like, size, num_own = batch.weights, stop - start, batch.own.shape[1]
+def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffers):
+    """Do a chunk's part of what `forward_examples` does."""
+    like, num_own = batch.weights, batch.own.shape[1]
     x, own_factors = numbers(buffers, "unique_inputs", like), numbers(buffers, "own_factors", like)
     losses, members = numbers(buffers, "losses", like), integers(buffers, "members")
-    choices = integers(buffers, "choices")
-    sums = numbers(buffers, "example_sums", like)[start:stop]
-    share = numbers(buffers, "target_shares", like)[start:stop]
-    row_scales = numbers(buffers, "row_scales", like)[start:stop]
+    example_sums = numbers(buffers, "example_sums", like)
+    target_shares = numbers(buffers, "target_shares", like)
+    row_scales, choices = numbers(buffers, "row_scales", like), integers(buffers, "choices")
     places = integers(buffers, "place_scratch")[chunk]
     scratch = numbers(buffers, "example_scratch", like)[chunk]
     logits = numbers(buffers, "own_logits", like)[chunk]
     column_weights = numbers(buffers, "column_weights", like)[chunk]
     targets = numbers(buffers, "targets", like)[chunk]
     own_counts = numbers(buffers, "own_counts", like)[chunk]
-    top, loss = scratch[TOP, :size], scratch[LOSS, :size]
-    _gather_examples(start, like, buffers, places[INPUT], top, sums)
-    _gather_columns(start, size, batch.own, batch.own_counts, buffers, own_counts)
-    share[:] = share.dtype.type(0)
-    for c in range(num_own):
-        # Columns that are no labels are counted where the losses will stand.
-        _mark_column(
-            choices[c, start:stop], own_factors[c, start:stop], column_weights[c], logits[c],
-            own_counts[c], share if c < batch.num_true else loss,
-        )
-        _compare_column(
-            choices[c, start:stop], places[INPUT], x, batch.weights, batch.biases, places[USED],
-            logits[c],
-        )
-        if batch.subtract_log_q:
-            subtract_logs(own_counts[c, :size], logits[c, :size])
-    for k in range(size):
-        share[k] = share.dtype.type(1) / share[k]
-    for c in range(num_own):
-        _share_targets(c < batch.num_true, choices[c, start:stop], share, targets[c])
-    if use_logistic is not None:
-        logistic_own(targets, column_weights, logits, sums, loss)
-    else:
-        softmax_own(targets, column_weights, logits, top, sums, row_scales, loss)
-    for c in range(num_own):
-        own_factors[c, start:stop] = logits[c, :size]
-    for k in range(size):
-        losses[members[start + k]] = loss[k]
-
-
-@kernel
-def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffers):
-    """Do a chunk's part of what `forward_examples` does."""
     first, last = _members_of(blocks, buffers)
     for piece in _pieces(chunk, num_chunks, first, last):
         start = first + piece * BLOCK
         stop = min(start + BLOCK, last)
-        _forward_piece(chunk, start, stop, batch, use_logistic, buffers)
+        size = stop - start
+        top, loss = scratch[TOP, :size], scratch[LOSS, :size]
+        sums, share = example_sums[start:stop], target_shares[start:stop]
+        _gather_examples(start, like, buffers, places[INPUT], top, sums)
+        _gather_columns(start, size, batch.own, batch.own_counts, buffers, own_counts)
+        share[:] = share.dtype.type(0)
+        for c in range(num_own):
+            # Columns that are no labels are counted where the losses will stand.
+            _mark_column(
+                choices[c, start:stop], own_factors[c, start:stop], column_weights[c], logits[c],
+                own_counts[c], share if c < batch.num_true else loss,
+            )
+            _compare_column(
+                choices[c, start:stop], places[INPUT], x, batch.weights, batch.biases,
+                places[USED], logits[c],
+            )
+            if batch.subtract_log_q:
+                subtract_logs(own_counts[c, :size], logits[c, :size])
+        for k in range(size):
+            share[k] = share.dtype.type(1) / share[k]
+        for c in range(num_own):
+            _share_targets(c < batch.num_true, choices[c, start:stop], share, targets[c])
+        if use_logistic is not None:
+            logistic_own(targets, column_weights, logits, sums, loss)
+        else:
+            softmax_own(targets, column_weights, logits, top, sums, row_scales[start:stop], loss)
+        # Number by number: for a slice Numba would compile what its error message needs.
+        for c in range(num_own):
+            for k in range(size):
+                own_factors[c, start + k] = logits[c, k]
+        for k in range(size):
+            losses[members[start + k]] = loss[k]
 
 
 @kernel
@@ -201,43 +198,36 @@ def _finish_column(choices, grad_output, targets, grads, factors):
 
 
 @kernel
-def _scale_piece(chunk, start, stop, num_true, grad_output, use_logistic, buffers):
-    """Multiply by the upstream gradient what belongs to members from `start` to `stop`."""
-    like, size = grad_output, stop - start
-    factors, choices = numbers(buffers, "own_factors", like), integers(buffers, "choices")
-    sums = numbers(buffers, "example_sums", like)[start:stop]
-    shares = numbers(buffers, "target_shares", like)[start:stop]
-    row_scales = numbers(buffers, "row_scales", like)[start:stop]
-    grad_own_logits = numbers(buffers, "grad_own_logits", like)
-    members = integers(buffers, "members")
-    upstream = numbers(buffers, "example_scratch", like)[chunk, TOP, :size]
-    targets = numbers(buffers, "targets", like)[chunk]
-    grads = numbers(buffers, "own_logits", like)[chunk]
-    for k in range(size):
-        upstream[k] = grad_output[members[start + k]]
-    if use_logistic is not None:
-        _scale_logistic(upstream, row_scales, factors, start)
-    else:
-        _scale_softmax(upstream, sums, row_scales, factors, start)
-    for c in range(factors.shape[0]):
-        _share_targets(c < num_true, choices[c, start:stop], shares, targets[c])
-        _finish_column(
-            choices[c, start:stop], upstream, targets[c], grads[c], factors[c, start:stop]
-        )
-    for k in range(size):
-        i = members[start + k]
-        for c in range(factors.shape[0]):
-            grad_own_logits[i, c] = grads[c, k]
-
-
-@kernel
 def scale_examples_chunk(chunk, num_chunks, blocks, num_true, grad_output, use_logistic, buffers):
     """Do a chunk's part of what `scale_examples` does."""
+    like, members = grad_output, integers(buffers, "members")
+    factors, choices = numbers(buffers, "own_factors", like), integers(buffers, "choices")
+    sums, shares = numbers(buffers, "example_sums", like), numbers(buffers, "target_shares", like)
+    row_scales = numbers(buffers, "row_scales", like)
+    grad_own_logits = numbers(buffers, "grad_own_logits", like)
+    scratch = numbers(buffers, "example_scratch", like)[chunk]
+    targets = numbers(buffers, "targets", like)[chunk]
+    grads = numbers(buffers, "own_logits", like)[chunk]
     first, last = _members_of(blocks, buffers)
     for piece in _pieces(chunk, num_chunks, first, last):
         start = first + piece * BLOCK
         stop = min(start + BLOCK, last)
-        _scale_piece(chunk, start, stop, num_true, grad_output, use_logistic, buffers)
+        upstream = scratch[TOP, : stop - start]
+        for k in range(stop - start):
+            upstream[k] = grad_output[members[start + k]]
+        if use_logistic is not None:
+            _scale_logistic(upstream, row_scales[start:stop], factors, start)
+        else:
+            _scale_softmax(upstream, sums[start:stop], row_scales[start:stop], factors, start)
+        for c in range(factors.shape[0]):
+            _share_targets(c < num_true, choices[c, start:stop], shares[start:stop], targets[c])
+            _finish_column(
+                choices[c, start:stop], upstream, targets[c], grads[c], factors[c, start:stop]
+            )
+        for k in range(stop - start):
+            i = members[start + k]
+            for c in range(factors.shape[0]):
+                grad_own_logits[i, c] = grads[c, k]
 
 
 @exact_kernel

@@ -24,7 +24,9 @@ from numba_ss.kernels.softmax.examples import (
 from numba_ss.kernels.softmax.phases import prepare_chunk
 from numba_ss.kernels.softmax.scatter import scatter_candidates, scatter_own, scatter_rows_chunk
 
-_PREPARE, _INPUTS, _EXAMPLES, _BACKWARD, _CANDIDATES, _UPDATE, NUM_PHASES = range(7)
+NUM_PHASES = 6
+# int64: for each int that is a literal `take_task` and `next_task` would be compiled anew.
+_PREPARE, _INPUTS, _EXAMPLES, _BACKWARD, _CANDIDATES, _UPDATE = map(int64, range(NUM_PHASES))
 
 
 @exact_kernel
