@@ -15,6 +15,7 @@ import pytest
 import numba_ss
 from numba_ss import reference
 from numba_ss.kernels import _jit
+from numba_ss.kernels.softmax.buffers import FIELDS
 from tests.conftest import JIT, Problem, needs_jit
 
 PACKAGE = Path(numba_ss.__file__).parent
@@ -261,7 +262,7 @@ PACKAGE_NAMES = {
     name
     for path in MODULES
     for name in (*path.relative_to(PACKAGE.parent).with_suffix("").parts, *names_defined(TREES[path].body))
-}
+} | set(FIELDS)
 
 
 def unknown_names(path):

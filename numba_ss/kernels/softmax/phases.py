@@ -123,7 +123,7 @@ def backward_inputs(blocks, is_relative, with_inputs, batch, num_chunks, buffers
 
 @parallel_kernel
 def grad_candidates(blocks, dim, num_chunks, like, buffers):
-    """Compute the gradients of the sampled classes, `grad_sampled_rows` and `_biases`.
+    """Compute the gradients of the sampled classes, `grad_sampled_rows` and `grad_sampled_biases`.
 
     Blocks that do not begin with the first add to what is there. The gradients of the logits
     stand in `probabilities`, see `grad_logits`. `like` is an array of the buffers' type of
