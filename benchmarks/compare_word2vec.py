@@ -36,7 +36,7 @@ import numpy as np
 from numba_ss import __version__
 from numba_ss.cli.main import build_parser
 from numba_ss.kernels.words.window_chunks import GROUP
-from numba_ss.word2vec.estimator import NUM_SAMPLED
+from numba_ss.word2vec.parameters import NUM_SAMPLED
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200

@@ -80,6 +80,7 @@ Long runs, and what can go wrong
     Checkpoint                        one of them
     Progress                          a progress bar, or lines in a log
     TrainingEvent                     what callbacks of `fit` receive
+    StopTraining                      what a callback raises to end the training
     TrainingDivergedError             the loss became infinite or NaN
     NotFittedError                    a model is used before `fit`
     ArgumentError                     an argument cannot be used
@@ -134,12 +135,13 @@ if TYPE_CHECKING:
     from numba_ss.logs.interactions import Interactions, read_interactions
     from numba_ss.logs.keys import Keys
     from numba_ss.logs.splits import leave_one_out, split_by_time
-    from numba_ss.retrieval.estimator import Recommendations, YouTubeDNN
+    from numba_ss.retrieval.estimator import YouTubeDNN
     from numba_ss.retrieval.id_vectors import load_vectors, save_vectors
     from numba_ss.retrieval.metrics import ranking_metrics
     from numba_ss.retrieval.nearest import ExactIndex, FaissIndex, Index
+    from numba_ss.retrieval.queries import Recommendations
     from numba_ss.training.estimator import NotFittedError
-    from numba_ss.training.session import TrainingDivergedError, TrainingEvent
+    from numba_ss.training.events import StopTraining, TrainingDivergedError, TrainingEvent
     from numba_ss.word2vec.corpus import Corpus, PackedCorpus, open_corpus
     from numba_ss.word2vec.estimator import Word2Vec
     from numba_ss.word2vec.plots import plot_loss, plot_words
@@ -172,7 +174,8 @@ _NAMES = {
     "word2vec.tasks": "AnalogyScore SimilarityScore analogies similarity",
     "word2vec.vectors": "UnknownWordError WordVectors",
     "word2vec.vocabulary": "Vocabulary",
-    "retrieval.estimator": "Recommendations YouTubeDNN",
+    "retrieval.estimator": "YouTubeDNN",
+    "retrieval.queries": "Recommendations",
     "retrieval.id_vectors": "load_vectors save_vectors",
     "retrieval.metrics": "ranking_metrics",
     "retrieval.nearest": "ExactIndex FaissIndex Index",
@@ -181,7 +184,7 @@ _NAMES = {
     "logs.keys": "Keys",
     "logs.splits": "leave_one_out split_by_time",
     "training.estimator": "NotFittedError",
-    "training.session": "TrainingDivergedError TrainingEvent",
+    "training.events": "StopTraining TrainingDivergedError TrainingEvent",
     "io.checkpoint": "Checkpoint CheckpointFolder",
     "io.progress": "Progress",
 }
@@ -194,8 +197,8 @@ __all__ = [
     "InBatchSampler", "Index", "Interactions", "Keys", "LearnedUnigramSampler", "LinearDecay",
     "LogUniformSampler", "LossAndGradients", "MixedSampler", "NotFittedError", "PackedCorpus",
     "Progress", "Recommendations", "SampledCandidates", "SampledSoftmax", "SimilarityScore",
-    "TopK", "TrainingDivergedError", "TrainingEvent", "UniformSampler", "UnknownWordError",
-    "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN", "all_candidate_sampler", "analogies",
+    "StopTraining", "TopK", "TrainingDivergedError", "TrainingEvent", "UniformSampler",
+    "UnknownWordError", "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN", "all_candidate_sampler", "analogies",
     "compute_accidental_hits", "fixed_unigram_candidate_sampler",
     "learned_unigram_candidate_sampler", "leave_one_out", "load_vectors",
     "log_uniform_candidate_sampler", "nce_loss", "nce_loss_and_grad", "negative_sampling_loss",

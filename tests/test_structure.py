@@ -39,9 +39,11 @@ KERNEL_ROOMS = {"kernels", "kernels.core", "kernels.softmax", "kernels.words", "
 ORDER = {
     "": "__main__ _guards _optional _checks",
     "cli": "main word2vec_commands retrieve_commands warm_up retrieve_parser console",
-    "word2vec": "estimator run model tasks plots corpus vectors vocabulary sample",
-    "retrieval": "estimator session run growth model nearest metrics samplers id_vectors tower",
-    "training": "session estimator signals",
+    "word2vec": "estimator start run choice parameters model tasks plots corpus vectors vocabulary "
+    "sample",
+    "retrieval": "estimator queries start parameters run training_set growth model nearest metrics "
+    "samplers id_vectors tower",
+    "training": "run session events estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
     "engine": "layer by_name top_k full_losses losses candidate_sampling batch_samplers samplers "
     "sgd full_pass sampled_pass rows workspace shards memory seeds autotune",

@@ -14,7 +14,8 @@ from numba_ss.engine.layer import SampledSoftmax
 from numba_ss.kernels.core.threads import get_num_threads
 from numba_ss.logs.interactions import read_interactions
 from numba_ss.retrieval.estimator import YouTubeDNN
-from numba_ss.word2vec.estimator import ARCHITECTURES, Word2Vec
+from numba_ss.word2vec.estimator import Word2Vec
+from numba_ss.word2vec.parameters import ARCHITECTURES
 
 log = logging.getLogger("numba_ss")
 

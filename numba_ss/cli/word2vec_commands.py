@@ -20,7 +20,8 @@ from numba_ss.io.files import require_distinct, require_writable
 from numba_ss.io.text_files import TextFiles
 from numba_ss.io.vector_files import format_of, metadata_path, require_words
 from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
-from numba_ss.word2vec.estimator import Word2Vec, default_min_count
+from numba_ss.word2vec.estimator import Word2Vec
+from numba_ss.word2vec.parameters import default_min_count
 from numba_ss.word2vec.plots import plot_loss, plot_words
 from numba_ss.word2vec.sample import sample_path
 from numba_ss.word2vec.tasks import analogies, similarity

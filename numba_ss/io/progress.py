@@ -108,6 +108,23 @@ class Progress:
             self._due = monotonic() + self._every
             log.info("%s", self._line())
 
+    def describe(self, desc: str) -> None:
+        """Say what is done from now on; the log, if it stands for a bar, gets a line before.
+
+        Parameters
+        ----------
+        desc : str
+            Such as "epoch 2/5".
+        """
+        if desc == self.desc:
+            return
+        if self._bar is not None:
+            self._bar.set_description(desc, refresh=False)
+        elif self._every < inf:
+            log.info("%s", self._line())
+            self._due = monotonic() + self._every
+        self.desc = desc
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,

@@ -1,4 +1,4 @@
-"""What scikit-learn asks of an estimator, without depending on it."""
+"""What an estimator is: scikit-learn's protocol without depending on it, and its file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import reprlib
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._guards import of_a_moment
+from numba_ss.io.checkpoint import read_state, reading, write_state
+from numba_ss.io.files import PathLike, whole_file
+
+Arrays = dict[str, NDArray[Any]]
 
 _EXACT = 2**53  # from here on a float may stand for several integers
 
@@ -67,6 +73,68 @@ class Estimator:
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    @of_a_moment
+    def save(self, path: PathLike) -> None:
+        """Write the whole model, with which `partial_fit` can go on, to one file.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; it is written whole or not at all.
+
+        Raises
+        ------
+        ArgumentError
+            If nothing has been learned yet.
+        """
+        self._require_fit()
+        arrays, state = self._pack()
+        params = {name: _plain(value) for name, value in self._parameters_to_save().items()}
+        with whole_file(path) as file:
+            write_state(file, arrays, {"params": params, **state})
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Return a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Raises
+        ------
+        ArgumentError
+            If the file is damaged or of another kind.
+        """
+        expected = f"a model that {cls.__name__}.save wrote"
+        with open(path, "rb") as file, reading(str(path), expected):
+            arrays, state = read_state(file)
+            model = cls._of_parameters(state["params"])
+            model._unpack(str(path), arrays, state)
+        return model
+
+    @classmethod
+    def _of_parameters(cls, params: dict[str, Any]) -> Self:
+        """Return a model with parameters as JSON holds them, which has no tuples."""
+        defaults = inspect.signature(cls.__init__).parameters
+        tuples = {
+            name: tuple(value) for name, value in params.items()
+            if isinstance(defaults[name].default, tuple)
+        }
+        return cls(**params | tuples)
+
+    def _parameters_to_save(self) -> dict[str, Any]:
+        return self.get_params()
+
+    def _pack(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return what has been learned, as arrays and as what JSON holds."""
+        raise NotImplementedError
+
+    def _unpack(self, name: str, arrays: Arrays, state: dict[str, Any]) -> None:
+        """Take over what `_pack` packed, from a file of that name, which may be damaged."""
+        raise NotImplementedError
+
     def __sklearn_tags__(self) -> Any:
         # Only scikit-learn calls this, so it is there.
         from sklearn.utils import InputTags, Tags, TargetTags
@@ -112,3 +180,10 @@ def integer_events(name: str, source: Any) -> Any:
             f"{source[row, column]} at {name}[{row}, {column}]",
         )
     return source.astype(np.int64)
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter without NumPy's types, which JSON does not hold."""
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, Self
+
+log = logging.getLogger("numba_ss")
 
 SIGNALS = [
     getattr(signal, name)
@@ -68,3 +73,42 @@ class RaisesOnce:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler if self._restore else signal.SIG_IGN)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C or the like instead of raising; yield a function that tells of it.
+
+    A second one raises at once. A KeyboardInterrupt that leaves the context is one of the
+    signal that was noted. Only the main thread can catch signals. A process that ignores
+    one, such as Ctrl-C in the background of a script, goes on to do so, and one that handles
+    others than Ctrl-C itself, too.
+    """
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            # Of a command's signals only one is raised: cleaning up is not to be interrupted.
+            if isinstance(before[number], RaisesOnce):
+                before[number](number, frame)
+            else:
+                raise_for(number)
+        asked.append(number)
+        log.warning("interrupted: finishing the step; once more to stop at once")
+
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            ours = handler == signal.SIG_DFL or isinstance(handler, RaisesOnce)
+            if ours or (number == signal.SIGINT and handler not in (signal.SIG_IGN, None)):
+                before[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(asked)
+    except KeyboardInterrupt as error:
+        if type(error) is KeyboardInterrupt and asked and asked[0] != signal.SIGINT:
+            raise Interrupted(asked[0]) from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -133,6 +133,15 @@ class WordModel:
         """The output vectors, (num_words, dim); a view."""
         return np.asarray(self._model.outputs[: self.num_words, : self.dim])
 
+    def arrays(self) -> dict[str, Floats]:
+        """Return both tables; not copies."""
+        return {"inputs": self.inputs, "outputs": self.outputs}
+
+    def load(self, arrays: dict[str, Floats]) -> None:
+        """Take over what `arrays` returned."""
+        for name, array in self.arrays().items():
+            array[:] = arrays[name]
+
     def release(self) -> tuple[Floats, Floats]:
         """Return copies of both tables and give up its own, one after the other: at the end."""
         none = aligned_zeros(0, self._model.inputs.shape[1])

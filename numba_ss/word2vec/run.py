@@ -1,18 +1,17 @@
-"""One training run: epochs over a corpus, progress, checkpoints, interrupts, exact resume.
+"""What an epoch of words is: a pass over a text, thinned and cut into batches.
 
-A run goes on from `RunState` alone: draws are a function of the position in the text, so
-a resumed run reads the text up to where it stopped and goes on with the same bits.
+Draws are a function of the position in the text, so a resumed run reads the text up to where
+it stopped and goes on with the same bits.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -20,14 +19,15 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss.engine.full_losses import softmax_loss
-from numba_ss.io.checkpoint import CheckpointFolder, checked_fields, checked_history
-from numba_ss.io.progress import Progress
 from numba_ss.io.text_files import read_ahead
+from numba_ss.io.vector_files import pack_words
 from numba_ss.kernels.core.threads import get_num_threads, use_threads
 from numba_ss.kernels.words import train_windows
-from numba_ss.training.session import TrainingDivergedError, announce, deferred_interrupt
+from numba_ss.training.run import Arrays, RunState, TrainingRun, announce, checked_state
+from numba_ss.training.session import FitSession
 from numba_ss.word2vec.corpus import Corpus
 from numba_ss.word2vec.model import WordModel
+from numba_ss.word2vec.parameters import SETTLED, fixed_options
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
@@ -43,43 +43,32 @@ _THREADS_A_READER = 8  # that learn, for each thread that reads
 
 
 @dataclass
-class RunState:
-    """How far a run is.
+class WordState(RunState):
+    """How far a run is; `position` counts words and ends of sentences of the thinned text.
 
-    `position` counts words and ends of sentences of the thinned text in this epoch; `read` and
-    `whole` hold the length and checksum of the ids of the text, so far and of a whole pass;
-    `varies` tells that two passes differed.
+    `read` and `whole` hold the length and checksum of the ids of the text, so far and of a
+    whole pass; `varies` tells that two passes differed.
     """
 
-    epoch: int = 0
-    position: int = 0
-    words: int = 0
-    seconds: float = 0.0
     read: list[int] = field(default_factory=lambda: [0, 0])
     whole: list[int] | None = None
     varies: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def checked_state(name: str, given: Any) -> RunState:
+def checked_word_state(name: str, given: Any, best: Arrays) -> WordState:
     """Return the state that a file holds, which may be damaged or doctored."""
-    c = _checks
-
-    def count(field: str, value: Any) -> int:
-        return c.integer(field, value, 0, 2**62)
 
     def read(field: str, value: Any) -> list[int]:
         if not isinstance(value, list) or len(value) != 2:
-            c.fail(field, "a length and a checksum", str(value)[:200])
-        return [count(field, value[0]), c.integer(field, value[1], 0, 2**32 - 1)]
+            _checks.fail(field, "a length and a checksum", str(value)[:200])
+        length = _checks.integer(field, value[0], 0, 2**62)
+        return [length, _checks.integer(field, value[1], 0, 2**32 - 1)]
 
-    fields = checked_fields(name, given, {
-        "epoch": count, "position": count, "words": count,
-        "seconds": lambda field, value: c.number(field, value, positive=True),
+    own = {
         "read": read, "whole": lambda field, value: None if value is None else read(field, value),
-        "varies": c.flag, "history": checked_history,
-    })
-    return RunState(**fields)
+        "varies": _checks.flag,
+    }
+    return checked_state(WordState, name, given, own, best)
 
 
 class Piece(NamedTuple):
@@ -136,81 +125,76 @@ def read_checksum(corpus: Corpus, vocabulary: Vocabulary) -> list[int]:
     return [length, checksum]
 
 
-class TrainingRun:
-    """Trains `model` on `corpus` until `epochs` are done.
+class WordRun(TrainingRun):
+    """Trains a `WordModel` on the words of a corpus.
 
-    `header` returns the arrays and options of a checkpoint; `tell` passes an event to the
-    callbacks; `rate` gives the learning rate of a share of the work done.
+    `settled` are the parameters of `Word2Vec`, with what depends on the text where the user
+    left it open. `rare` are the words outside the vocabulary, which `partial_fit` counts on,
+    `held_out` is a text for the full softmax loss after each epoch.
     """
 
+    unit, monitored, grows = "words", "validation_loss", False
+
     def __init__(
-        self, model: WordModel, corpus: Corpus, vocabulary: Vocabulary, *, epochs: int,
-        first_epoch: int, rate: Callable[[float], float], state: RunState, show: bool | str,
-        tell: Callable[..., None], folder: CheckpointFolder | None,
-        header: Callable[[], tuple[dict[str, NDArray[Any]], dict[str, Any]]],
-        minutes: float, words: int | None, held_out: NDArray[np.int64] | None,
+        self, session: FitSession, settled: dict[str, Any], model: WordModel, corpus: Corpus,
+        vocabulary: Vocabulary, rare: Arrays, state: WordState, best: Arrays, *,
+        held_out: NDArray[np.int64] | None, first_epoch: int,
     ) -> None:
-        self.model, self.corpus, self.vocabulary = model, corpus, vocabulary
-        self.epochs, self.first_epoch, self.rate = epochs, first_epoch, rate
-        self.state, self.show, self.tell = state, show, tell
-        self.folder, self.header = folder, header
-        self.minutes, self.words = minutes, words
+        self._total = max(1.0, model.expected_words * settled["epochs"])
+        self._settled = settled
+        super().__init__(
+            session, model, state, best, epochs=settled["epochs"],
+            patience=settled["early_stopping"], first_epoch=first_epoch,
+            epoch_size=max(1, model.num_present), rate=self._rate_at(state.examples),
+        )
+        self.model: WordModel = model
+        self.state: WordState = state
+        self.corpus, self.vocabulary, self.rare = corpus, vocabulary, rare
         self.held_out = held_out
+        self.remedy = f"lower learning_rate ({settled['learning_rate']:g} at the start) or window"
+        self._packed = pack_words(vocabulary.words)
         self._resumed = state.whole is not None
-        self._saved_at = time.monotonic()
-        self._saved_words = state.words
         words = min(_WORDS_A_CALL, _WORK_A_CALL // model.work_a_window)
         self._batches = max(1, words // model.batch_size)
-        self._total = max(1.0, model.expected_words * epochs)
+        # What is learned from is what stays of the text; the bar counts the words read.
+        self._scale = self.epoch_size / max(1.0, model.expected_words)
         self._seen = (0.0, 0)
-        self._loss = float("nan")
-        self._rate = self._rate_at(state.words)
 
     def _rate_at(self, words: int) -> float:
-        return self.rate(min(words / self._total, 1.0))
+        """Return the learning rate after so many words, as the schedule says."""
+        o = self._settled
+        top, low = o["learning_rate"], min(o["learning_rate"], o["min_learning_rate"])
+        if o["schedule"] == "constant":
+            return float(top)
+        return float(top + (low - top) * min(words / self._total, 1.0))
 
-    def run(self) -> None:
-        """Train to the end, or raise KeyboardInterrupt after a step, with all saved."""
-        if self.state.epoch == self.epochs:
-            return
-        if self.folder is not None and not self.state.varies:
-            # What has not been read before an interruption must not have changed, either.
+    def prepare(self) -> None:
+        """Say what was chosen; read the text for its checksum if the run may be resumed.
+
+        What has not been read before an interruption must not have changed, either.
+        """
+        super().prepare()
+        o = self._settled
+        log.info(
+            "min_count %d, subsample %.4g, epochs %d, batches of %d words",
+            o["min_count"], o["subsample"], o["epochs"], self.model.batch_size,
+        )
+        if self.session.folder is not None and not self.state.varies:
             whole = read_checksum(self.corpus, self.vocabulary)
             if self.state.whole not in (None, whole):
                 self._changed()
             self.state.whole = whole
         announce(train_windows.train_windows)
-        self._tell("begin")
-        with deferred_interrupt() as self._asked:
-            while self.state.epoch < self.epochs:
-                self._epoch()
-        self._save()
-        self._tell("end")
 
-    def _epoch(self) -> None:
-        state, model = self.state, self.model
-        model.start_epoch(self.first_epoch + state.epoch)
+    def learn_epoch(self) -> Generator[None, None, None]:
+        """Go through the text once, from state.position on."""
+        state, model, resumed = self.state, self.model, list(self.state.read)
+        epoch = self.first_epoch + state.epoch
+        model.start_epoch(epoch)
         if state.position == 0:
             model.losses[:], model.pairs[:] = 0, 0
         self._seen = (float(model.losses.sum()), int(model.pairs.sum()))
-        self._loss = float("nan")
-        self._began = time.monotonic() - state.seconds
-        # What is learned from is what stays of the text; the bar counts the words read.
-        in_text = max(1, model.num_present)
-        self._scale = in_text / max(1.0, model.expected_words)
-        done = int((state.words - state.epoch * model.expected_words) * self._scale)
-        description = f"epoch {state.epoch + 1}/{self.epochs}"
-        with Progress(
-            in_text, "words", description, self.show, initial=min(max(done, 0), in_text)
-        ) as bar:
-            self._learn_text(bar)
-        self._finish_epoch()
-
-    def _learn_text(self, bar: Progress) -> None:
-        """Go through the text once, from state.position on."""
-        state, resumed = self.state, list(self.state.read)
-        epoch = self.first_epoch + state.epoch
-        pieces = read_pieces(self.model, self.corpus, self.vocabulary, epoch, reader_threads())
+        pieces = read_pieces(model, self.corpus, self.vocabulary, epoch, reader_threads())
         before, read = 0, [0, 0]
         with closing(read_ahead(pieces)) as coming:
             for piece in coming:
@@ -221,13 +205,21 @@ class TrainingRun:
                 if read[0] < resumed[0]:  # all learned, and not yet known to be the same text
                     continue
                 state.read = read
-                self._learn_piece(piece, bar)
+                yield from self._learn_piece(piece)
         if read[0] == 0:
             number = len(state.history) + 2  # the count came first
             _checks.fail(self.corpus.name, "words in every pass", f"none in pass {number}")
         # A state that fits no batch, or lies behind the end, is not of this text either.
         if read[0] < resumed[0] or state.position != piece.position + piece.last:
             self._changed()
+        self._note_pass(read)
+        if state.epoch == 0 and not model.pairs.any():
+            _checks.fail(self.corpus.name, _PAIR, "none")
+        self.rate = self._rate_at(state.examples)
+
+    def _note_pass(self, read: list[int]) -> None:
+        """Compare a whole pass with the one before."""
+        state = self.state
         if state.whole not in (None, read) and not state.varies:
             if self._resumed:
                 self._changed()
@@ -239,13 +231,13 @@ class TrainingRun:
             )
         state.whole, self._resumed = read, False
 
-    def _changed(self) -> None:
+    def _changed(self) -> NoReturn:
         _checks.fail(
             self.corpus.name, "the same text, in the same order, as before the interruption",
             "another; to begin anew, name another folder as checkpoint",
         )
 
-    def _learn_piece(self, piece: Piece, bar: Progress) -> None:
+    def _learn_piece(self, piece: Piece) -> Generator[None, None, None]:
         """Learn from the batches of a piece that are still to be learned from."""
         model, state, size = self.model, self.state, self.model.batch_size
         first = max(piece.first, state.position - piece.position)
@@ -254,102 +246,78 @@ class TrainingRun:
             self._changed()
         while first < piece.last:
             words = piece.words[done : done + self._batches]
-            learned = state.words + np.cumsum(words)
-            before = [state.words, *learned[:-1].tolist()]
+            learned = state.examples + np.cumsum(words)
+            before = [state.examples, *learned[:-1].tolist()]
             rates = [self._rate_at(count) for count in before]
             last = min(first + len(words) * size, piece.last)
-            model.learn(
-                piece.stream, first, last, piece.position, np.array(rates, np.float32)
-            )
-            state.words = int(learned[-1])
+            with self.step():
+                model.learn(
+                    piece.stream, first, last, piece.position, np.array(rates, np.float32)
+                )
+            state.examples = int(learned[-1])
             state.position = piece.position + last
-            self._rate = rates[-1]
+            self.rate = rates[-1]
             first, done = last, done + len(words)
-            self._report(bar)
+            self._check_loss()
+            yield
 
-    def _report(self, bar: Progress) -> None:
-        self._loss = self._check_loss()
+    def done(self) -> int:
+        """Return how many words of the text have been read in this epoch, about."""
         state = self.state
-        done = int((state.words - state.epoch * self.model.expected_words) * self._scale)
-        more = max(0, min(done, bar.total or 0) - bar.done)
-        bar.update(more, loss=self._loss, learning_rate=self._rate)
-        self._tell("step")
-        due = time.monotonic() - self._saved_at > 60 * self.minutes
-        if self.words is not None:
-            due |= state.words - self._saved_words >= self.words
-        if self._asked():
-            self._save()
-            raise KeyboardInterrupt
-        if due:
-            self._save()
+        learned = state.examples - state.epoch * self.model.expected_words
+        return int(learned * self._scale)
 
-    def _check_loss(self) -> float:
-        """Return the mean loss of this epoch; raise if learning has gone astray."""
+    def mean_loss(self) -> float:
+        """Return the mean loss of this epoch so far."""
+        return float(self.model.losses.sum()) / max(int(self.model.pairs.sum()), 1)
+
+    def _check_loss(self) -> None:
+        """Call `diverged` if learning has gone astray."""
         total, pairs = float(self.model.losses.sum()), int(self.model.pairs.sum())
         lately = (total - self._seen[0]) / max(pairs - self._seen[1], 1)
         self._seen = (total, pairs)
         if not np.isfinite(total) or lately > _DIVERGED * self.model.loss_of_zeros:
-            self._diverged(
+            self.diverged(
                 f"the mean loss of the last steps is {lately:.4g} (zero vectors have "
                 f"{self.model.loss_of_zeros:.4g})"
             )
-        self._check_vectors()
-        return total / max(pairs, 1)
+        self.check_arrays()
 
-    def _check_vectors(self) -> None:
+    def check_arrays(self) -> None:
+        """Call `diverged` if a vector is not finite, or absurdly long."""
         longest = self.model.longest
         if not longest < _LONGEST:
             how = "NaN or infinite" if not math.isfinite(longest) else f"{longest:.4g} long"
-            self._diverged(f"a vector is {how}")
+            self.diverged(f"a vector is {how}")
 
-    def _diverged(self, how: str) -> NoReturn:
-        kept = "no checkpoint was asked for"
-        if self.folder is not None:
-            kept = f"the last good checkpoint, if there is one, is in {self.folder.path}"
-        raise TrainingDivergedError(
-            f"training diverged in epoch {self.state.epoch + 1}: {how}; lower learning_rate "
-            f"({self.rate(0.0):g} at the start) or window; {kept}"
-        )
+    def start_epoch_anew(self) -> None:
+        """Count one more epoch as finished, and nothing of the next as read."""
+        super().start_epoch_anew()
+        self.state.read = [0, 0]
 
-    def _save(self) -> None:
-        if self.folder is None:
-            return
-        self._check_vectors()
-        self.state.seconds = time.monotonic() - self._began
-        arrays, options = self.header()
-        path = self.folder.save(arrays, {**options, "run": asdict(self.state)})
-        log.info("checkpoint: %s", path)
-        self._saved_at, self._saved_words = time.monotonic(), self.state.words
-        self._tell("checkpoint")
+    def validate(self) -> dict[str, float]:
+        """Return the full softmax loss of the held-out text, if there is one."""
+        if self.held_out is None:
+            return {}
+        return {"validation_loss": held_out_loss(self.model, self.held_out)}
 
-    def _finish_epoch(self) -> None:
-        state = self.state
-        self._check_vectors()
-        pairs = int(self.model.pairs.sum())
-        if pairs == 0 and state.epoch == 0:
-            _checks.fail(self.corpus.name, _PAIR, "none")
-        seconds = time.monotonic() - self._began
-        words = self.model.num_present
-        self._loss = float(self.model.losses.sum()) / max(pairs, 1)
-        self._rate = self._rate_at(state.words)
-        entry: dict[str, Any] = {
-            "epoch": len(state.history) + 1,
-            "loss": self._loss,
-            "learning_rate": self._rate,
-            "words": words,
-            "seconds": round(seconds, 3),
-            "words_per_second": round(words / max(seconds, 1e-9)),
+    def contents(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return what a checkpoint holds besides the vectors and the state."""
+        arrays = {
+            "losses": self.model.losses, "pairs": self.model.pairs,
+            "counts": self.vocabulary.counts, **self._packed, **self.rare,
         }
-        if self.held_out is not None:
-            entry["validation_loss"] = held_out_loss(self.model, self.held_out)
-        state.history.append(entry)
-        state.epoch, state.position, state.read, state.seconds = state.epoch + 1, 0, [0, 0], 0.0
-        if "validation_loss" in entry:
-            log.info("epoch %d: validation loss %.4g", state.epoch, entry["validation_loss"])
-        self._tell("epoch")
+        settled = {name: self._settled[name] for name in SETTLED}
+        return arrays, {"options": fixed_options(self.session), "settled": settled}
 
-    def _tell(self, kind: str) -> None:
-        self.tell(kind, self.state.epoch, self.state.words, self._loss, self._rate)
+    def publish(self, *, last: bool) -> None:
+        """Give the estimator words and vectors."""
+        if last:
+            inputs, outputs = self.model.release()
+        else:
+            inputs, outputs = self.model.inputs.copy(), self.model.outputs.copy()
+        history = [dict(entry) for entry in self.state.history]
+        self.session.estimator._publish(self.vocabulary, inputs, outputs, self.rare, history)
 
 
 def held_out_stream(

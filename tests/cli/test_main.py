@@ -12,7 +12,7 @@ import pytest
 
 from numba_ss import ArgumentError, Word2Vec, WordVectors
 from numba_ss.cli import main, retrieve_commands, word2vec_commands
-from numba_ss.word2vec.estimator import SCHEDULES
+from numba_ss.word2vec.parameters import SCHEDULES
 from tests.conftest import JIT
 from tests.word2vec.test_estimator import (
     ARCHITECTURES,

@@ -12,7 +12,8 @@ import pytest
 
 from numba_ss.cli import main
 from numba_ss.engine.by_name import ITEM_SAMPLERS as SAMPLERS
-from numba_ss.retrieval.estimator import OPTIMIZERS, YouTubeDNN
+from numba_ss.retrieval.estimator import YouTubeDNN
+from numba_ss.retrieval.parameters import OPTIMIZERS
 from tests.cli.test_main import start
 from tests.cli.test_retrieve_commands import FLAGS, OPTIONS, write_log
 from tests.conftest import JIT

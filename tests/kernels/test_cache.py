@@ -11,7 +11,7 @@ import pytest
 
 from numba_ss.kernels import _cache
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.training.session import announce
+from numba_ss.training.run import announce
 from tests.conftest import needs_jit
 
 

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError, CheckpointFolder, TrainingDivergedError
+from numba_ss import ArgumentError, CheckpointFolder, StopTraining, TrainingDivergedError
 from numba_ss.io.checkpoint import write_state
 from numba_ss.logs.interactions import read_interactions
 from numba_ss.logs.splits import leave_one_out
 from numba_ss.retrieval import run as retrieval_run
 from numba_ss.retrieval.estimator import YouTubeDNN
+from numba_ss.training import run as training_run
 from tests.conftest import JIT
 from tests.retrieval.test_estimator import (
     LOG,
@@ -231,7 +232,7 @@ def test_a_folder_has_checkpoints_of_one_run(tmp_path):
 OTHERS = {
     "embedding_dim": 9, "hidden_units": (3,), "history_length": 2, "num_sampled": 3, "sampler": "uniform",
     "distortion": 0.5, "subtract_log_q": False, "normalize": False, "temperature": 0.5, "optimizer": "sgd",
-    "learning_rate": 0.2, "l2": 0.1, "batch_size": 32, "epochs": 5, "user": "who", "item": "what",
+    "learning_rate": 0.2, "l2": 0.1, "batch_size": 32, "user": "who", "item": "what",
     "timestamp": None, "user_features": ("kind",), "item_features": ("kind",), "validation": 0.25,
     "early_stopping": 3, "seed": 2,
 }
@@ -242,7 +243,7 @@ def test_another_option_is_refused(tmp_path):
     options = {"validation": 0.5, "user_features": ()}
     stopped(tmp_path, log=log, **options)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    assert {*OTHERS, "num_threads"} == set(YouTubeDNN().get_params())
+    assert {*OTHERS, "num_threads", "epochs"} == set(YouTubeDNN().get_params())
     for name, value in OTHERS.items():
         with pytest.raises(ArgumentError, match=rf"^{name}: expected .*, as in .*checkpoint-\d.npz, got"):
             run(log, folder=tmp_path, resume=True, **options | {name: value})
@@ -527,18 +528,36 @@ def test_partial_fit_holds_out_of_what_is_new():
 def test_the_bar_goes_on_where_it_was(tmp_path, monkeypatch):
     bars = []
 
-    class Bar(retrieval_run.Progress):
+    class Bar(training_run.Progress):
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             bars.append(self)
 
-    monkeypatch.setattr(retrieval_run, "Progress", Bar)
+    monkeypatch.setattr(training_run, "Progress", Bar)
     stopped(tmp_path, "checkpoint", 2, epochs=2)
     run(folder=tmp_path, resume=True, epochs=2)
-    assert [bar.desc for bar in bars] == ["epoch 1/2", "epoch 1/2", "epoch 2/2"]
-    assert [bar.total for bar in bars] == [EVENTS] * 3
-    assert [bar.initial for bar in bars] == [0, bars[0].done, 0]
-    assert 0 < bars[0].done < bars[1].done == bars[2].done == EVENTS
+    assert [bar.total for bar in bars] == [2 * EVENTS] * 2
+    assert [bar.initial for bar in bars] == [0, bars[0].done]
+    assert 0 < bars[0].done < EVENTS < bars[1].done == 2 * EVENTS
+
+
+def test_a_finished_run_goes_on(tmp_path):
+    """With more epochs, as if there had been as many from the start."""
+    run(folder=tmp_path, epochs=2)
+    assert outcome(run(folder=tmp_path, epochs=3, resume=True)) == outcome(run(epochs=3))
+    with pytest.raises(ArgumentError, match=r"^epochs: expected at least 3, which .* has done, got 2"):
+        run(folder=tmp_path, epochs=2, resume=True)
+
+
+@pytest.mark.parametrize("moment", [("step", 1), ("epoch", 2)])
+def test_a_run_that_a_callback_stops_can_be_resumed(whole, tmp_path, moment):
+    def stop(event):
+        if (event.kind, event.epoch) == moment:
+            raise StopTraining
+
+    model = run(folder=tmp_path, callbacks=stop)
+    assert len(model.history_) == moment[1]
+    assert outcome(run(folder=tmp_path, resume=True)) == whole["plain"]
 
 
 SCRIPT = """

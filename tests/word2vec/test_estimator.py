@@ -3,16 +3,14 @@
 import bz2
 import gzip
 import os
-from collections import Counter
 from itertools import product
 
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError, PackedCorpus, Vocabulary, Word2Vec
+from numba_ss import ArgumentError, PackedCorpus, Word2Vec
 from numba_ss.kernels.core.threads import max_num_threads
 from numba_ss.word2vec import corpus
-from numba_ss.word2vec.estimator import _Session
 from tests.conftest import JIT, needs_jit
 
 ARCHITECTURES = ("skipgram", "cbow")
@@ -167,31 +165,6 @@ def test_no_text_makes_vectors_grow(kind, architecture, loss):
         **{"vector_size": 20, "batch_size": None, **options, "learning_rate": 0},
     )
     assert model.history_[-1]["loss"] < 1.01 * zeros.history_[0]["loss"]
-
-
-@needs_jit
-def test_defaults_learn_what_is_planted_in_a_short_text(caplog):
-    """2,000 sentences of ten topics, and a tutorial's nine: no parameter is set."""
-    rng = np.random.default_rng(0)
-    text = [[f"{t}_{w}" for w in rng.integers(20, size=8)] for t in rng.integers(10, size=2000)]
-    with caplog.at_level("INFO", "numba_ss"):
-        model = Word2Vec(num_threads=1).fit(text, progress=False)
-    assert share_of_own_topic(model.vectors_) > 0.9
-    assert "min_count 1, subsample 0.0025, epochs 7, batches of" in caplog.text
-    assert model.get_params()["subsample"] is model.get_params()["epochs"] is None
-    few = [["one", "two", "three"], ["two", "four"], ["five", "one", "six", "two"]] * 3
-    tiny = Word2Vec(num_threads=1).fit(few, progress=False)
-    assert len(tiny.vectors_) == 6
-    assert tiny.history_[-1]["loss"] < tiny.history_[0]["loss"]
-
-
-def test_a_long_text_has_the_defaults_of_word2vec(caplog):
-    """Words are counted, so that a large text is not needed: packed ids with large counts."""
-    settled = _Session(Word2Vec(), Word2Vec()._checked(), (), False, None, 1.0, None)
-    assert settled.settle_min_count(17_000_000) == 5
-    settled.settle(17_000_000, 68_000)
-    assert settled.settled["subsample"] == 1e-4
-    assert settled.settled["epochs"] == 5
 
 
 MANY = topic_text(4, 80, 300 if JIT else 10, 10, seed=5)
@@ -373,25 +346,6 @@ def test_schedule(schedule):
         assert schedule == "constant" or rate <= want[1] + 1e-12
 
 
-def test_vocabulary_options():
-    counts = Counter(word for sentence in TEXT for word in sentence)
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))
-    least = counts[ordered[4]]
-    for options, words in (
-        ({}, ordered),
-        ({"min_count": least}, [word for word in ordered if counts[word] >= least]),
-        ({"max_vocabulary": 3}, ordered[:3]),
-        ({"vocabulary": [ordered[6], "absent", ordered[2]]}, [ordered[2], ordered[6]]),
-        ({"vocabulary": Vocabulary(ordered[1::-1], [7, 7])}, ordered[:2]),
-        ({"vocabulary": np.array(ordered[:2])}, ordered[:2]),
-    ):
-        model = trained(epochs=1, **options)
-        assert model.vectors_.index_to_key == model.vocabulary_.words == words
-        want = [counts[word] for word in words]
-        assert model.vectors_.counts.tolist() == model.vocabulary_.counts.tolist() == want
-        assert model.history_[0]["words"] == sum(want)
-
-
 @pytest.mark.parametrize("subsample", [0, 0.001, 0.05])
 def test_subsample_leaves_out_frequent_words(subsample, rng):
     sizes = [1500, 400, 100] if JIT else [150, 80, 20]
@@ -406,110 +360,6 @@ def test_subsample_leaves_out_frequent_words(subsample, rng):
     assert abs(end.examples - mean) <= 4 * deviation
     per_epoch = np.diff([0, *[event.examples for event in seen if event.kind == "epoch"]])
     assert (len(set(per_epoch)) > 1) == (subsample > 0)
-
-
-def test_partial_fit_first_is_fit():
-    model = Word2Vec(8, min_count=1, subsample=0, epochs=2, batch_size=16)
-    assert bits(model.partial_fit(TEXT, progress=False)) == bits(trained())
-
-
-def test_partial_fit_grows_the_tables():
-    model = trained(window=3)
-    before, outputs, history = model.vectors_, model._outputs, model.history_
-    frequent = before.index_to_key[-1]
-    more = [["new", frequent, "newer", frequent, "rare"][: 5 if i == 0 else 4] for i in range(99 if JIT else 40)]
-    seen = []
-    model.set_params(learning_rate=0, min_count=2)
-    assert model.partial_fit(more, progress=False, callbacks=seen.append) is model
-    # At a rate of 0 all is as it was before, at the places of the new order.
-    counts = Counter(word for sentence in [*TEXT, *more] for word in sentence if word != "rare")
-    words = model.vectors_.index_to_key
-    assert words == sorted(counts, key=lambda word: (-counts[word], word))
-    assert words[0] == frequent
-    assert model.vocabulary_.counts.tolist() == [counts[word] for word in words]
-    np.testing.assert_array_equal(model.vectors_[before.index_to_key], before.vectors)
-    rows = [model.vocabulary_.index[word] for word in before.index_to_key]
-    np.testing.assert_array_equal(model._outputs[rows], outputs)
-    assert not model._outputs[[model.vocabulary_.index["new"], model.vocabulary_.index["newer"]]].any()
-    assert 0 < np.abs(model.vectors_["new"]).max() <= 1 / 16
-    assert model.history_[:2] == history
-    assert [(e["epoch"], e["words"]) for e in model.history_[2:]] == [(3, 4 * len(more)), (4, 4 * len(more))]
-    assert seen[0].model is model
-    # Then it learns, and a fit after it begins from nothing.
-    model.set_params(learning_rate=0.1, min_count=1).partial_fit(more, progress=False)
-    assert np.abs(model.vectors_["new"] - before[frequent]).max() > 0.01
-    assert model.vectors_.counts[0] == 2 * 2 * len(more) + before.counts[-1]
-    model.set_params(learning_rate=None).fit(TEXT, progress=False)
-    assert bits(model) == bits(trained(window=3))
-
-
-def test_partial_fit_learns_from_other_noise_each_time():
-    """The draws go on: a second pass over the same text is not the first one again.
-
-    Vectors that do not change have losses that differ by noise words and windows alone.
-    """
-    model = trained(learning_rate=0)
-    for _ in range(2):
-        model.partial_fit(TEXT, progress=False)
-    assert len({entry["loss"] for entry in model.history_}) == 6
-    model, words = trained(subsample=0.05, epochs=1), []
-    for _ in range(4):
-        model.partial_fit(TEXT, progress=False, callbacks=lambda event: words.append(event.examples))
-    assert len({words[i] for i, later in enumerate(words[1:]) if later == 0} | {words[-1]}) > 1
-
-
-def test_partial_fit_counts_what_was_rare_before():
-    """A word joins when its counts of all texts are enough, and not one call before."""
-    model = trained(min_count=6)
-    for day in range(3):
-        model.partial_fit([["seldom", "0_0"]] * 2 + TEXT, progress=False)
-        assert ("seldom" in model.vocabulary_.index) == (day == 2)
-    assert model.vocabulary_.counts[model.vocabulary_.index["seldom"]] == 6
-
-
-def test_partial_fit_keeps_the_most_frequent_words(tmp_path):
-    model = trained(max_vocabulary=4)
-    dropped = {word for sentence in TEXT for word in sentence} - set(model.vocabulary_.words)
-    more = [[word, "0_0"] for word in sorted(dropped)] * 99
-    model.save(tmp_path / "model.npz")
-    model = Word2Vec.load(tmp_path / "model.npz").partial_fit(more, progress=False)
-    assert len(model.vocabulary_) == len(model.vectors_) == 4
-    counts = Counter(word for sentence in [*TEXT, *more] for word in sentence)
-    best = sorted(counts, key=lambda word: (-counts[word], word))[:4]
-    assert model.vocabulary_.words == best
-    assert model.vocabulary_.counts.tolist() == [counts[word] for word in best]
-
-
-def test_words_that_the_text_lacks_are_left_out(caplog):
-    model = trained(vocabulary=["0_1", "unicorn", "0_2", "dragon"])
-    assert sorted(model.vectors_.index_to_key) == ["0_1", "0_2"]
-    assert "2 of 4 words of vocabulary= are not in the text and get no vector: unicorn, dragon" in caplog.text
-    with pytest.raises(ArgumentError, match="vocabulary: expected words that the text has, got none"):
-        trained(vocabulary=["unicorn"])
-
-
-def test_partial_fit_of_a_given_vocabulary():
-    words = sorted({word for sentence in TEXT for word in sentence})
-    model = trained(vocabulary=words)
-    model.partial_fit([[*words, "new"]] * 9, progress=False)
-    assert sorted(model.vectors_.index_to_key) == words
-
-
-@pytest.mark.parametrize(
-    ("message", "options", "text"),
-    [
-        ("vector_size: expected 8, as before, got 9", {"vector_size": 9}, TEXT),
-        ("corpus: expected two different words of the vocabulary at least, got 0", {}, [["?"]]),
-        ("corpus: .*generator", {}, (sentence for sentence in TEXT)),
-        ("epochs: expected at least 1, got 0", {"epochs": 0}, TEXT),
-    ],
-)
-def test_bad_partial_fit_changes_nothing(message, options, text):
-    model = trained()
-    before = bits(model)
-    with pytest.raises(ArgumentError, match=message):
-        model.set_params(**{"min_count": 2, **options}).partial_fit(text, progress=False)
-    assert bits(model) == before
 
 
 class Turns:
@@ -561,34 +411,6 @@ def test_bad_text(message, text, epochs):
 def test_a_text_that_is_left_out_altogether():
     with pytest.raises(ArgumentError, match="that subsample does not leave out, got none"):
         trained([["a", "b"]] * 3, subsample=1e-12)
-
-
-def test_rare_words():
-    with pytest.raises(ArgumentError, match=r"min_count: expected at most \d+, .* got 1000"):
-        trained(min_count=1000)
-
-
-NUMBERS = [
-    ("vector_size", (0, 1.5, "8", True)), ("window", (0, 2.0, None)), ("min_count", (-1, 1.5)),
-    ("max_vocabulary", (0, 1, False, "")), ("num_sampled", (0, 2**13, 1.5)),
-    ("distortion", ("x", np.nan, 1e4)), ("subsample", (-1e-4, np.nan, "x")),
-    ("learning_rate", (-0.1, np.nan, 1e30)), ("min_learning_rate", (-0.1, None)),
-    ("epochs", (0, 1.5)), ("batch_size", (0, 15, 1.5)), ("num_threads", (0, 1.5)),
-    ("seed", (-1, 2**63, None)), ("subtract_log_q", (1, "yes")),
-    ("architecture", ("glove", None)), ("loss", ("mse", 1)), ("sampler", ("all", None)),
-    ("schedule", ("cosine",)),
-    ("vocabulary", ("abc", 5, [], [1, 2], ["a", "a"], (w for w in "abc"))),
-]
-
-
-@pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in NUMBERS for value in values])
-def test_bad_parameter(name, value):
-    """The text would fail as well, but is not looked at."""
-    model = Word2Vec().set_params(**{name: value})
-    with pytest.raises(ArgumentError, match=rf"^{name}\b"):
-        model.fit(iter([]), progress=False)
-    with pytest.raises(ArgumentError, match=rf"^{name}\b"):
-        model.partial_fit(iter([]), progress=False)
 
 
 @pytest.mark.parametrize(

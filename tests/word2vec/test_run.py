@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError, CheckpointFolder, TrainingDivergedError, Word2Vec
+from numba_ss import ArgumentError, CheckpointFolder, StopTraining, TrainingDivergedError, Word2Vec
+from numba_ss.training import run as training_run
 from numba_ss.word2vec import corpus
 from numba_ss.word2vec import run as word_run
-from numba_ss.word2vec.run import TrainingRun, held_out_loss, held_out_stream
+from numba_ss.word2vec.run import WordRun, held_out_loss, held_out_stream
 from tests.conftest import JIT, needs_jit
 from tests.word2vec.test_estimator import (
     ARCHITECTURES,
@@ -149,10 +150,10 @@ def test_resumed_in_a_later_block(whole, tmp_path, monkeypatch, number):
     stopped(tmp_path, "step", number)
     # What is read again must not be learned again, nor kept.
     kept = []
-    learn = TrainingRun._learn_piece
+    learn = WordRun._learn_piece
     monkeypatch.setattr(
-        TrainingRun, "_learn_piece",
-        lambda self, piece, bar: kept.append(len(piece.stream)) or learn(self, piece, bar),
+        WordRun, "_learn_piece",
+        lambda self, piece: kept.append(len(piece.stream)) or learn(self, piece),
     )
     assert bits(run(folder=tmp_path, resume=True)) == whole["skipgram"]
     assert max(kept) < 24 + 16 + 2 * OPTIONS["window"]
@@ -177,7 +178,7 @@ def test_ctrl_c_ends_the_step_and_saves(whole, tmp_path, caplog):
     assert [event.kind for event in seen].count("step") == 3
     assert seen[-1].kind == "checkpoint"
     arrays, state, _ = CheckpointFolder(tmp_path).load()
-    assert state["run"]["words"] == seen[-1].examples
+    assert state["run"]["examples"] == seen[-1].examples
     np.testing.assert_array_equal(arrays["inputs"], seen[-1].model.vectors_.vectors)
     assert bits(run(folder=tmp_path, resume=True)) == whole["skipgram"]
 
@@ -214,32 +215,6 @@ def test_in_another_thread(whole):
     """Where signals cannot be caught."""
     with ThreadPoolExecutor(1, initializer=np.seterr, initargs=(None if JIT else "ignore",)) as pool:
         assert pool.submit(lambda: bits(run())).result() == whole["skipgram"]
-
-
-OTHERS = {
-    "vector_size": 9, "window": 2, "min_count": 2, "max_vocabulary": 7, "vocabulary": ["0_1", "0_2"],
-    "architecture": "cbow", "loss": "nce", "num_sampled": 3, "sampler": "uniform", "distortion": 1.0,
-    "subtract_log_q": True, "subsample": 0.2, "learning_rate": 0.1, "min_learning_rate": 0.01,
-    "schedule": "constant", "batch_size": 32, "seed": 2,
-}
-
-
-def test_another_option_is_refused(tmp_path):
-    stopped(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    assert {*OTHERS, "num_threads", "epochs"} == set(Word2Vec().get_params())
-    for name, value in OTHERS.items():
-        with pytest.raises(ArgumentError, match=rf"^{name}: expected .*, as in .*checkpoint-1.npz, got"):
-            run(folder=tmp_path, resume=True, **{name: value})
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_another_scheme_is_refused(tmp_path, monkeypatch):
-    """A checkpoint of kernels that drew and learned in another way."""
-    stopped(tmp_path)
-    monkeypatch.setattr("numba_ss.word2vec.estimator.SCHEME", 0)
-    with pytest.raises(ArgumentError, match=r"^scheme: expected \d+, as in .*, got 0"):
-        run(folder=tmp_path, resume=True)
 
 
 def test_refused_arguments_leave_no_folder(tmp_path):
@@ -296,51 +271,6 @@ def test_resuming_in_an_empty_folder_begins(whole, tmp_path):
     assert bits(run(folder=tmp_path / "new", resume=True)) == whole["skipgram"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("position", -5), ("position", -(2**63)), ("position", 2**40), ("position", 7),
-        ("position", None), ("epoch", -1), ("words", "many"), ("seconds", -1.0), ("read", [1]),
-        ("read", [-1, 0]), ("whole", [0, 2**40]), ("varies", 3), ("history", [1]), ("history", None),
-        ("more", 1),
-    ],
-)
-def test_a_state_that_is_no_state_is_refused(tmp_path, field, value):
-    """With right checksums: whoever wrote it, the kernels do not see it."""
-    stopped(tmp_path / "old")
-    arrays, state, _ = CheckpointFolder(tmp_path / "old").load()
-    state["run"][field] = value
-    CheckpointFolder(tmp_path / "new").save(arrays, state)
-    with pytest.raises(ArgumentError, match=r"run|the same text"):
-        run(folder=tmp_path / "new", resume=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("inputs", lambda a: a[:, :-1]), ("outputs", lambda a: a[:-1]), ("losses", lambda a: a[:1]),
-        ("inputs", lambda a: a.astype(np.float64)), ("outputs", lambda a: a * np.float32(np.nan)),
-        ("counts", lambda a: a[:-1]), ("offsets", lambda a: a[::-1]), ("rare_counts", None),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(tmp_path, name, change):
-    stopped(tmp_path / "old")
-    arrays, state, _ = CheckpointFolder(tmp_path / "old").load()
-    arrays = dict(arrays)
-    array = arrays.pop(name)
-    if change is not None:
-        arrays[name] = np.ascontiguousarray(change(array))
-    CheckpointFolder(tmp_path / "new").save(arrays, state)
-    with pytest.raises(ArgumentError):
-        run(folder=tmp_path / "new", resume=True)
-
-
-def test_another_program_s_checkpoints(tmp_path):
-    CheckpointFolder(tmp_path).save({"weights": np.ones(3)}, {"epoch": 1})
-    with pytest.raises(ArgumentError, match=r"checkpoint-1.npz: expected a checkpoint of Word2Vec"):
-        run(folder=tmp_path, resume=True)
-
-
 class Watched:
     """A text that counts its passes."""
 
@@ -394,7 +324,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     assert re.match(how, str(caught.value))
     assert f"the last good checkpoint, if there is one, is in {tmp_path}" in str(caught.value)
     arrays, state, _ = CheckpointFolder(tmp_path).load()
-    assert 0 < state["run"]["words"] <= seen[-1].examples
+    assert 0 < state["run"]["examples"] <= seen[-1].examples
     assert np.linalg.norm(arrays["inputs"], axis=1).max() < 0.8
     model.set_params(**options)
     with pytest.raises(TrainingDivergedError, match="no checkpoint was asked for"):
@@ -418,21 +348,13 @@ def test_what_counts_as_divergence(loss, longest, how):
             losses=np.array([5.0, 10 * loss]), pairs=np.array([7, 10]), loss_of_zeros=2.0,
             longest=longest,
         ),
-        folder=None, state=SimpleNamespace(epoch=0), _seen=(5.0, 7), rate=lambda share: 0.1,
-        _diverged=lambda how: TrainingRun._diverged(torn, how),
-        _check_vectors=lambda: TrainingRun._check_vectors(torn),
+        session=SimpleNamespace(folder=None), state=SimpleNamespace(epoch=0), _epochs_before=0,
+        _seen=(5.0, 7), remedy="lower learning_rate",
+        diverged=lambda how: WordRun.diverged(torn, how),
+        check_arrays=lambda: WordRun.check_arrays(torn),
     )
     with pytest.raises(TrainingDivergedError, match=f"epoch 1: {how}.*lower learning_rate"):
-        TrainingRun._check_loss(torn)
-
-
-def test_a_finished_run_goes_on(tmp_path):
-    """With more epochs; the words known before are those of the first run."""
-    run(folder=tmp_path, epochs=2)
-    model = run(folder=tmp_path, epochs=3, resume=True)
-    assert [entry["epoch"] for entry in model.history_] == [1, 2, 3]
-    with pytest.raises(ArgumentError, match=r"^epochs: expected at least 3, which .* has done, got 2"):
-        run(folder=tmp_path, epochs=2, resume=True)
+        WordRun._check_loss(torn)
 
 
 class Shuffled:
@@ -457,8 +379,8 @@ def test_a_text_that_changes_in_every_pass_is_learned(tmp_path, caplog):
         run([*TEXT[::-1]], folder=tmp_path / "within", resume=True)
 
 
-@pytest.mark.parametrize("kind", ["begin", "step", "checkpoint", "epoch", "end"])
-def test_an_exception_in_a_callback_leaves_the_estimator_alone(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["begin", "step", "checkpoint"])
+def test_an_exception_in_the_first_epoch_leaves_the_estimator_alone(tmp_path, kind):
     def fail():
         raise ZeroDivisionError
 
@@ -470,24 +392,133 @@ def test_an_exception_in_a_callback_leaves_the_estimator_alone(tmp_path, kind):
     assert bits(new) == before
     with pytest.raises(ZeroDivisionError):
         run(folder=tmp_path / "new", callbacks=[seen.append, at_event(kind, 1, fail)])
-    assert not {"vectors_", "vocabulary_", "history_", "_outputs"} & set(vars(seen[0].model))
+    assert set(vars(seen[0].model)) == set(Word2Vec().get_params())
+
+
+def in_epoch(kind, epoch, error):
+    """Return a callback that raises at the first event of a kind after so many epochs."""
+
+    def callback(event):
+        if event.kind == kind and event.epoch == epoch:
+            raise error
+
+    return callback
+
+
+@pytest.mark.parametrize(("kind", "epochs"), [("step", 1), ("step", 2), ("epoch", 2), ("end", 3)])
+@pytest.mark.parametrize("form", ["fit", "partial_fit"])
+def test_after_an_exception_the_last_finished_epoch_stays(kind, epochs, form):
+    """With all that later ones need; at a constant rate an epoch does not know of those after it."""
+    model, want = (trained(schedule="constant", epochs=1) for _ in "ab")
+    model.set_params(epochs=3)
+    want.set_params(epochs=epochs)
+    with pytest.raises(ZeroDivisionError) as caught:
+        getattr(model, form)(TEXT, progress=False, callbacks=in_epoch(kind, epochs, ZeroDivisionError))
+    getattr(want, form)(TEXT, progress=False)
+    assert bits(model) == bits(want)
+    assert caught.value.__notes__ == [f"The model is that of epoch {len(want.history_)}."]
+    for one in (model, want):
+        one.set_params(epochs=1).partial_fit(TEXT, progress=False)
+    assert bits(model) == bits(want)
+
+
+class Failing:
+    """A text that cannot be read in some pass: the first one counts, the others learn."""
+
+    def __init__(self, last):
+        self.last, self.passes = last, 0
+
+    def __iter__(self):
+        self.passes += 1
+        for i, sentence in enumerate(TEXT):
+            if self.passes > self.last and i == len(TEXT) // 2:
+                raise OSError("the disk is gone")
+            yield sentence
+
+
+def test_what_was_learned_before_the_text_fails_stays():
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        (model := Word2Vec(8, min_count=1, subsample=0, epochs=5, batch_size=16, num_threads=1)).fit(
+            Failing(3), progress=False
+        )
+    assert len(model.history_) == 2
+    assert caught.value.__notes__ == ["The model is that of epoch 2."]
+    with pytest.raises(OSError, match="the disk is gone"):
+        (model := Word2Vec(8, min_count=1, subsample=0)).fit(Failing(1), progress=False)
+    assert not hasattr(model, "vectors_")
+
+
+def test_what_was_learned_before_a_divergence_stays(monkeypatch):
+    def diverge(event):
+        if event.kind == "epoch" and event.epoch == 2:
+            monkeypatch.setattr(word_run, "_LONGEST", 1e-9)
+
+    options = {"schedule": "constant", "batch_size": 16}
+    want = trained(epochs=2, **options)
+    model = Word2Vec(8, min_count=1, subsample=0, epochs=9, num_threads=1, **options)
+    with pytest.raises(TrainingDivergedError, match=r"in epoch 3: .* long; .*; the model is that of epoch 2, and"):
+        model.fit(topic_text(2, 4, 60 if JIT else 8, 10), progress=False, callbacks=diverge)
+    assert bits(model) == bits(want)
+
+
+@pytest.mark.parametrize("moment", [("step", 1), ("epoch", 1), ("epoch", 2)])
+def test_a_run_that_a_callback_stops_can_be_resumed(whole, tmp_path, moment):
+    model = run(folder=tmp_path, callbacks=in_epoch(*moment, StopTraining))
+    assert len(model.history_) == moment[1]
+    assert bits(run(folder=tmp_path, resume=True)) == whole["skipgram"]
+
+
+STOPPING = {"epochs": 30, "early_stopping": 2, "learning_rate": 0.3, "schedule": "constant", "num_sampled": 1}
+
+
+def stopping(folder=None, callbacks=(), resume=False, **options):
+    fit = {
+        "callbacks": callbacks, "checkpoint": folder, "checkpoint_words": 1, "resume": resume,
+        "validation": HELD_OUT,
+    }
+    return trained(TEXT, fit=fit, **STOPPING | options)
+
+
+def test_training_stops_when_held_out_text_gets_no_likelier(tmp_path):
+    """The vectors are then those of the best epoch."""
+    at = {}
+
+    def note(event):
+        if event.kind == "epoch":
+            at[event.epoch] = event.model.vectors_.vectors
+
+    model = stopping(tmp_path, note)
+    losses = [entry["validation_loss"] for entry in model.history_]
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 2 < 30
+    np.testing.assert_array_equal(model.vectors_.vectors, at[best])
+    assert not np.array_equal(at[best], at[best + 2])
+    assert bits(stopping(tmp_path, resume=True)) == bits(model)
+    with pytest.raises(KeyboardInterrupt):
+        stopping(tmp_path / "again", in_epoch("step", 1, KeyboardInterrupt))
+    assert bits(stopping(tmp_path / "again", resume=True)) == bits(model)
+
+
+def test_early_stopping_needs_a_held_out_text():
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ArgumentError, match="early_stopping: expected None, without validation, got 2"):
+            getattr(Word2Vec(early_stopping=2), method)(TEXT)
 
 
 def test_the_bar_goes_on_where_it_was(tmp_path, monkeypatch):
     bars = []
 
-    class Bar(word_run.Progress):
+    class Bar(training_run.Progress):
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             bars.append(self)
 
-    monkeypatch.setattr(word_run, "Progress", Bar)
+    monkeypatch.setattr(training_run, "Progress", Bar)
     stopped(tmp_path, "checkpoint", 2, subsample=0)
     run(folder=tmp_path, resume=True, subsample=0)
-    assert [bar.desc for bar in bars] == ["epoch 1/2", "epoch 1/2", "epoch 2/2"]
-    assert [bar.total for bar in bars] == [WORDS] * 3
-    assert [bar.initial for bar in bars] == [0, bars[0].done, 0]
-    assert 0 < bars[0].done < bars[1].done == bars[2].done == WORDS
+    assert [bar.total for bar in bars] == [2 * WORDS] * 2
+    assert [bar.initial for bar in bars] == [0, bars[0].done]
+    assert 0 < bars[0].done < WORDS < bars[1].done == 2 * WORDS
 
 
 @needs_jit

@@ -134,11 +134,6 @@ def test_features_of_another_log_are_refused():
         trained(read_interactions(MANY, progress=False), user_features=["taste"])
 
 
-def test_early_stopping_needs_validation():
-    with pytest.raises(ArgumentError, match="early_stopping: expected None, without validation, got 3"):
-        trained(early_stopping=3)
-
-
 def test_bad_arguments_of_fit(bad_fit_arguments):
     message, arguments = bad_fit_arguments
     model = YouTubeDNN(8)

@@ -1,0 +1,76 @@
+"""Where a run of `YouTubeDNN` begins: at random, at a checkpoint, or at what was learned before."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+from numba_ss import _checks
+from numba_ss.io.checkpoint import reading
+from numba_ss.logs.interactions import Interactions
+from numba_ss.retrieval.growth import appended, pack_log, take_over, unknown_keys
+from numba_ss.retrieval.run import EventState, RetrievalRun, checked_event_state
+from numba_ss.retrieval.samplers import continued, unpacked_state
+from numba_ss.retrieval.training_set import TrainingSet
+from numba_ss.training.run import Arrays, best_arrays
+from numba_ss.training.session import FitSession, require_epochs, require_same
+
+log = logging.getLogger("numba_ss")
+
+
+def begin(session: FitSession, events: Interactions, resume: bool) -> RetrievalRun:
+    """Return a run that begins at random, or where the newest checkpoint stands."""
+    found = session.newest(resume)
+    data = TrainingSet.of(events, session.options)
+    fixed = session.fixed_options()
+    if session.folder is not None:
+        checksum = 0
+        for array in pack_log(events)[0].values():
+            checksum = zlib.crc32(array.data, checksum)
+        fixed["log"] = f"{events!r} with checksum {checksum:08x}"
+    if found is not None:
+        return _resumed(session, data, fixed, *found)
+    model = data.make_model(session.options, 0)
+    return RetrievalRun(session, fixed, model, data, EventState(), {}, first_epoch=0)
+
+
+def _resumed(
+    session: FitSession, data: TrainingSet, fixed: dict[str, Any], arrays: Arrays,
+    state: dict[str, Any], path: Path,
+) -> RetrievalRun:
+    kept = state.get("options")
+    if not isinstance(kept, dict) or "embedding_dim" not in kept:
+        _checks.fail(str(path), "a checkpoint of YouTubeDNN", "another one")
+    require_same(fixed, kept, path)
+    model, best = data.make_model(session.options, 0), best_arrays(arrays)
+    with reading(str(path), "a checkpoint of YouTubeDNN"):
+        run = checked_event_state("run", state["run"], best, len(data.positions))
+        for tables in filter(None, (best, arrays)):  # the last ones stay
+            model.load(tables)
+        model.sampler.load_state_dict(unpacked_state(arrays, state["sampler"]))
+    require_epochs(session.options["epochs"], run.epoch, path)
+    log.info("resuming from %s", path)
+    return RetrievalRun(session, fixed, model, data, run, best, first_epoch=0)
+
+
+def go_on(session: FitSession, more: Interactions) -> RetrievalRun:
+    """Return a run over further events that begins with what the estimator has learned."""
+    before, options = session.estimator, session.options
+    whole, is_new = appended(before.log_, more)
+    unknown = unknown_keys(before.log_, more)
+    if unknown:
+        log.info("new events: %s, and learned", unknown)
+    state = EventState(history=list(before.history_))
+    data = TrainingSet.of(whole, options, is_new)
+    model = data.make_model(options, len(state.history))
+    take_over(model, data.rows, before._model, before._rows)
+    model.sampler = continued(
+        model.sampler, options["sampler"], before._stream, before.log_.counts(),
+        options["batch_size"], before._options["batch_size"],
+    )
+    return RetrievalRun(
+        session, session.fixed_options(), model, data, state, {},
+        first_epoch=len(state.history),
+    )

@@ -1,0 +1,71 @@
+"""What callbacks are told of a training run, how they stop it, and how it says that it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from numba_ss import _checks
+
+
+class TrainingEvent(NamedTuple):
+    """What callbacks are told.
+
+    Attributes
+    ----------
+    kind : {"begin", "step", "epoch", "checkpoint", "end"}
+        What happened. Steps come every few batches.
+    epoch : int
+        Epochs that are finished.
+    examples : int
+        Words, or events of a log, learned from so far, in all epochs.
+    loss : float
+        Mean loss of the present epoch so far, of a finished one as a whole; NaN before the
+        first step.
+    learning_rate : float
+        Step size.
+    model : Word2Vec or YouTubeDNN
+        The estimator. At the events "epoch" and "end" it can be used and saved; in between
+        its tables are on their way.
+    """
+
+    kind: str
+    epoch: int
+    examples: int
+    loss: float
+    learning_rate: float
+    model: Any
+
+
+class StopTraining(Exception):
+    """A callback raises this to end the training as if all epochs were done.
+
+    The step is finished, a checkpoint is written if one was asked for, and `fit` returns. The
+    model is as far as it got or, with `early_stopping`, that of the best epoch.
+
+    Examples
+    --------
+    >>> from numba_ss import Word2Vec
+    >>> def enough(event):
+    ...     if event.kind == "epoch" and event.loss < 5:
+    ...         raise StopTraining
+    >>> text = [["king", "rules", "land"], ["queen", "rules", "land"]] * 50
+    >>> model = Word2Vec(8, min_count=1, epochs=9, subsample=0)
+    >>> len(model.fit(text, progress=False, callbacks=enough).history_)
+    1
+    """
+
+
+class TrainingDivergedError(FloatingPointError):
+    """The loss became NaN, infinite or absurd; no checkpoint was written of that."""
+
+
+def check_callbacks(callbacks: Any) -> Sequence[Callable[[TrainingEvent], object]]:
+    """Return callbacks as a list of callables."""
+    if not callable(callbacks) and not isinstance(callbacks, Iterable):
+        _checks.fail("callbacks", "a function of one event, or a list of them", repr(callbacks))
+    listed = [callbacks] if callable(callbacks) else list(callbacks)
+    for i, callback in enumerate(listed):
+        if not callable(callback):
+            _checks.fail(f"callbacks[{i}]", "a function of one event", repr(callback))
+    return listed

@@ -1,0 +1,119 @@
+"""The parameters of `Word2Vec`: their checks, their defaults, and what depends on the text."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from numba_ss import _checks
+from numba_ss.engine.by_name import SAMPLED_LOSSES, WORD_SAMPLERS
+from numba_ss.kernels.words.train_windows import SCHEME
+from numba_ss.training.session import FitSession
+from numba_ss.word2vec.vocabulary import Vocabulary
+
+ARCHITECTURES = ("skipgram", "cbow")
+SCHEDULES = ("linear", "constant")
+NUM_SAMPLED = {"skipgram": 6, "cbow": 16}
+_LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
+# Defaults of short texts: min_count rises by 1 with so many words of the text; so many words
+# are learned from at least; and so many in the vocabulary have the subsample of a long text.
+_FREQUENT, _LONG, _AVERAGE = 25_000, 100_000, 5_000
+_MOST_EPOCHS = 50
+# What depends on the text where the user leaves it open, with the checks of what a file says.
+SETTLED = {
+    "min_count": lambda name, value: _checks.integer(name, value, 0),
+    "subsample": lambda name, value: _checks.number(name, value, positive=True),
+    "epochs": lambda name, value: _checks.integer(name, value, 1),
+}
+
+
+def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a `Word2Vec`, checked and with defaults, as JSON holds them."""
+    c = _checks
+
+    def optional_integer(name: str, low: int, high: int | None = None) -> Any:
+        value = given[name]
+        return None if value is None else c.integer(name, value, low, high)
+
+    seed = c.integer("seed", given["seed"], 0, 2**63 - 1)
+    architecture = c.choice("architecture", given["architecture"], ARCHITECTURES)
+    rate, drawn = given["learning_rate"], given["num_sampled"]
+    rate = _LEARNING_RATES[architecture] if rate is None else rate
+    drawn = NUM_SAMPLED[architecture] if drawn is None else drawn
+    subtract, subsample = given["subtract_log_q"], given["subsample"]
+    return {
+        "vector_size": c.integer("vector_size", given["vector_size"], 1, 2**20),
+        "window": c.integer("window", given["window"], 1, 2**10),
+        "min_count": optional_integer("min_count", 0),
+        "max_vocabulary": optional_integer("max_vocabulary", 2),
+        "vocabulary": _description(given["vocabulary"]),
+        "architecture": architecture,
+        "loss": c.choice("loss", given["loss"], SAMPLED_LOSSES),
+        "num_sampled": c.integer("num_sampled", drawn, 1, 2**12),
+        "sampler": c.choice("sampler", given["sampler"], WORD_SAMPLERS),
+        "distortion": c.bounded("distortion", given["distortion"], -10, 10),
+        "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),
+        "subsample": (
+            None if subsample is None else c.number("subsample", subsample, positive=True)
+        ),
+        "learning_rate": c.bounded("learning_rate", rate, 0, 1e6),
+        "min_learning_rate": c.number(
+            "min_learning_rate", given["min_learning_rate"], positive=True
+        ),
+        "schedule": c.choice("schedule", given["schedule"], SCHEDULES),
+        "epochs": optional_integer("epochs", 1),
+        "early_stopping": optional_integer("early_stopping", 1),
+        "batch_size": optional_integer("batch_size", 16, 2**20),
+        "num_threads": c.threads(given["num_threads"]),
+        "seed": seed,
+    }
+
+
+def _description(given: Any) -> str | None:
+    """Return what tells the words that were asked for from others; check them."""
+    if given is None:
+        return None
+    listed = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Iterator))
+    if not listed and not isinstance(given, Vocabulary):
+        _checks.fail("vocabulary", "a list of words or a Vocabulary", repr(given)[:60])
+    try:
+        words = given_words(given) or []
+    except _checks.ArgumentError as error:
+        raise _checks.ArgumentError(f"vocabulary: {error}") from None
+    data = "\n".join(words).encode("utf-8", "surrogatepass")
+    return f"{len(words)} words with checksum {zlib.crc32(data):08x}"
+
+
+def given_words(vocabulary: Any) -> list[str] | None:
+    """Return the words that were asked for, None if the text is to choose them."""
+    if vocabulary is None or isinstance(vocabulary, Vocabulary):
+        return None if vocabulary is None else vocabulary.words
+    return Vocabulary.from_words(vocabulary).words
+
+
+def fixed_options(session: FitSession) -> dict[str, Any]:
+    """Return what a run that goes on must have had before: parameters, the kernels' scheme."""
+    return session.fixed_options() | {"scheme": SCHEME}
+
+
+def default_min_count(num_words: int) -> int:
+    """Return the count from which on the words of a text of so many are learned."""
+    return min(5, 1 + num_words // _FREQUENT)
+
+
+def settle_min_count(options: dict[str, Any], total: int) -> int:
+    """Choose the count from which on words are learned, for a text of so many words."""
+    if options["min_count"] is None:
+        options["min_count"] = default_min_count(total)
+    return int(options["min_count"])
+
+
+def settle(options: dict[str, Any], total: int, num_words: int) -> None:
+    """Choose what the user left open, for a text of so many words and its vocabulary."""
+    if options["subsample"] is None:
+        options["subsample"] = 1e-4 * max(1.0, _AVERAGE / num_words)
+    if options["epochs"] is None:
+        options["epochs"] = int(np.clip(-(-_LONG // total), 5, _MOST_EPOCHS))

@@ -1,0 +1,164 @@
+"""Where a run of `Word2Vec` begins: at random, at a checkpoint, or at what was learned before."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.io.checkpoint import checked_fields, reading
+from numba_ss.io.progress import Progress
+from numba_ss.io.vector_files import unpack_words
+from numba_ss.training.run import Arrays, best_arrays
+from numba_ss.training.session import FitSession, require_epochs, require_same
+from numba_ss.word2vec.choice import (
+    Rare,
+    choose_words,
+    merge_words,
+    rare_of,
+    rare_words,
+    require_two_words,
+)
+from numba_ss.word2vec.corpus import Corpus
+from numba_ss.word2vec.model import WordModel
+from numba_ss.word2vec.parameters import SETTLED, fixed_options, given_words
+from numba_ss.word2vec.run import WordRun, WordState, checked_word_state, held_out_stream
+from numba_ss.word2vec.vocabulary import Vocabulary
+
+log = logging.getLogger("numba_ss")
+
+Floats = NDArray[np.float32]
+
+
+def begin(
+    session: FitSession, corpus: Corpus, validation: Corpus | None, resume: bool
+) -> WordRun:
+    """Return a run that begins anew, or goes on from the newest checkpoint."""
+    found = session.newest(resume)
+    if found is not None:
+        return _resumed(session, corpus, validation, *found)
+    settled = dict(session.options)
+    words, counts = _counted(corpus, session.show)
+    vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
+    rare = rare_words(words, counts, vocabulary)
+    model = _model(*_first_tables(len(vocabulary), settled), vocabulary.counts, settled)
+    return _run(session, settled, model, corpus, vocabulary, rare, validation)
+
+
+def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> WordRun:
+    """Return a run over a further text that begins with what the estimator has learned."""
+    before, settled = session.estimator, dict(session.options)
+    words, counts = _counted(corpus, session.show)
+    vocabulary, old_ids, rare = merge_words(
+        before.vocabulary_, before._rare, words, counts, given_words(before.vocabulary), settled
+    )
+    present = np.zeros(len(vocabulary), np.int64)
+    for word, count in zip(words, counts.tolist(), strict=True):
+        if (position := vocabulary.index.get(word)) is not None:
+            present[position] = count
+    require_two_words(present, settled["min_count"])
+    inputs, outputs = _first_tables(len(vocabulary), settled)
+    old = old_ids >= 0
+    inputs[old] = before.vectors_.vectors[old_ids[old]]
+    outputs[old] = before._outputs[old_ids[old]]
+    model = _model(inputs, outputs, vocabulary.counts, settled, present)
+    return _run(
+        session, settled, model, corpus, vocabulary, rare, validation, list(before.history_)
+    )
+
+
+def _resumed(
+    session: FitSession, corpus: Corpus, validation: Corpus | None, arrays: Arrays,
+    state: dict[str, Any], path: Any,
+) -> WordRun:
+    options, settled = state.get("options"), dict(session.options)
+    if not isinstance(options, dict) or "vector_size" not in options:
+        _checks.fail(str(path), "a checkpoint of Word2Vec", "another one")
+    require_same(fixed_options(session), options, path)
+    best = best_arrays(arrays)
+    run = checked_word_state(f"{path}, run", state.get("run"), best)
+    chosen = checked_fields(f"{path}, settled", state.get("settled"), SETTLED)
+    settled |= {name: value for name, value in chosen.items() if settled[name] is None}
+    require_epochs(settled["epochs"], run.epoch, path)
+    with reading(str(path), "a checkpoint of Word2Vec"):
+        rare = rare_of(path, arrays)
+        words = unpack_words(path, arrays["words"], arrays["offsets"])
+        vocabulary = Vocabulary(words, arrays["counts"])
+        for tables in filter(None, (best, arrays)):
+            _require_tables(tables, (len(vocabulary), settled["vector_size"]))
+    model = _model(arrays["inputs"], arrays["outputs"], vocabulary.counts, settled)
+    for name, own in (("losses", model.losses), ("pairs", model.pairs)):
+        _checks.shaped(name, arrays[name], own.shape, "chunks,")
+        own[:] = arrays[name]
+    log.info("resuming from %s", path)
+    return WordRun(
+        session, settled, model, corpus, vocabulary, rare, run, best,
+        held_out=_held_out(validation, vocabulary, model), first_epoch=0,
+    )
+
+
+def _require_tables(tables: Arrays, shape: tuple[int, int]) -> None:
+    for name in ("inputs", "outputs"):
+        _checks.shaped(name, tables[name], shape, "num_words, vector_size")
+        if tables[name].dtype != np.float32 or not np.isfinite(tables[name]).all():
+            _checks.fail(name, "finite numbers in float32", tables[name].dtype)
+
+
+def _run(
+    session: FitSession, settled: dict[str, Any], model: WordModel, corpus: Corpus,
+    vocabulary: Vocabulary, rare: Rare, validation: Corpus | None,
+    history: list[dict[str, Any]] | None = None,
+) -> WordRun:
+    """Return a run from its first epoch on, after those of `history`."""
+    state = WordState(history=history or [])
+    return WordRun(
+        session, settled, model, corpus, vocabulary, rare, state, {},
+        held_out=_held_out(validation, vocabulary, model), first_epoch=len(state.history),
+    )
+
+
+def _held_out(
+    validation: Corpus | None, vocabulary: Vocabulary, model: WordModel
+) -> NDArray[np.int64] | None:
+    return None if validation is None else held_out_stream(validation, vocabulary, model)
+
+
+def _model(
+    inputs: Floats, outputs: Floats, counts: NDArray[np.int64], settled: dict[str, Any],
+    present: NDArray[np.int64] | None = None,
+) -> WordModel:
+    chosen = (
+        "window", "architecture", "loss", "num_sampled", "sampler", "distortion",
+        "subtract_log_q", "subsample", "batch_size", "seed",
+    )
+    parameters = {name: settled[name] for name in chosen}
+    return WordModel(inputs, outputs, counts, present=present, **parameters)
+
+
+def _first_tables(num_words: int, options: dict[str, Any]) -> tuple[Floats, Floats]:
+    """Return word2vec's start: small random input vectors, output vectors of zeros."""
+    rng = np.random.default_rng([options["seed"], num_words])
+    shape = num_words, options["vector_size"]
+    inputs = rng.random(shape, np.float32)
+    inputs -= np.float32(0.5)
+    inputs /= np.float32(options["vector_size"])
+    return inputs, np.zeros(shape, np.float32)
+
+
+def _counted(corpus: Corpus, show: bool | str) -> tuple[list[str], NDArray[np.int64]]:
+    """Count the words of a corpus behind a progress bar."""
+    bars: list[Progress] = []
+
+    def update(done: int, total: int | None) -> None:
+        if not bars:
+            bars.append(Progress(total, "units", "reading", show).__enter__())
+        bars[0].update(done - bars[0].done)
+
+    try:
+        return corpus.count(update)
+    finally:
+        for bar in bars:
+            bar.__exit__(None, None, None)
