@@ -27,6 +27,7 @@ from numba_ss.training.run import Arrays, RunState, TrainingRun, announce, check
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.corpus import Corpus
 from numba_ss.word2vec.model import WordModel
+from numba_ss.word2vec.noise import Noise
 from numba_ss.word2vec.parameters import SETTLED, fixed_options
 from numba_ss.word2vec.vocabulary import Vocabulary
 
@@ -107,7 +108,7 @@ def read_pieces(
 
     with use_threads(num_threads):
         for ids in corpus.encode(vocabulary):
-            stream = np.concatenate([stream, model.thin(ids, epoch, read[0])])
+            stream = np.concatenate([stream, model.noise.thin(ids, epoch, read[0])])
             read = [read[0] + len(ids), zlib.crc32(ids.data, read[1])]
             # The last windows need the words after them.
             last = first + max(0, len(stream) - window - first) // size * size
@@ -140,12 +141,12 @@ class WordRun(TrainingRun):
         vocabulary: Vocabulary, rare: Arrays, state: WordState, best: Arrays, *,
         held_out: NDArray[np.int64] | None, first_epoch: int,
     ) -> None:
-        self._total = max(1.0, model.expected_words * settled["epochs"])
+        self._total = max(1.0, model.noise.expected_words * settled["epochs"])
         self._settled = settled
         super().__init__(
             session, model, state, best, epochs=settled["epochs"],
             patience=settled["early_stopping"], first_epoch=first_epoch,
-            epoch_size=max(1, model.num_present), rate=self._rate_at(state.examples),
+            epoch_size=max(1, model.noise.num_present), rate=self._rate_at(state.examples),
         )
         self.model: WordModel = model
         self.state: WordState = state
@@ -157,7 +158,7 @@ class WordRun(TrainingRun):
         words = min(_WORDS_A_CALL, _WORK_A_CALL // model.work_a_window)
         self._batches = max(1, words // model.batch_size)
         # What is learned from is what stays of the text; the bar counts the words read.
-        self._scale = self.epoch_size / max(1.0, model.expected_words)
+        self._scale = self.epoch_size / max(1.0, model.noise.expected_words)
         self._seen = (0.0, 0)
 
     def _rate_at(self, words: int) -> float:
@@ -264,7 +265,7 @@ class WordRun(TrainingRun):
     def done(self) -> int:
         """Return how many words of the text have been read in this epoch, about."""
         state = self.state
-        learned = state.examples - state.epoch * self.model.expected_words
+        learned = state.examples - state.epoch * self.model.noise.expected_words
         return int(learned * self._scale)
 
     def mean_loss(self) -> float:
@@ -285,7 +286,7 @@ class WordRun(TrainingRun):
 
     def check_arrays(self) -> None:
         """Call `diverged` if a vector is not finite, or absurdly long."""
-        longest = self.model.longest
+        longest = self.model.tables.longest
         if not longest < _LONGEST:
             how = "NaN or infinite" if not math.isfinite(longest) else f"{longest:.4g} long"
             self.diverged(f"a vector is {how}")
@@ -315,18 +316,18 @@ class WordRun(TrainingRun):
         if last:
             inputs, outputs = self.model.release()
         else:
-            inputs, outputs = self.model.inputs.copy(), self.model.outputs.copy()
+            inputs, outputs = (table.copy() for table in self.model.arrays().values())
         history = [dict(entry) for entry in self.state.history]
         self.session.estimator._publish(self.vocabulary, inputs, outputs, self.rare, history)
 
 
 def held_out_stream(
-    corpus: Corpus, vocabulary: Vocabulary, model: WordModel
+    corpus: Corpus, vocabulary: Vocabulary, noise: Noise
 ) -> NDArray[np.int64]:
     """Return the first million words of a held-out text, thinned as the training text is."""
     for ids in corpus.encode(vocabulary):
-        stream = model.thin(ids, _HELD_OUT, 0)
-        is_word = stream != model.num_words
+        stream = noise.thin(ids, _HELD_OUT, 0)
+        is_word = stream != noise.num_words
         if np.any(is_word[1:] & is_word[:-1]):
             return stream
         break
@@ -343,14 +344,15 @@ def held_out_loss(model: WordModel, stream: NDArray[np.int64]) -> float:
     targets = targets[np.linspace(0, len(targets) - 1, min(_TARGETS, len(targets))).astype(int)]
     inputs, labels = [], []
     for p in targets.tolist():
-        rows = model.inputs[_context(stream, p, model.window, model.num_words)]
+        rows = model.tables.inputs[_context(stream, p, model.window, model.num_words)]
         if model.cbow and len(rows):
             rows = rows.mean(axis=0, keepdims=True)
         inputs.append(rows)
         labels += [int(stream[p])] * len(rows)
-    biases = np.zeros_like(model.log_q) if model.corrected else model.log_q
+    log_q = model.noise.log_q
+    biases = np.zeros_like(log_q) if model.corrected else log_q
     losses = softmax_loss(
-        np.ascontiguousarray(model.outputs), biases, np.array(labels)[:, None],
+        np.ascontiguousarray(model.tables.outputs), biases, np.array(labels)[:, None],
         np.concatenate(inputs),
     )
     return float(np.mean(losses))

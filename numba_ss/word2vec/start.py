@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from numba_ss.word2vec.choice import (
     require_two_words,
 )
 from numba_ss.word2vec.corpus import Corpus
-from numba_ss.word2vec.model import WordModel
+from numba_ss.word2vec.model import Tables, WordModel
+from numba_ss.word2vec.noise import Noise
 from numba_ss.word2vec.parameters import SETTLED, fixed_options, given_words
 from numba_ss.word2vec.run import WordRun, WordState, checked_word_state, held_out_stream
 from numba_ss.word2vec.vocabulary import Vocabulary
@@ -44,7 +46,7 @@ def begin(
     words, counts = _counted(corpus, session.show)
     vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
     rare = rare_words(words, counts, vocabulary)
-    model = _model(*_first_tables(len(vocabulary), settled), vocabulary.counts, settled)
+    model = make_model(_first_tables(len(vocabulary), settled), vocabulary.counts, settled)
     return _run(session, settled, model, corpus, vocabulary, rare, validation)
 
 
@@ -60,11 +62,7 @@ def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> Wor
         if (position := vocabulary.index.get(word)) is not None:
             present[position] = count
     require_two_words(present, settled["min_count"])
-    inputs, outputs = _first_tables(len(vocabulary), settled)
-    old = old_ids >= 0
-    inputs[old] = before.vectors_.vectors[old_ids[old]]
-    outputs[old] = before._outputs[old_ids[old]]
-    model = _model(inputs, outputs, vocabulary.counts, settled, present)
+    model = make_model(_grown_tables(before, old_ids, settled), vocabulary.counts, settled, present)
     return _run(
         session, settled, model, corpus, vocabulary, rare, validation, list(before.history_)
     )
@@ -89,7 +87,8 @@ def _resumed(
         vocabulary = Vocabulary(words, arrays["counts"])
         for tables in filter(None, (best, arrays)):
             _require_tables(tables, (len(vocabulary), settled["vector_size"]))
-    model = _model(arrays["inputs"], arrays["outputs"], vocabulary.counts, settled)
+    saved = (arrays.pop(name) for name in ("inputs", "outputs"))
+    model = make_model(saved, vocabulary.counts, settled)
     for name, own in (("losses", model.losses), ("pairs", model.pairs)):
         _checks.shaped(name, arrays[name], own.shape, "chunks,")
         own[:] = arrays[name]
@@ -123,29 +122,49 @@ def _run(
 def _held_out(
     validation: Corpus | None, vocabulary: Vocabulary, model: WordModel
 ) -> NDArray[np.int64] | None:
-    return None if validation is None else held_out_stream(validation, vocabulary, model)
+    return None if validation is None else held_out_stream(validation, vocabulary, model.noise)
 
 
-def _model(
-    inputs: Floats, outputs: Floats, counts: NDArray[np.int64], settled: dict[str, Any],
+def make_model(
+    tables: Iterable[Floats], counts: NDArray[np.int64], settled: dict[str, Any],
     present: NDArray[np.int64] | None = None,
 ) -> WordModel:
-    chosen = (
-        "window", "architecture", "loss", "num_sampled", "sampler", "distortion",
-        "subtract_log_q", "subsample", "batch_size", "seed",
+    """Return a model that begins with two tables; see `Tables` and `Noise`."""
+
+    def chosen(*names: str) -> dict[str, Any]:
+        return {name: settled[name] for name in names}
+
+    noise = Noise(
+        counts, present=present,
+        **chosen("sampler", "distortion", "num_sampled", "subsample", "seed"),
     )
-    parameters = {name: settled[name] for name in chosen}
-    return WordModel(inputs, outputs, counts, present=present, **parameters)
+    return WordModel(
+        Tables(tables, settled["vector_size"]), noise,
+        **chosen("window", "architecture", "loss", "subtract_log_q", "batch_size"),
+    )
 
 
-def _first_tables(num_words: int, options: dict[str, Any]) -> tuple[Floats, Floats]:
-    """Return word2vec's start: small random input vectors, output vectors of zeros."""
+def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Floats]:
+    """Yield word2vec's start: small random input vectors, output vectors of zeros."""
     rng = np.random.default_rng([options["seed"], num_words])
     shape = num_words, options["vector_size"]
     inputs = rng.random(shape, np.float32)
     inputs -= np.float32(0.5)
     inputs /= np.float32(options["vector_size"])
-    return inputs, np.zeros(shape, np.float32)
+    yield inputs
+    del inputs
+    yield np.zeros(shape, np.float32)
+
+
+def _grown_tables(
+    before: Any, old_ids: NDArray[np.int64], options: dict[str, Any]
+) -> Iterator[Floats]:
+    """Yield tables for more words, with the rows of those that were known before."""
+    old = old_ids >= 0
+    known = before.vectors_.vectors, before._outputs
+    for fresh, rows in zip(_first_tables(len(old_ids), options), known, strict=True):
+        fresh[old] = rows[old_ids[old]]
+        yield fresh
 
 
 def _counted(corpus: Corpus, show: bool | str) -> tuple[list[str], NDArray[np.int64]]:

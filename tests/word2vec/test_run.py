@@ -346,7 +346,7 @@ def test_what_counts_as_divergence(loss, longest, how):
     torn = SimpleNamespace(
         model=SimpleNamespace(
             losses=np.array([5.0, 10 * loss]), pairs=np.array([7, 10]), loss_of_zeros=2.0,
-            longest=longest,
+            tables=SimpleNamespace(longest=longest),
         ),
         session=SimpleNamespace(folder=None), state=SimpleNamespace(epoch=0), _epochs_before=0,
         _seen=(5.0, 7), remedy="lower learning_rate",
@@ -528,12 +528,16 @@ def test_held_out_targets_are_spread_over_the_text(monkeypatch):
     separator = len(model.vectors_)
     ids = [np.array([model.vocabulary_.index.get(w, 0) for w in s] + [-1], np.int32) for s in HELD_OUT]
     table = SimpleNamespace(
-        inputs=model.vectors_.vectors, outputs=model._outputs, num_words=separator, window=5,
-        cbow=False, corrected=True, log_q=np.zeros(separator, np.float32),
+        tables=SimpleNamespace(inputs=model.vectors_.vectors, outputs=model._outputs),
+        num_words=separator, window=5, cbow=False, corrected=True,
+        noise=SimpleNamespace(log_q=np.zeros(separator, np.float32)),
+    )
+    noise = SimpleNamespace(
+        num_words=separator,
         thin=lambda ids, epoch, position: np.where(ids < 0, separator, ids).astype(np.int64),
     )
     text = SimpleNamespace(encode=lambda _: iter([np.concatenate(ids * 20)]))
-    stream = held_out_stream(text, model.vocabulary_, table)
+    stream = held_out_stream(text, model.vocabulary_, noise)
     assert np.count_nonzero(stream != separator) > 1000
     some = held_out_loss(table, stream)
     monkeypatch.setattr(word_run, "_TARGETS", 10**6)

@@ -7,7 +7,7 @@ from numba_ss import reference
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.words import row_updates, train_windows, window_chunks
 from numba_ss.word2vec import model as model_module
-from numba_ss.word2vec.model import WordModel
+from numba_ss.word2vec.start import make_model as word_model
 from tests.conftest import needs_jit
 
 OPTIONS = dict(
@@ -17,9 +17,9 @@ OPTIONS = dict(
 
 
 def make_model(rng, num_words=300, dim=21, **options):
-    inputs, outputs = rng.standard_normal((2, num_words, dim)).astype(np.float32) / 3
+    tables = rng.standard_normal((2, num_words, dim)).astype(np.float32) / 3
     counts = np.sort(rng.integers(1, 100, num_words))[::-1].copy()
-    model = WordModel(inputs, outputs, counts, **{**OPTIONS, **options})
+    model = word_model(tables, counts, {**OPTIONS, **options, "vector_size": dim})
     model.start_epoch(0)
     return model
 
@@ -92,7 +92,7 @@ def check_chunk(architecture, kernel, loss, num_words, count, rng):
     assert work.sizes.shape[1] == 24
     kernel(m, work, 2, stream, 30, 30 + count, 480, np.float32(0.1))
     inputs, outputs, total, pairs = expected_chunk(
-        model, model.inputs, model.outputs, stream, 30, 30 + count, 480, 0.1
+        model, model.tables.inputs, model.tables.outputs, stream, 30, 30 + count, 480, 0.1
     )
     stride = m.inputs.shape[1]
     for name, twin in (("in", inputs), ("out", outputs)):
@@ -145,7 +145,7 @@ def test_train_windows(architecture, loss, subtract_log_q, num_words, batch_size
     )
     m = model._model
     stream = make_stream(rng, num_words, 117)
-    inputs, outputs = model.inputs.astype(float), model.outputs.astype(float)
+    inputs, outputs = model.tables.inputs.astype(float), model.tables.outputs.astype(float)
     loss_sum, pairs, most = 0.0, 0, 0.0
     for first in range(0, len(stream), batch_size):
         last = min(first + batch_size, len(stream))
@@ -155,11 +155,11 @@ def test_train_windows(architecture, loss, subtract_log_q, num_words, batch_size
         )
         loss_sum, pairs = loss_sum + more, pairs + count
         most = max(most, (inputs**2).sum(axis=1).max(), (outputs**2).sum(axis=1).max())
-        np.testing.assert_allclose(model.inputs, inputs, rtol=1e-4, atol=5e-5)
-        np.testing.assert_allclose(model.outputs, outputs, rtol=1e-4, atol=5e-5)
+        np.testing.assert_allclose(model.tables.inputs, inputs, rtol=1e-4, atol=5e-5)
+        np.testing.assert_allclose(model.tables.outputs, outputs, rtol=1e-4, atol=5e-5)
     assert model.pairs.sum() == pairs > 0
     np.testing.assert_allclose(model.losses.sum(), loss_sum, rtol=1e-5)
-    assert model.longest == pytest.approx(np.sqrt(most), rel=1e-4)
+    assert model.tables.longest == pytest.approx(np.sqrt(most), rel=1e-4)
     separator = m.inputs[num_words], m.outputs[num_words]
     assert not np.any(separator)
 
@@ -191,7 +191,7 @@ def test_bits_do_not_depend_on_chunks(architecture, loss, rng):
         train_windows.train_windows(
             num_chunks, m, work, lists, longest, board, stream, 0, 300, 0, rates(0.1, 0.1)
         )
-        results.append([model.inputs, model.outputs, model.losses, model.pairs])
+        results.append([model.tables.inputs, model.tables.outputs, model.losses, model.pairs])
     for result in results[1:]:
         for got, expected in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(got, expected)
@@ -208,5 +208,5 @@ def test_repetition_does_not_make_vectors_grow(architecture, loss, rate, rng):
     for _ in range(30):
         model.learn(stream, 0, 1024, 0, rates(rate))
         model.learn(stream, 1024, 2048, 0, rates(rate))
-    assert np.isfinite(model.inputs).all()
-    assert model.longest < 100
+    assert np.isfinite(model.tables.inputs).all()
+    assert model.tables.longest < 100

@@ -1,0 +1,106 @@
+"""What word vectors learn from, drawn from counts alone: words that stay, negative samples.
+
+It has no rows: whoever has the counts of a text and a seed draws the same, on any machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss.kernels.softmax import sampling
+from numba_ss.kernels.words import windows
+
+Floats = NDArray[np.float32]
+
+# Of 100 MB of Wikipedia, batches of 1,024 to 4,096 words give the same vectors.
+_LARGEST_BATCH = 2048
+# How often the most frequent word may be a target of one batch. Where a row repeats more, its
+# update holds it back, and it learns less from a text than single steps would.
+_MOST_REPEATED = 12
+
+
+def noise_weights(
+    counts: NDArray[np.int64], sampler: str, distortion: float
+) -> NDArray[np.float64]:
+    """Return how often each word is drawn, up to a factor."""
+    if sampler == "uniform":
+        return np.ones(len(counts))
+    if sampler == "log_uniform":
+        rank = np.arange(len(counts))
+        return np.asarray(np.log1p(1 / (rank + 1.0)) ** distortion)
+    return np.asarray(np.maximum(counts, 1) ** np.float64(distortion))
+
+
+def keep_probabilities(counts: NDArray[np.int64], subsample: float) -> NDArray[np.float64]:
+    """Return the probability of each word to stay: word2vec's sqrt(t / f) + t / f."""
+    if subsample == 0:
+        return np.ones(len(counts))
+    ratio = subsample * counts.sum() / np.maximum(counts, 1)
+    return np.asarray(np.minimum(1.0, np.sqrt(ratio) + ratio))
+
+
+class Noise:
+    """Draws for the words of a text, as functions of seed, epoch and position.
+
+    `counts` are the words' occurrences, `present` those in the text at hand if it is not all of
+    it; the other parameters are those of `Word2Vec`, checked.
+    """
+
+    def __init__(
+        self, counts: NDArray[np.int64], *, present: NDArray[np.int64] | None = None,
+        sampler: str, distortion: float, num_sampled: int, subsample: float, seed: int,
+    ) -> None:
+        self.num_words, self.num_sampled, self._seed = len(counts), num_sampled, seed
+        here = counts if present is None else present
+        keep = keep_probabilities(counts, subsample)
+        self.num_present = int(here.sum())
+        self.expected_words = float(np.sum(here * keep))
+        self._keep = np.minimum(np.ceil(keep * 2.0**32), 2**32).astype(np.int64)
+        self._kept = counts * keep
+        self._weights = noise_weights(counts, sampler, distortion)
+        # The log of how often a word is expected in one draw of noise; repetitions are dropped.
+        share = self._weights / self._weights.sum()
+        expected = -np.expm1(num_sampled * np.log1p(-share))
+        self.log_q = np.asarray(np.log(expected), np.float32)
+
+    @property
+    def batch_size(self) -> int:
+        """The power of two such that no word fills too much of a batch."""
+        kept = self._kept
+        most = min(_LARGEST_BATCH, _MOST_REPEATED * kept.sum() / max(kept.max(), 1e-300))
+        return int(2 ** np.floor(np.log2(max(most, 16))))
+
+    def loss_of_zeros(self, logistic: bool, corrected: bool) -> float:
+        """Return the mean loss of vectors of zeros; a softmax of corrected scores as without."""
+        if not logistic:
+            return float(np.log(self.num_sampled + 1))
+        offsets = self.log_q.astype(np.float64) if corrected else np.zeros(self.num_words)
+        of_target = np.average(np.logaddexp(0, offsets), weights=self._kept)
+        of_noise = np.average(np.logaddexp(0, -offsets), weights=self._weights)
+        return float(of_target + self.num_sampled * of_noise)
+
+    def alias_table(self) -> NDArray[np.int64]:
+        """Return the table that the kernels draw from: the cut, then 32 bits of the alias."""
+        own = self._weights.astype(np.float32)
+        cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
+        share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
+        sampling.fill_alias(own, cut, alias, share, *scratch)
+        return (cut.astype(np.float64) * 2.0**31).astype(np.int64) << 32 | alias
+
+    def thin(self, ids: NDArray[np.int32], epoch: int, position: int) -> NDArray[np.int64]:
+        """Leave out some of the frequent words; the ids of separators become num_words."""
+        out = np.empty(len(ids) + 1, np.int64)
+        count = windows.thin_words(
+            ids, self._keep, self._key(epoch, 1), position, self.num_words, out
+        )
+        return out[:count]
+
+    def keys(self, epoch: int) -> NDArray[np.uint64]:
+        """Return the keys of an epoch's random numbers in the kernels."""
+        return np.array([self._key(epoch, stream) for stream in (0, 2, 3)], np.uint64)
+
+    def _key(self, epoch: int, stream: int) -> np.uint64:
+        """Return the key of one epoch's stream of random numbers."""
+        words = np.random.SeedSequence([self._seed, epoch, stream]).generate_state(1, np.uint64)
+        return np.uint64(words[0])

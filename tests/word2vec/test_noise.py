@@ -1,0 +1,71 @@
+"""noise.py: words that stay, how often each is drawn, and batches that fit the counts."""
+
+import numpy as np
+import pytest
+
+from numba_ss.word2vec import noise as noise_module
+from numba_ss.word2vec.noise import Noise, keep_probabilities, noise_weights
+from tests.kernels.words.test_train_windows import make_model, rates
+
+
+def test_keep_probabilities():
+    counts = np.array([900, 90, 9, 1])
+    keep = keep_probabilities(counts, 1e-2)
+    for count, kept in zip(counts, keep, strict=True):
+        share = count / 1000
+        assert kept == pytest.approx(min(1, (1e-2 / share) ** 0.5 + 1e-2 / share))
+    assert keep_probabilities(counts, 0.0).tolist() == [1, 1, 1, 1]
+
+
+def test_noise_weights():
+    counts = np.array([81, 16, 1, 0])
+    assert noise_weights(counts, "unigram", 0.75).tolist() == pytest.approx([27, 8, 1, 1])
+    assert noise_weights(counts, "uniform", 0.75).tolist() == [1, 1, 1, 1]
+    ranks = noise_weights(counts, "log_uniform", 1.0)
+    np.testing.assert_allclose(ranks / ranks.sum(), np.diff(np.log([1, 2, 3, 4, 5])) / np.log(5))
+
+
+def test_log_q_is_how_often_a_word_is_drawn(rng):
+    """Counted over many windows, with a five sigma bound; draws of a pool count several times."""
+    model = make_model(rng, num_words=200, num_sampled=5, batch_size=48)
+    stream = np.full(48 * 1000, 7)
+    drawn, windows = np.zeros(201), 0
+    for first in range(0, len(stream), 48):
+        model.learn(stream, first, first + 48, 0, rates(0.0))
+        words, counts = np.unique(model._work.noise, return_counts=True)
+        drawn[words] += counts
+        windows += 48
+    expected = np.exp(model.noise.log_q.astype(float)) * windows
+    expected[7] = 0  # the target itself never counts as noise
+    assert drawn[7] == 0
+    shared = 48 * 5 / model._work.out_words[:, : -model._work.sizes.shape[1]].size + 1
+    assert np.all(np.abs(drawn[:200] - expected) < 5 * np.sqrt(shared * expected) + 1e-9)
+
+
+def test_the_batch_shrinks_with_the_vocabulary(rng):
+    sizes = [
+        make_model(rng, n, batch_size=None).batch_size for n in (2, 50, 3000)
+    ]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 16
+    assert sizes[2] == noise_module._LARGEST_BATCH
+
+
+def test_who_has_counts_and_seed_draws_the_same(rng):
+    """No row is needed, and the parts of a text are thinned as the whole is."""
+    options = {"sampler": "unigram", "distortion": 0.75, "num_sampled": 5, "subsample": 1e-2, "seed": 3}
+    one, two = (Noise(np.array([900, 90, 9]), **options) for _ in "ab")
+    ids = rng.integers(-1, 3, 500).astype(np.int32)
+    whole = one.thin(ids, 2, 0)
+    assert np.concatenate([two.thin(ids[:123], 2, 0), two.thin(ids[123:], 2, 123)]).tolist() == whole.tolist()
+    assert len(whole) < 500
+    assert (one.keys(2) == two.keys(2)).all()
+    assert not (one.keys(2) == one.keys(3)).any()
+    np.testing.assert_array_equal(one.alias_table(), two.alias_table())
+
+
+def test_a_further_text_has_its_own_words_and_all_counts():
+    options = {"sampler": "unigram", "distortion": 0.75, "num_sampled": 5, "subsample": 0.0, "seed": 3}
+    noise = Noise(np.array([900, 90, 9]), present=np.array([3, 0, 4]), **options)
+    assert (noise.num_present, noise.expected_words) == (7, 7.0)
+    np.testing.assert_array_equal(noise.log_q, Noise(np.array([900, 90, 9]), **options).log_q)
