@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
 
-from numba_ss.kernels.core.threads import SMALL, get_num_threads
+from numba_ss.kernels.core.threads import SMALL, get_num_threads, use_threads
 
 
 class ThreadTuner:
@@ -44,6 +47,22 @@ class ThreadTuner:
             self._available, self._until_asked = get_num_threads(), self._ASK
         self._until_asked -= 1
         return self._available
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the next step only tries out the other way; a small one will do."""
+        return self._is_trial
+
+    @contextmanager
+    def timed(self, work: int) -> Iterator[None]:
+        """Measure a step of so much work, done inside on as many threads as are faster."""
+        if get_num_threads() == 1:
+            yield
+            return
+        start = perf_counter()
+        with use_threads(1 if self.alone else None):
+            yield
+        self.record((perf_counter() - start) / max(work, 1))
 
     def record(self, seconds: float) -> None:
         """Take notice of what a step took, in proportion to its work; `alone` is for the next."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from numba_ss import _checks
+from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.top_k import top_k
 from numba_ss.kernels.retrieval import tower
 from numba_ss.retrieval.metrics import ranking_metrics
@@ -77,6 +78,7 @@ class RetrievalRun(TrainingRun):
         sizes = np.diff(events.offsets, append=len(events.items))
         self._owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         self._kept_stream: dict[str, Any] = {}
+        self._tuner = ThreadTuner()
 
     def prepare(self) -> None:
         """Say so if something is to be compiled first."""
@@ -93,7 +95,7 @@ class RetrievalRun(TrainingRun):
         while state.position < len(order):
             positions = self.data.positions[order[state.position : state.position + size]]
             users = self._owners[positions].astype(np.int64)
-            with self.step():
+            with self.step(), self._tuner.timed(len(positions)):
                 loss = self.model.learn(self.data.events, users, positions, self.rate, key)
             if not math.isfinite(loss):
                 self.diverged("the loss is NaN or infinite")

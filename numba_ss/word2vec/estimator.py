@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numba_ss.training.events import TrainingEvent
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.choice import Rare, rare_of
 from numba_ss.word2vec.corpus import Corpus, open_corpus
+from numba_ss.word2vec.gensim_names import answer_attribute, answering_parameters
 from numba_ss.word2vec.parameters import checked_parameters
 from numba_ss.word2vec.start import begin, go_on
 from numba_ss.word2vec.vectors import WordVectors
@@ -146,6 +147,7 @@ class Word2Vec(Estimator):
     _outputs: NDArray[np.float32]
     _rare: dict[str, NDArray[Any]]
 
+    @answering_parameters
     def __init__(
         self, vector_size: int = 100, *, window: int = 5, min_count: int | None = None,
         max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
@@ -181,6 +183,7 @@ class Word2Vec(Estimator):
     @alone
     def fit(
         self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
+        encoding: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: bool | str = "auto", checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 10.0, checkpoint_words: int | None = None,
@@ -201,6 +204,8 @@ class Word2Vec(Estimator):
             epoch, over the windows of a thousand of its first million words.
         column : str, optional
             The column of a table.
+        encoding : str, optional
+            Of the files of both texts, such as "cp1252"; see `open_corpus`.
         callbacks : callable or list of callables
             Each is called with a `TrainingEvent`. `StopTraining` ends the training as if all
             epochs were done; after any other exception the vectors are those of the last
@@ -242,13 +247,17 @@ class Word2Vec(Estimator):
             self, options, callbacks, progress, checkpoint, checkpoint_minutes, every
         )
         with use_threads(options["num_threads"]):
-            opened, held_out = self._open(corpus, column), _open_validation(validation)
+            opened = open_corpus(
+                corpus, passes=1 + (self.epochs or 1), column=column, encoding=encoding
+            )
+            held_out = _open_validation(validation, encoding)
             begin(session, opened, held_out, resume).run()
         return self
 
     @alone
     def partial_fit(
         self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
+        encoding: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: bool | str = "auto",
     ) -> Self:
@@ -260,7 +269,7 @@ class Word2Vec(Estimator):
 
         Parameters
         ----------
-        corpus, y, validation, column, callbacks, progress
+        corpus, y, validation, column, encoding, callbacks, progress
             As in `fit`.
 
         Returns
@@ -270,17 +279,42 @@ class Word2Vec(Estimator):
         """
         if not hasattr(self, "vectors_"):
             return self.fit(
-                corpus, validation=validation, column=column, callbacks=callbacks,
-                progress=progress,
+                corpus, validation=validation, column=column, encoding=encoding,
+                callbacks=callbacks, progress=progress,
             )
         options = self._checked(validation)
         if options["vector_size"] != self.vectors_.vector_size:
             _checks.fail("vector_size", f"{self.vectors_.vector_size}, as before", self.vector_size)
         session = FitSession(self, options, callbacks, progress)
         with use_threads(options["num_threads"]):
-            opened, held_out = self._open(corpus, column), _open_validation(validation)
+            opened = open_corpus(
+                corpus, passes=1 + (self.epochs or 1), column=column, encoding=encoding
+            )
+            held_out = _open_validation(validation, encoding)
             go_on(session, opened, held_out).run()
         return self
+
+    def transform(self, documents: Iterable[Sequence[str]]) -> NDArray[np.float32]:
+        """Return the mean vector of each document: see `WordVectors.transform`.
+
+        With it a fitted model is a step of scikit-learn's pipelines.
+
+        Parameters
+        ----------
+        documents : iterable of n lists of words
+            As `fit` takes them.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, vector_size)
+        """
+        self._require_fit()
+        return self.vectors_.transform(documents)
+
+    if not TYPE_CHECKING:  # type checkers are to refuse what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            answer_attribute(type(self).__name__, name)
 
     def _publish(
         self, vocabulary: Vocabulary, inputs: NDArray[np.float32], outputs: NDArray[np.float32],
@@ -316,9 +350,6 @@ class Word2Vec(Estimator):
             checked_history("history", state["history"]),
         )
 
-    def _open(self, corpus: Any, column: str | None) -> Corpus:
-        return open_corpus(corpus, passes=1 + (self.epochs or 1), column=column)
-
     def _checked(self, validation: Any = None) -> dict[str, Any]:
         """Return the parameters, checked and with their defaults."""
         options = checked_parameters(self.get_params())
@@ -327,10 +358,10 @@ class Word2Vec(Estimator):
         return options
 
 
-def _open_validation(validation: Any) -> Corpus | None:
+def _open_validation(validation: Any, encoding: str | None) -> Corpus | None:
     if validation is None:
         return None
     try:
-        return open_corpus(validation, passes=1)
+        return open_corpus(validation, passes=1, encoding=encoding)
     except _checks.ArgumentError as error:
         raise _checks.ArgumentError(f"validation: {error}") from None

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.full_losses import softmax_loss
 from numba_ss.io.text_files import read_ahead
 from numba_ss.io.vector_files import pack_words
@@ -35,6 +36,7 @@ log = logging.getLogger("numba_ss")
 
 # Between two looks at loss, bar, callbacks and Ctrl-C: words at most, and multiplications.
 _WORDS_A_CALL, _WORK_A_CALL = 2**16, 2**29
+_BATCHES_A_TRIAL = 2  # in such a call
 # A mean loss so many times that of zero vectors, or a vector so long, is no learning any more.
 _DIVERGED, _LONGEST = 3.0, 100.0
 _TARGETS = 1000  # of the held-out text, for the full softmax loss
@@ -160,6 +162,7 @@ class WordRun(TrainingRun):
         # What is learned from is what stays of the text; the bar counts the words read.
         self._scale = self.epoch_size / max(1.0, model.noise.expected_words)
         self._seen = (0.0, 0)
+        self._tuner = ThreadTuner()
 
     def _rate_at(self, words: int) -> float:
         """Return the learning rate after so many words, as the schedule says."""
@@ -246,12 +249,14 @@ class WordRun(TrainingRun):
         if rest and first < piece.last:
             self._changed()
         while first < piece.last:
-            words = piece.words[done : done + self._batches]
+            # To try out other threads, few batches are enough.
+            batches = _BATCHES_A_TRIAL if self._tuner.is_trial else self._batches
+            words = piece.words[done : done + batches]
             learned = state.examples + np.cumsum(words)
             before = [state.examples, *learned[:-1].tolist()]
             rates = [self._rate_at(count) for count in before]
             last = min(first + len(words) * size, piece.last)
-            with self.step():
+            with self.step(), self._tuner.timed(last - first):
                 model.learn(
                     piece.stream, first, last, piece.position, np.array(rates, np.float32)
                 )

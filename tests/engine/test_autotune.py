@@ -1,5 +1,8 @@
 """autotune.py: the faster number of threads is found, and found again when it changes."""
 
+from contextlib import nullcontext
+
+from numba_ss.engine import autotune
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.kernels.core import threads
 
@@ -66,3 +69,23 @@ def test_a_change_of_the_setting_is_noticed(monkeypatch):
     seen = [tuner.threads_for(10**9) for _ in range(100)]
     assert seen[:8] + seen[-80:] == [2] * 8 + [5] * 80
     assert len(asked) < 10
+
+
+def test_steps_are_timed_by_their_work(monkeypatch):
+    """Inside, one thread is used while the tuner says so; of one thread nothing is to be chosen."""
+    clock, used = [0.0], []
+    monkeypatch.setattr(autotune, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(autotune, "use_threads", lambda number: used.append(number) or nullcontext())
+    tuner = ThreadTuner()
+    for step in range(400):
+        work = 1 + step % 7
+        with tuner.timed(work):
+            clock[0] += work * (1.0 if tuner.alone else 3.0)
+    assert used[:32] == [None] * 32
+    assert used.count(1) > 300
+    monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 1)
+    count = len(used)
+    with tuner.timed(1):
+        pass
+    assert len(used) == count

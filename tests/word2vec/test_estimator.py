@@ -478,3 +478,37 @@ def test_save_and_load_refuse_what_is_no_model(tmp_path):
         (tmp_path / "cut.npz").write_bytes(data[:cut])
         with pytest.raises(ArgumentError, match=r"cut.npz: expected a model that"):
             Word2Vec.load(tmp_path / "cut.npz")
+
+
+def test_documents_become_means_of_vectors():
+    model = trained()
+    words = model.vectors_.index_to_key
+    got = model.transform([words[:3], ["unknown"], [words[1], "unknown"]])
+    want = [model.vectors_[words[:3]].mean(axis=0), np.zeros(8), model.vectors_[words[1]]]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    with pytest.raises(ArgumentError, match="one that has learned"):
+        Word2Vec().transform([["a"]])
+
+
+def test_a_step_of_a_pipeline_of_scikit_learn():
+    """Documents of two topics are told apart by the means of their words' vectors."""
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    linear = pytest.importorskip("sklearn.linear_model")
+    text = topic_text(2, 4, 60, 10, seed=3) if JIT else TEXT
+    topics = [sentence[0][0] for sentence in text]
+    step = Word2Vec(8, min_count=1, subsample=0, epochs=3, num_threads=1, learning_rate=0.1, batch_size=16)
+    model = pipeline.make_pipeline(step, linear.LogisticRegression(C=1e4))
+    assert model.fit(text, topics).score(text, topics) == 1
+
+
+def test_encoding_of_files(tmp_path):
+    words = "Käse Öl"
+    (tmp_path / "text.txt").write_bytes((f"{words}\n" * 9).encode("cp1252"))
+    options = {"min_count": 1, "subsample": 0, "vector_size": 4, "epochs": 1}
+    paths = {"corpus": tmp_path / "text.txt", "validation": tmp_path / "text.txt"}
+    model = Word2Vec(**options).fit(**paths, progress=False, encoding="cp1252")
+    assert set(model.vectors_.index_to_key) == set(words.split())
+    model.partial_fit(**paths, progress=False, encoding="cp1252")
+    assert model.vocabulary_.counts.tolist() == [18, 18]
+    with pytest.raises(ArgumentError, match="encoding: expected"):
+        Word2Vec(**options).fit(tmp_path / "text.txt", progress=False, encoding="nonsense")
