@@ -38,7 +38,7 @@ KERNEL_ROOMS = {"kernels", "kernels.core", "kernels.softmax", "kernels.words", "
 # Inside a room, a module imports only what stands behind it.
 ORDER = {
     "": "__main__ _guards _optional _checks",
-    "cli": "main word2vec_commands retrieve_commands warm_up retrieve_parser console",
+    "cli": "main word2vec_commands retrieve_commands warm_up word2vec_parser retrieve_parser console",
     "word2vec": "estimator gensim_names start run choice parameters model noise tasks plots corpus vectors vocabulary "
     "sample",
     "retrieval": "estimator queries start parameters run training_set growth model nearest metrics "

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from numba_ss import _checks
 from numba_ss.io.files import PathLike, whole_file
+
+log = logging.getLogger("numba_ss")
 
 
 def say(lines: Iterable[str]) -> None:
@@ -72,6 +76,39 @@ def _keep(save: Callable[[PathLike], None], name: str) -> Path | None:
             except Exception:
                 shutil.rmtree(folder, ignore_errors=True)
     return None
+
+
+@contextmanager
+def saving(model: Any, save: Callable[[], None], where: str) -> Iterator[None]:
+    """Save a model after it was trained inside; after an error, save its last finished epoch.
+
+    Parameters
+    ----------
+    model : Word2Vec or YouTubeDNN
+        The model that is trained.
+    save : callable
+        Saves the model.
+    where : str
+        The name of the file in the message.
+    """
+    before = getattr(model, "history_", None)
+    try:
+        yield
+    except Exception:
+        history = getattr(model, "history_", None)
+        if history is not before and history is not None:
+            save()
+            log.warning("the model of epoch %d saved to %s", len(history), where)
+        raise
+    save()
+
+
+def require_room(flag: str, path: PathLike, num_bytes: int, what: str) -> None:
+    """Require enough room on the disk for a file, before the training begins."""
+    free = shutil.disk_usage(Path(path).resolve().parent).free
+    if num_bytes > free:
+        room = f"room for {what}, {num_bytes / 1e6:.3g} MB"
+        _checks.fail(flag, room, f"{free / 1e6:.3g} MB at {path}")
 
 
 def write_history(path: PathLike, history: list[dict[str, Any]]) -> None:

@@ -18,16 +18,20 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
+from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import csv_rows, plain_suffix
 from numba_ss.io.files import require_distinct, require_writable, whole_file
 from numba_ss.io.text_files import TextFiles
 from numba_ss.logs.columns import Place
+from numba_ss.logs.interactions import read_interactions
 from numba_ss.logs.keys import GrowingKeys, Keys, is_plain_integer
 from numba_ss.logs.sources import Columns, open_events
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.retrieval.id_vectors import suffix_of
+from numba_ss.retrieval.parameters import checked_parameters
+from numba_ss.retrieval.training_set import saved_bytes
 
 log = logging.getLogger("numba_ss")
 
@@ -57,16 +61,39 @@ def train(args: Namespace) -> None:
         if path is not None:
             require_writable(flag, path)
     model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})
-    try:
+    options = checked_parameters(model.get_params())
+    if args.checkpoint is not None:
+        CheckpointFolder(args.checkpoint).claim()  # so that one that cannot be written fails now
+    events = read_interactions(
+        args.logs, user=args.user, item=args.item, timestamp=args.timestamp,
+        user_features=[name for name in args.user_features if name != args.user],
+        item_features=list(args.item_features), progress=not args.quiet and "auto",
+    )
+    require_room("--output", args.output, saved_bytes(events, options), "the model")
+    with saving(model, lambda: _save(args, model), args.output):
         model.fit(
-            args.logs, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
+            events, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
             checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
         )
-    except Exception:
-        if hasattr(model, "log_"):  # at least one epoch was finished
-            save_or_keep(args.output, model.save, "model")
-            log.warning("the model of epoch %d saved to %s", len(model.history_), args.output)
-        raise
+
+
+def update(args: Namespace) -> None:
+    """Train a saved model on further logs."""
+    written = {"--output": args.output, "--history": args.history}
+    require_distinct(written, {"MODEL": args.model, "LOG": args.logs})
+    for flag, path in written.items():
+        if path is not None:
+            require_writable(flag, path)
+    model = _load(args.model)
+    given = {name: getattr(args, name) for name in ("epochs", "learning_rate", "num_threads")}
+    model.set_params(**{name: value for name, value in given.items() if value is not None})
+    require_room("--output", args.output, Path(args.model).stat().st_size, "the model")
+    with saving(model, lambda: _save(args, model), args.output):
+        model.partial_fit(args.logs, progress=not args.quiet and "auto")
+
+
+def _save(args: Namespace, model: YouTubeDNN) -> None:
+    """Write the model and, if asked for, the history."""
     save_or_keep(args.output, model.save, "model")
     known = model.log_
     log.info("%d users and %d items saved to %s", known.num_users, known.num_items, args.output)
@@ -244,7 +271,10 @@ def export(args: Namespace) -> None:
     log.info("vectors of %s saved to %s", args.what, args.output)
 
 
-_COMMANDS = {"train": train, "recommend": recommend, "evaluate": evaluate, "export": export}
+_COMMANDS = {
+    "train": train, "update": update, "recommend": recommend, "evaluate": evaluate,
+    "export": export,
+}
 
 
 def run(args: Namespace) -> None:

@@ -93,12 +93,32 @@ def _add_model(model: argparse._ArgumentGroup) -> None:
         model.add_argument(flag, type=kind, default=default, metavar="N", help=text)
 
 
+def _add_update(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser(
+        "update", help="learn on from further logs",
+        description="Learn on from further logs; new users and items join. What is not given "
+        "here is as it was in training.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="what train or update wrote")
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="logs of further events")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="NEW", help="where the new model goes"
+    )
+    parser.add_argument("--history", metavar="FILE", help="write figures of each epoch as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show warnings and errors only")
+    for flag, kind, text in (
+        ("--epochs", int, "passes over the further events"),
+        ("--learning-rate", float, "step size"), ("--num-threads", int, "threads (all)"),
+    ):
+        parser.add_argument(flag, type=kind, metavar="N", help=text)
+
+
 def _add_uses(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     recommend = actions.add_parser("recommend", help="write the items that users take next")
     judge = actions.add_parser("evaluate", help="score a model on a later log")
     export = actions.add_parser("export", help="write the vectors of items or users")
     for parser in (recommend, judge, export):
-        parser.add_argument("model", metavar="MODEL", help="what train wrote")
+        parser.add_argument("model", metavar="MODEL", help="what train or update wrote")
     asked = recommend.add_mutually_exclusive_group()
     asked.add_argument("--users", nargs="+", metavar="KEY", help="users (all of the model)")
     asked.add_argument(
@@ -143,4 +163,5 @@ def add_retrieve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     actions = retrieve.add_subparsers(dest="action", required=True)
     _add_train(actions)
+    _add_update(actions)
     _add_uses(actions)

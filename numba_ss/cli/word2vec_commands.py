@@ -6,7 +6,6 @@ import glob
 import json
 import logging
 import re
-import shutil
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
 from numba_ss.io.copies import Copies
 from numba_ss.io.files import require_distinct, require_writable
 from numba_ss.io.text_files import TextFiles
@@ -39,7 +38,7 @@ _TEXT_NUMBER = 11  # bytes of a number as text, at least
 _PARAMETERS = (
     "vector_size window min_count max_vocabulary architecture loss num_sampled sampler "
     "distortion subtract_log_q subsample learning_rate min_learning_rate schedule batch_size "
-    "num_threads seed"
+    "num_threads seed early_stopping"
 ).split()
 
 
@@ -55,22 +54,18 @@ def _some_words(vectors: WordVectors) -> list[str]:
     return [vectors.index_to_key[rank] for rank in ranks]
 
 
-def _check_files(args: Namespace) -> None:
+def _check_files(args: Namespace, inputs: dict[str, Any]) -> None:
     """Check the outputs now, because otherwise they would fail after hours of training."""
     outputs = {
-        "--output": _written(args.output), "--history": args.history,
-        "--checkpoint": args.checkpoint,
+        "--output": _written(args.output), "--model": args.model, "--history": args.history,
+        "--checkpoint": getattr(args, "checkpoint", None),
     }
-    inputs = {
-        "the text": args.corpus, "--validation": args.validation, "--vocabulary": args.vocabulary
-    }
-    if args.checkpoint is not None:  # existing checkpoints may be of the run that is resumed
-        inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
-    require_distinct(outputs, inputs)
+    require_distinct(outputs, inputs | {"the text": args.corpus, "--validation": args.validation})
     for path in _written(args.output):
         require_writable("--output", path)
-    if args.history is not None:
-        require_writable("--history", args.history)
+    for flag in ("--model", "--history"):
+        if outputs[flag] is not None:
+            require_writable(flag, outputs[flag])
     for word in () if args.corpus else args.words or ():
         if Path(word).is_file():
             _checks.fail("--words", "words, after the files", f"the file {word}, and no corpus")
@@ -121,16 +116,19 @@ def _require_room(args: Namespace, words: list[str]) -> None:
     kind = format_of(args.output, None, False)
     require_words(kind, words)
     num_words = min(len(words), args.max_vocabulary or len(words))
-    needed = num_words * args.vector_size * (_TEXT_NUMBER if kind in ("txt", "tsv") else 4)
-    free = shutil.disk_usage(Path(args.output).resolve().parent).free
-    if needed > free:
-        room = f"room for {num_words} vectors, {needed / 1e6:.3g} MB"
-        _checks.fail("--output", room, f"{free / 1e6:.3g} MB at {args.output}")
+    numbers = num_words * args.vector_size
+    size = numbers * (_TEXT_NUMBER if kind in ("txt", "tsv") else 4)
+    require_room("--output", args.output, size, f"{num_words} vectors")
+    if args.model is not None:
+        require_room("--model", args.model, 2 * 4 * numbers, f"a model of {num_words} words")
 
 
 def word2vec(args: Namespace) -> None:
     """Train, save, and show neighbours of a few words."""
-    _check_files(args)
+    inputs: dict[str, Any] = {"--vocabulary": args.vocabulary}
+    if args.checkpoint is not None:  # existing checkpoints may be of the run that is resumed
+        inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
+    _check_files(args, inputs)
     vocabulary = None
     if args.vocabulary is not None:
         vocabulary = _read_vocabulary(args.vocabulary, args.encoding)
@@ -142,24 +140,55 @@ def word2vec(args: Namespace) -> None:
     model = Word2Vec(vocabulary=vocabulary, epochs=epochs, **parameters)
     if not args.corpus:
         log.info("no corpus given: training on the bundled sample of Wikipedia")
-    paths: Any = args.corpus or [str(sample_path())]
-    paths = paths[0] if len(paths) == 1 else paths
-    corpus = open_corpus(paths, column=args.column, encoding=args.encoding)
-    model.fit(
-        _Foreseen(corpus, args), validation=_held_out(args),
-        progress=not args.quiet and "auto", checkpoint=args.checkpoint,
-        checkpoint_minutes=args.checkpoint_minutes, checkpoint_words=args.checkpoint_words,
-        resume=args.resume,
-    )
+    corpus = _Foreseen(_opened(args.corpus or [str(sample_path())], args), args)
+    with saving(model, lambda: _save(args, model), args.output):
+        model.fit(
+            corpus, validation=_held_out(args), progress=not args.quiet and "auto",
+            checkpoint=args.checkpoint, checkpoint_minutes=args.checkpoint_minutes,
+            checkpoint_words=args.checkpoint_words, resume=args.resume,
+        )
+    wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in model.vectors_]
+    _show(model.vectors_, wanted, args.words or [])
+
+
+def update(args: Namespace) -> None:
+    """Train a saved model on a further text."""
+    _check_files(args, {"MODEL": args.before})
+    model = Word2Vec.load(args.before).set_params(num_threads=args.num_threads)
+    given = {name: getattr(args, name) for name in ("epochs", "learning_rate", "early_stopping")}
+    model.set_params(**{name: value for name, value in given.items() if value is not None})
+    if args.validation is None:
+        model.set_params(early_stopping=None)
+    corpus = _opened(args.corpus, args)
+    with saving(model, lambda: _save(args, model), args.output):
+        model.partial_fit(
+            corpus, validation=_held_out(args), progress=not args.quiet and "auto"
+        )
+    _show(model.vectors_, args.words or [], args.words or [])
+
+
+def _opened(paths: list[str], args: Namespace) -> Corpus:
+    one_or_many: Any = paths[0] if len(paths) == 1 else paths
+    return open_corpus(one_or_many, column=args.column, encoding=args.encoding)
+
+
+def _save(args: Namespace, model: Word2Vec) -> None:
+    """Write the vectors and, if asked for, the model and the history."""
     vectors = model.vectors_
     # NumPy's format can hold any words.
     save_or_keep(args.output, vectors.save, "vectors.npz", "numba-ss convert")
     log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, args.output)
+    if args.model is not None:
+        save_or_keep(args.model, model.save, "model.npz")
+        log.info("a model that numba-ss update can learn on with saved to %s", args.model)
     if args.history:
         write_history(args.history, model.history_)
-    wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in vectors]
+
+
+def _show(vectors: WordVectors, wanted: list[str], asked: list[str]) -> None:
+    """Show the neighbours of the given words, or of some words."""
     shown = [word for word in wanted or _some_words(vectors) if word in vectors]
-    for word in args.words or []:
+    for word in asked:
         if word not in vectors:
             log.warning("%s: not in the vocabulary", word)
     if shown and len(vectors) > 1:
@@ -253,8 +282,8 @@ def plot(args: Namespace) -> None:
 
 
 _COMMANDS = {
-    "word2vec": word2vec, "neighbors": neighbors, "analogy": analogy, "evaluate": evaluate,
-    "convert": convert, "plot": plot,
+    "word2vec": word2vec, "update": update, "neighbors": neighbors, "analogy": analogy,
+    "evaluate": evaluate, "convert": convert, "plot": plot,
 }
 
 

@@ -50,12 +50,12 @@ class ThreadTuner:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the next step only tries out the other way; a small one will do."""
+        """Whether the next step is a trial; a small step is enough for it."""
         return self._is_trial
 
     @contextmanager
     def timed(self, work: int) -> Iterator[None]:
-        """Measure a step of so much work, done inside on as many threads as are faster."""
+        """Run a step of so much work on the faster number of threads, and measure it."""
         if get_num_threads() == 1:
             yield
             return

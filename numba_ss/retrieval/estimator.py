@@ -269,9 +269,9 @@ class YouTubeDNN(Queries):
         rows: FeatureRows, item_rows: Integers, stream: dict[str, Any],
         history: list[dict[str, Any]],
     ) -> None:
-        """Take over what a run has learned; also what a file says that one has."""
+        """Set the result of a run, or of a file."""
         vectors = model.item_vectors(item_rows)
-        # All at once: who asks meanwhile is to find the log and the model of one run.
+        # In one call, so that a query in another thread finds the log and the model of one run.
         vars(self).update(
             log_=log, history_=history, item_vectors_=vectors, _model=model, _options=options,
             _rows=rows, _item_rows=item_rows, _stream=stream,

@@ -16,7 +16,7 @@ OPTIMIZERS = {"adagrad": 0.1, "sgd": 10.0}  # with the learning rate that each t
 
 
 def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a `YouTubeDNN`, checked and with defaults, as JSON holds them."""
+    """Check the parameters of a `YouTubeDNN`; return them with defaults, as JSON values."""
     c = _checks
     optimizer = c.choice("optimizer", given["optimizer"], OPTIMIZERS)
     rate = OPTIMIZERS[optimizer] if given["learning_rate"] is None else given["learning_rate"]

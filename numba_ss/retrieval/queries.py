@@ -1,4 +1,4 @@
-"""What can be asked of a retrieval model that has learned."""
+"""Queries of a fitted retrieval model: vectors, recommendations and metrics."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Recommendations(NamedTuple):
 
 
 class Queries(Estimator):
-    """Vectors, recommendations and figures of a fitted `YouTubeDNN`.
+    """The methods of `YouTubeDNN` that query a fitted model.
 
-    They read what was learned and change nothing, so several Python threads may ask at once.
+    They change nothing, so several Python threads may call them at once.
     """
 
     user: str

@@ -1,7 +1,7 @@
-"""What an epoch of events is: all of them once, in an order that is drawn.
+"""An epoch of events: all of them once, in random order.
 
-The order is a function of seed and epoch, and candidates come from the sampler's stream: a run
-goes on from its state, the model's arrays and the sampler's state.
+The order is a function of seed and epoch, and candidates come from the sampler's stream. So a run
+can be resumed from its state, the model's arrays and the sampler's state.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ MONITORED = f"NDCG@{JUDGED}"  # of these, for early stopping
 
 @dataclass
 class EventState(RunState):
-    """How far a run is; `position` counts the events of this epoch, of which `loss` is the sum."""
+    """How far a run is; `loss` is the sum of the losses of this epoch, up to `position`."""
 
     loss: float = 0.0
 
 
 def checked_event_state(name: str, given: Any, best: Arrays, num_events: int) -> EventState:
-    """Return the state that a file holds, which may be damaged or doctored."""
+    """Check the state in a file, which may be damaged or manipulated, and return it."""
     state = checked_state(EventState, name, given, {"loss": _checks.number}, best)
     done = state.epoch * num_events + state.position
     is_inside = state.position <= num_events
@@ -55,8 +55,7 @@ def checked_event_state(name: str, given: Any, best: Arrays, num_events: int) ->
 class RetrievalRun(TrainingRun):
     """Trains a `RetrievalModel` on the events of a `TrainingSet`.
 
-    `fixed` are the parameters that a run that goes on must have had before, and which log it
-    was.
+    `fixed` has what must be the same when the run is resumed: parameters and the log.
     """
 
     unit, monitored, grows = "events", f"validation_{MONITORED}", True
@@ -81,12 +80,12 @@ class RetrievalRun(TrainingRun):
         self._tuner = ThreadTuner()
 
     def prepare(self) -> None:
-        """Say so if something is to be compiled first."""
+        """Check the room for checkpoints; log if the kernels have to be compiled."""
         super().prepare()
         announce(tower.forward_tower)
 
     def learn_epoch(self) -> Generator[None, None, None]:
-        """Learn from the events that are left of this epoch."""
+        """Learn from the rest of the events of this epoch."""
         state, size = self.state, self.session.options["batch_size"]
         seed = [self.model.options.seed, 1, self.first_epoch + state.epoch]
         order = np.random.default_rng(seed).permutation(self.epoch_size)
@@ -108,7 +107,7 @@ class RetrievalRun(TrainingRun):
         yield
 
     def done(self) -> int:
-        """Return how many events of this epoch have been learned from."""
+        """Return the number of events of this epoch that are done."""
         return self.state.position
 
     def mean_loss(self) -> float:
@@ -120,23 +119,23 @@ class RetrievalRun(TrainingRun):
         if not all(np.isfinite(array).all() for array in self.model.arrays().values()):
             self.diverged("a number of the model is NaN or infinite")
 
-    def start_epoch_anew(self) -> None:
-        """Count one more epoch as finished, and nothing of the next as learned from."""
-        super().start_epoch_anew()
+    def next_epoch(self) -> None:
+        """Move the state to the start of the next epoch."""
+        super().next_epoch()
         self.state.loss = 0.0
 
     def keep(self, reached: float | None) -> None:
-        """Keep also where the sampler's stream stands."""
+        """Copy also the state of the sampler."""
         super().keep(reached)
         self._kept_stream = self.model.sampler.state_dict()
 
     def go_back(self) -> None:
-        """Go back also in the sampler's stream."""
+        """Restore also the state of the sampler."""
         super().go_back()
         self.model.sampler.load_state_dict(self._kept_stream)
 
     def validate(self) -> dict[str, float]:
-        """Ask for the held-out events, of items that the user has not had."""
+        """Recommend items that the user has not had, and compare them with the held-out events."""
         if self.session.options["validation"] is None:
             return {}
         data, model = self.data, self.model
@@ -159,12 +158,12 @@ class RetrievalRun(TrainingRun):
         return {f"validation_{name}@{JUDGED}": figures[f"{name}@{k}"] for name in ("HR", "NDCG")}
 
     def contents(self) -> tuple[Arrays, dict[str, Any]]:
-        """Return what a checkpoint holds besides the tables and the state."""
+        """Return what a checkpoint needs besides the tables and the state."""
         arrays, sampler = packed_state(self.model.sampler.state_dict())
         return arrays, {"options": self._fixed, "sampler": sampler}
 
     def publish(self, *, last: bool) -> None:
-        """Give the estimator the model itself, and the vectors of its items."""
+        """Give the estimator the model itself."""
         self.session.estimator._publish(
             self.data.log, self.model, self.session.options, self.data.rows,
             self.data.events.item_rows, self.model.sampler.state_dict(),

@@ -1,4 +1,4 @@
-"""Where a run of `YouTubeDNN` begins: at random, at a checkpoint, or at what was learned before."""
+"""The start of a `YouTubeDNN` run: random tables, a checkpoint, or a fitted estimator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("numba_ss")
 
 
 def begin(session: FitSession, events: Interactions, resume: bool) -> RetrievalRun:
-    """Return a run that begins at random, or where the newest checkpoint stands."""
+    """Return a new run, or one that is resumed from the newest checkpoint."""
     found = session.newest(resume)
     data = TrainingSet.of(events, session.options)
     fixed = session.fixed_options()
@@ -56,7 +56,7 @@ def _resumed(
 
 
 def go_on(session: FitSession, more: Interactions) -> RetrievalRun:
-    """Return a run over further events that begins with what the estimator has learned."""
+    """Return a run that trains a fitted estimator on further events."""
     before, options = session.estimator, session.options
     whole, is_new = appended(before.log_, more)
     unknown = unknown_keys(before.log_, more)

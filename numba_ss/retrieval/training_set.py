@@ -1,4 +1,4 @@
-"""A log as a model learns from it: the events to learn from, those held out, and a fresh model."""
+"""The events of a log to learn from and those held out, and a new model for them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.growth import (
     FeatureRows,
     choose_held_out,
+    pack_log,
     positions_of,
     training_events,
 )
@@ -20,12 +21,21 @@ from numba_ss.retrieval.model import Events, Integers, Options, RetrievalModel
 from numba_ss.retrieval.samplers import draws, make_sampler
 
 
+def saved_bytes(log: Interactions, options: dict[str, Any]) -> int:
+    """Return about how large the file of a model will be: its tables and the log."""
+    features = FeatureRows.of(log, options["user"] in options["user_features"])
+    numbers: int = options["embedding_dim"] + (options["optimizer"] == "adagrad")
+    tables = 4 * (log.num_items + 1 + features.total) * numbers
+    return sum((array.nbytes for array in pack_log(log)[0].values()), tables)
+
+
 @dataclass(frozen=True)
 class TrainingSet:
-    """A log, cut into the events `positions` to learn from and the last ones of some users.
+    """A log, split into events to learn from and held-out ones, the last events of some users.
 
-    `held_out` tells of which users, `events` has all others, `counts` how often these have each
-    item.
+    `positions` are the indices of the events to learn from, and `held_out` says for each user
+    whether the last event is held out. `events` has the log without held-out events, and `counts`
+    the number of its events of each item.
     """
 
     log: Interactions
@@ -39,7 +49,7 @@ class TrainingSet:
     def of(
         cls, log: Interactions, options: dict[str, Any], chosen: NDArray[np.bool_] | None = None
     ) -> TrainingSet:
-        """Cut a log as the parameters say; learn from all events or the `chosen` ones."""
+        """Split a log as the parameters say; learn from all events, or from the `chosen` ones."""
         rows = FeatureRows.of(log, options["user"] in options["user_features"])
         held_out = choose_held_out(log, options["validation"], options["seed"], chosen)
         positions = positions_of(log, held_out, chosen)
@@ -52,7 +62,7 @@ class TrainingSet:
         return cls(log, rows, held_out, positions, counts, events)
 
     def make_model(self, options: dict[str, Any], number: int) -> RetrievalModel:
-        """Return a model of this log that has learned nothing; `number` counts epochs before."""
+        """Return a new model for this log, after `number` epochs of other models."""
         o = options
         sampler = make_sampler(
             o["sampler"], self.counts, distortion=o["distortion"], seed=o["seed"], number=number

@@ -1,4 +1,4 @@
-"""What an estimator is: scikit-learn's protocol without depending on it, and its file."""
+"""The base of estimators: scikit-learn's protocol without scikit-learn, and the file of a model."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Estimator:
 
     @classmethod
     def _of_parameters(cls, params: dict[str, Any]) -> Self:
-        """Return a model with parameters as JSON holds them, which has no tuples."""
+        """Return an estimator with parameters from JSON, which has no tuples."""
         defaults = inspect.signature(cls.__init__).parameters
         tuples = {
             name: tuple(value) for name, value in params.items()
@@ -128,11 +128,11 @@ class Estimator:
         return self.get_params()
 
     def _pack(self) -> tuple[Arrays, dict[str, Any]]:
-        """Return what has been learned, as arrays and as what JSON holds."""
+        """Return what was learned, as arrays and as JSON values."""
         raise NotImplementedError
 
     def _unpack(self, name: str, arrays: Arrays, state: dict[str, Any]) -> None:
-        """Take over what `_pack` packed, from a file of that name, which may be damaged."""
+        """Restore what `_pack` returned from a file of that name, which may be damaged."""
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:

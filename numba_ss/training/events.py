@@ -1,4 +1,4 @@
-"""What callbacks are told of a training run, how they stop it, and how it says that it failed."""
+"""The events that callbacks receive, and the exceptions that end a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba_ss import _checks
 
 
 class TrainingEvent(NamedTuple):
-    """What callbacks are told.
+    """What callbacks receive.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class TrainingEvent(NamedTuple):
     learning_rate : float
         Step size.
     model : Word2Vec or YouTubeDNN
-        The estimator. At the events "epoch" and "end" it can be used and saved; in between
-        its tables are on their way.
+        The estimator. At the events "epoch" and "end" it can be used and saved; at the others
+        its tables are being changed.
     """
 
     kind: str
@@ -38,10 +38,10 @@ class TrainingEvent(NamedTuple):
 
 
 class StopTraining(Exception):
-    """A callback raises this to end the training as if all epochs were done.
+    """A callback raises this to end the training early, without an error.
 
-    The step is finished, a checkpoint is written if one was asked for, and `fit` returns. The
-    model is as far as it got or, with `early_stopping`, that of the best epoch.
+    A checkpoint is written if a folder was given, and `fit` returns. The model is the one after
+    the last step or, with `early_stopping`, after the best epoch.
 
     Examples
     --------

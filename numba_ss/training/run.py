@@ -1,8 +1,8 @@
 """The loop of both trainers: epochs, progress, events, checkpoints, interrupts, divergence.
 
-A trainer says in a subclass of `TrainingRun` what an epoch of its examples is. A run goes on
-from its state and its arrays alone: what is drawn is a function of the place in the data, so a
-resumed run ends with the bits of one that nobody interrupted.
+Each trainer subclasses `TrainingRun` and defines what an epoch of its examples is. A run can be
+resumed from its state and its arrays alone, because random draws depend only on the position in
+the data. So a resumed run ends with the same bits as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ _STATE_BYTES = 2**20  # of a checkpoint, besides its arrays
 
 
 class Model(Protocol):
-    """What a run trains: arrays that can be copied, kept and put back."""
+    """What a run trains: named arrays that can be copied and restored."""
 
     def arrays(self) -> Arrays:
-        """Return all that is learned; not copies."""
+        """Return all learned arrays, without copying them."""
 
     def load(self, arrays: Arrays) -> None:
-        """Take over what `arrays` returned."""
+        """Copy arrays as `arrays` returned them into the model."""
 
 
 @dataclass
 class RunState:
-    """How far a run is: in the present epoch to `position`, after `seconds` of work.
+    """How far a run is.
 
-    `examples` counts those learned from in all epochs; `best` is the monitored figure of the
-    epoch `best_epoch`, which is 0 as long as nothing is awaited.
+    `epoch` counts finished epochs. `position` is the position in the current epoch, and `seconds`
+    the time spent in it. `examples` counts the examples of all epochs. `best` is the monitored
+    figure of epoch `best_epoch`, which is 0 until there is one.
     """
 
     epoch: int = 0
@@ -67,10 +68,10 @@ def checked_state(
     kind: type[State], name: str, given: Any, own: Mapping[str, Callable[[str, Any], Any]],
     best: Arrays,
 ) -> State:
-    """Return the state that a file holds, which may be damaged or doctored.
+    """Check the state in a file, which may be damaged or manipulated, and return it.
 
-    `own` are the checks of what a subclass of `RunState` adds, `best` the arrays of the best
-    epoch that the file holds.
+    `own` has the checks of the fields that a subclass of `RunState` adds, `best` the arrays of the
+    best epoch in the same file.
     """
 
     def count(field: str, value: Any) -> int:
@@ -89,7 +90,7 @@ def checked_state(
 
 
 def best_arrays(arrays: Arrays) -> Arrays:
-    """Return the arrays of the best epoch that a checkpoint holds."""
+    """Return the arrays of the best epoch in a checkpoint."""
     return {
         name.removeprefix("best_"): array
         for name, array in arrays.items() if name.startswith("best_")
@@ -97,21 +98,21 @@ def best_arrays(arrays: Arrays) -> Arrays:
 
 
 def announce(kernel: Any) -> None:
-    """Tell who waits for the first step why it takes so long."""
+    """Log why the first step takes long, if the kernel has to be compiled."""
     if not compiled_before(kernel):
         log.info("compiling for this machine, once: about a minute")
 
 
 class TrainingRun(ABC):
-    """Trains `model` until `epochs` are done, or no epoch got better for `patience` ones.
+    """Trains `model` for `epochs` epochs, or until `patience` epochs in a row were no better.
 
-    Whatever ends a run, the estimator has what it learned: all of it after the last epoch,
-    Ctrl-C or `StopTraining`; that of the last finished epoch after an error; and where none is
-    finished, what it had before. Until then it has that of the last event "epoch" or "end" that
-    callbacks were told of.
+    After the last epoch, Ctrl-C or `StopTraining`, the estimator gets everything that was learned.
+    After an error it gets the result of the last finished epoch; if no epoch is finished, it keeps
+    what it had before. During a run it gets copies before the events "epoch" and "end", if there
+    are callbacks.
 
-    `epoch_size` is how many of `unit` an epoch has, `monitored` the figure of a finished epoch
-    that early stopping watches; it is to grow where `grows`.
+    `epoch_size` is the number of examples in an epoch, and `unit` their name. `monitored` is the
+    figure that early stopping watches; larger values are better if `grows`, else smaller ones.
     """
 
     unit: str
@@ -126,9 +127,9 @@ class TrainingRun(ABC):
         self.session, self.model, self.state, self.best = session, model, state, best
         self.epochs, self.patience, self.first_epoch = epochs, patience, first_epoch
         self.epoch_size, self.rate = epoch_size, rate
-        self.in_step = False  # if so, the arrays are on their way
+        self.in_step = False  # if True, the arrays are being changed
         self._epochs_before = state.epoch
-        # What the last finished epoch had learned, to go back to if a later one fails.
+        # The arrays after the last finished epoch, for the case that the next one fails.
         self._kept: Arrays = {}
         self._is_asked: Callable[[], bool] = lambda: False
         self._is_stopped = False
@@ -138,11 +139,11 @@ class TrainingRun(ABC):
 
     @abstractmethod
     def learn_epoch(self) -> Generator[None, None, None]:
-        """Learn from the rest of an epoch; pause every few batches, and soon if `is_asked`."""
+        """Learn from the rest of an epoch; yield every few batches, at once if `is_asked`."""
 
     @abstractmethod
     def done(self) -> int:
-        """Return how many units of this epoch have been learned from."""
+        """Return the number of examples of this epoch that are done."""
 
     @abstractmethod
     def mean_loss(self) -> float:
@@ -150,22 +151,22 @@ class TrainingRun(ABC):
 
     @abstractmethod
     def check_arrays(self) -> None:
-        """Call `diverged` if what is learned is not finite or absurd."""
+        """Call `diverged` if the arrays are not finite, or absurd."""
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Return the figures of what is held out, if anything is."""
+        """Return figures of held-out data, or an empty dict if nothing is held out."""
 
     @abstractmethod
     def contents(self) -> tuple[Arrays, dict[str, Any]]:
-        """Return the arrays and the state of a checkpoint besides those of model and run."""
+        """Return what a checkpoint needs besides the arrays of the model and the state."""
 
     @abstractmethod
     def publish(self, *, last: bool) -> None:
-        """Give the estimator what the model has learned; the `last` time no copies are needed."""
+        """Give the estimator the result; if it is the `last` time, it need not be a copy."""
 
     def prepare(self) -> None:
-        """Make sure before the first event that nothing will be missing later."""
+        """Check what the run needs, before the first event; here the room for checkpoints."""
         folder = self.session.folder
         if folder is not None:
             tables, others = self.model.arrays(), self.contents()[0]
@@ -175,12 +176,12 @@ class TrainingRun(ABC):
             folder.require((folder.keep + 1) * size)
 
     def is_asked(self) -> bool:
-        """Tell whether Ctrl-C or the like asks the run to end."""
+        """Return whether a signal such as Ctrl-C asks the run to end."""
         return self._is_asked()
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done, or the best one is too long ago."""
+        """Whether all epochs are done, or the best one was `patience` epochs ago."""
         state = self.state
         return state.epoch >= self.epochs or (
             self.patience is not None
@@ -189,7 +190,7 @@ class TrainingRun(ABC):
         )
 
     def run(self) -> None:
-        """Train to the end, or raise KeyboardInterrupt after a step, with all saved."""
+        """Train to the end; on Ctrl-C finish the step, save, and raise KeyboardInterrupt."""
         try:
             self._run()
         except BaseException as error:
@@ -242,7 +243,7 @@ class TrainingRun(ABC):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Mark the arrays as on their way inside the block."""
+        """Mark the arrays as being changed inside the block."""
         self.in_step = True
         yield
         self.in_step = False
@@ -276,7 +277,7 @@ class TrainingRun(ABC):
         }
         figures = self.validate()
         state.history.append(entry | figures)
-        self.start_epoch_anew()
+        self.next_epoch()
         if figures:
             listed = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             log.info("epoch %d: %s", state.epoch, listed.replace("_", " "))
@@ -284,27 +285,27 @@ class TrainingRun(ABC):
         self._began = time.monotonic()
         self._tell("epoch")
 
-    def start_epoch_anew(self) -> None:
-        """Count one more epoch as finished, and nothing of the next as done."""
+    def next_epoch(self) -> None:
+        """Move the state to the start of the next epoch."""
         self.state.epoch += 1
         self.state.position, self.state.seconds = 0, 0.0
 
     def keep(self, reached: float | None) -> None:
-        """Copy what an epoch has learned where it may be wanted again."""
+        """Copy the arrays after an epoch, if they may be needed again."""
         state, is_best = self.state, False
         if self.patience is not None and reached is not None:
             is_better = reached > state.best if self.grows else reached < state.best
             is_best = state.best_epoch == 0 or is_better
         if is_best:
             state.best, state.best_epoch = reached or 0.0, state.epoch
-        self._kept = {}  # there are not to be two at a time
+        self._kept = {}  # free the old copy before the new one is made
         if is_best or not self.is_finished:
             self._kept = {name: array.copy() for name, array in self.model.arrays().items()}
         if is_best:
             self.best = self._kept
 
     def go_back(self) -> None:
-        """Go back to what the last finished epoch had learned."""
+        """Restore the arrays after the last finished epoch."""
         self.model.load(self._kept)
 
     def _take_best(self) -> None:
@@ -314,7 +315,7 @@ class TrainingRun(ABC):
 
     def diverged(self, how: str) -> NoReturn:
         """Raise TrainingDivergedError."""
-        self.in_step = True  # nothing of it is to be used
+        self.in_step = True  # the arrays must not be used
         folder = self.session.folder
         kept = "no checkpoint was asked for"
         if folder is not None:
@@ -340,7 +341,7 @@ class TrainingRun(ABC):
         self._tell("checkpoint")
 
     def _tell(self, kind: str) -> None:
-        """Tell the callbacks; what they can use is published before."""
+        """Call the callbacks; before the events at which they may use the model, publish it."""
         if not self.session.callbacks:
             return
         if kind in ("epoch", "end"):

@@ -1,4 +1,4 @@
-"""One call of ``fit``: what was asked for, who is told, and where checkpoints go."""
+"""One call of ``fit``: its parameters, its callbacks and its folder of checkpoints."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.progress import check_show
 from numba_ss.training.events import TrainingEvent, check_callbacks
 
-# What changes only how, or how long, a run is done, not what its epochs give.
+# Parameters that may differ when a run is resumed: they do not change what an epoch computes.
 _FREE = ("num_threads", "epochs")
 
 
 class FitSession:
     """One call of ``fit`` of an estimator with checked parameters.
 
-    Parameters are those of ``fit``; all are checked, and the folder for checkpoints is made,
-    before any data is read. `examples` are those between two checkpoints, if not only `minutes`
-    count.
+    The arguments are those of ``fit``. They are checked, and the folder of checkpoints is made,
+    before any data is read. A checkpoint is due after `minutes` or, if given, `examples`.
     """
 
     def __init__(
@@ -41,11 +40,11 @@ class FitSession:
             self.folder.claim()
 
     def fixed_options(self) -> dict[str, Any]:
-        """Return the parameters that a run that goes on must have had before."""
+        """Return the parameters that must be the same when a run is resumed."""
         return {name: value for name, value in self.options.items() if name not in _FREE}
 
     def newest(self, resume: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Path] | None:
-        """Return the arrays, state and path of the checkpoint to go on from, if there is one."""
+        """Return arrays, state and path of the newest checkpoint, or None if there is none."""
         resume = _checks.flag("resume", resume)
         if self.folder is None:
             if resume:
@@ -65,13 +64,13 @@ class FitSession:
 
 
 def require_same(options: dict[str, Any], before: dict[str, Any], path: Path) -> None:
-    """Refuse to go on from a checkpoint of other parameters."""
+    """Require that a checkpoint was written with the same parameters."""
     for name, value in options.items():
         if before.get(name) != value:
             _checks.fail(name, f"{before.get(name)!r}, as in {path}", repr(value))
 
 
 def require_epochs(epochs: int, done: int, path: Path) -> None:
-    """Refuse to go on to fewer epochs than a checkpoint has done."""
+    """Require at least as many epochs as a checkpoint has done."""
     if epochs < done:
         _checks.fail("epochs", f"at least {done}, which {path} has done", epochs)

@@ -77,7 +77,7 @@ class RaisesOnce:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C or the like instead of raising; yield a function that tells of it.
+    """Note the first Ctrl-C or the like instead of raising; yield a function that reports it.
 
     A second one raises at once. A KeyboardInterrupt that leaves the context is one of the
     signal that was noted. Only the main thread can catch signals. A process that ignores

@@ -1,4 +1,4 @@
-"""Which words of a text are learned, and what is remembered of the others."""
+"""The choice of the words to learn, and the counts of the others."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Rare = dict[str, NDArray[Any]]
 def choose_words(
     words: list[str], counts: NDArray[np.int64], given: list[str] | None, options: dict[str, Any]
 ) -> Vocabulary:
-    """Return the words of a text to learn from, and settle what depends on the text.
+    """Return the vocabulary of a text, and set the parameters that depend on the text.
 
-    `given` are the words that were asked for, `options` the parameters, of which those that are
-    left open are set.
+    `given` has the words that the user asked for, if any. `options` has the parameters; those that
+    are None are set.
     """
     total = int(counts.sum())
     min_count = settle_min_count(options, total)
@@ -63,7 +63,7 @@ def merge_words(
     old: Vocabulary, rare_before: Rare, words: list[str], counts: NDArray[np.int64],
     given: list[str] | None, options: dict[str, Any],
 ) -> tuple[Vocabulary, NDArray[np.int64], Rare]:
-    """Return the vocabulary with a further text, the id that each word had, or -1, and the rest.
+    """Return the vocabulary after a further text, the old id of each word or -1, and rare words.
 
     Arguments are as in `choose_words`, with the vocabulary and the rare words before.
     """
@@ -107,7 +107,7 @@ def rare_words(words: list[str], counts: NDArray[np.int64], vocabulary: Vocabula
 
 
 def rare_of(name: Any, arrays: dict[str, NDArray[Any]]) -> Rare:
-    """Return the rare words that a file holds, which may be damaged or doctored."""
+    """Check the rare words in a file, which may be damaged or manipulated, and return them."""
     rare = {part: arrays[part] for part in _RARE}
     words = unpack_words(name, rare["rare_words"], rare["rare_offsets"])
     _checks.shaped("rare_counts", rare["rare_counts"], (len(words),), "rare words,")
@@ -120,7 +120,7 @@ def _unpacked(rare: Rare) -> Iterator[tuple[str, int]]:
 
 
 def require_two_words(counts: NDArray[np.int64], min_count: int) -> None:
-    """Require a text of which something can be learned."""
+    """Require a text with two words of the vocabulary; otherwise there is nothing to learn."""
     present = np.count_nonzero(counts)
     if present < 2:
         got = f"{present}, with min_count={min_count}"

@@ -320,9 +320,9 @@ class Word2Vec(Estimator):
         self, vocabulary: Vocabulary, inputs: NDArray[np.float32], outputs: NDArray[np.float32],
         rare: Rare, history: list[dict[str, Any]],
     ) -> None:
-        """Take over what a run has learned; also what a file says that one has."""
+        """Set the result of a run, or of a file."""
         vectors = WordVectors(vocabulary.words, inputs, vocabulary.counts)
-        # All at once: an interrupt must not leave words of one run and vectors of another.
+        # In one call, so that an interrupt cannot leave words of one run and vectors of another.
         vars(self).update(
             vocabulary_=vocabulary, vectors_=vectors, history_=history, _outputs=outputs,
             _rare=rare,

@@ -1,4 +1,4 @@
-"""Names of gensim's ``Word2Vec``, answered with the ones of this library."""
+"""Names of gensim's ``Word2Vec``; the errors say which name to use instead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ATTRIBUTES = {
 
 
 def answering_parameters(method: Callable[P, None]) -> Callable[P, None]:
-    """Answer parameters of gensim, also a text in the place of the first one."""
+    """Refuse parameters of gensim, and a text as the first argument, with advice."""
 
     @functools.wraps(method)
     def answering(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,6 +50,6 @@ def answering_parameters(method: Callable[P, None]) -> Callable[P, None]:
 
 
 def answer_attribute(kind: str, name: str) -> NoReturn:
-    """Raise the AttributeError of an absent attribute; of one of gensim, say what stands for it."""
+    """Raise AttributeError; for an attribute of gensim, say which one to use instead."""
     ours = f"; what gensim calls so is {_ATTRIBUTES[name]} here" if name in _ATTRIBUTES else ""
     raise AttributeError(f"{kind!r} object has no attribute {name!r}{ours}")

@@ -1,6 +1,6 @@
-"""The two tables of word vectors, and batches of windows that they learn from.
+"""The two tables of word vectors, and training steps on batches of windows.
 
-What `Word2Vec` trains: it knows ids and rows, no words and no files.
+This module knows ids and rows, but no words and no files.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _SUBTRACT_LOG_Q = {"nce", "sampled_logistic"}
 
 
 class Tables:
-    """The rows: an input and an output vector for each word, padded as the kernels want them.
+    """The rows: an input vector and an output vector for each word, padded for the kernels.
 
-    `parts` are inputs and outputs to start from, `dim` wide; they are taken one after the other,
-    so that each can be gone when the next one comes.
+    `parts` yields the initial input vectors, then the output vectors, each of `dim` columns. The
+    first may be freed before the second is made.
     """
 
     def __init__(self, parts: Iterable[Floats], dim: int) -> None:
         self._wide = list(map(_padded, parts))
         self.num_words, self.dim = len(self._wide[0]) - 1, dim
-        # The length of the longest vector that there has been; infinite with a NaN.
+        # The length of the longest vector so far; infinite if there was a NaN.
         self.longest = max(_longest(table) for table in (self.inputs, self.outputs))
 
     @property
     def wide(self) -> tuple[Floats, Floats]:
-        """Both tables with their padding, and a row that stands for no word."""
+        """Both tables with their padding, and one more row, for separators."""
         inputs, outputs = self._wide
         return inputs, outputs
 
@@ -61,11 +61,11 @@ class Tables:
         return np.asarray(self._wide[1][: self.num_words, : self.dim])
 
     def note_length(self, length: float) -> None:
-        """Take notice of how long a vector has become."""
+        """Update `longest` with the length of a vector."""
         self.longest = max(self.longest, length)
 
     def release(self) -> tuple[Floats, Floats]:
-        """Return copies of both tables and give up its own, one after the other: at the end."""
+        """Return packed copies of both tables, and free the tables; call it at the end."""
         none = aligned_zeros(0, self._wide[0].shape[1])
         inputs, self._wide[0] = self.inputs.copy(), none
         outputs, self._wide[1] = self.outputs.copy(), none
@@ -73,7 +73,7 @@ class Tables:
 
 
 class WordModel:
-    """Tables that learn from a stream of ids, with noise. Parameters are those of `Word2Vec`."""
+    """Trains tables on a stream of ids. The keyword arguments are parameters of `Word2Vec`."""
 
     def __init__(
         self, tables: Tables, noise: Noise, *, window: int, architecture: str, loss: str,
@@ -100,16 +100,16 @@ class WordModel:
         self.loss_of_zeros = noise.loss_of_zeros(LOSSES[loss].logistic, corrected)
 
     def arrays(self) -> dict[str, Floats]:
-        """Return both tables; not copies."""
+        """Return both tables, without copying them."""
         return {"inputs": self.tables.inputs, "outputs": self.tables.outputs}
 
     def load(self, arrays: dict[str, Floats]) -> None:
-        """Take over what `arrays` returned."""
+        """Copy arrays as `arrays` returned them into the tables."""
         for name, array in self.arrays().items():
             array[:] = arrays[name]
 
     def release(self) -> tuple[Floats, Floats]:
-        """Return copies of both tables and give up the model's own: at the end."""
+        """Return packed copies of both tables, and free the tables; call it at the end."""
         none = aligned_zeros(0, self._model.inputs.shape[1])
         self._model = self._model._replace(inputs=none, outputs=none)
         return self.tables.release()
@@ -125,7 +125,7 @@ class WordModel:
         return np.asarray(self._work.pairs)
 
     def start_epoch(self, epoch: int) -> None:
-        """Take the random numbers of an epoch."""
+        """Use the random numbers of an epoch."""
         self._model.keys[:] = self.noise.keys(epoch)
 
     def learn(

@@ -1,6 +1,7 @@
-"""What word vectors learn from, drawn from counts alone: words that stay, negative samples.
+"""The random draws of word vectors: which words are kept, and the negative samples.
 
-It has no rows: whoever has the counts of a text and a seed draws the same, on any machine.
+They depend on counts and a seed only, not on the vectors. So every machine that has the counts
+draws the same.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ def keep_probabilities(counts: NDArray[np.int64], subsample: float) -> NDArray[n
 
 
 class Noise:
-    """Draws for the words of a text, as functions of seed, epoch and position.
+    """Random draws for a vocabulary, as functions of seed, epoch and position.
 
-    `counts` are the words' occurrences, `present` those in the text at hand if it is not all of
-    it; the other parameters are those of `Word2Vec`, checked.
+    `counts` are the counts of the words, and `present` those in the current text, if it is not the
+    only one. The other arguments are the checked parameters of `Word2Vec`.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class Noise:
 
     @property
     def batch_size(self) -> int:
-        """The power of two such that no word fills too much of a batch."""
+        """The largest power of two at which no word fills too much of a batch."""
         kept = self._kept
         most = min(_LARGEST_BATCH, _MOST_REPEATED * kept.sum() / max(kept.max(), 1e-300))
         return int(2 ** np.floor(np.log2(max(most, 16))))
 
     def loss_of_zeros(self, logistic: bool, corrected: bool) -> float:
-        """Return the mean loss of vectors of zeros; a softmax of corrected scores as without."""
+        """Return the mean loss if all vectors are zero; for a softmax, without log-Q correction."""
         if not logistic:
             return float(np.log(self.num_sampled + 1))
         offsets = self.log_q.astype(np.float64) if corrected else np.zeros(self.num_words)
@@ -81,7 +82,7 @@ class Noise:
         return float(of_target + self.num_sampled * of_noise)
 
     def alias_table(self) -> NDArray[np.int64]:
-        """Return the table that the kernels draw from: the cut, then 32 bits of the alias."""
+        """Return the alias table of the kernels; each entry packs a threshold and an alias."""
         own = self._weights.astype(np.float32)
         cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
         share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
@@ -89,7 +90,7 @@ class Noise:
         return (cut.astype(np.float64) * 2.0**31).astype(np.int64) << 32 | alias
 
     def thin(self, ids: NDArray[np.int32], epoch: int, position: int) -> NDArray[np.int64]:
-        """Leave out some of the frequent words; the ids of separators become num_words."""
+        """Drop some of the frequent words at random; separators get the id num_words."""
         out = np.empty(len(ids) + 1, np.int64)
         count = windows.thin_words(
             ids, self._keep, self._key(epoch, 1), position, self.num_words, out
@@ -97,10 +98,10 @@ class Noise:
         return out[:count]
 
     def keys(self, epoch: int) -> NDArray[np.uint64]:
-        """Return the keys of an epoch's random numbers in the kernels."""
+        """Return the random keys of the kernels for an epoch."""
         return np.array([self._key(epoch, stream) for stream in (0, 2, 3)], np.uint64)
 
     def _key(self, epoch: int, stream: int) -> np.uint64:
-        """Return the key of one epoch's stream of random numbers."""
+        """Return the key of one random stream of an epoch."""
         words = np.random.SeedSequence([self._seed, epoch, stream]).generate_state(1, np.uint64)
         return np.uint64(words[0])

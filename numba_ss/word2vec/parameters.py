@@ -1,4 +1,4 @@
-"""The parameters of `Word2Vec`: their checks, their defaults, and what depends on the text."""
+"""The parameters of `Word2Vec`: checks, defaults, and defaults that depend on the text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
 # are learned from at least; and so many in the vocabulary have the subsample of a long text.
 _FREQUENT, _LONG, _AVERAGE = 25_000, 100_000, 5_000
 _MOST_EPOCHS = 50
-# What depends on the text where the user leaves it open, with the checks of what a file says.
+# Parameters whose default depends on the text, with the checks of their values in a file.
 SETTLED = {
     "min_count": lambda name, value: _checks.integer(name, value, 0),
     "subsample": lambda name, value: _checks.number(name, value, positive=True),
@@ -31,7 +31,7 @@ SETTLED = {
 
 
 def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a `Word2Vec`, checked and with defaults, as JSON holds them."""
+    """Check the parameters of a `Word2Vec`; return them with defaults, as JSON values."""
     c = _checks
 
     def optional_integer(name: str, low: int, high: int | None = None) -> Any:
@@ -73,7 +73,7 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _description(given: Any) -> str | None:
-    """Return what tells the words that were asked for from others; check them."""
+    """Check the given words; return a text that identifies them."""
     if given is None:
         return None
     listed = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Iterator))
@@ -88,31 +88,31 @@ def _description(given: Any) -> str | None:
 
 
 def given_words(vocabulary: Any) -> list[str] | None:
-    """Return the words that were asked for, None if the text is to choose them."""
+    """Return the words that the user asked for, or None for the frequent words of the text."""
     if vocabulary is None or isinstance(vocabulary, Vocabulary):
         return None if vocabulary is None else vocabulary.words
     return Vocabulary.from_words(vocabulary).words
 
 
 def fixed_options(session: FitSession) -> dict[str, Any]:
-    """Return what a run that goes on must have had before: parameters, the kernels' scheme."""
+    """Return what must be the same when a run is resumed: parameters, and the kernels' scheme."""
     return session.fixed_options() | {"scheme": SCHEME}
 
 
 def default_min_count(num_words: int) -> int:
-    """Return the count from which on the words of a text of so many are learned."""
+    """Return the default of min_count for a text of so many words."""
     return min(5, 1 + num_words // _FREQUENT)
 
 
 def settle_min_count(options: dict[str, Any], total: int) -> int:
-    """Choose the count from which on words are learned, for a text of so many words."""
+    """Set min_count for a text of so many words, if it is None, and return it."""
     if options["min_count"] is None:
         options["min_count"] = default_min_count(total)
     return int(options["min_count"])
 
 
 def settle(options: dict[str, Any], total: int, num_words: int) -> None:
-    """Choose what the user left open, for a text of so many words and its vocabulary."""
+    """Set subsample and epochs, where they are None, by the sizes of text and vocabulary."""
     if options["subsample"] is None:
         options["subsample"] = 1e-4 * max(1.0, _AVERAGE / num_words)
     if options["epochs"] is None:

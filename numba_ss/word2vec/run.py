@@ -1,4 +1,4 @@
-"""What an epoch of words is: a pass over a text, thinned and cut into batches.
+"""An epoch of words: one pass over a text, subsampled and cut into batches.
 
 Draws are a function of the position in the text, so a resumed run reads the text up to where
 it stopped and goes on with the same bits.
@@ -47,10 +47,10 @@ _THREADS_A_READER = 8  # that learn, for each thread that reads
 
 @dataclass
 class WordState(RunState):
-    """How far a run is; `position` counts words and ends of sentences of the thinned text.
+    """How far a run is; `position` counts words and ends of sentences of the subsampled text.
 
-    `read` and `whole` hold the length and checksum of the ids of the text, so far and of a
-    whole pass; `varies` tells that two passes differed.
+    `read` is the length and the checksum of the ids of the text up to here, `whole` those of a
+    whole pass. `varies` says that two passes were different.
     """
 
     read: list[int] = field(default_factory=lambda: [0, 0])
@@ -59,7 +59,7 @@ class WordState(RunState):
 
 
 def checked_word_state(name: str, given: Any, best: Arrays) -> WordState:
-    """Return the state that a file holds, which may be damaged or doctored."""
+    """Check the state in a file, which may be damaged or manipulated, and return it."""
 
     def read(field: str, value: Any) -> list[int]:
         if not isinstance(value, list) or len(value) != 2:
@@ -131,9 +131,9 @@ def read_checksum(corpus: Corpus, vocabulary: Vocabulary) -> list[int]:
 class WordRun(TrainingRun):
     """Trains a `WordModel` on the words of a corpus.
 
-    `settled` are the parameters of `Word2Vec`, with what depends on the text where the user
-    left it open. `rare` are the words outside the vocabulary, which `partial_fit` counts on,
-    `held_out` is a text for the full softmax loss after each epoch.
+    `settled` has the parameters of `Word2Vec`, without None where the default depends on the
+    text. `rare` has the counts of words outside the vocabulary, for `partial_fit`. `held_out` is a
+    text for the full softmax loss after each epoch.
     """
 
     unit, monitored, grows = "words", "validation_loss", False
@@ -159,7 +159,7 @@ class WordRun(TrainingRun):
         self._resumed = state.whole is not None
         words = min(_WORDS_A_CALL, _WORK_A_CALL // model.work_a_window)
         self._batches = max(1, words // model.batch_size)
-        # What is learned from is what stays of the text; the bar counts the words read.
+        # The model learns from the subsampled text, but the bar counts words of the whole text.
         self._scale = self.epoch_size / max(1.0, model.noise.expected_words)
         self._seen = (0.0, 0)
         self._tuner = ThreadTuner()
@@ -173,9 +173,9 @@ class WordRun(TrainingRun):
         return float(top + (low - top) * min(words / self._total, 1.0))
 
     def prepare(self) -> None:
-        """Say what was chosen; read the text for its checksum if the run may be resumed.
+        """Log the parameters; if the run may be resumed, take the checksum of the text.
 
-        What has not been read before an interruption must not have changed, either.
+        A resumed run is refused if any part of the text has changed, also one not yet read.
         """
         super().prepare()
         o = self._settled
@@ -222,7 +222,7 @@ class WordRun(TrainingRun):
         self.rate = self._rate_at(state.examples)
 
     def _note_pass(self, read: list[int]) -> None:
-        """Compare a whole pass with the one before."""
+        """Compare the checksum of a whole pass with that of the pass before."""
         state = self.state
         if state.whole not in (None, read) and not state.varies:
             if self._resumed:
@@ -268,7 +268,7 @@ class WordRun(TrainingRun):
             yield
 
     def done(self) -> int:
-        """Return how many words of the text have been read in this epoch, about."""
+        """Return about how many words of the text have been read in this epoch."""
         state = self.state
         learned = state.examples - state.epoch * self.model.noise.expected_words
         return int(learned * self._scale)
@@ -278,7 +278,7 @@ class WordRun(TrainingRun):
         return float(self.model.losses.sum()) / max(int(self.model.pairs.sum()), 1)
 
     def _check_loss(self) -> None:
-        """Call `diverged` if learning has gone astray."""
+        """Call `diverged` if the loss or a vector is not finite, or absurdly large."""
         total, pairs = float(self.model.losses.sum()), int(self.model.pairs.sum())
         lately = (total - self._seen[0]) / max(pairs - self._seen[1], 1)
         self._seen = (total, pairs)
@@ -296,19 +296,19 @@ class WordRun(TrainingRun):
             how = "NaN or infinite" if not math.isfinite(longest) else f"{longest:.4g} long"
             self.diverged(f"a vector is {how}")
 
-    def start_epoch_anew(self) -> None:
-        """Count one more epoch as finished, and nothing of the next as read."""
-        super().start_epoch_anew()
+    def next_epoch(self) -> None:
+        """Move the state to the start of the next epoch."""
+        super().next_epoch()
         self.state.read = [0, 0]
 
     def validate(self) -> dict[str, float]:
-        """Return the full softmax loss of the held-out text, if there is one."""
+        """Return the full softmax loss of the held-out text."""
         if self.held_out is None:
             return {}
         return {"validation_loss": held_out_loss(self.model, self.held_out)}
 
     def contents(self) -> tuple[Arrays, dict[str, Any]]:
-        """Return what a checkpoint holds besides the vectors and the state."""
+        """Return what a checkpoint needs besides the vectors and the state."""
         arrays = {
             "losses": self.model.losses, "pairs": self.model.pairs,
             "counts": self.vocabulary.counts, **self._packed, **self.rare,
@@ -317,7 +317,7 @@ class WordRun(TrainingRun):
         return arrays, {"options": fixed_options(self.session), "settled": settled}
 
     def publish(self, *, last: bool) -> None:
-        """Give the estimator words and vectors."""
+        """Give the estimator the vocabulary and both tables."""
         if last:
             inputs, outputs = self.model.release()
         else:

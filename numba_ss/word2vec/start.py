@@ -1,4 +1,4 @@
-"""Where a run of `Word2Vec` begins: at random, at a checkpoint, or at what was learned before."""
+"""The start of a `Word2Vec` run: random tables, a checkpoint, or a fitted estimator."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Floats = NDArray[np.float32]
 def begin(
     session: FitSession, corpus: Corpus, validation: Corpus | None, resume: bool
 ) -> WordRun:
-    """Return a run that begins anew, or goes on from the newest checkpoint."""
+    """Return a new run, or one that is resumed from the newest checkpoint."""
     found = session.newest(resume)
     if found is not None:
         return _resumed(session, corpus, validation, *found)
@@ -51,7 +51,7 @@ def begin(
 
 
 def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> WordRun:
-    """Return a run over a further text that begins with what the estimator has learned."""
+    """Return a run that trains a fitted estimator on a further text."""
     before, settled = session.estimator, dict(session.options)
     words, counts = _counted(corpus, session.show)
     vocabulary, old_ids, rare = merge_words(
@@ -111,7 +111,7 @@ def _run(
     vocabulary: Vocabulary, rare: Rare, validation: Corpus | None,
     history: list[dict[str, Any]] | None = None,
 ) -> WordRun:
-    """Return a run from its first epoch on, after those of `history`."""
+    """Return a run that begins with its first epoch; `history` has the epochs before it."""
     state = WordState(history=history or [])
     return WordRun(
         session, settled, model, corpus, vocabulary, rare, state, {},
@@ -129,7 +129,7 @@ def make_model(
     tables: Iterable[Floats], counts: NDArray[np.int64], settled: dict[str, Any],
     present: NDArray[np.int64] | None = None,
 ) -> WordModel:
-    """Return a model that begins with two tables; see `Tables` and `Noise`."""
+    """Return a model with the given input and output vectors; see `Tables` and `Noise`."""
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: settled[name] for name in names}
@@ -145,7 +145,7 @@ def make_model(
 
 
 def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Floats]:
-    """Yield word2vec's start: small random input vectors, output vectors of zeros."""
+    """Yield the initial tables of word2vec: small random input vectors, then zeros."""
     rng = np.random.default_rng([options["seed"], num_words])
     shape = num_words, options["vector_size"]
     inputs = rng.random(shape, np.float32)
@@ -159,7 +159,7 @@ def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Floats]:
 def _grown_tables(
     before: Any, old_ids: NDArray[np.int64], options: dict[str, Any]
 ) -> Iterator[Floats]:
-    """Yield tables for more words, with the rows of those that were known before."""
+    """Yield both tables for a larger vocabulary; known words keep their rows."""
     old = old_ids >= 0
     known = before.vectors_.vectors, before._outputs
     for fresh, rows in zip(_first_tables(len(old_ids), options), known, strict=True):

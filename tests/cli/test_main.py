@@ -1,6 +1,5 @@
 """main.py: run as a user would; help that is quick, errors without a traceback, Ctrl-C."""
 
-import inspect
 import os
 import shlex
 import signal
@@ -10,14 +9,10 @@ import time
 
 import pytest
 
-from numba_ss import ArgumentError, Word2Vec, WordVectors
+from numba_ss import ArgumentError, WordVectors
 from numba_ss.cli import main, retrieve_commands, word2vec_commands
-from numba_ss.word2vec.parameters import SCHEDULES
 from tests.conftest import JIT
 from tests.word2vec.test_estimator import (
-    ARCHITECTURES,
-    LOSSES,
-    SAMPLERS,
     as_flags,
     environment,
     topic_text,
@@ -95,21 +90,6 @@ def test_everything_is_described():
     assert [name for name, text in described(main.build_parser()) if not text] == []
 
 
-def test_defaults_and_choices_are_those_of_the_library():
-    args = vars(main.build_parser().parse_args(["word2vec"]))
-    for name, parameter in inspect.signature(Word2Vec).parameters.items():
-        assert args[name] == parameter.default, name
-    fit = inspect.signature(Word2Vec.fit).parameters
-    for name in ("checkpoint", "checkpoint_minutes", "checkpoint_words", "resume", "column", "validation"):
-        assert args[name] == fit[name].default, name
-    for name, choices in (
-        ("architecture", ARCHITECTURES), ("loss", LOSSES), ("sampler", SAMPLERS), ("schedule", SCHEDULES),
-    ):
-        for choice in choices:
-            assert vars(main.build_parser().parse_args(["word2vec", f"--{name}", choice]))[name] == choice
-    assert vars(main.build_parser().parse_args(["word2vec", "--no-subtract-log-q"]))["subtract_log_q"] is False
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,6 +154,7 @@ def test_errors_of_the_library(error, message, capsys, monkeypatch):
             "interrupted; the same command with --resume goes on from the checkpoint",
         ),
         (["retrieve", "recommend", "model"], "interrupted"),
+        (["update", "model", "text"], "interrupted"),
         (
             ["retrieve", "train", "log.csv", "-o", "model"],
             "interrupted; nothing was saved (--checkpoint DIR would have)",
@@ -202,40 +183,11 @@ def test_a_mistake_of_ours_is_shown_in_full(monkeypatch):
         main.main(["convert", "a.npz", "b.npz"])
 
 
-@pytest.mark.parametrize(
-    ("flags", "answer"),
-    [
-        (["-train", "text8", "-output", "v.bin"], "-train is another program's: here the text stands"),
-        (["text8", "-output", "v.bin"], "-output is another program's: here -o FILE"),
-        (["text8", "--size", "100"], "here --vector-size N"),
-        (["text8", "--workers=4"], "--workers is another program's: here --num-threads N"),
-        (["text8", "-cbow", "1"], "here --architecture cbow or skipgram"),
-        (["text8", "--sample", "1e-4"], "here --subsample SHARE"),
-        (["text8", "-minCount", "3"], "here --min-count N"),
-        (["text8", "--vector_size", "3"], "here --vector-size N"),
-        (["text8", "-hs", "1"], "here --loss chooses"),
-        (["text8", "--whatever", "1"], "unrecognized arguments: --whatever 1"),
-    ],
-)
-def test_flags_of_other_programs_are_answered_with_ours(flags, answer, capsys):
-    with pytest.raises(SystemExit) as end:
-        main.main(["word2vec", *flags])
-    assert end.value.code == 2
-    err = capsys.readouterr().err
-    assert answer in err
-    assert err.startswith("usage: numba-ss word2vec [-h]")
-
-
 def test_usage_is_that_of_the_command(capsys):
     for command in (["neighbors", "v", "w"], ["retrieve", "evaluate", "m", "log"]):
         with pytest.raises(SystemExit):
             main.main([*command, "--whatever"])
         assert capsys.readouterr().err.startswith(f"usage: numba-ss {' '.join(command[:-2])} [-h]")
-
-
-def test_threads_are_num_threads():
-    args = main.build_parser().parse_args(["word2vec", "--threads", "3"])
-    assert args.num_threads == 3
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")

@@ -6,10 +6,12 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,6 +156,8 @@ def test_every_option_arrives(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(YouTubeDNN, "fit", fit)
+    monkeypatch.setattr(retrieve_commands, "read_interactions", lambda logs, **given: (logs, given))
+    monkeypatch.setattr(retrieve_commands, "saved_bytes", lambda log, options: 0)
     parameters = {
         "embedding_dim": 7, "history_length": 3, "num_sampled": 9, "sampler": "mixed",
         "distortion": 0.5, "temperature": 0.25, "optimizer": "sgd", "learning_rate": 0.5,
@@ -175,12 +179,15 @@ def test_every_option_arrives(run, monkeypatch):
         "hidden_units": (5, 6), "normalize": False, "subtract_log_q": False,
         "user_features": ("x", "y"), "item_features": ("z",),
     }
-    assert logs == ["a", "b"]
+    assert logs == (["a", "b"], {
+        **names, "user_features": ["x", "y"], "item_features": ["z"], "progress": False,
+    })
     assert arguments == {
         "checkpoint": "folder", "checkpoint_minutes": 2.5, "resume": True, "progress": False,
     }
     params, logs, arguments = seen[1]
     assert params == YouTubeDNN().get_params() | {"timestamp": None}
+    assert logs[1]["timestamp"] is None
     assert arguments["progress"] == "auto"
 
 
@@ -458,6 +465,36 @@ def test_the_last_finished_epoch_of_a_failed_training_is_saved(run, refused, cap
     assert end.value.code == 2
     assert caplog.messages[-1] == f"the model of epoch {OPTIONS['epochs']} saved to got"
     assert YouTubeDNN.load("got").item_vectors_.tobytes() == model.item_vectors_.tobytes()
+
+
+def test_a_saved_model_learns_on(run):
+    """As in Python; what is given counts, and all else is as it was."""
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    more = [(u, i, t + 100, c) for u, i, t, c in events(7, 3)] + [("new", "ÄX", 200, "X")]
+    write_log("more.csv", more)
+    run("update", "model", "more.csv", "-o", "new", "--epochs", "2", "--history", "h.json", "--num-threads", "1")
+    want = YouTubeDNN.load("model").set_params(epochs=2, num_threads=1).partial_fit("more.csv", progress=False)
+    got = YouTubeDNN.load("new")
+    assert got.item_vectors_.tobytes() == want.item_vectors_.tobytes()
+    assert got.log_.num_users == 20 + 1
+    with open("h.json") as file:
+        assert len(json.load(file)) == OPTIONS["epochs"] + 2
+
+
+def test_an_update_spares_the_model(refused, tmp_path):
+    write_log("more.csv")
+    before = (tmp_path / "model").read_bytes()
+    assert "--output: expected another file than MODEL" in refused("update", "model", "more.csv", "-o", "model")
+    assert (tmp_path / "model").read_bytes() == before
+
+
+def test_a_disk_that_is_too_small_is_found_before_training(refused, monkeypatch):
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    write_log("log.csv")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(YouTubeDNN, "fit", lambda *_, **__: pytest.fail("it began"))
+    message = refused("train", "log.csv", "-o", "got", *FLAGS, "--user-features", "country")
+    assert "--output: expected room for the model, 0.0" in message
 
 
 def test_recommendations_go_to_a_device_too(run):

@@ -29,7 +29,7 @@ def test_help_lists_what_it_can_do():
         [sys.executable, "-m", "numba_ss", "retrieve", "--help"], capture_output=True, text=True,
         check=True,
     )
-    for line in ("train learn", "recommend write", "evaluate score", "export write"):
+    for line in ("train learn", "update learn on", "recommend write", "evaluate score", "export write"):
         assert line in " ".join(done.stdout.split())
 
 

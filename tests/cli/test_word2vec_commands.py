@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -112,7 +113,7 @@ def test_every_option_arrives(run, monkeypatch):
         "vector_size": 7, "window": 3, "min_count": 2, "max_vocabulary": 9, "architecture": "cbow",
         "loss": "nce", "num_sampled": 4, "sampler": "uniform", "distortion": 0.5, "subsample": 0.1,
         "learning_rate": 0.2, "min_learning_rate": 0.1, "schedule": "constant", "epochs": 3,
-        "batch_size": 32, "num_threads": 1, "seed": 8,
+        "early_stopping": 2, "batch_size": 32, "num_threads": 1, "seed": 8,
     }
     arguments = {"checkpoint": "folder", "checkpoint_minutes": 2.5, "checkpoint_words": 70}
     reading = {"column": "text", "encoding": "cp1252"}
@@ -130,6 +131,68 @@ def test_every_option_arrives(run, monkeypatch):
     assert params == Word2Vec().get_params()
     assert corpus == ("a", {"column": None, "encoding": None})
     assert (got["resume"], got["progress"], got["checkpoint"]) == (False, "auto", None)
+
+
+def test_a_saved_model_learns_on(run, caplog, tmp_path):
+    """As in Python; what is given counts, and all else is as it was."""
+    more = topic_text(2, 5, 20, 10, seed=4)
+    (tmp_path / "more.txt").write_text("".join(f"{' '.join(s)}\n" for s in more))
+    run("word2vec", "text.txt", *FLAGS, "--model", "model.npz")
+    want = trained(TEXT, **OPTIONS)
+    assert bits(Word2Vec.load("model.npz")) == bits(want)
+    run("update", "model.npz", "more.txt", "--model", "new.npz", "-o", "new.txt", "--epochs", "3", "--threads", "1", "--history", "h.json")
+    want.set_params(epochs=3).partial_fit(more, progress=False)
+    assert bits(Word2Vec.load("new.npz")) == bits(want)
+    assert WordVectors.load("new.txt").index_to_key == want.vectors_.index_to_key
+    assert len(json.loads((tmp_path / "h.json").read_text())) == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.npz", "text.txt", "--model", "model.npz"], "--model: expected another file than MODEL"),
+        (["model.npz", "text.txt", "-o", "text.txt"], "--output: expected"),
+        (["model.npz", "text.txt", "--model", "absent/m"], "--model: expected a file in a folder that exists"),
+        (["model.npz", "text.txt", "--early-stopping", "0", "--validation", "text.txt"], "early_stopping: expected at least 1"),
+        (["text.txt", "text.txt"], "text.txt: expected a model that Word2Vec.save wrote"),
+    ],
+)
+def test_bad_updates(run, refused, tmp_path, arguments, message):
+    run("word2vec", "text.txt", *FLAGS, "--model", "model.npz")
+    before = (tmp_path / "model.npz").read_bytes()
+    assert message in refused("update", *arguments)
+    assert (tmp_path / "model.npz").read_bytes() == before
+
+
+def test_the_last_finished_epoch_of_a_failed_training_is_saved(run, caplog, monkeypatch):
+    fit = Word2Vec.fit
+
+    def failing(self, *arguments, **keywords):
+        def fail(event):
+            if event.kind == "step" and event.epoch == done:
+                raise FloatingPointError("it broke")
+
+        return fit(self, *arguments, **keywords, callbacks=fail)
+
+    monkeypatch.setattr(Word2Vec, "fit", failing)
+    flags = [*FLAGS, "--epochs", "9", "--schedule", "constant"]
+    for done in (0, OPTIONS["epochs"]):
+        with pytest.raises(SystemExit) as end:
+            run("word2vec", "text.txt", *flags, "-o", f"{done}.npz", "--model", f"{done}-model.npz")
+        assert end.value.code == 2
+    assert not os.path.exists("0.npz")
+    assert caplog.messages[-1] == f"the model of epoch {done} saved to {done}.npz"
+    want = trained(TEXT, **OPTIONS | {"schedule": "constant"})
+    assert bits(Word2Vec.load(f"{done}-model.npz")) == bits(want)
+    assert WordVectors.load(f"{done}.npz").vectors.tobytes() == want.vectors_.vectors.tobytes()
+
+
+def test_early_stopping(run):
+    flags = ["--validation", "text.txt", "--early-stopping", "1", "--epochs", "40", "--learning-rate", "0.9", "--schedule", "constant"]
+    run("word2vec", "text.txt", *FLAGS, *flags, "--history", "h.json")
+    with open("h.json") as file:
+        losses = [entry["validation_loss"] for entry in json.load(file)]
+    assert len(losses) == int(np.argmin(losses)) + 2 < 40
 
 
 def test_words_to_show(run, caplog):

@@ -6,7 +6,7 @@ import pytest
 from numba_ss import ArgumentError
 from numba_ss.logs.interactions import read_interactions
 from numba_ss.retrieval.estimator import YouTubeDNN
-from numba_ss.retrieval.training_set import TrainingSet
+from numba_ss.retrieval.training_set import TrainingSet, saved_bytes
 
 LOG = read_interactions(
     {"user": list("aaabbbcc"), "item": list("xyzxyxzy"), "timestamp": range(8), "kind": list("ppqppqqp")},
@@ -54,3 +54,12 @@ def test_a_model_has_the_rows_of_the_log():
     assert arrays["features"].shape == (1 + 2, 4)  # what is unknown has a row
     assert not arrays["features"][0].any()
     assert model.options.num_sampled == 1  # of three items, half at most
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "sgd"])
+def test_what_a_file_takes_is_known_before_training(tmp_path, optimizer):
+    given = {"embedding_dim": 40, "optimizer": optimizer, "hidden_units": (), "epochs": 1}
+    model = YouTubeDNN(user_features=["kind"], **given).fit(LOG, progress=False)
+    model.save(tmp_path / "model")
+    size = (tmp_path / "model").stat().st_size
+    assert 0 < saved_bytes(LOG, options(**given)) < size < saved_bytes(LOG, options(**given)) + 2**14
