@@ -1,5 +1,6 @@
-"""What both trainers share: scikit-learn's protocol, events, signals, one call of ``fit``.
+"""What both trainers share: the estimator's protocol, the training loop, events and signals.
 
-Stands on `io`; knows no words, no items and no loss. A third trainer starts here: `estimator`
-makes its parameters, `session` runs its ``fit``.
+Stands on `io`; knows no words, no items and no loss. A third trainer starts here: it subclasses
+`estimator.Estimator`, which has the parameters and the file of a model, and `run.TrainingRun`,
+which has the loop. Each call of ``fit`` makes a `session.FitSession` and a run.
 """

@@ -41,7 +41,7 @@ class StopTraining(Exception):
     """A callback raises this to end the training early, without an error.
 
     A checkpoint is written if a folder was given, and `fit` returns. The model is the one after
-    the last step or, with `early_stopping`, after the best epoch.
+    the last step or, with early stopping, after the best epoch.
 
     Examples
     --------

@@ -79,6 +79,28 @@ def test_last_line(screen, clock, caplog):
     assert lines(caplog) == ["100% of 3k pairs in 0:00:02, 1.5k pairs/s, loss 0.5"]
 
 
+def test_each_stage_leaves_a_line(screen, clock, caplog):
+    """Of the whole work; that a stage begins twice says nothing."""
+    screen(False)
+    with Progress(20, desc="epoch 1/2") as bar:
+        for stage in ("epoch 1/2", "epoch 2/2"):
+            bar.describe(stage)
+            clock[0] += 5
+            bar.update(10)
+    first, last = lines(caplog)
+    assert first.startswith("epoch 1/2: 50% of 20 words in 0:00:05")
+    assert last.startswith("epoch 2/2: 100% of 20 words in 0:00:10")
+
+
+def test_the_bar_says_the_stage(screen):
+    pytest.importorskip("tqdm")
+    stream = screen(True, tqdm=True)
+    with Progress(20, desc="epoch 1/2", show=True) as bar:
+        bar.describe("epoch 2/2")
+        bar.update(20)
+    assert "epoch 2/2" in stream.getvalue()
+
+
 def test_total_unknown(screen, clock, caplog):
     screen(False)
     with Progress(None, desc="counting") as bar:
