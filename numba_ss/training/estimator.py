@@ -16,6 +16,7 @@ from numba_ss.io.files import PathLike, whole_file
 
 Arrays = dict[str, NDArray[Any]]
 
+_FORMAT = 2  # of the file of a model; version 0.3 wrote none
 _EXACT = 2**53  # from here on a float may stand for several integers
 
 
@@ -91,7 +92,7 @@ class Estimator:
         arrays, state = self._pack()
         params = {name: _plain(value) for name, value in self._parameters_to_save().items()}
         with whole_file(path) as file:
-            write_state(file, arrays, {"params": params, **state})
+            write_state(file, arrays, {"format": _FORMAT, "params": params, **state})
 
     @classmethod
     def load(cls, path: PathLike) -> Self:
@@ -110,6 +111,11 @@ class Estimator:
         expected = f"a model that {cls.__name__}.save wrote"
         with open(path, "rb") as file, reading(str(path), expected):
             arrays, state = read_state(file)
+        if "params" in state and "format" not in state:
+            got = "one of 0.3: train again, or stay on 0.3"
+            _checks.fail(str(path), "a model of numba_ss 0.4 or later", got)
+        with reading(str(path), expected):
+            _checks.integer("format", state["format"], _FORMAT, _FORMAT)
             model = cls._of_parameters(state["params"])
             model._unpack(str(path), arrays, state)
         return model
@@ -137,10 +143,12 @@ class Estimator:
 
     def __sklearn_tags__(self) -> Any:
         # Only scikit-learn calls this, so it is there.
-        from sklearn.utils import InputTags, Tags, TargetTags
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
+        transforms = hasattr(type(self), "transform")
         return Tags(
             estimator_type=None, target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=[]) if transforms else None,
             input_tags=InputTags(**{"two_d_array": False} | dict.fromkeys(self._takes, True)),
         )
 

@@ -131,6 +131,9 @@ class Word2Vec(Estimator):
     at most in a batch, in the mean over those it has met, as those of single steps would, which
     saturate. A vector whose word does not repeat much moves by the plain sum.
 
+    Training takes the memory of both tables twice: a copy of the last finished epoch is kept, in
+    case the next one fails.
+
     Examples
     --------
     >>> text = [["king", "rules", "land"], ["queen", "rules", "land"]] * 50
@@ -247,9 +250,7 @@ class Word2Vec(Estimator):
             self, options, callbacks, progress, checkpoint, checkpoint_minutes, every
         )
         with use_threads(options["num_threads"]):
-            opened = open_corpus(
-                corpus, passes=1 + (self.epochs or 1), column=column, encoding=encoding
-            )
+            opened = self._open(corpus, column, encoding)
             held_out = _open_validation(validation, encoding)
             begin(session, opened, held_out, resume).run()
         return self
@@ -287,9 +288,7 @@ class Word2Vec(Estimator):
             _checks.fail("vector_size", f"{self.vectors_.vector_size}, as before", self.vector_size)
         session = FitSession(self, options, callbacks, progress)
         with use_threads(options["num_threads"]):
-            opened = open_corpus(
-                corpus, passes=1 + (self.epochs or 1), column=column, encoding=encoding
-            )
+            opened = self._open(corpus, column, encoding)
             held_out = _open_validation(validation, encoding)
             go_on(session, opened, held_out).run()
         return self
@@ -310,6 +309,26 @@ class Word2Vec(Estimator):
         """
         self._require_fit()
         return self.vectors_.transform(documents)
+
+    def fit_transform(
+        self, documents: Any, y: Any = None, **options: Any
+    ) -> NDArray[np.float32]:
+        """Learn vectors from documents, and return the mean vector of each.
+
+        Parameters
+        ----------
+        documents : iterable of n lists of words
+            A list or the like, which can be read again and again.
+        y : optional
+            Not used.
+        options
+            Further arguments of `fit`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, vector_size)
+        """
+        return self.fit(documents, y, **options).transform(documents)
 
     if not TYPE_CHECKING:  # type checkers are to refuse what is not there
 
@@ -349,6 +368,10 @@ class Word2Vec(Estimator):
             vocabulary, arrays["inputs"], outputs, rare_of(name, arrays),
             checked_history("history", state["history"]),
         )
+
+    def _open(self, corpus: Any, column: str | None, encoding: str | None) -> Corpus:
+        passes = 1 + (self.epochs or 1)
+        return open_corpus(corpus, passes=passes, column=column, encoding=encoding)
 
     def _checked(self, validation: Any = None) -> dict[str, Any]:
         """Return the parameters, checked and with their defaults."""

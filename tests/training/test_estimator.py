@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError, Word2Vec
+from numba_ss.io.checkpoint import read_state, write_state
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.training.estimator import Estimator, NotFittedError, integer_events
 from tests.conftest import needs_jit
@@ -176,6 +177,23 @@ def test_what_was_not_learned_is_not_there(tmp_path, pairs):
         assert isinstance(caught.value, AttributeError)
     assert not path.exists()
     assert not hasattr(model, "n_features_in_")
+
+
+@pytest.mark.parametrize("make", [recommender, word_model])
+def test_a_model_of_version_0_3_is_refused(make, pairs, sentences, tmp_path):
+    """It knew samplers under other names; and what a later version may write is not guessed at."""
+    make().fit(pairs if make is recommender else sentences, progress=False).save(tmp_path / "new")
+    with open(tmp_path / "new", "rb") as file:
+        arrays, state = read_state(file)
+    for change, message in (
+        (lambda: state.pop("format"), "expected a model of numba_ss 0.4 or later, got one of 0.3: train again"),
+        (lambda: state.update(format=99), "expected a model that .*save wrote, got .*format"),
+    ):
+        change()
+        with open(tmp_path / "old", "wb") as file:
+            write_state(file, arrays, state)
+        with pytest.raises(ArgumentError, match=message):
+            type(make()).load(tmp_path / "old")
 
 
 def test_score_wants_something_new(pairs):
@@ -394,15 +412,22 @@ def test_scikit_learn_checks_events(estimator, check):
     check(estimator)
 
 
+def as_sentences(rows):
+    """Return rows of numbers as lists of words, and anything else as it is."""
+    rows = np.asarray(rows) if hasattr(rows, "__array__") else rows
+    return [[str(number) for number in row] for row in rows] if np.ndim(rows) == 2 else rows
+
+
 class NumbersAsWords(Word2Vec):
     """Takes rows of an array for sentences, which is all that scikit-learn's checks have."""
 
     _takes = ("two_d_array", "categorical")
 
-    def _open(self, corpus, column):
-        if isinstance(corpus, np.ndarray) and corpus.ndim == 2:
-            corpus = [[str(number) for number in row] for row in corpus]
-        return super()._open(corpus, column)
+    def _open(self, corpus, *how):
+        return super()._open(as_sentences(corpus), *how)
+
+    def transform(self, documents):
+        return super().transform(as_sentences(documents))
 
 
 NO_FEATURES = "a text has words, and no number of features"
@@ -412,6 +437,7 @@ WORDS_REASONS = {
     "check_dtype_object": ANY_WORD,
     "check_estimators_empty_data_messages": NO_FEATURES,
     "check_estimators_nan_inf": ANY_WORD,
+    "check_fit2d_predict1d": "one document is refused, but as such",
     "check_fit2d_1feature": "sentences of one word are refused, but as such",
     "check_n_features_in": NO_FEATURES,
     "check_n_features_in_after_fitting": NO_FEATURES,

@@ -489,6 +489,7 @@ def test_documents_become_means_of_vectors():
     np.testing.assert_allclose(got, want, rtol=1e-6)
     with pytest.raises(ArgumentError, match="one that has learned"):
         Word2Vec().transform([["a"]])
+    np.testing.assert_array_equal(model.fit_transform(TEXT, progress=False), trained().transform(TEXT))
 
 
 def test_a_step_of_a_pipeline_of_scikit_learn():
