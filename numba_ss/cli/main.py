@@ -17,6 +17,7 @@ from numba_ss.training.signals import RaisesOnce, exit_status
 
 # Nothing here imports numpy or numba, so --help answers at once.
 
+
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="read the first N vectors only")
     parser.add_argument(
