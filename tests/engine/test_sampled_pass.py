@@ -5,9 +5,10 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import workspace as workspaces
+from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.engine.losses import make_columns
 from numba_ss.engine.sampled_pass import SampledPass
-from numba_ss.engine.samplers import SampledCandidates, find_hits
+from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.softmax.candidates import BLOCK
 from tests.conftest import Problem, densify
