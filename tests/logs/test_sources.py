@@ -176,7 +176,7 @@ def test_a_damaged_parquet_page(tmp_path):
         ({"user": [1], "item": np.ones((1, 1), int), "time": [1]}, r"column 'item': expected shape \(n,\)"),
         ({"user": [1], "item": "a", "time": [1]}, "column 'item': expected a list or an array, got 'a'"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, (str, list, dict)) else type(value).__name__,
 )
 def test_what_is_no_source(source, message):
     with pytest.raises(ArgumentError, match=message):
