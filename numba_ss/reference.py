@@ -1028,6 +1028,19 @@ def adagrad_rows(
     return table, squares
 
 
+def adam_rows(
+    rows: Array, grads: Array, rate: float, share: float, share_squares: float, epsilon: float,
+    table: Array, means: Array, squares: Array,
+) -> tuple[Array, Array, Array]:
+    """Return the changed table, means and mean squares of the gradients."""
+    table, means, squares = (np.array(array, float) for array in (table, means, squares))
+    for row, grad in zip(rows, grads, strict=True):
+        means[row] = (1 - share) * means[row] + share * grad
+        squares[row] = (1 - share_squares) * squares[row] + share_squares * grad**2
+        table[row] -= rate * means[row] / (np.sqrt(squares[row]) + epsilon)
+    return table, means, squares
+
+
 def gather_items(
     items: Array, features: Array, codes: Array, rows: Array, num_scored: int, normalize: bool
 ) -> tuple[Array, Array, Array]:
