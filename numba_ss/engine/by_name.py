@@ -1,9 +1,10 @@
-"""Losses and samplers by name, alike for the layer and both trainers."""
+"""Losses and samplers by name, alike for the layers and both trainers."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from numba_ss import _checks
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.engine.samplers import (
     AllSampler,
@@ -56,3 +57,36 @@ SAMPLERS: dict[str, type[CandidateSampler]] = {
 # Those that a trainer offers: it counts, so it can draw by the counts, too.
 WORD_SAMPLERS = ("unigram", "log_uniform", "uniform")
 ITEM_SAMPLERS = ("unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed")
+
+
+def make_sampler(sampler: Any, num_classes: int, seed: int | None) -> CandidateSampler:
+    """Return the sampler of a name, or one that was given, over so many classes."""
+    if isinstance(sampler, CandidateSampler):
+        if sampler.range_max != num_classes:
+            _checks.fail("sampler", f"range_max = num_classes = {num_classes}", sampler.range_max)
+        return sampler
+    kind = SAMPLERS[_checks.choice("sampler", sampler, tuple(SAMPLERS))]
+    return kind(num_classes) if kind is InBatchSampler else kind(num_classes, seed=seed)
+
+
+def check_num_sampled(num_sampled: Any, sampler: CandidateSampler) -> int | None:
+    """Return how many classes a batch draws, None where they are its own labels."""
+    if isinstance(sampler, InBatchSampler):
+        if num_sampled is not None:
+            _checks.fail("num_sampled", "None, for the batch's own labels", num_sampled)
+        return None
+    count = _checks.integer("num_sampled", num_sampled, 1)
+    if not isinstance(sampler, AllSampler):
+        sampler.check_supply(count)
+    return count
+
+
+def options_of(loss: str, remove_hits: Any, subtract_log_q: Any) -> tuple[bool, bool]:
+    """Return whether a loss removes accidental hits, and subtracts log Q, where it was asked to."""
+    removes = _checks.flag("remove_accidental_hits", remove_hits)
+    subtracts = _checks.flag("subtract_log_q", subtract_log_q)
+    always = LOSSES[loss]
+    return (
+        removes if always.remove_accidental_hits is None else always.remove_accidental_hits,
+        subtracts if always.subtract_log_q is None else always.subtract_log_q,
+    )

@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
 from numba_ss.engine.autotune import ThreadTuner
-from numba_ss.engine.batch_samplers import InBatchSampler
-from numba_ss.engine.by_name import LOSSES, SAMPLERS
+from numba_ss.engine.by_name import LOSSES, check_num_sampled, make_sampler, options_of
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
 from numba_ss.engine.losses import check_counts, make_columns, spread
 from numba_ss.engine.rows import subtract_rows
 from numba_ss.engine.sampled_pass import NO_BITS, Columns, SampledPass, batch_of, buffers_of
-from numba_ss.engine.samplers import AllSampler, CandidateSampler
+from numba_ss.engine.samplers import CandidateSampler
 from numba_ss.engine.sgd import Adagrad
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.engine.workspace import BatchBuffers, Workspace
@@ -155,13 +154,10 @@ class SampledSoftmax:
         self.dim = _checks.integer("dim", dim, 1)
         self.loss = _checks.choice("loss", loss, tuple(LOSSES))
         self.num_true = _checks.integer("num_true", num_true, 1)
-        meaning = LOSSES[loss]
-        self._logistic, self._sampled = meaning.logistic, meaning.sampled
-        remove, subtract = meaning.remove_accidental_hits, meaning.subtract_log_q
-        asked_remove = _checks.flag("remove_accidental_hits", remove_accidental_hits)
-        asked_subtract = _checks.flag("subtract_log_q", subtract_log_q)
-        self._remove_hits = asked_remove if remove is None else remove
-        self._subtract_log_q = asked_subtract if subtract is None else subtract
+        self._logistic, self._sampled = LOSSES[loss].logistic, LOSSES[loss].sampled
+        self._remove_hits, self._subtract_log_q = options_of(
+            loss, remove_accidental_hits, subtract_log_q
+        )
         self.learning_rate = learning_rate
         if not callable(learning_rate):
             _checks.rate("learning_rate", learning_rate)
@@ -169,8 +165,8 @@ class SampledSoftmax:
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
         seed = _checks.optional_integer("seed", seed)
         self._num_threads = _checks.threads(num_threads)
-        self.sampler = self._make_sampler(sampler, seed)
-        self.num_sampled = self._check_num_sampled(num_sampled)
+        self.sampler = make_sampler(sampler, self.num_classes, seed)
+        self.num_sampled = check_num_sampled(num_sampled, self.sampler) if self._sampled else None
         shape = (self.num_classes, self.dim)
         if weights is None:
             generator = np.random.default_rng(None if seed is None else abs(seed))
@@ -206,30 +202,6 @@ class SampledSoftmax:
     def biases(self) -> Floats:
         """Class biases, (num_classes,); to replace them, write into the array."""
         return self._biases
-
-    def _make_sampler(self, sampler: str | CandidateSampler, seed: int | None) -> CandidateSampler:
-        if isinstance(sampler, CandidateSampler):
-            if sampler.range_max != self.num_classes:
-                _checks.fail(
-                    "sampler", f"range_max = num_classes = {self.num_classes}", sampler.range_max
-                )
-            return sampler
-        kind = SAMPLERS[_checks.choice("sampler", sampler, tuple(SAMPLERS))]
-        if kind is InBatchSampler:
-            return InBatchSampler(self.num_classes)
-        return kind(self.num_classes, seed=seed)
-
-    def _check_num_sampled(self, num_sampled: int | None) -> int | None:
-        if not self._sampled:
-            return None
-        if isinstance(self.sampler, InBatchSampler):
-            if num_sampled is not None:
-                _checks.fail("num_sampled", "None, for the batch's own labels", num_sampled)
-            return None
-        num_sampled = _checks.integer("num_sampled", num_sampled, 1)
-        if not isinstance(self.sampler, AllSampler):
-            self.sampler.check_supply(num_sampled)
-        return num_sampled
 
     @alone
     def step(

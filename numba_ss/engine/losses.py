@@ -24,7 +24,7 @@ target :math:`1 / T_i`, in the logistic losses too, as in TensorFlow.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -137,7 +137,7 @@ def _check_sampled(
     return SampledCandidates(candidates, true_count, sampled_count)
 
 
-class _Problem:
+class SampledProblem:
     """One call of a sampled loss: its checked arguments, and the pass over them."""
 
     def __init__(
@@ -184,13 +184,13 @@ class _Problem:
 
     def loss(self, logistic: bool) -> Floats:
         """Return the losses."""
-        batch, _ = self._make_pass(logistic)
+        batch, _ = self.make_pass(logistic, Workspace())
         return self._checked(batch.forward())
 
     def loss_and_grad(self, grad_loss: Any, logistic: bool) -> LossAndGradients:
         """Return the losses and gradients, as arrays of their own."""
         upstream = check_grad_loss(grad_loss, self.given)
-        batch, classes = self._make_pass(logistic)
+        batch, classes = self.make_pass(logistic, Workspace())
         losses, grads = batch.forward_and_backward(
             upstream if self.some is None else upstream[self.some]
         )
@@ -199,17 +199,13 @@ class _Problem:
         rows = rows if classes is None else classes[rows]
         if not self.weights.sharded:
             return LossAndGradients(loss, grad_inputs, rows, grad_weights, grad_biases)
-        shard, row = self.weights.locate(rows)
-        parts = [shard == i for i in range(len(self.weights.shards))]
-        return LossAndGradients(
-            loss,
-            grad_inputs,
-            [row[part] for part in parts],
-            [grad_weights[part] for part in parts],
-            [grad_biases[part] for part in parts],
-        )
+        in_shards = self.weights.in_shards(rows, grad_weights)
+        biases = [part for _, part in self.weights.in_shards(rows, grad_biases)]
+        return LossAndGradients(loss, grad_inputs, *map(list, zip(*in_shards, strict=True)), biases)
 
-    def _make_pass(self, logistic: bool) -> tuple[SampledPass, Integers | None]:
+    def make_pass(
+        self, logistic: bool, workspace: Workspace
+    ) -> tuple[SampledPass, Integers | None]:
         """Return the pass; and, where kernels cannot read the weights, which classes it has.
 
         These are copied together, and are rows 0, 1, ... of the pass.
@@ -226,7 +222,7 @@ class _Problem:
             own[present] = rows[:num_own]
             columns = columns._replace(own=own, sampled=sampled)
         return SampledPass(
-            Workspace(), self.inputs, np.arange(len(self.inputs)), weights, biases, columns,
+            workspace, self.inputs, np.arange(len(self.inputs)), weights, biases, columns,
             logistic, threads_for(columns.operations(self.inputs.shape[1])),
         ), classes
 
@@ -234,15 +230,19 @@ class _Problem:
         """Return the losses, also of examples without a label; refuse what is not finite."""
         loss = spread(loss, self.some)
         if not np.isfinite(loss).all():
-            own, sampled = self.columns.own, self.columns.sampled
-            labels = own[:, : self.columns.num_true]
-            bias = self.biases.rows(np.maximum(labels, 0).reshape(-1), self.inputs.dtype)
-            _checks.require_unmasked(labels, bias.reshape(labels.shape))
-            reached = np.concatenate([own[own >= 0], sampled])
-            parts = [*self.weights.named(reached), *self.biases.named(reached)]
-            examples = None if self.some is None else np.flatnonzero(self.some)
-            _checks.explain_loss(loss, [("inputs", self.given, examples), *parts])
+            self.explain(loss)
         return loss
+
+    def explain(self, loss: Floats) -> NoReturn:
+        """Say what made a loss NaN or infinite."""
+        own, sampled = self.columns.own, self.columns.sampled
+        labels = own[:, : self.columns.num_true]
+        bias = self.biases.rows(np.maximum(labels, 0).reshape(-1), self.inputs.dtype)
+        _checks.require_unmasked(labels, bias.reshape(labels.shape))
+        reached = np.concatenate([own[own >= 0], sampled])
+        parts = [*self.weights.named(reached), *self.biases.named(reached)]
+        examples = None if self.some is None else np.flatnonzero(self.some)
+        _checks.explain_loss(loss, [("inputs", self.given, examples), *parts])
 
 
 def spread(values: Floats, some: NDArray[np.bool_] | None) -> Floats:
@@ -342,7 +342,7 @@ def sampled_softmax_loss(
     >>> sampled_softmax_loss(weights, biases, [[3], [5]], np.ones((2, 4)), 8, 1000, seed=1)
     array([5.23930799, 4.86942319])
     """
-    return _Problem(
+    return SampledProblem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
     ).loss(logistic=False)
@@ -381,7 +381,7 @@ def sampled_softmax_loss_and_grad(
     >>> got.loss, bool(abs(got.grad_biases.sum()) < 1e-12)
     (array([5.23930799]), True)
     """
-    return _Problem(
+    return SampledProblem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
     ).loss_and_grad(grad_loss, logistic=False)
@@ -428,7 +428,7 @@ def nce_loss(
     >>> nce_loss(weights, biases, [[3]], inputs, 8, 1000, seed=1)
     array([26.18100805])
     """
-    return _Problem(
+    return SampledProblem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
     ).loss(logistic=True)
@@ -462,7 +462,7 @@ def nce_loss_and_grad(
     >>> bool(got.grad_biases[0] < 0 < got.grad_biases[1])  # the label's score is to rise
     True
     """
-    return _Problem(
+    return SampledProblem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         remove_accidental_hits, seed, partition_strategy, subtract_log_q=True,
     ).loss_and_grad(grad_loss, logistic=True)
@@ -562,7 +562,7 @@ def negative_sampling_loss(
     >>> negative_sampling_loss(weights, biases, [[3]], inputs, 8, 1000, seed=1) / np.log(2)
     array([9.])
     """
-    return _Problem(
+    return SampledProblem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         False, seed, partition_strategy, subtract_log_q=False,
     ).loss(logistic=True)
@@ -595,7 +595,7 @@ def negative_sampling_loss_and_grad(
     >>> got.grad_biases[:3]
     array([-0.5,  0.5,  0.5])
     """
-    return _Problem(
+    return SampledProblem(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
         False, seed, partition_strategy, subtract_log_q=False,
     ).loss_and_grad(grad_loss, logistic=True)

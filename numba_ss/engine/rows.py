@@ -37,3 +37,12 @@ def distinct(ids: Integers, num_first: int = 0) -> tuple[Integers, Integers, int
     hashes = np.empty(1 << (2 * len(ids)).bit_length(), np.int32)
     first, count = factorize(ids, num_first, hashes, inverse, rows)
     return rows[:count], inverse, first
+
+
+def ascending(ids: Integers, inverse: Integers, num_first: int) -> tuple[Integers, Integers]:
+    """Return distinct ids, the first ones sorted among themselves, and the new places of all."""
+    order = np.arange(len(ids))
+    order[:num_first] = np.argsort(ids[:num_first])
+    places = np.empty_like(order)
+    places[order] = np.arange(len(ids))
+    return ids[order], places[inverse]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.engine.rows import add_rows, distinct, subtract_rows
+from numba_ss.engine.rows import add_rows, ascending, distinct, subtract_rows
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax import phases
@@ -210,7 +210,7 @@ class SampledPass:
     def summed_class_gradients(
         self, scratch: Workspace | None = None, with_inputs: bool = False
     ) -> ClassGradients:
-        """Return the distinct classes of the batch and the sums of their gradients, in order.
+        """Return the distinct classes of the batch, ascending, and the sums of their gradients.
 
         Without a `scratch` that holds them they are new arrays. `with_inputs`, where the table is
         the weights, adds the gradients of the inputs to those of their rows; what is an input
@@ -221,6 +221,7 @@ class SampledPass:
         classes = np.concatenate([columns.own[present], columns.sampled])
         uses = np.concatenate([classes, self._batch.ids]) if with_inputs else classes
         ids, inverse, num_biases = distinct(uses, len(classes))
+        ids, inverse = ascending(ids, inverse, num_biases)
         num_own = len(classes) - len(columns.sampled)
         own = np.full_like(columns.own, -1)
         own[present] = inverse[:num_own]

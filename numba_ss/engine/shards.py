@@ -58,6 +58,14 @@ class Table:
         row = np.where(shard < extra, ids % (size + 1), (ids - extra) % size)
         return shard, row
 
+    def in_shards(self, ids: Integers, values: Floats) -> list[tuple[Integers, Floats]]:
+        """Return of each shard which of its rows are among `ids`, and their values."""
+        if not self.sharded:
+            return [(ids, values)]
+        shard, row = self.locate(ids)
+        parts = [shard == i for i in range(len(self.shards))]
+        return [(row[part], values[part]) for part in parts]
+
     def rows(self, ids: Integers, dtype: DTypeLike) -> Floats:
         """Return a copy of the rows of `ids`, as `dtype`."""
         with np.errstate(over="ignore"):  # told by the loss

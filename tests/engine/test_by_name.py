@@ -11,6 +11,9 @@ from numba_ss.engine.by_name import (
     SAMPLED_LOSSES,
     SAMPLERS,
     WORD_SAMPLERS,
+    check_num_sampled,
+    make_sampler,
+    options_of,
 )
 
 
@@ -48,3 +51,45 @@ def test_the_samplers_of_all_three_have_common_names():
 def test_an_unknown_name_is_refused_with_the_known_ones(make):
     with pytest.raises(ArgumentError, match=r"sampler: expected one of .*uniform"):
         make()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_name_makes_its_sampler(name):
+    sampler = make_sampler(name, 9, seed=1)
+    assert type(sampler) is SAMPLERS[name]
+    assert sampler.range_max == 9
+    again = make_sampler(name, 9, seed=1)
+    assert repr(sampler.state_dict()) == repr(again.state_dict())
+
+
+def test_a_sampler_of_one_s_own_is_taken_as_it_is():
+    sampler = numba_ss.UniformSampler(9)
+    assert make_sampler(sampler, 9, None) is sampler
+    with pytest.raises(ArgumentError, match="sampler: expected range_max = num_classes = 8, got 9"):
+        make_sampler(sampler, 8, None)
+
+
+@pytest.mark.parametrize(("sampler", "num_sampled", "result"), [
+    ("uniform", 9, 9), ("in_batch", None, None), ("all", 20, 20),
+    ("uniform", 10, "num_sampled: expected at most"), ("uniform", None, "num_sampled: expected an"),
+    ("in_batch", 3, "num_sampled: expected None"), ("all", 0, "num_sampled: expected at least 1"),
+])
+def test_num_sampled_fits_the_sampler(sampler, num_sampled, result):
+    made = make_sampler(sampler, 9, None)
+    if isinstance(result, str):
+        with pytest.raises(ArgumentError, match=result):
+            check_num_sampled(num_sampled, made)
+    else:
+        assert check_num_sampled(num_sampled, made) == result
+
+
+def test_options_of_the_losses():
+    """The table in `losses`: hits removed, log Q subtracted."""
+    for asked in (True, False):
+        have = {name: options_of(name, asked, asked) for name in SAMPLED_LOSSES}
+        assert have == {
+            "sampled_softmax": (asked, asked), "nce": (False, asked),
+            "sampled_logistic": (True, asked), "negative_sampling": (False, False),
+        }
+    with pytest.raises(ArgumentError, match="subtract_log_q: expected True or False"):
+        options_of("nce", True, 1)

@@ -33,3 +33,12 @@ def test_distinct_ids_as_they_come(num_first):
     assert unique.tolist() == [7, 2, 9, 4]
     np.testing.assert_array_equal(unique[inverse], ids)
     assert first == len(set(ids[:num_first].tolist()))
+
+
+@pytest.mark.parametrize("num_first", [0, 2, 4])
+def test_ascending_ids_keep_those_that_come_first(num_first):
+    ids, inverse = np.array([7, 2, 9, 4]), np.array([0, 1, 0, 2, 1, 3])
+    unique, places = rows.ascending(ids, inverse, num_first)
+    assert unique[:num_first].tolist() == sorted(ids[:num_first].tolist())
+    assert unique[num_first:].tolist() == ids[num_first:].tolist()
+    np.testing.assert_array_equal(unique[places], ids[inverse])

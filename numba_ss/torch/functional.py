@@ -1,0 +1,160 @@
+"""The sampled losses as functions, with TensorFlow's arguments and PyTorch's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from numba_ss import _checks
+from numba_ss.engine.losses import SampledProblem
+from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.core.threads import use_threads
+from numba_ss.torch import autograd
+from numba_ss.torch.tensors import memory_of, on_cpu, uncompiled
+from numba_ss.torch.work import FunctionWork
+
+Tables = Tensor | Sequence[Tensor]
+
+_spare: list[Workspace] = []  # of all calls
+
+
+def sampled_softmax_loss(
+    weights: Tables, biases: Tables | None, labels: Tensor, inputs: Tensor, num_sampled: int,
+    num_classes: int, num_true: int = 1, sampled_values: Any = None,
+    remove_accidental_hits: bool = True, seed: int | None = None,
+    name: str = "sampled_softmax_loss", *, partition_strategy: str = "div", sparse: bool = True,
+) -> Tensor:
+    r"""Compute the sampled softmax loss, as `tf.nn.sampled_softmax_loss`.
+
+    The loss of `numba_ss.sampled_softmax_loss`, which says more, differentiable in `weights`,
+    `biases` and `inputs`.
+
+    Parameters
+    ----------
+    weights : Tensor of float32 or float64, shape (num_classes, dim), or sequence of shards
+        Class embeddings.
+    biases : Tensor, shape (num_classes,), sequence of shards, or None
+        Class biases, zeros by None; a candidate of -inf is left out.
+    labels : Tensor of integers, shape (batch_size, num_true)
+        Target classes, in [0, num_classes); -1 marks an absent one. An example without any has
+        the loss 0.
+    inputs : Tensor of floats, shape (batch_size, dim)
+        Hidden states; 16-bit floats are converted to float32. The result has their type.
+    num_sampled : int
+        Candidates drawn for the batch, shared by all examples.
+    num_classes : int
+        Number of classes.
+    num_true : int, default=1
+        Labels of an example.
+    sampled_values : tuple of three Tensors, optional
+        (sampled_candidates, true_expected_count, sampled_expected_count), as a sampler
+        returns them; by default `numba_ss.log_uniform_candidate_sampler` draws.
+    remove_accidental_hits : bool, default=True
+        Whether an example does not count the candidates that are labels of its own.
+    seed : int, optional
+        Op seed of the default sampler.
+    name : str, optional
+        Accepted for TensorFlow's sake, not used.
+    partition_strategy : {"div", "mod"}, default="div"
+        How classes are laid out over shards.
+    sparse : bool, default=True
+        Whether the gradients of weights and biases are sparse tensors of the touched rows.
+        PyTorch cannot carry these on through every operation: weights that are computed from
+        others may need dense ones.
+
+    Returns
+    -------
+    Tensor, shape (batch_size,)
+        Losses in nats.
+
+    Raises
+    ------
+    ArgumentError
+        As `numba_ss.sampled_softmax_loss`.
+
+    Examples
+    --------
+    >>> weights = torch.zeros(1000, 4, requires_grad=True)
+    >>> labels, inputs = torch.tensor([[3], [5]]), torch.ones(2, 4)
+    >>> losses = sampled_softmax_loss(weights, None, labels, inputs, 8, 1000, seed=1)
+    >>> losses
+    tensor([5.2393, 4.8694], grad_fn=<LossBackward>)
+    >>> losses.sum().backward()
+    >>> weights.grad._indices()
+    tensor([[  3,   5,  15,  39, 104, 111, 129, 545]])
+    """
+    return _sampled_loss(
+        weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
+        remove_accidental_hits, seed, partition_strategy, sparse, False,
+    )
+
+
+def nce_loss(
+    weights: Tables, biases: Tables | None, labels: Tensor, inputs: Tensor, num_sampled: int,
+    num_classes: int, num_true: int = 1, sampled_values: Any = None,
+    remove_accidental_hits: bool = False, name: str = "nce_loss", *, seed: int | None = None,
+    partition_strategy: str = "div", sparse: bool = True,
+) -> Tensor:
+    r"""Compute the noise-contrastive estimation loss, as `tf.nn.nce_loss`.
+
+    The loss of `numba_ss.nce_loss`, differentiable in `weights`, `biases` and `inputs`.
+
+    Parameters
+    ----------
+    weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values
+        See `sampled_softmax_loss`.
+    remove_accidental_hits : bool, default=False
+        Whether an example does not count the candidates that are labels of its own.
+    name, seed, partition_strategy, sparse
+        See `sampled_softmax_loss`; TensorFlow has no `seed` here.
+
+    Returns
+    -------
+    Tensor, shape (batch_size,)
+        Losses in nats, summed over the num_true + num_sampled logits.
+    """
+    return _sampled_loss(
+        weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,
+        remove_accidental_hits, seed, partition_strategy, sparse, True,
+    )
+
+
+@uncompiled
+def _sampled_loss(
+    weights: Tables, biases: Tables | None, labels: Tensor, inputs: Tensor, num_sampled: int,
+    num_classes: int, num_true: int, sampled_values: Any, remove_accidental_hits: bool,
+    seed: int | None, partition_strategy: str, sparse: bool, logistic: bool,
+) -> Tensor:
+    given = on_cpu("inputs", inputs)
+    h = given.float() if given.dtype in (torch.bfloat16, torch.float16) else given
+    if sampled_values is not None:
+        names = ("sampled_candidates", "true_expected_count", "sampled_expected_count")
+        pairs = zip(names, sampled_values, strict=True)
+        sampled_values = tuple(on_cpu(*pair).detach().numpy() for pair in pairs)
+    sparse = _checks.flag("sparse", sparse)
+    with use_threads(torch.get_num_threads()):
+        problem = SampledProblem(
+            _memory("weights", weights), None if biases is None else _memory("biases", biases),
+            on_cpu("labels", labels).detach().numpy(), h.detach().contiguous().numpy(),
+            num_sampled, num_classes, num_true, sampled_values, remove_accidental_hits, seed,
+            partition_strategy, subtract_log_q=True,
+        )
+    work = FunctionWork(_spare, problem, logistic)
+    tables = [*_shards(weights), *_shards(biases)]
+    losses = autograd.apply(work, None, sparse, h, *tables)
+    return losses.to(given.dtype)
+
+
+def _shards(tables: Tables | None) -> list[Tensor]:
+    if tables is None:
+        return []
+    return [tables] if isinstance(tables, Tensor) else list(tables)
+
+
+def _memory(name: str, tables: Tables) -> Any:
+    if isinstance(tables, Tensor):
+        return memory_of(name, tables)
+    return [memory_of(f"{name}[{i}]", shard) for i, shard in enumerate(tables)]

@@ -1,0 +1,164 @@
+"""A batch between its forward and its backward pass: sampled classes, or all of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from numba_ss import _checks
+from numba_ss.engine.full_losses import (
+    sigmoid_loss,
+    sigmoid_loss_and_grad,
+    softmax_loss,
+    softmax_loss_and_grad,
+)
+from numba_ss.engine.losses import SampledProblem, spread
+from numba_ss.engine.sampled_pass import ClassGradients, Columns, SampledPass
+from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.core.threads import threads_for, use_threads
+from numba_ss.torch.autograd import Rows
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+Some = NDArray[np.bool_] | None  # which examples have a label, None if all do
+
+
+class _SampledWork(ABC):
+    """A batch of which each example is compared with its labels and the sampled classes.
+
+    From its making to the end of its backward pass it has a workspace for itself, for in
+    between there may be other batches. `spare` are those that nobody uses.
+    """
+
+    def __init__(self, spare: list[Workspace], some: Some) -> None:
+        self._spare, self._workspace, self._some = spare, Workspace(), some
+        self._pass: SampledPass | None = None
+        self.losses = spread(self._forward().buffers.loss, some)
+        if not math.isfinite(self.losses.sum(dtype=np.float64)):
+            self._explain()
+
+    def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
+        """Return the gradients of the inputs and of the tables.
+
+        The workspace is another's from here on: who asks again has the forward pass done again.
+        """
+        batch, some = self._pass or self._forward(), self._some
+        with use_threads(torch.get_num_threads()):
+            grads = batch.backward(grad_output if some is None else grad_output[some])
+            rows = self._share_out(batch.summed_class_gradients())
+        grad_inputs = spread(grads.inputs.copy(), some)
+        self._release()
+        return grad_inputs, rows
+
+    def _forward(self) -> SampledPass:
+        try:
+            self._workspace = self._spare.pop()
+        except IndexError:
+            self._workspace = Workspace()
+        with use_threads(torch.get_num_threads()):
+            self._pass = self._make_pass(self._workspace)
+            self._pass.forward()
+        return self._pass
+
+    def _release(self) -> None:
+        if self._pass is not None:
+            self._pass = None
+            self._spare.append(self._workspace)
+
+    __del__ = _release  # a graph that is dropped has no backward pass
+
+    @abstractmethod
+    def _make_pass(self, workspace: Workspace) -> SampledPass:
+        """Return the pass over the examples that have a label."""
+
+    @abstractmethod
+    def _explain(self) -> None:
+        """Raise an error that says why the losses are not finite."""
+
+    @abstractmethod
+    def _share_out(self, classes: ClassGradients) -> list[Rows]:
+        """Return the gradient of each table."""
+
+
+class LayerWork(_SampledWork):
+    """A batch of the layer; `columns` are of the examples that have a label."""
+
+    def __init__(
+        self, spare: list[Workspace], weights: Floats, biases: Floats, inputs: Floats,
+        some: Some, columns: Columns, logistic: bool,
+    ) -> None:
+        self._columns, self._logistic = columns, logistic
+        self._weights, self._biases, self._inputs = weights, biases, inputs
+        self._ids = np.arange(len(inputs)) if some is None else np.flatnonzero(some)
+        super().__init__(spare, some)
+
+    def _make_pass(self, workspace: Workspace) -> SampledPass:
+        return SampledPass(
+            workspace, self._inputs, self._ids, self._weights, self._biases, self._columns,
+            self._logistic, threads_for(self._columns.operations(self._inputs.shape[1])),
+        )
+
+    def _share_out(self, classes: ClassGradients) -> list[Rows]:
+        return [Rows(classes.ids, classes.rows), Rows(classes.ids, classes.biases)]
+
+    def _explain(self) -> None:
+        columns = self._columns
+        labels = columns.private[:, : columns.num_true]
+        _checks.require_unmasked(labels, self._biases[np.maximum(labels, 0)])
+        reached = np.concatenate([columns.private.ravel(), columns.shared])
+        parts = [
+            ("inputs", self._inputs, self._ids),
+            ("weight", self._weights, reached),
+            ("biases", self._biases, reached),
+        ]
+        _checks.explain_loss(self.losses, parts)
+
+
+class FunctionWork(_SampledWork):
+    """A batch of a function with TensorFlow's arguments, whose tables may be in shards."""
+
+    def __init__(self, spare: list[Workspace], problem: SampledProblem, logistic: bool) -> None:
+        self._problem, self._logistic = problem, logistic
+        self._classes: Integers | None = None  # the rows of the pass, where they are copies
+        super().__init__(spare, problem.some)
+
+    def _make_pass(self, workspace: Workspace) -> SampledPass:
+        batch, self._classes = self._problem.make_pass(self._logistic, workspace)
+        return batch
+
+    def _share_out(self, classes: ClassGradients) -> list[Rows]:
+        ids = classes.ids if self._classes is None else self._classes[classes.ids]
+        tables = (self._problem.weights, classes.rows), (self._problem.biases, classes.biases)
+        return [
+            Rows(*part) for table, values in tables for part in table.in_shards(ids, values)
+        ]
+
+    def _explain(self) -> None:
+        self._problem.explain(self.losses)
+
+
+class FullWork:
+    """A batch of which each example is compared with all classes, a block at a time.
+
+    Of the labels -1 marks an absent one. The gradients of the tables are dense.
+    """
+
+    def __init__(
+        self, weights: Floats, biases: Floats, inputs: Floats, labels: Integers, logistic: bool
+    ) -> None:
+        self._given = weights, biases, labels, inputs
+        self._logistic = logistic
+        with use_threads(torch.get_num_threads()):
+            self.losses = (sigmoid_loss if logistic else softmax_loss)(*self._given)
+
+    def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
+        """Return the gradients of the inputs and of the tables."""
+        function = sigmoid_loss_and_grad if self._logistic else softmax_loss_and_grad
+        with use_threads(torch.get_num_threads()):
+            grads = function(*self._given, grad_loss=grad_output)
+        return grads.grad_inputs, [Rows(None, grads.grad_weights), Rows(None, grads.grad_biases)]
