@@ -11,9 +11,9 @@ from torch import Tensor
 from numba_ss import _checks
 from numba_ss.engine.losses import SampledProblem
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.core.threads import use_threads
 from numba_ss.torch import autograd
 from numba_ss.torch.tensors import memory_of, on_cpu, uncompiled
+from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.work import FunctionWork
 
 Tables = Tensor | Sequence[Tensor]
@@ -130,19 +130,20 @@ def _sampled_loss(
 ) -> Tensor:
     given = on_cpu("inputs", inputs)
     h = given.float() if given.dtype in (torch.bfloat16, torch.float16) else given
-    if sampled_values is not None:
-        names = ("sampled_candidates", "true_expected_count", "sampled_expected_count")
-        pairs = zip(names, sampled_values, strict=True)
-        sampled_values = tuple(on_cpu(*pair).detach().numpy() for pair in pairs)
+    if isinstance(sampled_values, (list, tuple)):
+        sampled_values = [
+            on_cpu(f"sampled_values[{i}]", part).detach().numpy()
+            for i, part in enumerate(sampled_values)
+        ]
     sparse = _checks.flag("sparse", sparse)
-    with use_threads(torch.get_num_threads()):
+    with pytorch_threads():
         problem = SampledProblem(
             _memory("weights", weights), None if biases is None else _memory("biases", biases),
             on_cpu("labels", labels).detach().numpy(), h.detach().contiguous().numpy(),
             num_sampled, num_classes, num_true, sampled_values, remove_accidental_hits, seed,
             partition_strategy, subtract_log_q=True,
         )
-    work = FunctionWork(_spare, problem, logistic)
+    work = FunctionWork(_spare, problem, logistic, biases is not None)
     tables = [*_shards(weights), *_shards(biases)]
     losses = autograd.apply(work, None, sparse, h, *tables)
     return losses.to(given.dtype)
@@ -155,6 +156,6 @@ def _shards(tables: Tables | None) -> list[Tensor]:
 
 
 def _memory(name: str, tables: Tables) -> Any:
-    if isinstance(tables, Tensor):
-        return memory_of(name, tables)
-    return [memory_of(f"{name}[{i}]", shard) for i, shard in enumerate(tables)]
+    if isinstance(tables, (list, tuple)):
+        return [memory_of(f"{name}[{i}]", shard) for i, shard in enumerate(tables)]
+    return memory_of(name, tables)

@@ -21,10 +21,10 @@ from numba_ss.engine.full_pass import label_logits, normalizers
 from numba_ss.engine.losses import check_counts, make_columns
 from numba_ss.engine.samplers import CandidateSampler
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.core.threads import use_threads
 from numba_ss.torch import autograd
 from numba_ss.torch.optimizers import RowOptimizer
 from numba_ss.torch.tensors import hidden_states, label_ids, memory_of, uncompiled
+from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.work import FullWork, LayerWork, Some
 
 Floats = NDArray[np.floating[Any]]
@@ -292,7 +292,7 @@ class SampledSoftmax(nn.Embedding):
             labels, inputs.shape[:-1], self.num_true, self.ignore_index, self.num_classes
         )
         loss = sigmoid_loss if self._logistic else softmax_loss
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             losses = loss(*self._tables(), y, h.numpy())
         count = len(y) if some is None else np.count_nonzero(some)
         return float(losses.sum(dtype=np.float64) / max(count, 1))
@@ -308,7 +308,7 @@ class SampledSoftmax(nn.Embedding):
         k : int
             Number of classes.
         """
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             best = top_k(*self._tables(), self._hidden_states(inputs).numpy(), k)
         shape = (*inputs.shape[:-1], k)
         return TopK(*(torch.from_numpy(part).reshape(shape) for part in best))
@@ -325,7 +325,7 @@ class SampledSoftmax(nn.Embedding):
             labels, inputs.shape[:-1], self.num_true, self.ignore_index, self.num_classes
         )
         weights, biases = self._tables()
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             logits, _ = label_logits(weights, biases, h, y)
             normalizer = normalizers(weights, biases, h, logistic=False)
         result = np.where(y >= 0, logits - normalizer[:, None], 0).astype(weights.dtype)

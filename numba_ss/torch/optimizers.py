@@ -13,10 +13,11 @@ from torch import Tensor
 
 from numba_ss import _checks
 from numba_ss.engine.rows import add_rows, distinct, subtract_rows
-from numba_ss.kernels.core.threads import threads_for_update, use_threads
+from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.adagrad import adagrad_rows
 from numba_ss.kernels.softmax.adam import adam_rows
 from numba_ss.torch.tensors import memory_of
+from numba_ss.torch.threads import pytorch_threads
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -94,7 +95,7 @@ class RowOptimizer(torch.optim.Optimizer):
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             for group, parameter, table, ids, grads in work:
                 self._update(group, self.state[parameter], table, ids, grads)
                 torch.autograd.graph.increment_version(parameter)

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from numba_ss import _checks
@@ -20,8 +19,9 @@ from numba_ss.engine.full_losses import (
 from numba_ss.engine.losses import SampledProblem, spread
 from numba_ss.engine.sampled_pass import ClassGradients, Columns, SampledPass
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.core.threads import threads_for, use_threads
+from numba_ss.kernels.core.threads import threads_for
 from numba_ss.torch.autograd import Rows
+from numba_ss.torch.threads import pytorch_threads
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -48,7 +48,7 @@ class _SampledWork(ABC):
         The workspace is another's from here on: who asks again has the forward pass done again.
         """
         batch, some = self._pass or self._forward(), self._some
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             grads = batch.backward(grad_output if some is None else grad_output[some])
             rows = self._share_out(batch.summed_class_gradients())
         grad_inputs = spread(grads.inputs.copy(), some)
@@ -60,7 +60,7 @@ class _SampledWork(ABC):
             self._workspace = self._spare.pop()
         except IndexError:
             self._workspace = Workspace()
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             self._pass = self._make_pass(self._workspace)
             self._pass.forward()
         return self._pass
@@ -122,8 +122,10 @@ class LayerWork(_SampledWork):
 class FunctionWork(_SampledWork):
     """A batch of a function with TensorFlow's arguments, whose tables may be in shards."""
 
-    def __init__(self, spare: list[Workspace], problem: SampledProblem, logistic: bool) -> None:
-        self._problem, self._logistic = problem, logistic
+    def __init__(
+        self, spare: list[Workspace], problem: SampledProblem, logistic: bool, has_biases: bool
+    ) -> None:
+        self._problem, self._logistic, self._has_biases = problem, logistic, has_biases
         self._classes: Integers | None = None  # the rows of the pass, where they are copies
         super().__init__(spare, problem.some)
 
@@ -133,10 +135,10 @@ class FunctionWork(_SampledWork):
 
     def _share_out(self, classes: ClassGradients) -> list[Rows]:
         ids = classes.ids if self._classes is None else self._classes[classes.ids]
-        tables = (self._problem.weights, classes.rows), (self._problem.biases, classes.biases)
-        return [
-            Rows(*part) for table, values in tables for part in table.in_shards(ids, values)
-        ]
+        parts = self._problem.weights.in_shards(ids, classes.rows)
+        if self._has_biases:
+            parts += self._problem.biases.in_shards(ids, classes.biases)
+        return [Rows(*part) for part in parts]
 
     def _explain(self) -> None:
         self._problem.explain(self.losses)
@@ -153,12 +155,12 @@ class FullWork:
     ) -> None:
         self._given = weights, biases, labels, inputs
         self._logistic = logistic
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             self.losses = (sigmoid_loss if logistic else softmax_loss)(*self._given)
 
     def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
         """Return the gradients of the inputs and of the tables."""
         function = sigmoid_loss_and_grad if self._logistic else softmax_loss_and_grad
-        with use_threads(torch.get_num_threads()):
+        with pytorch_threads():
             grads = function(*self._given, grad_loss=grad_output)
         return grads.grad_inputs, [Rows(None, grads.grad_weights), Rows(None, grads.grad_biases)]
