@@ -199,9 +199,12 @@ class SampledProblem:
         rows = rows if classes is None else classes[rows]
         if not self.weights.sharded:
             return LossAndGradients(loss, grad_inputs, rows, grad_weights, grad_biases)
-        in_shards = self.weights.in_shards(rows, grad_weights)
-        biases = [part for _, part in self.weights.in_shards(rows, grad_biases)]
-        return LossAndGradients(loss, grad_inputs, *map(list, zip(*in_shards, strict=True)), biases)
+        parts = self.weights.in_shards(rows, grad_weights)
+        biases = self.weights.in_shards(rows, grad_biases)
+        return LossAndGradients(
+            loss, grad_inputs, [ids for ids, _ in parts], [values for _, values in parts],
+            [values for _, values in biases],
+        )
 
     def make_pass(
         self, logistic: bool, workspace: Workspace

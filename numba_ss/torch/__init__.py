@@ -7,6 +7,13 @@ memory. Needs the extra ``torch``; stands on the engine alone.
 
 from __future__ import annotations
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "numba_ss.torch needs PyTorch: pip install 'numba-ss[torch]'", name="torch"
+    ) from error
+
 from numba_ss.torch.functional import nce_loss, sampled_softmax_loss
 from numba_ss.torch.layer import SampledSoftmax, TopK
 from numba_ss.torch.optimizers import RowOptimizer

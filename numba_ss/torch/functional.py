@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from numba_ss.torch.tensors import memory_of, on_cpu, uncompiled
 from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.work import FunctionWork
 
-Tables = Tensor | Sequence[Tensor]
+Tables: TypeAlias = "Tensor | Sequence[Tensor]"
 
 _spare: list[Workspace] = []  # of all calls
 

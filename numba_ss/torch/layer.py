@@ -138,6 +138,8 @@ class SampledSoftmax(nn.Embedding):
     # It is an `nn.Embedding`, a table of which few rows have a gradient: from no other module
     # does `DistributedDataParallel` take sparse gradients.
 
+    bias: nn.Parameter | None
+
     # A step draws, and another layer may have the same sampler: one guard is for both.
     _guarded_as = property(operator.attrgetter("sampler"))
 
@@ -189,8 +191,9 @@ class SampledSoftmax(nn.Embedding):
     def reset_parameters(self) -> None:
         """Draw new weights from PyTorch's generator; set the biases to 0."""
         nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
-        if getattr(self, "bias", None) is not None:  # there is none yet when this is first called
-            nn.init.zeros_(self.bias)
+        bias = getattr(self, "bias", None)  # not there yet when this is first called
+        if bias is not None:
+            nn.init.zeros_(bias)
 
     def extra_repr(self) -> str:
         """Return what `print` shows of the layer."""
