@@ -122,17 +122,16 @@ class SampledSoftmax(nn.Embedding):
     >>> layer = SampledSoftmax(8, 1000, num_sampled=20, seed=0)
     >>> optimizer = layer.optimizer("sgd", lr=1.0)
     >>> hidden, labels = torch.ones(4, 8), torch.full((4,), 7)
-    >>> losses = []
+    >>> before = layer.evaluate(hidden, labels)
     >>> for _ in range(10):
     ...     optimizer.zero_grad()
     ...     loss = layer(hidden, labels)
     ...     loss.backward()
     ...     optimizer.step()
-    ...     losses.append(loss.item())
-    >>> losses[-1] < losses[0]
+    >>> layer.evaluate(hidden, labels) < before
     True
-    >>> layer.topk(hidden[0], 1).indices
-    tensor([7])
+    >>> layer.topk(hidden, 3).indices.shape
+    torch.Size([4, 3])
     """
 
     # It is an `nn.Embedding`, a table of which few rows have a gradient: from no other module
