@@ -38,7 +38,7 @@ class _SampledWork(ABC):
     def __init__(self, spare: list[Workspace], some: Some) -> None:
         self._spare, self._workspace, self._some = spare, Workspace(), some
         self._pass: SampledPass | None = None
-        self.losses = spread(self._forward().buffers.loss, some)
+        self.losses = spread(self._forward()[1], some)
         if not math.isfinite(self.losses.sum(dtype=np.float64)):
             self._explain()
 
@@ -47,7 +47,7 @@ class _SampledWork(ABC):
 
         The workspace is another's from here on: who asks again has the forward pass done again.
         """
-        batch, some = self._pass or self._forward(), self._some
+        batch, some = self._pass or self._forward()[0], self._some
         with pytorch_threads():
             grads = batch.backward(grad_output if some is None else grad_output[some])
             rows = self._share_out(batch.summed_class_gradients())
@@ -55,15 +55,15 @@ class _SampledWork(ABC):
         self._release()
         return grad_inputs, rows
 
-    def _forward(self) -> SampledPass:
+    def _forward(self) -> tuple[SampledPass, Floats]:
+        """Return a pass with a workspace of its own, and its losses."""
         try:
             self._workspace = self._spare.pop()
         except IndexError:
             self._workspace = Workspace()
         with pytorch_threads():
             self._pass = self._make_pass(self._workspace)
-            self._pass.forward()
-        return self._pass
+            return self._pass, self._pass.forward()
 
     def _release(self) -> None:
         if self._pass is not None:
@@ -108,9 +108,9 @@ class LayerWork(_SampledWork):
 
     def _explain(self) -> None:
         columns = self._columns
-        labels = columns.private[:, : columns.num_true]
+        labels = columns.own[:, : columns.num_true]
         _checks.require_unmasked(labels, self._biases[np.maximum(labels, 0)])
-        reached = np.concatenate([columns.private.ravel(), columns.shared])
+        reached = np.concatenate([columns.own.ravel(), columns.sampled])
         parts = [
             ("inputs", self._inputs, self._ids),
             ("weight", self._weights, reached),

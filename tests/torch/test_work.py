@@ -17,7 +17,7 @@ def make(problem, spare, some=None):
     columns = problem.columns()
     if some is not None:
         columns = columns._replace(
-            private=columns.private[some], private_counts=columns.private_counts[some]
+            own=columns.own[some], own_counts=columns.own_counts[some]
         )
     return LayerWork(
         spare, problem.weights, problem.biases, problem.inputs, some, columns, logistic=False
