@@ -1,6 +1,7 @@
 """The house rules, read off the source: imports, compile options, kernels, documentation."""
 
 import ast
+import importlib.util
 import inspect
 import re
 import subprocess
@@ -208,9 +209,18 @@ def documented(text, section="Parameters"):
     return [name.strip() for line in lines for name in line.split(" : ")[0].split(",")]
 
 
-def public_functions():
+def public():
+    """Yield the names that are a contract, and what they stand for."""
     for name in numba_ss.__all__:
-        item = getattr(numba_ss, name)
+        yield name, getattr(numba_ss, name)
+    if importlib.util.find_spec("torch"):
+        face = importlib.import_module("numba_ss.torch")
+        for name in face.__all__:
+            yield f"torch.{name}", getattr(face, name)
+
+
+def public_functions():
+    for name, item in public():
         if inspect.isfunction(item):
             yield pytest.param(item, id=name)
         elif inspect.isclass(item) and not issubclass(item, (tuple, Exception)):
@@ -306,8 +316,8 @@ def test_a_name_that_nothing_is_called_is_found(monkeypatch):
 
 
 def test_everything_public_is_documented():
-    for name in numba_ss.__all__:
-        assert inspect.getdoc(getattr(numba_ss, name)), name
+    for name, item in public():
+        assert inspect.getdoc(item), name
 
 
 def test_the_package_s_docstring_lists_every_public_name_once():

@@ -472,6 +472,7 @@ def test_a_state_dict_copies_no_table():
     assert all(isinstance(value, torch.Tensor) for value in state.values())
 
 
+@needs_jit
 def test_a_planted_answer_is_learned():
     """The labels depend on the inputs by a table that training is to find."""
     torch.manual_seed(0)
