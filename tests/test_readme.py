@@ -43,10 +43,17 @@ def test_it_has_at_most_two_pages():
     assert len(TEXT.encode()) <= 12 * 1024
 
 
+def test_examples_for_pytorch_run():
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    for block in blocks("python"):
+        if "torch" in block:
+            exec(compile(block, str(README), "exec"), {})
+
+
 def test_examples_run(capsys, tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
     monkeypatch.chdir(tmp_path)
-    examples = blocks("python")
+    examples = [example for example in blocks("python") if "torch" not in example]
     assert len(examples) >= 2
     names = {}
     for example in examples:

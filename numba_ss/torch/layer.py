@@ -282,24 +282,22 @@ class SampledSoftmax(nn.Embedding):
             accept()
         return work
 
-    @torch.no_grad()
     def evaluate(self, inputs: Tensor, labels: Tensor) -> float:
         """Return the mean exact loss over all classes, in nats.
 
         Softmax, or logistic for such a loss. See `forward` for the parameters; the mean is that
         of the examples that have a label, and 0 if none has.
         """
-        h = self._hidden_states(inputs)
+        h = self._hidden_states(inputs).detach().numpy()
         y, some = label_ids(
             labels, inputs.shape[:-1], self.num_true, self.ignore_index, self.num_classes
         )
         loss = sigmoid_loss if self._logistic else softmax_loss
         with pytorch_threads():
-            losses = loss(*self._tables(), y, h.numpy())
+            losses = loss(*self._tables(), y, h)
         count = len(y) if some is None else np.count_nonzero(some)
         return float(losses.sum(dtype=np.float64) / max(count, 1))
 
-    @torch.no_grad()
     def topk(self, inputs: Tensor, k: int) -> TopK:
         """Return the k classes of highest logit for each hidden state, exactly.
 
@@ -310,19 +308,19 @@ class SampledSoftmax(nn.Embedding):
         k : int
             Number of classes.
         """
+        h = self._hidden_states(inputs).detach().numpy()
         with pytorch_threads():
-            best = top_k(*self._tables(), self._hidden_states(inputs).numpy(), k)
+            best = top_k(*self._tables(), h, k)
         shape = (*inputs.shape[:-1], k)
         return TopK(*(torch.from_numpy(part).reshape(shape) for part in best))
 
-    @torch.no_grad()
     def log_prob(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the log of each label's probability in the softmax over all classes.
 
         See `forward` for the parameters. It has the shape of `labels`, and is 0 where one is
         absent. Memory is bounded, whatever the number of classes.
         """
-        h = self._hidden_states(inputs).numpy()
+        h = self._hidden_states(inputs).detach().numpy()
         y, _ = label_ids(
             labels, inputs.shape[:-1], self.num_true, self.ignore_index, self.num_classes
         )
