@@ -18,7 +18,7 @@ from numba_ss.engine.by_name import SAMPLED, check_num_sampled, make_sampler, op
 from numba_ss.engine.evaluation import top_k
 from numba_ss.engine.full_losses import sigmoid_loss, softmax_loss
 from numba_ss.engine.full_pass import label_logits, normalizers
-from numba_ss.engine.losses import check_counts, make_columns
+from numba_ss.engine.losses import make_columns
 from numba_ss.engine.samplers import CandidateSampler
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
@@ -273,7 +273,6 @@ class SampledSoftmax(nn.Embedding):
         if some is not None:
             labels = labels[some]
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
-        check_counts(labels, sampled, self._subtract_log_q)
         columns = make_columns(
             labels, sampled, weights.dtype, self._remove_hits, self._subtract_log_q
         )

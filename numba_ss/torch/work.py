@@ -16,8 +16,9 @@ from numba_ss.engine.full_losses import (
     softmax_loss,
     softmax_loss_and_grad,
 )
-from numba_ss.engine.losses import SampledProblem, spread
+from numba_ss.engine.losses import SampledProblem, check_counts, spread
 from numba_ss.engine.sampled_pass import ClassGradients, Columns, SampledPass
+from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.torch.autograd import Rows
@@ -109,6 +110,8 @@ class LayerWork(_SampledWork):
     def _explain(self) -> None:
         columns = self._columns
         labels = columns.own[:, : columns.num_true]
+        counts = SampledCandidates(columns.sampled, columns.own_counts, columns.sampled_counts)
+        check_counts(columns.own, counts, columns.subtract_log_q)
         _checks.require_unmasked(labels, self._biases[np.maximum(labels, 0)])
         reached = np.concatenate([columns.own.ravel(), columns.sampled])
         parts = [

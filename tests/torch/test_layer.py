@@ -533,6 +533,13 @@ def test_a_bad_call_names_the_argument_and_changes_nothing(case, training):
     torch.testing.assert_close(layer.get_extra_state(), before)
 
 
+def test_a_label_that_the_sampler_never_draws_is_named():
+    layer = make(sampler=numba_ss.UniformSampler(NUM_CLASSES, seed=1, exclude_ids=[4]))
+    inputs, labels = batch()
+    with pytest.raises(ArgumentError, match=r"true_expected_count: .*class 4"):
+        layer(inputs, torch.full_like(labels, 4))
+
+
 def test_a_nan_behind_padding_is_no_matter():
     layer = make()
     inputs, labels = batch()
