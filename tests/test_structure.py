@@ -281,6 +281,9 @@ PACKAGE_NAMES = {
 } | set(FIELDS)
 
 
+OTHERS = {"tf", "np", "torch", "nn"}  # under which names of other libraries are quoted
+
+
 def unknown_names(path):
     """Return the backticked names in a module's docstrings that nothing is called."""
     known = PACKAGE_NAMES | set(names_used(TREES[path]))
@@ -291,8 +294,8 @@ def unknown_names(path):
         for node in nodes
         for name in re.findall(r"(?<![`:])`([\w.]+)`(?!`)", ast.get_docstring(node) or "")
     }
-    # Names of TensorFlow and NumPy are theirs.
-    return {n for n in quoted if n.split(".")[0] not in ("tf", "np") and n.split(".")[-1] not in known}
+    # Names of other libraries are theirs.
+    return {n for n in quoted if n.split(".")[0] not in OTHERS and n.split(".")[-1] not in known}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

@@ -14,12 +14,18 @@ from torch import Tensor, nn
 
 from numba_ss import _checks
 from numba_ss._guards import alone
-from numba_ss.engine.by_name import SAMPLED, check_num_sampled, make_sampler, options_of
-from numba_ss.engine.evaluation import top_k
+from numba_ss.engine.by_name import (
+    LOSSES,
+    SAMPLED_LOSSES,
+    check_num_sampled,
+    make_sampler,
+    options_of,
+)
 from numba_ss.engine.full_losses import sigmoid_loss, softmax_loss
 from numba_ss.engine.full_pass import label_logits, normalizers
 from numba_ss.engine.losses import make_columns
 from numba_ss.engine.samplers import CandidateSampler
+from numba_ss.engine.top_k import top_k
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
 from numba_ss.torch.optimizers import RowOptimizer
@@ -83,7 +89,7 @@ class SampledSoftmax(nn.Embedding):
         What marks an absent label. An example without any, such as padding, has the loss 0.
     sparse : bool, default=True
         Whether the gradients of `weight` and `bias` are sparse tensors of the touched rows,
-        which `torch.optim.SGD`, `SparseAdam`, `Adagrad` and `optimizer` take, or dense ones.
+        which `torch.optim.SGD`, `torch.optim.SparseAdam`, `Adagrad` and `optimizer` take, or dense ones.
     seed : int, optional
         Of the sampler: with the same, the same candidates as TensorFlow's. By default a number
         from PyTorch's generator. In a process group each rank adds its own.
@@ -164,7 +170,7 @@ class SampledSoftmax(nn.Embedding):
     ) -> None:
         dim = _checks.integer("dim", dim, 1)
         num_classes = _checks.integer("num_classes", num_classes, 1)
-        _checks.choice("loss", loss, SAMPLED)
+        _checks.choice("loss", loss, SAMPLED_LOSSES)
         options = options_of(loss, remove_accidental_hits, subtract_log_q)
         seed, rank = _checks.optional_integer("seed", seed), _rank()
         if seed is None:
@@ -183,7 +189,8 @@ class SampledSoftmax(nn.Embedding):
             _checks.fail("temperature", "a number > 0", temperature)
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
         self.ignore_index = _checks.integer("ignore_index", ignore_index, -(2**63))
-        self._logistic, self._remove_hits, self._subtract_log_q = options
+        self._logistic = LOSSES[loss].logistic
+        self._remove_hits, self._subtract_log_q = options
         self._rank = rank
         self._spare: list[Workspace] = []
 
@@ -195,7 +202,7 @@ class SampledSoftmax(nn.Embedding):
             nn.init.zeros_(bias)
 
     def extra_repr(self) -> str:
-        """Return what `print` shows of the layer."""
+        """Return what ``print`` shows of the layer."""
         return (
             f"dim={self.dim}, num_classes={self.num_classes}, num_sampled={self.num_sampled}, "
             f"loss={self.loss!r}, sampler={type(self.sampler).__name__}, "
