@@ -89,7 +89,7 @@ class SampledSoftmax(nn.Embedding):
         What marks an absent label. An example without any, such as padding, has the loss 0.
     sparse : bool, default=True
         Whether the gradients of `weight` and `bias` are sparse tensors of the touched rows,
-        which `torch.optim.SGD`, `torch.optim.SparseAdam`, `Adagrad` and `optimizer` take, or dense ones.
+        which `torch.optim.SGD`, `torch.optim.SparseAdam` and `optimizer` take, or dense ones.
     seed : int, optional
         Of the sampler: with the same, the same candidates as TensorFlow's. By default a number
         from PyTorch's generator. In a process group each rank adds its own.
