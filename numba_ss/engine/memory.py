@@ -9,6 +9,7 @@ Floats = NDArray[np.float32]
 
 _LINE = 64  # bytes of a cache line
 COLUMNS = _LINE // 4  # numbers of one
+_ROWS = 2**12  # that are moved at a time
 
 
 def aligned_zeros(*shape: int) -> Floats:
@@ -32,3 +33,15 @@ def widen(table: Floats, num_rows: int) -> Floats:
     wide = aligned_zeros(num_rows, round_up(table.shape[1]))
     wide[: len(table), : table.shape[1]] = table
     return wide
+
+
+def narrow(wide: Floats, num_rows: int, dim: int) -> Floats:
+    """Return the table that `widen` got, packed in the memory of `wide`, which is lost.
+
+    A copy would need as much memory again.
+    """
+    flat = wide.reshape(-1)
+    for start in range(0, num_rows, _ROWS):
+        stop = min(start + _ROWS, num_rows)
+        flat[start * dim : stop * dim].reshape(-1, dim)[:] = wide[start:stop, :dim]
+    return flat[: num_rows * dim].reshape(num_rows, dim)

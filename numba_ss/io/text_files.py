@@ -34,7 +34,7 @@ T = TypeVar("T")
 # Pieces of data, each with the position of the reader in the files, in bytes of the files.
 Pieces = Generator[tuple[bytes, int], None, None]
 
-PIECE = 2**20  # bytes that are read at a time
+PIECE = 2**18  # bytes that are read at a time
 BLOCK = 2 * PIECE  # bytes that are tokenised at a time, at least
 _LARGEST_BLOCK = 2**30  # bytes, because positions in a block have 31 bits
 LONGEST_WORD = 2**20  # bytes of a word, at most

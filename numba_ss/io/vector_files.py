@@ -45,6 +45,7 @@ Names = Callable[[Collection[str]], list[str]]  # chooses the arrays to read fro
 
 # Bytes that are read at a time, and rows that are checked at a time.
 _CHUNK, _ROWS = 2**20, 2**14
+_PACKED = 2**12  # words that are encoded at a time: each alone takes several times its bytes
 # A file that decompresses to more than this many times its size is refused: vectors do not.
 _UNFOLDS = 100
 _LONGEST_VECTOR = 2**20  # numbers of a vector, at most
@@ -226,11 +227,13 @@ def _decode(
 
 def pack_words(words: list[str]) -> Arrays:
     """Return words as arrays: the UTF-8 of all words, one after the other, and offsets into it."""
-    encoded = _encode(words)
-    return {
-        "words": np.frombuffer(b"".join(encoded), np.uint8),
-        "offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-    }
+    pieces, offsets = [], np.zeros(len(words) + 1, np.int64)
+    for start in range(0, len(words), _PACKED):
+        encoded = _encode(words[start : start + _PACKED])
+        offsets[start + 1 : start + 1 + len(encoded)] = [len(word) for word in encoded]
+        pieces.append(b"".join(encoded))
+    np.cumsum(offsets, out=offsets)
+    return {"words": np.frombuffer(b"".join(pieces), np.uint8), "offsets": offsets}
 
 
 def unpack_words(path: PathLike, data: NDArray[Any], offsets: NDArray[Any]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss.engine.by_name import LOSSES
-from numba_ss.engine.memory import aligned_zeros, round_up, widen
+from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.core.threads import get_num_threads
 from numba_ss.kernels.core.tile import LANES
@@ -65,10 +65,9 @@ class Tables:
         self.longest = max(self.longest, length)
 
     def release(self) -> tuple[Floats, Floats]:
-        """Return packed copies of both tables, and free the tables; call it at the end."""
-        none = aligned_zeros(0, self._wide[0].shape[1])
-        inputs, self._wide[0] = self.inputs.copy(), none
-        outputs, self._wide[1] = self.outputs.copy(), none
+        """Return both tables, packed in their own memory; this object has none any more."""
+        inputs, outputs = (narrow(table, self.num_words, self.dim) for table in self._wide)
+        self._wide = [aligned_zeros(0, self._wide[0].shape[1])] * 2
         return inputs, outputs
 
 

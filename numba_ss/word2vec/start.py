@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss.io.checkpoint import checked_fields, reading
 from numba_ss.io.progress import Progress
-from numba_ss.io.vector_files import unpack_words
+from numba_ss.io.vector_files import pack_words, unpack_words
 from numba_ss.training.run import Arrays, best_arrays
 from numba_ss.training.session import FitSession, require_epochs, require_same
 from numba_ss.word2vec.choice import (
@@ -43,11 +43,22 @@ def begin(
     if found is not None:
         return _resumed(session, corpus, validation, *found)
     settled = dict(session.options)
-    words, counts = _counted(corpus, session.show)
-    vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
-    rare = rare_words(words, counts, vocabulary)
+    chosen, rare = _count_words(session, corpus, settled)
+    # Words that stay, among many that go, would keep the memory of all: they are made anew.
+    words = unpack_words("", chosen["words"], chosen["offsets"])
+    vocabulary = Vocabulary(words, chosen["counts"])
     model = make_model(_first_tables(len(vocabulary), settled), vocabulary.counts, settled)
     return _run(session, settled, model, corpus, vocabulary, rare, validation)
+
+
+def _count_words(
+    session: FitSession, corpus: Corpus, settled: dict[str, Any]
+) -> tuple[Arrays, Rare]:
+    """Count the words of a text; return the words to train on, packed, and the rare ones."""
+    words, counts = _counted(corpus, session.show)
+    vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
+    packed = pack_words(vocabulary.words) | {"counts": vocabulary.counts}
+    return packed, rare_words(words, counts, vocabulary)
 
 
 def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> WordRun:

@@ -27,6 +27,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 # Rows whose lengths are computed at a time.
 _ROWS = 2**14
+_FEW = 16  # queries that are no work
 # Words that a misspelled word is compared with.
 _SPELLINGS = 100_000
 _LONGEST = 100  # characters; similar words are not looked up for a longer word
@@ -398,7 +399,7 @@ class WordVectors:
         self, queries: ArrayLike, exclude: Iterable[Iterable[int]], topn: int = 10,
         restrict_vocab: int | None = None,
     ) -> TopK:
-        """Find the rows with the smallest angles to vectors; `most_similar` is built on this.
+        """Find the rows with the smallest angles to many vectors.
 
         Parameters
         ----------
@@ -685,6 +686,14 @@ class WordVectors:
         return np.asarray(vector / length)
 
     @cached_property
+    def _lengths(self) -> Doubles:
+        """The length of each vector, 1 for zeros."""
+        parts = range(0, len(self), _ROWS)
+        return np.concatenate([
+            _row_lengths("vectors", self.vectors[start : start + _ROWS], start) for start in parts
+        ])
+
+    @cached_property
     def _units(self) -> Floats:
         return _unit_rows("vectors", self.vectors)
 
@@ -724,7 +733,8 @@ class WordVectors:
     def _search(
         self, units: Floats | Doubles, own: Integers, topn: int, restrict_vocab: int | None
     ) -> list[list[tuple[str, float]]]:
-        found = self.nearest_rows(units, own, topn, restrict_vocab)
+        search = self._nearest_to_few if len(units) <= _FEW else self.nearest_rows
+        found = search(units, own, topn, restrict_vocab)
         cosines = np.clip(found.scores, -1, 1).tolist()
         return [
             [(self.index_to_key[i], score) for i, score in zip(row, scores, strict=True) if i >= 0]
@@ -732,18 +742,44 @@ class WordVectors:
         ]
 
 
+    def _nearest_to_few(
+        self, units: Floats | Doubles, own: Integers, topn: int, restrict_vocab: int | None
+    ) -> TopK:
+        """Do as `nearest_rows`, in NumPy: to compile that would take longer than the search."""
+        topn = _checks.integer("topn", topn, 1)
+        if restrict_vocab is not None:
+            restrict_vocab = _checks.integer("restrict_vocab", restrict_vocab, 1)
+        table, lengths = self.vectors[:restrict_vocab], self._lengths[:restrict_vocab]
+        shape = len(units), min(topn, len(table))
+        found = TopK(np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64))
+        for i, unit in enumerate(units):
+            # In float64, so that equal directions have equal cosines.
+            products = np.einsum("ij,j->i", table, unit, dtype=np.float64)
+            cosines = (products / lengths).astype(np.float32)
+            cosines[own[i][own[i] < len(table)]] = -np.inf
+            cut = np.partition(cosines, -shape[1])[-shape[1]]
+            best = np.flatnonzero((cosines >= cut) & (cosines > -np.inf))
+            best = best[np.argsort(-cosines[best], kind="stable")[: shape[1]]]
+            found.ids[i, : len(best)], found.scores[i, : len(best)] = best, cosines[best]
+        return found
+
+
+def _row_lengths(name: str, block: NDArray[Any], start: int) -> Doubles:
+    """Return the lengths of rows from `start` on, and 1 for zeros."""
+    with np.errstate(over="ignore", invalid="ignore"):  # the length shows it, see below
+        lengths = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
+    for row in np.flatnonzero(~np.isfinite(lengths)):
+        got = f"length {lengths[row]} at {name}[{start + row}]"
+        _checks.fail(name, "rows of finite length", got)
+    return np.where(lengths == 0, 1.0, lengths)
+
+
 def _unit_rows(name: str, vectors: NDArray[Any]) -> Floats:
     """Return the rows scaled to length 1; rows of zeros stay zeros."""
     units = np.empty(vectors.shape, np.float32)
     for start in range(0, len(vectors), _ROWS):
         block = vectors[start : start + _ROWS]
-        with np.errstate(over="ignore", invalid="ignore"):  # the length shows it, see below
-            lengths = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
-        for row in np.flatnonzero(~np.isfinite(lengths)):
-            got = f"length {lengths[row]} at {name}[{start + row}]"
-            _checks.fail(name, "rows of finite length", got)
-        lengths[lengths == 0] = 1
-        units[start : start + _ROWS] = block / lengths[:, None]
+        units[start : start + _ROWS] = block / _row_lengths(name, block, start)[:, None]
     return units
 
 

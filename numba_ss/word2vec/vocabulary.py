@@ -238,7 +238,7 @@ class WordTable:
 
     def __init__(self, words: Sequence[str] = ()) -> None:
         lines = [word if word.split() == [word] else "" for word in words]
-        data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+        data = "\n".join([*lines, ""]).encode("utf-8", "surrogatepass")
         self._arena = np.zeros(len(data) + 8 * _ROOM + text.PADDING, np.uint8)
         self._arena[: len(data)] = np.frombuffer(data, np.uint8)
         self._counts = np.zeros(len(lines) + _ROOM, np.int64)

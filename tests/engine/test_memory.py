@@ -1,8 +1,9 @@
 """memory.py: where tables start, and how long their rows are."""
 
 import numpy as np
+import pytest
 
-from numba_ss.engine.memory import aligned_zeros, round_up, widen
+from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
 from numba_ss.kernels.core.tile import LANES
 
 
@@ -24,3 +25,14 @@ def test_widen():
     assert wide.shape == (5, -(-(LANES + 1) // 16) * 16)
     assert wide.ctypes.data % 64 == 0
     assert wide.sum() == 3 * (LANES + 1)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 7, 4096, 10_000])
+@pytest.mark.parametrize("dim", [1, 16, 21])
+def test_narrow_gives_back_what_widen_got(rng, num_rows, dim):
+    table = rng.standard_normal((num_rows, dim)).astype(np.float32)
+    wide = widen(table, num_rows + 1)
+    got = narrow(wide, num_rows, dim)
+    np.testing.assert_array_equal(got, table)
+    assert got.flags.c_contiguous
+    assert num_rows == 0 or got.ctypes.data == wide.ctypes.data

@@ -128,6 +128,8 @@ def test_most_similar_many(vectors, rng):
     queries = rng.standard_normal((5, 6))
     for query, best in zip(queries, vectors.most_similar_many(queries, restrict_vocab=9), strict=True):
         same_ranking(best, ranking(vectors, query, limit=9))
+    for word, best in zip(NAMES[:49], vectors.most_similar_many(NAMES[:49]), strict=True):
+        same_ranking(best, vectors.most_similar(word))  # compiled, and not
     assert vectors.most_similar_many([]) == []
     assert vectors.most_similar_many(np.empty((0, 6))) == []
 
