@@ -55,7 +55,7 @@ ORDER = {
     "progress files file_kinds",
     "torch": "layer functional optimizers work autograd tensors threads",
     "kernels": "_jit _cache",
-    "kernels.core": "team row_tile rows tile ids rng scalar threads",
+    "kernels.core": "team calls row_tile rows tile ids rng scalar threads",
     "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs candidates "
     "softmax adagrad adam buffers members sampling encodings arguments",
     "kernels.words": "train_windows skipgram cbow window_chunks row_updates windows text",

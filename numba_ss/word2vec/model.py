@@ -84,7 +84,7 @@ class WordModel:
         corrected = loss in _SUBTRACT_LOG_Q if subtract_log_q is None else subtract_log_q
         self.corrected = corrected
         inputs, outputs = tables.wide
-        self._model = (window_chunks.CbowModel if self.cbow else window_chunks.Model)(
+        self._model = window_chunks.Model(
             inputs=inputs, outputs=outputs, num_vectors=-(-tables.dim // LANES),
             corrections=noise.log_q if corrected else np.empty(0, np.float32),
             noise=noise.alias_table(), keys=np.zeros(3, np.uint64), window=window,
@@ -136,7 +136,8 @@ class WordModel:
         `position` is that of stream[0] in its epoch.
         """
         threads = min(get_num_threads(), max(1, self.batch_size // _WINDOWS_A_THREAD))
-        if threads != self._num_threads:
+        changed = threads != self._num_threads
+        if changed:
             self._lists, self._num_threads = _lists(self._model, self._work, threads), threads
         tasks = min(_TASKS_A_THREAD * threads, row_updates.OWNERS)
         longest = np.zeros((len(rates), 2, tasks), np.float32)
@@ -145,10 +146,12 @@ class WordModel:
             np.zeros(board_shape(2 * len(rates), threads), np.int64), stream, first, last,
             position, rates,
         )
+        if changed:
+            self._addresses = train_windows.addresses(self.cbow, threads, *arguments)
         if threads == 1:
-            train_windows.train_windows_chunk(0, 1, *arguments)
+            train_windows.train_windows_chunk(0, 1, self._addresses[1], *arguments)
         else:
-            train_windows.train_windows(threads, *arguments)
+            train_windows.train_windows(threads, *self._addresses, *arguments)
         self.tables.note_length(float(np.sqrt(longest.max())))
 
 

@@ -5,10 +5,10 @@ computes the gradients of some chunks, a task of the second updates the rows of 
 """
 
 from numba import prange
-from numba.extending import overload
 from numpy import int64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
+from numba_ss.kernels.core.calls import address_of, call
 from numba_ss.kernels.core.team import next_task, take_task, wait_for
 from numba_ss.kernels.words.cbow import cbow_chunk
 from numba_ss.kernels.words.row_updates import (
@@ -19,7 +19,6 @@ from numba_ss.kernels.words.row_updates import (
     update_rows,
 )
 from numba_ss.kernels.words.skipgram import skipgram_chunk
-from numba_ss.kernels.words.window_chunks import CbowModel
 
 # The version of what is drawn, and of the order in which rows change. Another version gives other
 # bits, so a run that one version began cannot be resumed by another.
@@ -28,25 +27,10 @@ SCHEME = 3
 _A_LOOK = 64
 
 
-def _gradients(model, work, c, stream, begin, end, position, rate):
-    chunk = cbow_chunk if isinstance(model, CbowModel) else skipgram_chunk
-    chunk(model, work, c, stream, begin, end, position, rate)
-
-
-@overload(_gradients, inline="never")
-def _compiled_gradients(model, work, c, stream, begin, end, position, rate):
-    # The type of the model decides, so that only the architecture in use is compiled.
-    chunk = cbow_chunk if model.instance_class is CbowModel else skipgram_chunk
-
-    def gradients(model, work, c, stream, begin, end, position, rate):
-        chunk(model, work, c, stream, begin, end, position, rate)
-
-    return gradients
-
-
 @exact_kernel
 def train_windows_chunk(
-    thread, num_chunks, model, work, lists, longest, board, stream, first, last, position, rates
+    thread, num_chunks, gradients, model, work, lists, longest, board, stream, first, last,
+    position, rates,
 ):
     """Take part in all batches; each phase is complete before the next begins.
 
@@ -65,7 +49,7 @@ def train_windows_chunk(
             for c in range(task * chunks // num_tasks, (task + 1) * chunks // num_tasks):
                 begin = min(start + c * size, stop)
                 end = min(begin + size, stop)
-                _gradients(model, work, c, stream, begin, end, position, rates[b])
+                call(gradients, (model, work, c, stream, begin, end, position, rates[b]))
                 sample_rows(c, model.inputs, work.in_words, work.in_samples)
                 sample_rows(c, model.outputs, work.out_words, work.out_samples)
             task = next_task(board, 2 * b, num_tasks, thread, num_chunks)
@@ -95,16 +79,31 @@ def train_windows_chunk(
 
 @parallel_kernel
 def train_windows(
-    num_chunks, model, work, lists, longest, board, stream, first, last, position, rates
+    num_chunks, train_chunk, gradients, model, work, lists, longest, board, stream, first, last,
+    position, rates,
 ):
     """Learn from the windows around stream[first:last], a batch for each of `rates`.
 
     `stream` holds words and separators; its first number is the position-th of the epoch.
     `longest` (batches, 2, tasks) gets the largest squared length of the input rows, and of the
-    output rows, that a batch has updated.
+    output rows, that a batch has updated. `train_chunk` is the address of `train_windows_chunk`,
+    `gradients` that of `skipgram_chunk` or `cbow_chunk`: see `calls`.
     """
     for thread in prange(num_chunks):
-        train_windows_chunk(
-            int64(thread), num_chunks, model, work, lists, longest, board, stream, first, last,
-            position, rates,
+        call(
+            train_chunk,
+            (
+                int64(thread), num_chunks, gradients, model, work, lists, longest, board, stream,
+                first, last, position, rates,
+            ),
         )
+
+
+def addresses(cbow, num_chunks, *arguments):
+    """Return `train_chunk` and `gradients` for the other arguments of `train_windows`."""
+    model, work, _, _, _, stream, first, last, position, rates = arguments
+    gradients = address_of(
+        cbow_chunk if cbow else skipgram_chunk, model, work, 0, stream, first, last, position,
+        rates[0],
+    )
+    return address_of(train_windows_chunk, 0, num_chunks, gradients, *arguments), gradients

@@ -45,10 +45,6 @@ class Model(NamedTuple):
     keep_hits: Any
 
 
-class CbowModel(Model):
-    """A model that learns from the means of contexts."""
-
-
 class Work(NamedTuple):
     """Scratch of a batch; all arrays have the chunk as a first axis, unless they say otherwise.
 
