@@ -906,6 +906,13 @@ def cbow(
     return _learn_chunk(*chunk, group=group, means=True, **options)
 
 
+def chain_owners(words: Array, absent: int, owners: int) -> list[list[int]]:
+    """Return the positions of each owner's words; word w belongs to owner w % owners."""
+    words = np.asarray(words)
+    here = np.where(words == absent, -1, words % owners)
+    return [np.flatnonzero(here == owner).tolist() for owner in range(owners)]
+
+
 def list_occurrences(words: Array) -> dict[int, list[int]]:
     """Return the positions of each word, in the order of first occurrence."""
     places: dict[int, list[int]] = {}

@@ -176,6 +176,9 @@ def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work
     def integers(*shape: int) -> NDArray[np.int64]:
         return np.zeros((chunks, *shape), np.int64)
 
+    def small(size: int) -> NDArray[np.int32]:
+        return np.zeros((chunks, size), np.int32)
+
     def floats(*shape: int) -> Floats:
         return aligned_zeros(chunks, *shape)
 
@@ -183,8 +186,10 @@ def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work
         sizes=integers(size), in_rows=integers(size, around + 1),
         in_places=integers(size, around + 1),
         in_grads=integers(size, around + 1), in_words=integers(size + around),
-        in_weights=floats(size + around), out_words=integers(pool + size),
-        out_weights=floats(pool + size), noise=integers(size, num_sampled),
+        in_weights=floats(size + around), in_starts=small(row_updates.OWNERS),
+        in_chain=small(size + around), out_words=integers(pool + size),
+        out_weights=floats(pool + size), out_starts=small(row_updates.OWNERS),
+        out_chain=small(pool + size), noise=integers(size, num_sampled),
         places=integers(size, num_sampled), dropped=integers(size),
         out_rows=integers(size, 1 + num_sampled), out_grads=integers(size, 1 + num_sampled),
         scores=floats((1 + num_sampled) * lanes), scratch=floats(2, lanes),

@@ -35,7 +35,7 @@ occurrence, so the result does not depend on how many threads share the owners.
 import math
 from typing import Any, NamedTuple
 
-from numpy import float32
+from numpy import float32, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.row_tile import multiply_rows, prefetch
@@ -115,43 +115,61 @@ def measure_samples(samples, out):
 
 
 @exact_kernel
-def list_occurrences(first_owner, last_owner, words, weights, task, lists):
-    """List the occurrences of each word of some owners; return the number of words.
+def chain_owners(words, absent, starts, chain):
+    """Chain the words of each owner, in order, but for those that are `absent`.
 
-    A word belongs to owner word % OWNERS. Occurrences of weight 0 have no gradient and are left
-    out.
+    A word belongs to owner word % OWNERS, whose first is at starts[owner] and the next after `i`
+    at chain[i]; -1 ends.
+    """
+    for owner in range(OWNERS):
+        starts[owner] = -1
+    for i in range(words.shape[0] - 1, -1, -1):
+        if words[i] != absent:
+            owner = words[i] % OWNERS
+            chain[i] = starts[owner]
+            starts[owner] = i
+
+
+@exact_kernel
+def list_occurrences(first_owner, last_owner, words, weights, starts, chain, task, lists):
+    """List the occurrences of each word of some owners; return how many words there are.
+
+    `words` (chunks, occurrences) are chained, chunk by chunk, see `chain_owners`. What weighs
+    nothing has no gradient, and is left out.
     """
     places, following = lists.places[task], lists.following[task]
     first, last, heads = lists.first[task], lists.last[task], lists.heads
-    region = heads.shape[0] // OWNERS
+    region, size = heads.shape[0] // OWNERS, words.shape[1]
     num_words = count = 0
-    for i in range(words.shape[0]):
-        word = words[i]
-        owner = word % OWNERS
-        if owner < first_owner or owner >= last_owner or weights[i] == 0:
-            continue
-        head = owner * region + word // OWNERS
-        which = heads[head] - 1
-        places[count] = i
-        following[count] = -1
-        if which < 0:
-            which = num_words
-            num_words += 1
-            heads[head] = num_words
-            first[which] = count
-        else:
-            following[last[which]] = count
-        last[which] = count
-        count += 1
+    for owner in range(first_owner, last_owner):
+        for c in range(words.shape[0]):
+            i = int64(starts[c, owner])
+            while i >= 0:
+                if weights[c, i] != 0:
+                    head = owner * region + words[c, i] // OWNERS
+                    which = heads[head] - 1
+                    places[count] = c * size + i
+                    following[count] = -1
+                    if which < 0:
+                        which = num_words
+                        num_words += 1
+                        heads[head] = num_words
+                        first[which] = count
+                    else:
+                        following[last[which]] = count
+                    last[which] = count
+                    count += 1
+                i = int64(chain[c, i])
     for which in range(num_words):
-        word = words[places[first[which]]]
+        place = places[first[which]]
+        word = words[place // size, place % size]
         heads[word % OWNERS * region + word // OWNERS] = 0
     return num_words
 
 
 @kernel
 def _sum_list(i, places, following, grads, weights, stride, num_vectors, total):
-    """Set `total` to the sum of the gradients of the list from entry `i` on; return its weight."""
+    """Set `total` to the sum of the gradients of the list that begins at `i`, of two or more."""
     size = num_vectors * LANES
     gather_row(pointer(grads, places[i] * stride), size, total)
     weight = weights[places[i]]
@@ -202,18 +220,24 @@ def _add(a, x, size, y):
 
 @kernel
 def update_rows(
-    task, first_owner, last_owner, words, grads, weights, met, table, num_vectors, lists
+    task, first_owner, last_owner, words, weights, starts, chain, grads, met, table, num_vectors,
+    lists,
 ):
     """Update those rows of a table that belong to some owners.
 
-    Occurrence i is one of the word words[i]; its gradient is row i of `grads`, its weight is
-    weights[i]. `met` describes the other table. Returns the largest squared length of an updated
+    Occurrence i of chunk c is one of the word words[c, i]; its weight is weights[c, i], its
+    gradient grads[c, i]. `starts` and `chain` are those of `chain_owners`; `met` describes the
+    other table. Returns the largest squared length of an updated
     row, or infinity if one holds a NaN.
     """
     stride, size = table.shape[1], num_vectors * LANES
-    num_words = list_occurrences(first_owner, last_owner, words, weights, task, lists)
+    num_words = list_occurrences(
+        first_owner, last_owner, words, weights, starts, chain, task, lists
+    )
     places, following, first = lists.places[task], lists.following[task], lists.first[task]
-    total = pointer(lists.sums, 2 * task * stride)
+    word_at, weight_at = pointer(words, 0), pointer(weights, 0)
+    gradients, rows = pointer(grads, 0), pointer(table, 0)
+    sums = pointer(lists.sums, 2 * task * stride)
     rest = pointer(lists.sums, (2 * task + 1) * stride)
     samples, mean = pointer(met.samples, 0), pointer(met.mean, 0)
     same, twice = pointer(lists.rows, 0), pointer(lists.rows, SAMPLES)
@@ -223,11 +247,18 @@ def update_rows(
     for which in range(num_words):
         if which + _AHEAD < num_words:
             place = places[first[which + _AHEAD]]
-            prefetch(pointer(table, 0), words[place] * stride, num_vectors)
-            prefetch(pointer(grads, 0), place * stride, num_vectors)
+            prefetch(rows, word_at[place] * stride, num_vectors)
+            prefetch(gradients, place * stride, num_vectors)
         i = first[which]
-        row = pointer(table, words[places[i]] * stride)
-        weight = _sum_list(i, places, following, grads, weights, stride, num_vectors, total)
+        place = places[i]
+        row = pointer(table, word_at[place] * stride)
+        if following[i] < 0:
+            total, weight = pointer(grads, place * stride), weight_at[place]
+        else:
+            total = sums
+            weight = _sum_list(
+                i, places, following, grads, weight_at, stride, num_vectors, total
+            )
         if weight <= light:
             square = _add(float32(1), total, size, row)
         else:
@@ -235,7 +266,7 @@ def update_rows(
             gather_row(total, size, rest)
             axpy(-along, mean, size, rest)
             square = dot(rest, rest, size)
-            bend = _bend(i, places, following, grads, weights, stride, size, rest)
+            bend = _bend(i, places, following, grads, weight_at, stride, size, rest)
             if weight * met.variance > float32(1):
                 bend += weight * _spread(rest, twice, samples, same, num_vectors, products)
             bend += _OTHERS * weight * square

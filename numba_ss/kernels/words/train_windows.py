@@ -4,6 +4,8 @@ The threads take tasks from a board, see `team`. Each batch has two phases: a ta
 computes the gradients of some chunks, a task of the second updates the rows of some owners.
 """
 
+from typing import Any
+
 from numba import prange
 from numpy import int64
 
@@ -38,7 +40,6 @@ def train_windows_chunk(
     because one level of calls less takes less time to compile.
     """
     num_tasks, chunks, size = longest.shape[2], work.sizes.shape[0], work.sizes.shape[1]
-    in_words, out_words = work.in_words.reshape(-1), work.out_words.reshape(-1)
     window_work = work.in_rows.shape[2] * work.out_rows.shape[2] * model.inputs.shape[1]
     patience = 8192 + model.batch_size * window_work // _A_LOOK
     for b in range(rates.shape[0]):
@@ -65,12 +66,12 @@ def train_windows_chunk(
         while task >= 0:
             own, after = task * OWNERS // num_tasks, (task + 1) * OWNERS // num_tasks
             longest[b, 1, task] = update_rows(
-                thread, own, after, out_words, work.grad_outputs.reshape(-1),
-                work.out_weights.reshape(-1), inputs, model.outputs, model.num_vectors, lists,
+                thread, own, after, work.out_words, work.out_weights, work.out_starts,
+                work.out_chain, work.grad_outputs, inputs, model.outputs, model.num_vectors, lists,
             )
             longest[b, 0, task] = update_rows(
-                thread, own, after, in_words, work.grad_inputs.reshape(-1),
-                work.in_weights.reshape(-1), outputs, model.inputs, model.num_vectors, lists,
+                thread, own, after, work.in_words, work.in_weights, work.in_starts,
+                work.in_chain, work.grad_inputs, outputs, model.inputs, model.num_vectors, lists,
             )
             task = next_task(board, 2 * b + 1, num_tasks, thread, num_chunks)
         if not wait_for(board, 2 * b + 1, num_tasks, patience):
@@ -99,7 +100,7 @@ def train_windows(
         )
 
 
-def addresses(cbow, num_chunks, *arguments):
+def addresses(cbow: bool, num_chunks: int, *arguments: Any) -> tuple[int, int]:
     """Return `train_chunk` and `gradients` for the other arguments of `train_windows`."""
     model, work, _, _, _, stream, first, last, position, rates = arguments
     gradients = address_of(

@@ -16,6 +16,7 @@ from numpy import float32, float64
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.rows import pointer
 from numba_ss.kernels.core.scalar import exp
+from numba_ss.kernels.words.row_updates import chain_owners
 from numba_ss.kernels.words.windows import choose_places, draw_noise, find_windows
 
 GROUP = 8  # windows whose scores are computed together
@@ -59,8 +60,12 @@ class Work(NamedTuple):
     in_grads: Any  # same shape: offsets of their gradients in grad_inputs
     in_words: Any  # (inputs,): words; num_words where the text has none
     in_weights: Any  # (inputs,): sums of |gradients of scores|, see `row_updates`
+    in_starts: Any  # (OWNERS,): where the chains of inputs begin, see `chain_owners`
+    in_chain: Any  # (inputs,): the next input of the same owner
     out_words: Any  # (pool + windows,): words; num_words where there is none
     out_weights: Any  # (pool + windows,): sums of |gradients of scores|
+    out_starts: Any  # (OWNERS,): where the chains of outputs begin
+    out_chain: Any  # (pool + windows,): the next output of the same owner
     noise: Any  # (groups, num_sampled): the words that a group chose; num_words if dropped
     places: Any  # same shape: their positions in the pool
     dropped: Any  # (groups,): how many of them were dropped, skip-gram only
@@ -195,5 +200,7 @@ def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
     for g in range(num_groups):
         for j in range(places.shape[1]):
             noise[g, j] = out_words[places[g, j]]
+    chain_owners(in_words, absent, work.in_starts[c], work.in_chain[c])
+    chain_owners(out_words, absent, work.out_starts[c], work.out_chain[c])
     work.grad_inputs[c] = float32(0)
     work.grad_outputs[c] = float32(0)

@@ -23,6 +23,15 @@ def make_lists(num_words, count, stride, tasks=1):
     )
 
 
+def chained(words, absent):
+    """Return `words` (chunks, occurrences), and the chains of their owners."""
+    words = np.atleast_2d(words)
+    starts, chain = np.full((len(words), OWNERS), 7, np.int32), np.zeros(words.shape, np.int32)
+    for c, part in enumerate(words):
+        row_updates.chain_owners(part, absent, starts[c], chain[c])
+    return words, starts, chain
+
+
 def update(table, words, grads, weights, samples, cuts=(0, OWNERS)):
     """Return the table after an update whose owners are cut in tasks."""
     num_words, dim = table.shape
@@ -31,10 +40,11 @@ def update(table, words, grads, weights, samples, cuts=(0, OWNERS)):
     rows = widen(samples.astype(np.float32), SAMPLES)
     mean = np.zeros(rows.shape[1], np.float32)
     met = row_updates.Met(rows, mean, *row_updates.measure_samples(rows, mean))
+    words, starts, chain = chained(words, num_words)
     squares = [
         row_updates.update_rows(
-            task, cuts[task], cuts[task + 1], np.asarray(words), steps.reshape(-1), weights,
-            met, wide, -(-dim // LANES), lists,
+            task, cuts[task], cuts[task + 1], words, weights[None], starts, chain,
+            steps.reshape(1, -1), met, wide, -(-dim // LANES), lists,
         )
         for task in range(len(cuts) - 1)
     ]
@@ -76,24 +86,39 @@ def test_samples(shape, rng):
         assert variance == pytest.approx(expected, rel=1e-5)
 
 
+def test_chain_owners(rng):
+    words = rng.integers(0, 201, 300)
+    _, starts, chain = chained(words, 200)
+    expected = reference.chain_owners(words, 200, OWNERS)
+    for owner in range(OWNERS):
+        places, i = [], starts[0, owner]
+        while i >= 0:
+            places.append(int(i))
+            i = chain[0, i]
+        assert places == expected[owner]
+
+
 def test_list_occurrences(rng):
-    words = rng.integers(0, 200, 900)
-    weights = (rng.random(900) < 0.7).astype(np.float32)
+    words = rng.integers(0, 201, (9, 100))
+    weights = (rng.random((9, 100)) < 0.7).astype(np.float32)
+    words, starts, chain = chained(words, 200)
     lists = make_lists(200, 900, 8)
     found = {}
     for first, last in ((0, 5), (5, 6), (6, OWNERS)):
-        num_words = row_updates.list_occurrences(first, last, words, weights, 0, lists)
+        num_words = row_updates.list_occurrences(
+            first, last, words, weights, starts, chain, 0, lists
+        )
         for which in range(num_words):
             places, i = [], lists.first[0, which]
             while i >= 0:
                 places.append(int(lists.places[0, i]))
                 i = lists.following[0, i]
-            word = int(words[places[0]])
+            word = int(words.flat[places[0]])
             assert first <= word % OWNERS < last
             assert word not in found
             found[word] = places
-    known = np.flatnonzero(weights)
-    expected = reference.list_occurrences(words[known])
+    known = np.flatnonzero((weights != 0) & (words != 200))
+    expected = reference.list_occurrences(words.flat[known])
     assert found == {word: known[places].tolist() for word, places in expected.items()}
     assert not lists.heads.any()
 
