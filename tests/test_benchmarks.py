@@ -185,3 +185,31 @@ def test_bounds_of_a_window():
     flops = 3 * 2 * 8 * 10 + 2 * 2 * 4 * 10
     # Eight windows share the noise words: 2 * 7 / 8 rows for them and 6 others, of 40 bytes.
     assert compare.window_bounds(limits, options) == pytest.approx((flops * 1e-9, 310e-9))
+
+
+def test_tasks_are_dealt_to_threads():
+    """Ideal where all are equal, and never worse than one task more than the ideal."""
+    scaling = load(FOLDER / "scaling_word2vec.py")
+    assert scaling.makespan([1.0] * 64, 1) == 64
+    assert scaling.makespan([1.0] * 64, 4) == 16
+    assert scaling.makespan([1.0] * 64, 64) == 1
+    assert scaling.makespan([9.0, *[1.0] * 63], 64) == 9
+    costs = np.random.default_rng(0).exponential(size=64).tolist()
+    for threads in (2, 3, 16):
+        tasks = np.add.reduceat(costs, np.arange(0, 64, 64 // min(64, 4 * threads)))
+        ideal = sum(costs) / threads
+        assert ideal <= scaling.makespan(costs, threads) <= ideal + tasks.max()
+
+
+def test_the_model_of_threads_counts_a_text(tmp_path):
+    scaling = load(FOLDER / "scaling_word2vec.py")
+    ids = np.random.default_rng(0).integers(0, 3_000, 200_000)
+    (tmp_path / "text.txt").write_text(" ".join(f"w{i}" for i in ids))
+    found = scaling.Measured(tmp_path / "text.txt", "skipgram", 16)
+    assert 0.7 * 200_000 < found.words < 200_000
+    assert np.shape(found.chunks) == (scaling.COUNTED, len(found.model.losses))
+    assert np.all(np.sum(found.owners, axis=1) > found.model.batch_size)
+    found.reading = 0.0  # else it is what such a small model waits for
+    seconds, shares = zip(*(found.predicted(n, 0.0) for n in (1, 2, 8)), strict=True)
+    assert seconds[0] > seconds[1] > seconds[2] > 0
+    assert all(0 < share <= 1.0001 for pair in shares for share in pair)
