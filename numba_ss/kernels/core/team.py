@@ -12,6 +12,7 @@ core of a working thread, the waiting chunks give up after a limit and leave the
 chunks without a task leave, so at least one stays and does the rest.
 """
 
+import os
 import platform
 
 from llvmlite import ir
@@ -25,6 +26,7 @@ from numba_ss.kernels.core.rows import pointer
 # Two chunks should not write to one cache line. Of every 16 numbers only the first 8 are used,
 # so chunks share no line, wherever the board begins.
 _LINE = 16
+_LOOKS = 4096  # before a thread offers its core to others: a tenth of a millisecond
 _PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
 
 # Functions that emit code run inside Numba's compiler, where coverage is not measured.
@@ -51,6 +53,17 @@ def _compiled_read(context, place):  # pragma: no cover
     return types.int64(types.CPointer(types.int64)), codegen
 
 
+@intrinsic
+def _compiled_yield(context):  # pragma: no cover
+    def codegen(context, builder, signature, arguments):
+        if os.name == "posix":
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 def _python_exchange(place, value):
     before, place[0] = int(place[0]), value
     return before
@@ -65,12 +78,18 @@ def _python_read(place):
     return int(place[0])
 
 
+def _python_yield():
+    pass
+
+
 # _exchange(place, value) and _add(place, value) are atomic and return the value from before.
-# _read(place) returns what other threads have written.
+# _read(place) returns what other threads have written. _yield() lets another thread have the core.
 if config.DISABLE_JIT:
     _exchange, _add, _read = _python_exchange, _python_add, _python_read
+    _yield = _python_yield
 else:
     _exchange, _add, _read = _emit_atomic("xchg"), _emit_atomic("add"), _compiled_read
+    _yield = _compiled_yield
 
 
 def board_shape(num_phases: int, num_chunks: int) -> tuple[int, int]:
@@ -110,10 +129,13 @@ def next_task(board, phase, count, chunk, num_chunks):
 def wait_for(board, phase, count, patience):
     """Wait until all tasks of a phase are done; return whether they are.
 
-    `patience` is how often to look before giving up.
+    `patience` is how often to look before giving up. With more threads than cores, whom a thread
+    waits for may be waiting for its core.
     """
     place = pointer(board, phase * board.shape[1])
-    for _ in range(patience):
+    for look in range(patience):
         if _read(place) == count:
             return True
+        if look >= _LOOKS:
+            _yield()
     return False
