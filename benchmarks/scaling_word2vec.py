@@ -28,9 +28,10 @@ from numba_ss import Word2Vec
 from numba_ss.kernels.core.threads import max_num_threads, use_threads
 from numba_ss.kernels.words import row_updates, train_windows
 from numba_ss.word2vec.corpus import open_corpus
-from numba_ss.word2vec.estimator import NUM_SAMPLED
-from numba_ss.word2vec.model import _TASKS_A_THREAD, WordModel
+from numba_ss.word2vec.model import _TASKS_A_THREAD
+from numba_ss.word2vec.parameters import NUM_SAMPLED, checked_parameters
 from numba_ss.word2vec.run import _THREADS_A_READER, _WORDS_A_CALL, _WORK_A_CALL, read_pieces
+from numba_ss.word2vec.start import _first_tables, make_model
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 RATE = 0.03
@@ -69,13 +70,10 @@ class Measured:
     def __init__(self, path, architecture, dim):
         corpus = open_corpus(path)
         vocabulary = Vocabulary.from_counts(*corpus.count())
-        options = {"vector_size": dim, "seed": 1}
-        tables = list(Word2Vec()._first_tables(len(vocabulary), options))
-        self.model = WordModel(
-            tables, vocabulary.counts, window=5, architecture=architecture,
-            loss="sampled_softmax", num_sampled=NUM_SAMPLED[architecture], sampler="unigram",
-            distortion=0.75, subtract_log_q=None, subsample=1e-4, batch_size=None, seed=1,
-        )
+        settled = checked_parameters(Word2Vec(dim, architecture=architecture).get_params())
+        settled["subsample"] = 1e-4
+        tables = _first_tables(len(vocabulary), settled)
+        self.model = make_model(tables, vocabulary.counts, settled)
         self.model.start_epoch(0)
         start = time.thread_time()
         pieces = list(read_pieces(self.model, corpus, vocabulary, 0, 1))

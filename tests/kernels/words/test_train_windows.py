@@ -193,7 +193,7 @@ def test_bits_do_not_depend_on_chunks(architecture, loss, rng):
         arguments = m, work, lists, longest, board, stream, 0, 300, 0, rates(0.1, 0.1)
         addresses = train_windows.addresses(model.cbow, num_chunks, *arguments)
         train_windows.train_windows(num_chunks, *addresses, *arguments)
-        results.append([*model.tables.wide, model.losses, model.pairs])
+        results.append([model.tables.inputs, model.tables.outputs, model.losses, model.pairs])
     for result in results[1:]:
         for got, expected in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(got, expected)
