@@ -184,7 +184,7 @@ def body_and_layer(rounds):
 
     def body_alone(hidden, labels):
         of_body.zero_grad()
-        body(hidden).sum().backward()
+        body(hidden).square().mean().backward()
         of_body.step()
 
     def both(hidden, labels):

@@ -84,7 +84,7 @@ def sampled_softmax_loss(
     tensor([5.2393, 4.8694], grad_fn=<LossBackward>)
     >>> losses.sum().backward()
     >>> weights.grad._indices()
-    tensor([[  3,   5,  15,  39, 104, 111, 129, 545]])
+    tensor([[  1,   3,   5,  15,  24, 111, 129, 545]])
     """
     return _sampled_loss(
         weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values,

@@ -149,6 +149,8 @@ def _rows_of(grad: Tensor) -> tuple[Integers, Floats]:
             sums = np.zeros((len(rows), *values.shape[1:]), values.dtype)
             add_rows(inverse, _two_dimensional(values), _two_dimensional(sums))
             ids, values = rows, sums
-    if not math.isfinite(values.sum(dtype=np.float64)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()  # of finite numbers, too, it may be infinite, though seldom
+    if not math.isfinite(total) and not np.isfinite(values).all():
         _checks.fail("a gradient", "finite numbers", "NaN or infinity")
     return ids, values

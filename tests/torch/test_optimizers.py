@@ -210,6 +210,13 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
         assert not optimizer.state
 
 
+def test_large_finite_gradients_are_taken():
+    parameter = torch.nn.Parameter(torch.zeros(4, 2))
+    parameter.grad = torch.full((4, 2), 1e38)  # their sum is not finite
+    RowOptimizer([parameter], "sgd", lr=1e-38).step()
+    torch.testing.assert_close(parameter.detach(), torch.full((4, 2), -1.0))
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (("rmsprop", 0.1), "name: expected one of 'sgd', 'adagrad', 'adam'"),
     (("sgd", -0.1), "lr: expected"),
