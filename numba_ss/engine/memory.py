@@ -5,27 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss.kernels.core.tile import CACHE_LINE, LINE
+
 Floats = NDArray[np.float32]
 
-_LINE = 64  # bytes of a cache line
-COLUMNS = _LINE // 4  # numbers of one
 _ROWS = 2**12  # that are moved at a time
 
 
 def aligned_zeros(*shape: int) -> Floats:
     """Return zeros that start at a cache line: else every other vector would lie in two."""
     size = 4 * int(np.prod(shape))
-    raw = np.empty(size + _LINE, np.uint8)
+    raw = np.empty(size + CACHE_LINE, np.uint8)
     # Not np.zeros: pages that are touched in order come as large ones, which a table
     # read at random needs.
     raw[:] = 0
-    start = -raw.ctypes.data % _LINE
+    start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + size].view(np.float32).reshape(shape)
 
 
 def round_up(count: int) -> int:
     """Return the length of whole cache lines of numbers."""
-    return -(-count // COLUMNS) * COLUMNS
+    return -(-count // LINE) * LINE
 
 
 def widen(table: Floats, num_rows: int) -> Floats:

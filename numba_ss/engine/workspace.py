@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from numba_ss.kernels.core.team import board_shape
-from numba_ss.kernels.core.tile import LANES, ROWS
+from numba_ss.kernels.core.tile import LANES, LINE, ROWS
 from numba_ss.kernels.softmax.batch import STRIDE
 from numba_ss.kernels.softmax.buffers import FIELDS, describe, shape_of, type_of
 from numba_ss.kernels.softmax.candidates import BLOCK, STRIP, blocks_of
@@ -31,8 +31,8 @@ def padded(dim: int) -> int:
 
     With an even number of lines the rows would compete for half of the cache's sets.
     """
-    lines = -(-round_up(dim, LANES) // 16)
-    return 16 * (lines | 1)
+    lines = -(-round_up(dim, LANES) // LINE)
+    return LINE * (lines | 1)
 
 
 class BatchBuffers(NamedTuple):

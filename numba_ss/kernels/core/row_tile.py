@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.core.tile import LANES, emit_prefetch
 
 # Sums that are held in registers: 2 rows of 6 vectors, or one row of 14. Together with their
 # operands they fit into 16 registers.
@@ -132,20 +132,9 @@ def _compiled_prefetch(context, table, row, num_vectors):  # pragma: no cover
     signature = types.void(table, types.int64, types.int64)
 
     def codegen(context, builder, signature, arguments):
-        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
-            "llvm.prefetch.p0",
-        )
         table, row, num_vectors = arguments
-        start = builder.bitcast(builder.gep(table, [row]), byte)
         size = builder.mul(num_vectors, ir.Constant(num_vectors.type, 4 * LANES))
-        # read = 0, keep in all caches = 3, data = 1
-        hints = [ir.Constant(flag, value) for value in (0, 3, 1)]
-        with cgutils.for_range_slice(
-            builder, ir.Constant(size.type, 0), size, ir.Constant(size.type, 64)
-        ) as (offset, _):
-            builder.call(prefetch, [builder.gep(start, [offset]), *hints])
+        emit_prefetch(builder, builder.gep(table, [row]), size)
         return context.get_dummy_value()
 
     return signature, codegen

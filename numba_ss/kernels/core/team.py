@@ -22,10 +22,11 @@ from numba.extending import intrinsic
 
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.rows import pointer
+from numba_ss.kernels.core.tile import CACHE_LINE
 
 # Two chunks should not write to one cache line. Of every 16 numbers only the first 8 are used,
 # so chunks share no line, wherever the board begins.
-_LINE = 16
+_LINE = 2 * CACHE_LINE // 8  # int64 numbers
 _LOOKS = 4096  # before a thread offers its core to others: a tenth of a millisecond
 _PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
 

@@ -35,6 +35,9 @@ def _register_tile():
 
 LANES, ROWS, VECTORS = _register_tile()
 
+CACHE_LINE = 64  # bytes
+LINE = CACHE_LINE // 4  # float32 numbers of a cache line
+
 # So many rows of the right-hand side are finished before the next ones are read: a panel of
 # this depth and VECTORS vectors fits into the first-level cache.
 _DEPTH = 128
@@ -217,7 +220,7 @@ def emit_prefetch(builder, start, size):  # pragma: no cover
     start = builder.bitcast(start, byte)
     # read = 0, keep in all caches = 3, data = 1
     hints = [ir.Constant(flag, value) for value in (0, 3, 1)]
-    bounds = ir.Constant(size.type, 0), size, ir.Constant(size.type, 64)
+    bounds = ir.Constant(size.type, 0), size, ir.Constant(size.type, CACHE_LINE)
     with cgutils.for_range_slice(builder, *bounds) as (offset, _):
         builder.call(prefetch, [builder.gep(start, [offset]), *hints])
 

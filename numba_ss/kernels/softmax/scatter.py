@@ -9,17 +9,18 @@ find them, and have as much to do as these are frequent.
 
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.rows import pointer, prefetch, subtract_product, subtract_scaled
+from numba_ss.kernels.core.tile import LINE
 from numba_ss.kernels.softmax.buffers import integers, numbers
 
 _AHEAD = 8  # rows that are asked for before they are changed
-_UNIT = 16  # numbers of a cache line; two chunks should not write to one
 
 
 @exact_kernel
 def first_column(chunk, num_chunks, dim):
     """Return the first column of a chunk; where there are few, some chunks have none."""
-    num_units = (dim + _UNIT - 1) // _UNIT
-    return min(chunk * num_units // num_chunks * _UNIT, dim)
+    # Whole cache lines: two chunks should not write to one.
+    num_lines = (dim + LINE - 1) // LINE
+    return min(chunk * num_lines // num_chunks * LINE, dim)
 
 
 @exact_kernel
