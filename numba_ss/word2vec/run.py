@@ -39,6 +39,8 @@ _WORDS_A_CALL, _WORK_A_CALL = 2**16, 2**29
 _BATCHES_A_TRIAL = 2  # in such a call
 # A mean loss so many times that of zero vectors, or a vector so long, is no learning any more.
 _DIVERGED, _LONGEST = 3.0, 100.0
+# The mean of fewer pairs says little; and how many pairs one call has depends on the clock.
+_PAIRS_A_LOOK = 10_000
 _TARGETS = 1000  # of the held-out text, for the full softmax loss
 _PAIR = "a sentence with two words of the vocabulary that subsample does not leave out"
 _HELD_OUT = 2**32 - 1  # the "epoch" whose random numbers thin the held-out text
@@ -219,6 +221,8 @@ class WordRun(TrainingRun):
         self._note_pass(read)
         if state.epoch == 0 and not model.pairs.any():
             _checks.fail(self.corpus.name, _PAIR, "none")
+        if self.mean_loss() > _DIVERGED * model.loss_of_zeros:
+            self._loss_is_absurd("the epoch", self.mean_loss())
         self.rate = self._rate_at(state.examples)
 
     def _note_pass(self, read: list[int]) -> None:
@@ -280,14 +284,18 @@ class WordRun(TrainingRun):
     def _check_loss(self) -> None:
         """Call `diverged` if the loss or a vector is not finite, or absurdly large."""
         total, pairs = float(self.model.losses.sum()), int(self.model.pairs.sum())
-        lately = (total - self._seen[0]) / max(pairs - self._seen[1], 1)
-        self._seen = (total, pairs)
-        if not np.isfinite(total) or lately > _DIVERGED * self.model.loss_of_zeros:
-            self.diverged(
-                f"the mean loss of the last steps is {lately:.4g} (zero vectors have "
-                f"{self.model.loss_of_zeros:.4g})"
-            )
+        since = pairs - self._seen[1]
+        lately = (total - self._seen[0]) / max(since, 1)
+        is_enough = since >= _PAIRS_A_LOOK
+        if not np.isfinite(total) or (is_enough and lately > _DIVERGED * self.model.loss_of_zeros):
+            self._loss_is_absurd("the last steps", lately)
+        if is_enough:
+            self._seen = (total, pairs)
         self.check_arrays()
+
+    def _loss_is_absurd(self, what: str, loss: float) -> NoReturn:
+        zeros = self.model.loss_of_zeros
+        self.diverged(f"the mean loss of {what} is {loss:.4g} (zero vectors have {zeros:.4g})")
 
     def check_arrays(self) -> None:
         """Call `diverged` if a vector is not finite, or absurdly long."""

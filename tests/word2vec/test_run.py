@@ -343,18 +343,36 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     ],
 )
 def test_what_counts_as_divergence(loss, longest, how):
-    torn = SimpleNamespace(
+    torn = run_with(10_000, loss, longest)
+    with pytest.raises(TrainingDivergedError, match=f"epoch 1: {how}.*lower learning_rate"):
+        WordRun._check_loss(torn)
+
+
+def test_a_few_pairs_of_high_loss_are_no_divergence():
+    """They are judged with those after them."""
+    run = run_with(9_999, 6.1)
+    WordRun._check_loss(run)
+    assert run._seen == (5.0, 7)
+    run.model.pairs[1] += 10_000
+    run.model.losses[1] += 10_000 * 0.5
+    WordRun._check_loss(run)
+    assert run._seen[1] == 7 + 19_999
+
+
+def run_with(pairs, loss, longest=1.0):
+    """Return what `_check_loss` looks at, after so many pairs of a mean loss."""
+    run = SimpleNamespace(
         model=SimpleNamespace(
-            losses=np.array([5.0, 10 * loss]), pairs=np.array([7, 10]), loss_of_zeros=2.0,
+            losses=np.array([5.0, pairs * loss]), pairs=np.array([7, pairs]), loss_of_zeros=2.0,
             tables=SimpleNamespace(longest=longest),
         ),
         session=SimpleNamespace(folder=None), state=SimpleNamespace(epoch=0), _epochs_before=0,
         _seen=(5.0, 7), remedy="lower learning_rate",
-        diverged=lambda how: WordRun.diverged(torn, how),
-        check_arrays=lambda: WordRun.check_arrays(torn),
+        diverged=lambda how: WordRun.diverged(run, how),
+        check_arrays=lambda: WordRun.check_arrays(run),
+        _loss_is_absurd=lambda what, loss: WordRun._loss_is_absurd(run, what, loss),
     )
-    with pytest.raises(TrainingDivergedError, match=f"epoch 1: {how}.*lower learning_rate"):
-        WordRun._check_loss(torn)
+    return run
 
 
 class Shuffled:
