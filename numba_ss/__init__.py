@@ -150,7 +150,7 @@ if TYPE_CHECKING:
     from numba_ss.word2vec.vectors import UnknownWordError, WordVectors
     from numba_ss.word2vec.vocabulary import Vocabulary
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _NAMES = {
     "_checks": "ArgumentError",
