@@ -357,7 +357,7 @@ def check_specialisations():
     layer.step(inputs, labels[:, :1])
     layer.step_rows(layer.weights, labels[:, 0].copy(), labels[:, :1])
     for path in COMPILED:
-        module = sys.modules[f"numba_ss.{module_name(path)}"]
+        module = importlib.import_module(f"numba_ss.{module_name(path)}")
         for function, kind in kernels_of(path):
             item = getattr(module, function.name)
             forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
