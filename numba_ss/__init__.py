@@ -127,7 +127,8 @@ if TYPE_CHECKING:
         SampledCandidates,
         UniformSampler,
     )
-    from numba_ss.engine.sgd import LinearDecay, update_rows
+    from numba_ss.engine.schedules import LinearDecay
+    from numba_ss.engine.sgd import update_rows
     from numba_ss.engine.top_k import TopK, top_k
     from numba_ss.io.checkpoint import Checkpoint, CheckpointFolder
     from numba_ss.io.progress import Progress
@@ -165,7 +166,8 @@ _NAMES = {
     "sampled_softmax_loss sampled_softmax_loss_and_grad",
     "engine.samplers": "AllSampler FixedUnigramSampler LearnedUnigramSampler LogUniformSampler "
     "SampledCandidates UniformSampler",
-    "engine.sgd": "LinearDecay update_rows",
+    "engine.schedules": "LinearDecay",
+    "engine.sgd": "update_rows",
     "engine.top_k": "TopK top_k",
     "word2vec.corpus": "Corpus PackedCorpus open_corpus",
     "word2vec.estimator": "Word2Vec",

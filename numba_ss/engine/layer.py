@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
+from numba_ss.engine.adagrad import Adagrad
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.by_name import LOSSES, check_num_sampled, make_sampler, options_of
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
@@ -20,7 +21,6 @@ from numba_ss.engine.losses import check_counts, make_columns, spread
 from numba_ss.engine.rows import subtract_rows
 from numba_ss.engine.sampled_pass import NO_BITS, Columns, SampledPass, batch_of, buffers_of
 from numba_ss.engine.samplers import CandidateSampler
-from numba_ss.engine.sgd import Adagrad
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update, use_threads

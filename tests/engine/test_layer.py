@@ -11,8 +11,8 @@ import pytest
 
 import numba_ss
 from numba_ss import ArgumentError, LogUniformSampler, SampledSoftmax, reference
+from numba_ss.engine import adagrad, rows, sampled_pass, workspace
 from numba_ss.engine import layer as layers
-from numba_ss.engine import rows, sampled_pass, sgd, workspace
 from numba_ss.engine.autotune import ThreadTuner
 from tests.conftest import JIT, densify, needs_jit
 
@@ -90,7 +90,7 @@ def test_full_losses_train_by_the_full_gradient(loss, rng):
     np.testing.assert_array_equal(twin.weights, layer.weights)
 
 
-def adagrad(values, squares, grads, rate):
+def dense_adagrad(values, squares, grads, rate):
     """Take a dense step in float64; a row that has seen nothing takes none."""
     squares = squares + (grads.reshape(len(grads), -1) ** 2).mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -143,7 +143,7 @@ def test_adagrad_is_that_of_the_summed_gradients(loss, inputs, rng):
         if inputs == "tied":
             grads[0] += grads[2]
         for i in range(3):
-            want[i], squares[i] = adagrad(want[i], squares[i], grads[i], 0.3)
+            want[i], squares[i] = dense_adagrad(want[i], squares[i], grads[i], 0.3)
         if inputs == "tied":
             want[2] = want[0]
         for have, value in zip((layer.weights, layer.biases, table), want, strict=True):
@@ -173,7 +173,7 @@ def test_adagrad_changes_what_a_batch_touches_alone(rng):
 def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
     results = []
     for chunks in (1, 2, 5):
-        for module in (sgd, rows, sampled_pass):
+        for module in (adagrad, rows, sampled_pass):
             monkeypatch.setattr(module, "threads_for_update", lambda numbers, n=chunks: n)
         monkeypatch.setattr(ThreadTuner, "threads_for", lambda tuner, operations, n=chunks: n)
         rng = np.random.default_rng(3)
@@ -256,7 +256,7 @@ def test_bits_do_not_depend_on_threads(loss, sampler, optimizer, monkeypatch):
         )
         # As many threads as there are, however small the step.
         monkeypatch.setattr(ThreadTuner, "threads_for", lambda *given: numba.get_num_threads())
-        for module in (sgd, rows, sampled_pass):
+        for module in (adagrad, rows, sampled_pass):
             monkeypatch.setattr(module, "threads_for_update", lambda *given: numba.get_num_threads())
         for _ in range(3 if JIT else 1):
             ids = rng.integers(0, 400, 500 if JIT else 70)

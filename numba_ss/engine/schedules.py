@@ -1,0 +1,39 @@
+"""Learning-rate schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numba_ss import _checks
+
+
+@dataclass(frozen=True)
+class LinearDecay:
+    """A learning rate that falls in a straight line, then stays.
+
+    Parameters
+    ----------
+    start, stop : float
+        Learning rate of the first step, and of step `num_steps` and all after it.
+    num_steps : int
+        Steps in between.
+
+    Examples
+    --------
+    >>> LinearDecay(0.1, 0.0, 10)(5)
+    0.05
+    """
+
+    start: float
+    stop: float
+    num_steps: int
+
+    def __post_init__(self) -> None:
+        _checks.rate("start", self.start)
+        _checks.rate("stop", self.stop)
+        _checks.integer("num_steps", self.num_steps, 1)
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of step 0, 1, ..."""
+        share = min(step / self.num_steps, 1.0)
+        return self.start + (self.stop - self.start) * share
