@@ -13,10 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from numba_ss._types import Floats, Integers
 from numba_ss.kernels.core import ids as id_kernels
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 _INT64 = np.dtype(np.int64)
 _LONGEST = 500  # characters of the caller's data in a message, at most

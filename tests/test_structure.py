@@ -41,7 +41,7 @@ FACES = {"torch"}
 KERNEL_ROOMS = {"kernels", "kernels.core", "kernels.softmax", "kernels.words", "kernels.retrieval"}
 # Inside a room, a module imports only what stands behind it.
 ORDER = {
-    "": "__main__ _guards _optional _checks",
+    "": "__main__ _guards _optional _checks _types",
     "cli": "main word2vec_commands retrieve_commands warm_up word2vec_parser retrieve_parser console",
     "word2vec": "estimator gensim_names start run choice parameters model noise tasks plots corpus vectors vocabulary "
     "sample",
@@ -115,7 +115,7 @@ def test_imports_go_down_only():
             elif room in KERNEL_ROOMS:
                 assert other == "kernels.core" or target == "kernels._jit", f"{name} imports {target}"
             elif other == "":
-                assert last in ("_checks", "_guards", "_optional"), f"{name} imports {target}"
+                assert last in ("_checks", "_guards", "_optional", "_types"), f"{name} imports {target}"
             else:
                 allowed = MAY_IMPORT.get(room, set()) | KERNEL_ROOMS
                 assert other in allowed, f"{name} imports {target}"
@@ -197,7 +197,7 @@ def test_every_kernel_has_a_twin_and_a_test():
 def test_one_test_file_a_module():
     for path in MODULES:
         stem = path.stem.lstrip("_")
-        if stem not in ("init__", "main__", "reference"):
+        if stem not in ("init__", "main__", "reference", "types"):
             room = Path(__file__).parent / path.relative_to(PACKAGE).parent
             assert (room / f"test_{stem}.py").exists(), path
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss.io.files import PathLike, whole_file
+from numba_ss._types import PathLike
+from numba_ss.io.files import whole_file
 
 log = logging.getLogger("numba_ss")
 

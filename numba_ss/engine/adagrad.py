@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Float32s, Integers
 from numba_ss.engine.full_pass import FullBlock
 from numba_ss.engine.rows import add_rows, distinct
 from numba_ss.engine.sampled_pass import SampledPass
@@ -16,11 +16,8 @@ from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax import adagrad
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
-
-def check_squares(name: str, squares: Floats, rows: Integers) -> None:
+def check_squares(name: str, squares: Float32s, rows: Integers) -> None:
     """Require finite sums of squares >= 0 where rows are updated."""
     bad = np.flatnonzero(~((squares[rows] >= 0) & (squares[rows] < np.inf)))
     if bad.size:
@@ -29,7 +26,7 @@ def check_squares(name: str, squares: Floats, rows: Integers) -> None:
 
 
 def step_distinct(
-    table: Floats, rows: Integers, grads: Floats, step: np.float32, squares: Floats
+    table: Float32s, rows: Integers, grads: Float32s, step: np.float32, squares: Float32s
 ) -> None:
     """Take a step of row-wise Adagrad on distinct rows, or numbers; `grads` may be padded."""
     table = as_rows(table)
@@ -41,7 +38,7 @@ def step_distinct(
 
 
 def step_repeated(
-    table: Floats, ids: Integers, grads: Floats, step: np.float32, squares: Floats
+    table: Float32s, ids: Integers, grads: Float32s, step: np.float32, squares: Float32s
 ) -> None:
     """Take a step of row-wise Adagrad by the sum, in order, of each row's gradients."""
     rows, inverse, _ = distinct(ids)
@@ -50,7 +47,7 @@ def step_repeated(
     step_distinct(table, rows, sums, step, squares)
 
 
-def as_rows(array: Floats) -> Floats:
+def as_rows(array: Float32s) -> Float32s:
     """Return numbers as rows of one."""
     return array if array.ndim == 2 else array[:, None]
 
@@ -62,16 +59,16 @@ class Adagrad:
     the gradients of both uses of a row are added up.
     """
 
-    def __init__(self, weights: Floats, biases: Floats) -> None:
+    def __init__(self, weights: Float32s, biases: Float32s) -> None:
         self._weights, self._biases = weights, biases
         self._weight_squares, self._bias_squares = np.zeros((2, len(weights)), np.float32)
         # Of the last table. No table, but squares: those of a state, for the next that fits.
-        self._table: Floats | None = None
+        self._table: Float32s | None = None
         self._table_squares = np.empty(0, np.float32)
         self._workspace = Workspace()
 
     def step_touched(
-        self, batch: SampledPass, table: Floats | None, ids: Integers, step: np.float32
+        self, batch: SampledPass, table: Float32s | None, ids: Integers, step: np.float32
     ) -> None:
         """Update the classes of a batch by its gradients, and the rows `ids` of a table."""
         tied = table is not None and self._is_tied(table)
@@ -83,8 +80,8 @@ class Adagrad:
             step_repeated(table, ids, grads, step, self._squares_of(table))
 
     def step_all(
-        self, blocks: Iterable[FullBlock], table: Floats | None, ids: Integers,
-        grad_inputs: Floats, step: np.float32,
+        self, blocks: Iterable[FullBlock], table: Float32s | None, ids: Integers,
+        grad_inputs: Float32s, step: np.float32,
     ) -> None:
         """Update all classes; `grad_inputs` is complete after the last of the blocks.
 
@@ -105,10 +102,10 @@ class Adagrad:
         if table is not None and not tied:
             step_repeated(table, ids, grad_inputs, step, self._squares_of(table))
 
-    def _is_tied(self, table: Floats) -> bool:
+    def _is_tied(self, table: Float32s) -> bool:
         return bool(table.ctypes.data == self._weights.ctypes.data)
 
-    def _squares_of(self, table: Floats) -> Floats:
+    def _squares_of(self, table: Float32s) -> Float32s:
         """Return what is kept of a table from here on, zeros for a new one."""
         known = len(self._table_squares) == len(table)
         if self._table is not None:

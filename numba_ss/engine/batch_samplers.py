@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone
-from numba_ss.engine.samplers import Accept, CandidateSampler, Counts, Integers, SampledCandidates
+from numba_ss._types import Integers
+from numba_ss.engine.samplers import Accept, CandidateSampler, Counts, SampledCandidates
 from numba_ss.kernels.softmax import sampling
 
 # Of what is seen once in so many batches no run can learn the gap.

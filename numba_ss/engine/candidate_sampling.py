@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Integers
 from numba_ss.engine.samplers import (
     AllSampler,
     CandidateSampler,
     Counts,
     FixedUnigramSampler,
-    Integers,
     LearnedUnigramSampler,
     LogUniformSampler,
     SampledCandidates,

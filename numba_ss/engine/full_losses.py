@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Floats, Integers
 from numba_ss.engine import full_pass
 from numba_ss.engine.losses import LossAndGradients, check_grad_loss, spread
 from numba_ss.engine.workspace import Workspace
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 def check_model(

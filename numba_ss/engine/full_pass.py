@@ -6,11 +6,12 @@ A walk takes a range of classes at a time; nothing of the size batch x classes i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from numba_ss._types import Floats, Integers
 from numba_ss.engine.workspace import EXPS, Workspace, padded, round_up
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.core.tile import LANES, ROWS
@@ -20,9 +21,6 @@ from numba_ss.kernels.softmax.batch import STRIDE
 from numba_ss.kernels.softmax.buffers import describe, shape_of
 from numba_ss.kernels.softmax.candidates import BLOCK
 from numba_ss.kernels.softmax.ranking import CLASSES
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64

@@ -9,10 +9,11 @@ from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
+from numba_ss._types import Float32s, Integers
 from numba_ss.engine.adagrad import Adagrad
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.by_name import LOSSES, check_num_sampled, make_sampler, options_of
@@ -28,14 +29,12 @@ from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.kernels.softmax.step import sampled_step, sampled_step_chunk
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 LearningRate = float | Callable[[int], float]
 
 _FLOAT32 = np.dtype(np.float32)
 
 
-def _check_weight(value: Any, batch_size: int) -> Floats:
+def _check_weight(value: Any, batch_size: int) -> Float32s:
     """Return weights of examples; larger ones could make a step infinite."""
     weight = np.asarray(value)
     if weight.dtype.kind not in "biuf":
@@ -147,8 +146,8 @@ class SampledSoftmax:
         reduction: str = "mean",
         seed: int | None = 0,
         num_threads: int | None = None,
-        weights: Floats | None = None,
-        biases: Floats | None = None,
+        weights: Float32s | None = None,
+        biases: Float32s | None = None,
     ) -> None:
         self.num_classes = _checks.integer("num_classes", num_classes, 1)
         self.dim = _checks.integer("dim", dim, 1)
@@ -186,7 +185,7 @@ class SampledSoftmax:
         self._tuner = ThreadTuner()
         self._grad_loss = np.empty(0, np.float32)
         self._scaled = 0, self.reduction  # what it is made for
-        self._table: Floats | None = None  # the last one that was checked
+        self._table: Float32s | None = None  # the last one that was checked
         self._tied = False  # whether that is the weights themselves
 
     def __getstate__(self) -> dict[str, Any]:
@@ -194,12 +193,12 @@ class SampledSoftmax:
         return vars(self) | {"_table": None}
 
     @property
-    def weights(self) -> Floats:
+    def weights(self) -> Float32s:
         """Class embeddings, (num_classes, dim); to replace them, write into the array."""
         return self._weights
 
     @property
-    def biases(self) -> Floats:
+    def biases(self) -> Float32s:
         """Class biases, (num_classes,); to replace them, write into the array."""
         return self._biases
 
@@ -207,7 +206,7 @@ class SampledSoftmax:
     def step(
         self, inputs: ArrayLike, labels: ArrayLike, learning_rate: float | None = None, *,
         sample_weight: ArrayLike | None = None,
-    ) -> tuple[Any, Floats]:
+    ) -> tuple[Any, Float32s]:
         """Train on a batch: sample, forward, backward, scatter.
 
         Parameters
@@ -242,7 +241,7 @@ class SampledSoftmax:
     @alone
     def step_rows(
         self,
-        table: Floats,
+        table: Float32s,
         ids: ArrayLike,
         labels: ArrayLike,
         learning_rate: float | None = None,
@@ -280,8 +279,8 @@ class SampledSoftmax:
         _checks.in_range("ids", rows, len(table), "num_rows")
         return self._train(table, rows, labels, learning_rate, sample_weight, True)[0]
 
-    def _check_table(self, value: Any) -> Floats:
-        table: Floats = _checks.trainable("table", value, (None, self.dim), "num_rows, dim")
+    def _check_table(self, value: Any) -> Float32s:
+        table: Float32s = _checks.trainable("table", value, (None, self.dim), "num_rows, dim")
         tied = table.ctypes.data == self.weights.ctypes.data
         if np.may_share_memory(table, self.weights) and not tied:
             _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
@@ -291,7 +290,7 @@ class SampledSoftmax:
         return table
 
     def _train(
-        self, table: Floats, ids: Integers, labels: Any, learning_rate: Any, sample_weight: Any,
+        self, table: Float32s, ids: Integers, labels: Any, learning_rate: Any, sample_weight: Any,
         update_table: bool,
     ) -> tuple[Any, Any]:
         y, some = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
@@ -321,9 +320,9 @@ class SampledSoftmax:
         return (loss.copy() if self.reduction == "none" else total * scale), grad_inputs
 
     def _train_sampled(
-        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        self, table: Float32s, ids: Integers, labels: Integers, grad_loss: Float32s,
         step: np.float32, update_table: bool,
-    ) -> tuple[Floats, float, Floats | None]:
+    ) -> tuple[Float32s, float, Float32s | None]:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
         operations = columns.operations(self.dim)
@@ -353,7 +352,7 @@ class SampledSoftmax:
         return out.arrays.losses, total, grad_inputs
 
     def _step_at_once(
-        self, table: Floats, ids: Integers, columns: Columns, grad_loss: Floats,
+        self, table: Float32s, ids: Integers, columns: Columns, grad_loss: Float32s,
         step: np.float32, update_table: bool, threads: int, out: BatchBuffers,
         check: Callable[[float], float],
     ) -> float:
@@ -374,7 +373,7 @@ class SampledSoftmax:
         return check(sum_losses(out.arrays.losses))
 
     def _step_in_parts(
-        self, table: Floats, ids: Integers, columns: Columns, grad_loss: Floats,
+        self, table: Float32s, ids: Integers, columns: Columns, grad_loss: Float32s,
         step: np.float32, update_table: bool, threads: int, out: BatchBuffers,
         check: Callable[[float], float],
     ) -> float:
@@ -392,7 +391,7 @@ class SampledSoftmax:
         return total
 
     def _explain(
-        self, loss: Floats, table: Floats, ids: Integers, labels: Integers,
+        self, loss: Float32s, table: Float32s, ids: Integers, labels: Integers,
         rows: Integers | None, is_table: bool,
     ) -> NoReturn:
         _checks.require_unmasked(labels, self.biases[np.maximum(labels, 0)])
@@ -404,9 +403,9 @@ class SampledSoftmax:
         _checks.explain_loss(loss, parts)
 
     def _train_full(
-        self, table: Floats, ids: Integers, labels: Integers, grad_loss: Floats,
+        self, table: Float32s, ids: Integers, labels: Integers, grad_loss: Float32s,
         step: np.float32, update_table: bool,
-    ) -> tuple[Floats, float, Floats | None]:
+    ) -> tuple[Float32s, float, Float32s | None]:
         inputs = table[ids]
         loss, normalizer, targets = full_losses(
             self.weights, self.biases, labels, inputs, self._logistic

@@ -30,14 +30,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Floats, Integers
 from numba_ss.engine.sampled_pass import Columns, SampledPass
 from numba_ss.engine.samplers import LogUniformSampler, SampledCandidates
 from numba_ss.engine.shards import Table
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 class LossAndGradients(NamedTuple):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from numba_ss._types import Float32s
 from numba_ss.kernels.core.tile import CACHE_LINE, LINE
-
-Floats = NDArray[np.float32]
 
 _ROWS = 2**12  # that are moved at a time
 
 
-def aligned_zeros(*shape: int) -> Floats:
+def aligned_zeros(*shape: int) -> Float32s:
     """Return zeros that start at a cache line: else every other vector would lie in two."""
     size = 4 * int(np.prod(shape))
     raw = np.empty(size + CACHE_LINE, np.uint8)
@@ -28,14 +26,14 @@ def round_up(count: int) -> int:
     return -(-count // LINE) * LINE
 
 
-def widen(table: Floats, num_rows: int) -> Floats:
+def widen(table: Float32s, num_rows: int) -> Float32s:
     """Return `table` with rows of whole cache lines, followed by rows of zeros."""
     wide = aligned_zeros(num_rows, round_up(table.shape[1]))
     wide[: len(table), : table.shape[1]] = table
     return wide
 
 
-def narrow(wide: Floats, num_rows: int, dim: int) -> Floats:
+def narrow(wide: Float32s, num_rows: int, dim: int) -> Float32s:
     """Return the table that `widen` got, packed in the memory of `wide`, which is lost.
 
     A copy would need as much memory again.

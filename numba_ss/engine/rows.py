@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from numba_ss._types import Floats, Integers
 from numba_ss.kernels.core.ids import factorize
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.phases import scatter_rows
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 def subtract_rows(ids: Integers, grads: Floats, learning_rate: Any, table: Floats) -> None:

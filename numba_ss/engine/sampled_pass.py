@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from numba_ss._types import Floats, Integers
 from numba_ss.engine.rows import add_rows, ascending, distinct, subtract_rows
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update
@@ -19,9 +20,6 @@ from numba_ss.kernels.softmax import phases
 from numba_ss.kernels.softmax.arguments import Batch, Blocks
 from numba_ss.kernels.softmax.buffers import NUM_UNIQUE
 from numba_ss.kernels.softmax.candidates import blocks_of
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 NO_BITS = np.empty((0, 0), np.uint32)
 

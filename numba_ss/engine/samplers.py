@@ -22,13 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone
+from numba_ss._types import Integers
 from numba_ss.engine.seeds import MODULUS, ImplicitSeeds, stream_of
 from numba_ss.kernels.core.rng import NUM_DOUBLES, STREAM_SIZE
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import sampling
 
 Counts = NDArray[np.float32]
-Integers = NDArray[np.int64]
 Accept = Callable[[], None]
 
 # An expected count takes the time of so many multiplications.

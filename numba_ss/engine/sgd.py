@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from numba_ss import _checks
+from numba_ss._types import Float32s
 from numba_ss.engine.adagrad import as_rows, check_squares, step_repeated
 from numba_ss.engine.rows import subtract_rows
 from numba_ss.kernels.core.threads import use_threads
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
-
-
 
 def update_rows(
-    table: Floats, rows: ArrayLike, grads: ArrayLike, learning_rate: float, *,
-    squares: Floats | None = None, num_threads: int | None = None,
+    table: Float32s, rows: ArrayLike, grads: ArrayLike, learning_rate: float, *,
+    squares: Float32s | None = None, num_threads: int | None = None,
 ) -> None:
     r"""Subtract ``learning_rate * grads[u]`` from ``table[rows[u]]``, for u = 0, 1, ...
 

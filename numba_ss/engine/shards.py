@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from numba_ss import _checks
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
+from numba_ss._types import Floats, Integers
 
 
 class Table:

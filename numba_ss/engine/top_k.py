@@ -10,19 +10,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from numba_ss import _checks
+from numba_ss._types import Floats, Integers
 from numba_ss.engine import full_pass
 from numba_ss.engine.full_losses import check_model
 from numba_ss.kernels.core import ids as id_kernels
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import ranking
 from numba_ss.kernels.softmax.candidates import BLOCK
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
-
 
 _SORTED = 50  # multiplications that take as long as putting a class in its place
 

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss.io.files import FolderLock, PathLike, lock_folder, require_local, whole_file
+from numba_ss._types import Arrays, PathLike
+from numba_ss.io.files import FolderLock, lock_folder, require_local, whole_file
 
 log = logging.getLogger("numba_ss")
 
-Arrays = dict[str, NDArray[Any]]
 
 _NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
 _CONTENT = "content.json"

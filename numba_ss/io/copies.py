@@ -18,7 +18,8 @@ from urllib.parse import unquote
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.files import PathLike, is_remote, without_scheme
+from numba_ss._types import PathLike
+from numba_ss.io.files import is_remote, without_scheme
 from numba_ss.io.text_files import PIECE
 
 _WEB = ("http://", "https://")

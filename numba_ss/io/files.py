@@ -19,13 +19,13 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from numba_ss import _checks
+from numba_ss._types import PathLike
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PathLike = str | os.PathLike[str]
 Paths = Mapping[str, object]  # name of an argument -> a path, several paths, or anything else
 
 # A scheme has at least two letters, because C:\ is a drive. zip://name::archive.zip chains two.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from numba_ss import _checks
-from numba_ss.io.files import PathLike
+from numba_ss._types import PathLike
 
 log = logging.getLogger("numba_ss")
 

@@ -29,16 +29,14 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
+from numba_ss._types import Arrays, Float32s, Integers, PathLike
 from numba_ss.io.file_kinds import HEAD, LFS, PICKLE, POINTER, Foreign, compression_of
-from numba_ss.io.files import PathLike, whole_file
+from numba_ss.io.files import whole_file
 
 log = logging.getLogger("numba_ss")
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 _PARQUET = "reading or writing Parquet"
-Arrays = dict[str, NDArray[Any]]
 Place = Callable[[int], str]
 Format = Literal["npz", "bin", "txt", "safetensors", "parquet", "tsv"]
 Names = Callable[[Collection[str]], list[str]]  # chooses the arrays to read from those in a file
@@ -82,7 +80,7 @@ class Stored(NamedTuple):
     """The contents of a file: distinct words, finite vectors (num_words, dim), counts or None."""
 
     words: list[str]
-    vectors: Floats
+    vectors: Float32s
     counts: Integers | None = None
 
 
@@ -94,7 +92,7 @@ def first_repeated(words: list[str]) -> int | None:
     return next(i for i, word in enumerate(words) if first.setdefault(word, i) < i)
 
 
-def first_not_finite(vectors: Floats) -> tuple[int, int] | None:
+def first_not_finite(vectors: Float32s) -> tuple[int, int] | None:
     """Return the row and the column of the first NaN or infinity, or None."""
     for start in range(0, len(vectors), _ROWS):
         finite = np.isfinite(vectors[start : start + _ROWS])
@@ -156,8 +154,8 @@ def _refuse_archive(path: PathLike) -> None:
 
 
 def _distinct(
-    path: PathLike, words: list[str], vectors: Floats, place: Place
-) -> tuple[list[str], Floats, Place]:
+    path: PathLike, words: list[str], vectors: Float32s, place: Place
+) -> tuple[list[str], Float32s, Place]:
     """Return each word once, with its first vector; warn of repetitions."""
     row = first_repeated(words)
     if row is None:
@@ -398,7 +396,7 @@ def read_safetensors(path: PathLike) -> Stored:
 
 
 def write_table(
-    path: PathLike, ids: list[str] | Integers, vectors: Floats, counts: Integers | None = None
+    path: PathLike, ids: list[str] | Integers, vectors: Float32s, counts: Integers | None = None
 ) -> None:
     """Write columns id, count (int64, if any), vector (fixed-size list of float)."""
     arrow, parquet = (import_optional(name, _PARQUET) for name in ("pyarrow", "pyarrow.parquet"))
@@ -417,7 +415,7 @@ def write_table(
 
 def read_table(
     path: PathLike, id_types: Sequence[str]
-) -> tuple[list[str] | Integers, Floats, Integers | None]:
+) -> tuple[list[str] | Integers, Float32s, Integers | None]:
     """Read what `write_table` wrote, with ids of one of these types."""
     arrow, parquet = (import_optional(name, _PARQUET) for name in ("pyarrow", "pyarrow.parquet"))
     with _opened(path, "a Parquet file of vectors") as file:
@@ -537,7 +535,7 @@ class _Rows:
         self._rows[self._num] = row
         self._num += 1
 
-    def array(self) -> Floats:
+    def array(self) -> Float32s:
         self._rows.resize((self._num, self._rows.shape[1]), refcheck=False)
         return self._rows
 
@@ -557,7 +555,7 @@ def _compare_counts(path: PathLike, expected: int, got: int, *, whole: bool) -> 
     log.warning(message, path, expected, got)
 
 
-def _told(path: PathLike, words: list[str], vectors: Floats, place: Place) -> Stored:
+def _told(path: PathLike, words: list[str], vectors: Float32s, place: Place) -> Stored:
     words, vectors, place = _distinct(path, words, vectors, place)
     return _sound(path, Stored(words, vectors), place)
 
@@ -570,7 +568,7 @@ def write_txt(path: PathLike, stored: Stored) -> None:
         _write_rows(file, stored.vectors, b" ", words)
 
 
-def _write_rows(file: BinaryIO, vectors: Floats, separator: bytes, words: list[bytes]) -> None:
+def _write_rows(file: BinaryIO, vectors: Float32s, separator: bytes, words: list[bytes]) -> None:
     """Write lines of a word, if words are given, and numbers with all their digits."""
     for i, row in enumerate(vectors):
         line = [*words[i : i + 1], *row.astype("S").tolist()]

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
+from numba_ss._types import Integers
 from numba_ss.io.arrow import is_text
-
-Integers = NDArray[np.int64]
 
 _KEYS = frozenset({"string", "integer"})
 _NULLS = ("NoneType", "NAType", "NaTType")  # the last two are pandas', which may be missing

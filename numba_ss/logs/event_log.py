@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from numba_ss.logs.columns import Integers, Place
+from numba_ss._types import Integers
+from numba_ss.logs.columns import Place
 from numba_ss.logs.keys import GrowingKeys, Keys
 from numba_ss.logs.sources import Batch, Columns
 from numba_ss.logs.times import Stamps, Times, times, to_one_unit

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from numba_ss import _checks
+from numba_ss._types import Integers
 from numba_ss.io.copies import Copies
 from numba_ss.io.progress import Progress, check_show
-from numba_ss.logs.columns import Integers
 from numba_ss.logs.event_log import Codes, EventLog, Feature, Vocabularies
 from numba_ss.logs.keys import Keys
 from numba_ss.logs.sources import Columns, EventTable, open_events

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone
+from numba_ss._types import Integers
 from numba_ss.io.checkpoint import checked_history
 from numba_ss.io.files import require_distinct
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.interactions import Interactions, read_interactions
 from numba_ss.retrieval.growth import FeatureRows, pack_log, require_tables, unpack_log
-from numba_ss.retrieval.model import Integers, RetrievalModel
+from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.parameters import checked_parameters
 from numba_ss.retrieval.queries import Queries
 from numba_ss.retrieval.samplers import continued, packed_state, unpacked_state

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Integers
 from numba_ss.logs.event_log import Feature
 from numba_ss.logs.interactions import Interactions
 from numba_ss.logs.keys import Keys
 from numba_ss.logs.times import to_one_unit
-from numba_ss.retrieval.model import Events, Integers, RetrievalModel
+from numba_ss.retrieval.model import Events, RetrievalModel
 
 _log = logging.getLogger("numba_ss")
 

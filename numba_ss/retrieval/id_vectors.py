@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Arrays, Float32s, Integers, PathLike
 from numba_ss.io.copies import Copies
-from numba_ss.io.files import PathLike
 from numba_ss.io.vector_files import (
-    Arrays,
-    Floats,
-    Integers,
     first_not_finite,
     first_repeated,
     pack_words,
@@ -87,7 +84,7 @@ def save_vectors(path: PathLike, ids: ArrayLike, vectors: ArrayLike) -> None:
     write(path, {"vectors": table, **named})
 
 
-def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
+def load_vectors(path: PathLike) -> tuple[NDArray[Any], Float32s]:
     """Read a file that `save_vectors` wrote, or `WordVectors.save` in one of its formats.
 
     Parameters
@@ -124,7 +121,7 @@ def load_vectors(path: PathLike) -> tuple[NDArray[Any], Floats]:
             ids, vectors, _ = read_table(here, ["string", "int64"])
         else:
             arrays = (read_archive if suffix == ".npz" else read_tensors)(here, _names)
-            ids, vectors = _ids_of(here, arrays), cast(Floats, arrays["vectors"])
+            ids, vectors = _ids_of(here, arrays), cast(Float32s, arrays["vectors"])
         _check_sound(here, ids, vectors)
     keys = np.array(ids, object if isinstance(ids, list) else np.int64)
     return keys, np.require(vectors, requirements=["C", "W"])
@@ -153,7 +150,7 @@ def _check_ids(ids: Any) -> list[str] | Integers:
     return values
 
 
-def _check_vectors(value: Any, length: int) -> Floats:
+def _check_vectors(value: Any, length: int) -> Float32s:
     vectors = np.asarray(value)
     if vectors.dtype != np.float32:
         _checks.fail("vectors", "float32 numbers", vectors.dtype)
@@ -166,7 +163,7 @@ def _check_vectors(value: Any, length: int) -> Floats:
     return np.ascontiguousarray(vectors)
 
 
-def _check_sound(path: PathLike, ids: list[str] | Integers, vectors: Floats) -> None:
+def _check_sound(path: PathLike, ids: list[str] | Integers, vectors: Float32s) -> None:
     if not vectors.size or len(ids) != len(vectors):
         got = f"{len(ids)} keys and vectors of shape {vectors.shape}"
         _checks.fail(str(path), "at least one key, and a vector for each", got)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from numba_ss import _checks
-
-Integers = NDArray[np.int64]
+from numba_ss._types import Integers
 
 
 def find(known: Integers, values: Integers) -> Integers:

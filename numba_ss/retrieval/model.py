@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Float32s, Integers
 from numba_ss.engine.losses import make_columns
 from numba_ss.engine.memory import aligned_zeros, widen
 from numba_ss.engine.sampled_pass import SampledPass
@@ -23,9 +24,6 @@ from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.retrieval import histories, items, tower
 from numba_ss.kernels.softmax import adagrad
 from numba_ss.retrieval.tower import Tower
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 
 _NOTHING = np.empty(0, np.float32)
 # Of one pass when vectors are computed: users, events in their histories, items.
@@ -74,17 +72,17 @@ class _Batch(NamedTuple):
     """What a pass forward leaves behind for the pass back; see the kernels."""
 
     offsets: Integers
-    shares: Floats
+    shares: Float32s
     first: Integers
     history: Integers
     places: Integers
     rows: Integers
-    unit: Floats
-    lengths: Floats
+    unit: Float32s
+    lengths: Float32s
     layers: Integers
-    activations: Floats
-    x: Floats
-    inverse: Floats
+    activations: Float32s
+    x: Float32s
+    inverse: Float32s
     user_rows: Integers
     operations: int
 
@@ -115,7 +113,7 @@ class RetrievalModel:
         self._shares = _inverses(1)
         self._workspace, self._scratch = Workspace(), Workspace()
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> dict[str, Float32s]:
         """Return all that is learned, and what the updater remembers; not copies."""
         dim = self.options.dim
         return {
@@ -124,7 +122,7 @@ class RetrievalModel:
             "dense": self.tower.dense, "dense_squares": self.tower.squares,
         }
 
-    def load(self, arrays: dict[str, Floats]) -> None:
+    def load(self, arrays: dict[str, Float32s]) -> None:
         """Take over what `arrays` returned."""
         for name, array in self.arrays().items():
             given = arrays[name]
@@ -226,7 +224,7 @@ class RetrievalModel:
         return loss
 
     def _backward(
-        self, events: Events, batch: _Batch, grad_x: Floats, grads: Floats, rate: np.float32
+        self, events: Events, batch: _Batch, grad_x: Float32s, grads: Float32s, rate: np.float32
     ) -> None:
         """Bring the gradients of users' vectors and compared items down to all rows."""
         o, t = self.options, self.tower
@@ -267,7 +265,7 @@ class RetrievalModel:
             t.transposed, t.squares,
         )
 
-    def user_vectors(self, events: Events, length: int) -> Floats:
+    def user_vectors(self, events: Events, length: int) -> Float32s:
         """Return each user's vector after all its events, or the last `length`."""
         out = np.empty((len(events.ends), self.options.dim), np.float32)
         none = np.empty(0, np.int64)
@@ -287,7 +285,7 @@ class RetrievalModel:
             start += len(users)
         return out
 
-    def item_vectors(self, item_rows: Integers) -> Floats:
+    def item_vectors(self, item_rows: Integers) -> Float32s:
         """Return the vector of each item, of unit length where the model normalizes."""
         out = np.empty((self.num_items, self.options.dim), np.float32)
         width = self.items.shape[1]
@@ -307,13 +305,13 @@ def _hashes(scratch: Workspace, count: int) -> NDArray[np.int32]:
     return scratch.array("hashes", (1 << (2 * count).bit_length(),), np.int32)
 
 
-def _random_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Floats:
+def _random_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Float32s:
     """Return rows of about unit length, padded."""
     rows = rng.standard_normal((num_rows, dim), np.float32)
     rows *= np.float32(dim**-0.5)
     return widen(rows, num_rows)
 
 
-def _inverses(length: int) -> Floats:
+def _inverses(length: int) -> Float32s:
     """Return 1 / n for n up to `length`; the first is not used."""
     return (1 / np.maximum(np.arange(length + 1), 1)).astype(np.float32)

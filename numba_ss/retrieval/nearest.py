@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
 from numba_ss._optional import import_optional
+from numba_ss._types import Integers
 from numba_ss.engine.top_k import TopK, packed_exclusions, sorted_exclusions, top_k
 from numba_ss.retrieval.metrics import find
 
 Vectors = NDArray[np.float32]
-Integers = NDArray[np.int64]
 Exclusions = ArrayLike | Sequence[ArrayLike] | tuple[Integers, Integers] | None
 
 # Ids that faiss returns in one call before excluded ones are removed: 8 MB.

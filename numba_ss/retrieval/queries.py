@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import of_a_moment
+from numba_ss._types import Integers, PathLike
 from numba_ss.engine.top_k import TopK, top_k
-from numba_ss.io.files import PathLike
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.columns import Place, as_array, named_columns, named_rows
 from numba_ss.logs.interactions import Interactions, read_interactions
@@ -20,7 +20,7 @@ from numba_ss.logs.keys import GrowingKeys, Keys
 from numba_ss.retrieval.growth import FeatureRows, require_growth, unknown_keys
 from numba_ss.retrieval.id_vectors import save_vectors
 from numba_ss.retrieval.metrics import ranking_metrics
-from numba_ss.retrieval.model import Events, Integers, RetrievalModel
+from numba_ss.retrieval.model import Events, RetrievalModel
 from numba_ss.retrieval.nearest import Index
 from numba_ss.retrieval.run import JUDGED, LONGEST, MONITORED
 from numba_ss.training.estimator import Estimator, integer_events

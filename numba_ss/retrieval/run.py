@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from numba_ss import _checks
+from numba_ss._types import Arrays
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.top_k import top_k
 from numba_ss.kernels.retrieval import tower
@@ -22,7 +23,7 @@ from numba_ss.retrieval.metrics import ranking_metrics
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.samplers import packed_state
 from numba_ss.retrieval.training_set import TrainingSet
-from numba_ss.training.run import Arrays, RunState, TrainingRun, announce, checked_state
+from numba_ss.training.run import RunState, TrainingRun, announce, checked_state
 from numba_ss.training.session import FitSession
 
 log = logging.getLogger("numba_ss")

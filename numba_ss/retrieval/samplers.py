@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from numba_ss._types import Integers
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
 from numba_ss.engine.samplers import (
     CandidateSampler,
@@ -15,8 +15,6 @@ from numba_ss.engine.samplers import (
     LogUniformSampler,
     UniformSampler,
 )
-
-Integers = NDArray[np.int64]
 
 # The smoothing factor of the streaming estimate; Yi et al. (2019), section 4, take 0.01.
 _DECAY = 0.01

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
+from numba_ss._types import Arrays
 from numba_ss.io.checkpoint import reading
 from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.growth import appended, pack_log, take_over, unknown_keys
 from numba_ss.retrieval.run import EventState, RetrievalRun, checked_event_state
 from numba_ss.retrieval.samplers import continued, unpacked_state
 from numba_ss.retrieval.training_set import TrainingSet
-from numba_ss.training.run import Arrays, best_arrays
+from numba_ss.training.run import best_arrays
 from numba_ss.training.session import FitSession, require_epochs, require_same
 
 log = logging.getLogger("numba_ss")

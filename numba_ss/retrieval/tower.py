@@ -9,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss._types import Float32s
 from numba_ss.engine.memory import aligned_zeros, round_up
-
-Floats = NDArray[np.float32]
 
 
 class Tower:
@@ -51,7 +50,7 @@ class Tower:
             used = np.arange(widths[layer + 1]) < outputs
         self.transpose()
 
-    def weights(self, layer: int) -> Floats:
+    def weights(self, layer: int) -> Float32s:
         """Return the weights of a layer, (width, next width)."""
         width, _, start, biases = self.layers[layer]
         return self.dense[start:biases].reshape(width, -1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Integers
 from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.growth import (
     FeatureRows,
@@ -17,7 +18,7 @@ from numba_ss.retrieval.growth import (
     positions_of,
     training_events,
 )
-from numba_ss.retrieval.model import Events, Integers, Options, RetrievalModel
+from numba_ss.retrieval.model import Events, Options, RetrievalModel
 from numba_ss.retrieval.samplers import draws, make_sampler
 
 

@@ -6,12 +6,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
+from numba_ss._types import Floats, Integers
 
 
 class Rows(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from numba_ss import _checks
 from numba_ss._guards import alone
+from numba_ss._types import Floats, Integers
 from numba_ss.engine.by_name import (
     LOSSES,
     SAMPLED_LOSSES,
@@ -32,9 +32,6 @@ from numba_ss.torch.optimizers import RowOptimizer
 from numba_ss.torch.tensors import hidden_states, label_ids, memory_of, uncompiled
 from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.work import FullWork, LayerWork, Some
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 class TopK(NamedTuple):

@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from numba_ss import _checks
+from numba_ss._types import Floats, Integers
 from numba_ss.engine.rows import add_rows, distinct, subtract_rows
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.adagrad import adagrad_rows
 from numba_ss.kernels.softmax.adam import adam_rows
 from numba_ss.torch.tensors import memory_of
 from numba_ss.torch.threads import pytorch_threads
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 class RowOptimizer(torch.optim.Optimizer):

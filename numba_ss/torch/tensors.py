@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from numba_ss import _checks
+from numba_ss._types import Floats, Integers
 
 R = TypeVar("R")
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 _HALF = (torch.bfloat16, torch.float16)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Floats, Integers
 from numba_ss.engine.full_losses import (
     sigmoid_loss,
     sigmoid_loss_and_grad,
@@ -24,8 +24,6 @@ from numba_ss.kernels.core.threads import threads_for
 from numba_ss.torch.autograd import Rows
 from numba_ss.torch.threads import pytorch_threads
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 Some = NDArray[np.bool_] | None  # which examples have a label, None if all do
 
 

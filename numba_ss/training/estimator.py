@@ -7,14 +7,12 @@ import reprlib
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import of_a_moment
+from numba_ss._types import Arrays, PathLike
 from numba_ss.io.checkpoint import read_state, reading, write_state
-from numba_ss.io.files import PathLike, whole_file
-
-Arrays = dict[str, NDArray[Any]]
+from numba_ss.io.files import whole_file
 
 _FORMAT = 2  # of the file of a model; version 0.3 wrote none
 _EXACT = 2**53  # from here on a float may stand for several integers

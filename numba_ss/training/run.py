@@ -16,9 +16,8 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from numpy.typing import NDArray
-
 from numba_ss import _checks
+from numba_ss._types import Arrays
 from numba_ss.io.checkpoint import checked_fields, checked_history
 from numba_ss.io.progress import Progress
 from numba_ss.kernels._cache import compiled_before
@@ -28,7 +27,6 @@ from numba_ss.training.signals import deferred_interrupt
 
 log = logging.getLogger("numba_ss")
 
-Arrays = dict[str, NDArray[Any]]
 
 _STATE_BYTES = 2**20  # of a checkpoint, besides its arrays
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss._types import Float32s
 from numba_ss.engine.by_name import LOSSES
 from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
 from numba_ss.kernels.core.team import board_shape
@@ -17,8 +18,6 @@ from numba_ss.kernels.core.threads import get_num_threads
 from numba_ss.kernels.core.tile import LANES
 from numba_ss.kernels.words import row_updates, train_windows, window_chunks
 from numba_ss.word2vec.noise import Noise
-
-Floats = NDArray[np.float32]
 
 _CHUNKS = 64  # of a batch
 _WINDOWS_A_THREAD = 16  # of a batch, or a further thread costs more than it gives
@@ -38,25 +37,25 @@ class Tables:
     first may be freed before the second is made.
     """
 
-    def __init__(self, parts: Iterable[Floats], dim: int) -> None:
+    def __init__(self, parts: Iterable[Float32s], dim: int) -> None:
         self._wide = list(map(_padded, parts))
         self.num_words, self.dim = len(self._wide[0]) - 1, dim
         # The length of the longest vector so far; infinite if there was a NaN.
         self.longest = max(_longest(table) for table in (self.inputs, self.outputs))
 
     @property
-    def wide(self) -> tuple[Floats, Floats]:
+    def wide(self) -> tuple[Float32s, Float32s]:
         """Both tables with their padding, and one more row, for separators."""
         inputs, outputs = self._wide
         return inputs, outputs
 
     @property
-    def inputs(self) -> Floats:
+    def inputs(self) -> Float32s:
         """The input vectors, (num_words, dim); a view."""
         return np.asarray(self._wide[0][: self.num_words, : self.dim])
 
     @property
-    def outputs(self) -> Floats:
+    def outputs(self) -> Float32s:
         """The output vectors, (num_words, dim); a view."""
         return np.asarray(self._wide[1][: self.num_words, : self.dim])
 
@@ -64,7 +63,7 @@ class Tables:
         """Update `longest` with the length of a vector."""
         self.longest = max(self.longest, length)
 
-    def release(self) -> tuple[Floats, Floats]:
+    def release(self) -> tuple[Float32s, Float32s]:
         """Return both tables, packed in their own memory; this object has none any more."""
         inputs, outputs = (narrow(table, self.num_words, self.dim) for table in self._wide)
         self._wide = [aligned_zeros(0, self._wide[0].shape[1])] * 2
@@ -98,16 +97,16 @@ class WordModel:
         self.work_a_window = 3 * vectors * (noise.num_sampled + 1) * tables.dim
         self.loss_of_zeros = noise.loss_of_zeros(LOSSES[loss].logistic, corrected)
 
-    def arrays(self) -> dict[str, Floats]:
+    def arrays(self) -> dict[str, Float32s]:
         """Return both tables, without copying them."""
         return {"inputs": self.tables.inputs, "outputs": self.tables.outputs}
 
-    def load(self, arrays: dict[str, Floats]) -> None:
+    def load(self, arrays: dict[str, Float32s]) -> None:
         """Copy arrays as `arrays` returned them into the tables."""
         for name, array in self.arrays().items():
             array[:] = arrays[name]
 
-    def release(self) -> tuple[Floats, Floats]:
+    def release(self) -> tuple[Float32s, Float32s]:
         """Return packed copies of both tables, and free the tables; call it at the end."""
         none = aligned_zeros(0, self._model.inputs.shape[1])
         self._model = self._model._replace(inputs=none, outputs=none)
@@ -155,11 +154,11 @@ class WordModel:
         self.tables.note_length(float(np.sqrt(longest.max())))
 
 
-def _padded(table: Floats) -> Floats:
+def _padded(table: Float32s) -> Float32s:
     return widen(table, len(table) + 1)
 
 
-def _longest(table: Floats) -> float:
+def _longest(table: Float32s) -> float:
     """Return the length of the longest row."""
     return float(np.sqrt(np.einsum("ij,ij->i", table, table).max(initial=0.0)))
 
@@ -179,7 +178,7 @@ def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work
     def small(size: int) -> NDArray[np.int32]:
         return np.zeros((chunks, size), np.int32)
 
-    def floats(*shape: int) -> Floats:
+    def floats(*shape: int) -> Float32s:
         return aligned_zeros(chunks, *shape)
 
     return window_chunks.Work(

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from numba_ss.kernels.softmax import sampling
 from numba_ss.kernels.words import windows
 
-Floats = NDArray[np.float32]
-
 # Of 100 MB of Wikipedia, batches of 1,024 to 4,096 words give the same vectors.
 _LARGEST_BATCH = 2048
 # How often the most frequent word may be a target of one batch. Where a row repeats more, its

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.files import PathLike, whole_file
+from numba_ss._types import Floats, PathLike
+from numba_ss.io.files import whole_file
 from numba_ss.word2vec.vectors import WordVectors
-
-Floats = NDArray[np.floating[Any]]
 
 _INK, _GREY, _BLUE = "#222222", "#777777", "#1f5fa8"
 _COLOURS, _MARKERS = (_BLUE, "#c8590c", "#3a7d44", "#7a4fa3"), "os^D"

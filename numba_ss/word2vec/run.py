@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Arrays
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.full_losses import softmax_loss
 from numba_ss.io.text_files import read_ahead
 from numba_ss.io.vector_files import pack_words
 from numba_ss.kernels.core.threads import get_num_threads, use_threads
 from numba_ss.kernels.words import train_windows
-from numba_ss.training.run import Arrays, RunState, TrainingRun, announce, checked_state
+from numba_ss.training.run import RunState, TrainingRun, announce, checked_state
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.corpus import Corpus
 from numba_ss.word2vec.model import WordModel

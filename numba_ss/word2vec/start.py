@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Arrays, Float32s
 from numba_ss.io.checkpoint import checked_fields, reading
 from numba_ss.io.progress import Progress
 from numba_ss.io.vector_files import pack_words, unpack_words
-from numba_ss.training.run import Arrays, best_arrays
+from numba_ss.training.run import best_arrays
 from numba_ss.training.session import FitSession, require_epochs, require_same
 from numba_ss.word2vec.choice import (
     Rare,
@@ -31,8 +32,6 @@ from numba_ss.word2vec.run import WordRun, WordState, checked_word_state, held_o
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
-
-Floats = NDArray[np.float32]
 
 
 def begin(
@@ -137,7 +136,7 @@ def _held_out(
 
 
 def make_model(
-    tables: Iterable[Floats], counts: NDArray[np.int64], settled: dict[str, Any],
+    tables: Iterable[Float32s], counts: NDArray[np.int64], settled: dict[str, Any],
     present: NDArray[np.int64] | None = None,
 ) -> WordModel:
     """Return a model with the given input and output vectors; see `Tables` and `Noise`."""
@@ -155,7 +154,7 @@ def make_model(
     )
 
 
-def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Floats]:
+def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Float32s]:
     """Yield the initial tables of word2vec: small random input vectors, then zeros."""
     rng = np.random.default_rng([options["seed"], num_words])
     shape = num_words, options["vector_size"]
@@ -169,7 +168,7 @@ def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Floats]:
 
 def _grown_tables(
     before: Any, old_ids: NDArray[np.int64], options: dict[str, Any]
-) -> Iterator[Floats]:
+) -> Iterator[Float32s]:
     """Yield both tables for a larger vocabulary; known words keep their rows."""
     old = old_ids >= 0
     known = before.vectors_.vectors, before._outputs

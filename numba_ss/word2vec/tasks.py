@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
+from numba_ss._types import PathLike
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import csv_rows
-from numba_ss.io.files import PathLike
 from numba_ss.io.text_files import TextFiles
 from numba_ss.word2vec.vectors import WordVectors
 

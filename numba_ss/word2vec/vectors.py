@@ -12,15 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
+from numba_ss._types import Float32s, Integers, PathLike
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.io import vector_files
 from numba_ss.io.copies import Copies
-from numba_ss.io.files import PathLike
 from numba_ss.word2vec.vocabulary import as_word
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Query = str | ArrayLike | Iterable[str | ArrayLike] | None
 Errors = Literal["strict", "replace", "ignore"]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -120,7 +118,7 @@ class WordVectors:
         if bad is not None:
             where = f"vectors[{bad[0]}, {bad[1]}], word {self.index_to_key[bad[0]]!r}"
             _checks.fail("vectors", "finite numbers", f"{table[bad]} at {where}")
-        self.vectors: Floats = _read_only(table)
+        self.vectors: Float32s = _read_only(table)
         self.counts = None if counts is None else _checked_counts(counts, len(table))
 
     @cached_property
@@ -139,9 +137,9 @@ class WordVectors:
     def __contains__(self, word: object) -> bool:
         return word in self.key_to_index
 
-    def __getitem__(self, words: str | Sequence[str]) -> Floats:
+    def __getitem__(self, words: str | Sequence[str]) -> Float32s:
         rows = self._row(words) if isinstance(words, str) else self._rows(words)
-        found: Floats = self.vectors[rows]
+        found: Float32s = self.vectors[rows]
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -171,7 +169,7 @@ class WordVectors:
         """
         return self[word] if word in self else default
 
-    def get_vector(self, word: str, norm: bool = False) -> Floats:
+    def get_vector(self, word: str, norm: bool = False) -> Float32s:
         """Return the vector of a word.
 
         Parameters
@@ -193,7 +191,7 @@ class WordVectors:
     def get_mean_vector(
         self, words: Sequence[str], weights: ArrayLike | None = None,
         pre_normalize: bool = True, post_normalize: bool = False, ignore_missing: bool = True,
-    ) -> Floats:
+    ) -> Float32s:
         """Return the mean of words' vectors, as gensim does.
 
         Parameters
@@ -233,7 +231,7 @@ class WordVectors:
             mean = _unit_rows("mean", mean[None])[0]
         return np.asarray(mean, np.float32)
 
-    def transform(self, documents: Iterable[Sequence[str]]) -> Floats:
+    def transform(self, documents: Iterable[Sequence[str]]) -> Float32s:
         """Return the mean of the vectors of each document's words.
 
         Parameters
@@ -260,7 +258,7 @@ class WordVectors:
         means = [self._mean(i, document) for i, document in enumerate(documents)]
         return np.array(means, np.float32).reshape(-1, self.vector_size)
 
-    def _mean(self, i: int, document: Any) -> Floats | Doubles:
+    def _mean(self, i: int, document: Any) -> Float32s | Doubles:
         if isinstance(document, (str, bytes)) or not isinstance(document, Iterable):
             got = _checks.shortened(repr(document))
             _checks.fail(f"documents[{i}]", "a list of words (say line.split())", got)
@@ -271,7 +269,7 @@ class WordVectors:
             return np.zeros(self.vector_size, np.float32)
         return np.asarray(self.vectors[rows].mean(axis=0, dtype=np.float64))
 
-    def unit_vectors(self) -> Floats:
+    def unit_vectors(self) -> Float32s:
         """Return the vectors scaled to length 1; zeros stay zeros. The array is made once.
 
         Returns
@@ -360,7 +358,7 @@ class WordVectors:
         return found[0][0]
 
     def most_similar_many(
-        self, queries: Iterable[str] | Floats, topn: int = 10,
+        self, queries: Iterable[str] | Float32s, topn: int = 10,
         restrict_vocab: int | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Find the nearest words of many queries at once, which is faster than one by one.
@@ -694,7 +692,7 @@ class WordVectors:
         ])
 
     @cached_property
-    def _units(self) -> Floats:
+    def _units(self) -> Float32s:
         return _unit_rows("vectors", self.vectors)
 
     def _parts(self, name: str, query: Any) -> list[tuple[Doubles, int | None]]:
@@ -731,7 +729,7 @@ class WordVectors:
         return [(self.index_to_key[rows[i]], float(cosines[i])) for i in best]
 
     def _search(
-        self, units: Floats | Doubles, own: Integers, topn: int, restrict_vocab: int | None
+        self, units: Float32s | Doubles, own: Integers, topn: int, restrict_vocab: int | None
     ) -> list[list[tuple[str, float]]]:
         search = self._nearest_to_few if len(units) <= _FEW else self.nearest_rows
         found = search(units, own, topn, restrict_vocab)
@@ -743,7 +741,7 @@ class WordVectors:
 
 
     def _nearest_to_few(
-        self, units: Floats | Doubles, own: Integers, topn: int, restrict_vocab: int | None
+        self, units: Float32s | Doubles, own: Integers, topn: int, restrict_vocab: int | None
     ) -> TopK:
         """Do as `nearest_rows`, in NumPy: to compile that would take longer than the search."""
         topn = _checks.integer("topn", topn, 1)
@@ -774,7 +772,7 @@ def _row_lengths(name: str, block: NDArray[Any], start: int) -> Doubles:
     return np.where(lengths == 0, 1.0, lengths)
 
 
-def _unit_rows(name: str, vectors: NDArray[Any]) -> Floats:
+def _unit_rows(name: str, vectors: NDArray[Any]) -> Float32s:
     """Return the rows scaled to length 1; rows of zeros stay zeros."""
     units = np.empty(vectors.shape, np.float32)
     for start in range(0, len(vectors), _ROWS):
