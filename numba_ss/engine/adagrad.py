@@ -38,11 +38,13 @@ def step_distinct(
 
 
 def step_repeated(
-    table: Float32s, ids: Integers, grads: Float32s, step: np.float32, squares: Float32s
+    table: Float32s, ids: Integers, grads: Float32s, step: np.float32, squares: Float32s,
+    scratch: Workspace,
 ) -> None:
     """Take a step of row-wise Adagrad by the sum, in order, of each row's gradients."""
     rows, inverse, _ = distinct(ids)
-    sums = np.zeros((len(rows), *table.shape[1:]), np.float32)
+    sums = scratch.array("table_sums", (len(rows), *table.shape[1:]), np.float32)
+    sums[:] = 0
     add_rows(inverse, as_rows(grads), as_rows(sums))
     step_distinct(table, rows, sums, step, squares)
 
@@ -77,7 +79,7 @@ class Adagrad:
         step_distinct(self._biases, classes[: len(biases)], biases, step, self._bias_squares)
         if table is not None and not tied:
             grads = batch.buffers.arrays.grad_inputs
-            step_repeated(table, ids, grads, step, self._squares_of(table))
+            step_repeated(table, ids, grads, step, self._squares_of(table), self._workspace)
 
     def step_all(
         self, blocks: Iterable[FullBlock], table: Float32s | None, ids: Integers,
@@ -100,7 +102,9 @@ class Adagrad:
         step_distinct(self._weights, rows, sums, step, self._weight_squares)
         step_distinct(self._biases, rows, bias_sums, step, self._bias_squares)
         if table is not None and not tied:
-            step_repeated(table, ids, grad_inputs, step, self._squares_of(table))
+            step_repeated(
+                table, ids, grad_inputs, step, self._squares_of(table), self._workspace
+            )
 
     def _is_tied(self, table: Float32s) -> bool:
         return bool(table.ctypes.data == self._weights.ctypes.data)

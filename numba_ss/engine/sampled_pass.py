@@ -206,20 +206,22 @@ class SampledPass:
         )
 
     def summed_class_gradients(
-        self, scratch: Workspace | None = None, with_inputs: bool = False
+        self, scratch: Workspace | None = None, *, with_inputs: bool = False, sort: bool = False
     ) -> ClassGradients:
-        """Return the distinct classes of the batch, ascending, and the sums of their gradients.
+        """Return the distinct classes of the batch and the sums of their gradients.
 
-        Without a `scratch` that holds them they are new arrays. `with_inputs`, where the table is
-        the weights, adds the gradients of the inputs to those of their rows; what is an input
-        only comes last, and has no bias.
+        They come in the order of first use, or ascending with `sort`. Without a `scratch` that
+        holds them they are new arrays. `with_inputs`, where the table is the weights, adds the
+        gradients of the inputs to those of their rows; what is an input only comes last, and has
+        no bias.
         """
         columns, scratch = self._columns, scratch or Workspace()
         present = columns.own >= 0
         classes = np.concatenate([columns.own[present], columns.sampled])
         uses = np.concatenate([classes, self._batch.ids]) if with_inputs else classes
         ids, inverse, num_biases = distinct(uses, len(classes))
-        ids, inverse = ascending(ids, inverse, num_biases)
+        if sort:
+            ids, inverse = ascending(ids, inverse, num_biases)
         num_own = len(classes) - len(columns.sampled)
         own = np.full_like(columns.own, -1)
         own[present] = inverse[:num_own]

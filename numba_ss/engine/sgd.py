@@ -9,6 +9,7 @@ from numba_ss import _checks
 from numba_ss._types import Float32s
 from numba_ss.engine.adagrad import as_rows, check_squares, step_repeated
 from numba_ss.engine.rows import subtract_rows
+from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import use_threads
 
 
@@ -93,6 +94,6 @@ def update_rows(
         check_squares("squares", squares, ids)
     with use_threads(_checks.threads(num_threads)):
         if squares is not None:
-            step_repeated(table, ids, values, step, squares)
+            step_repeated(table, ids, values, step, squares, Workspace())
             return
         subtract_rows(ids, as_rows(values), step, as_rows(table))

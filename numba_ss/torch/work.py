@@ -49,7 +49,7 @@ class _SampledWork(ABC):
         batch, some = self._pass or self._forward()[0], self._some
         with pytorch_threads():
             grads = batch.backward(grad_output if some is None else grad_output[some])
-            rows = self._share_out(batch.summed_class_gradients())
+            rows = self._share_out(batch.summed_class_gradients(sort=True))
         grad_inputs = spread(grads.inputs.copy(), some)
         self._release()
         return grad_inputs, rows

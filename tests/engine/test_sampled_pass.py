@@ -154,13 +154,15 @@ def test_class_gradients(own_samples, rng):
     np.testing.assert_array_equal(got.biases[:number], biases)
     np.testing.assert_array_equal(got.rows[:number], rows)
     np.testing.assert_array_equal(got.rows[number:], batch.gradients.sampled_rows)
-    summed = batch.summed_class_gradients()
-    assert (np.diff(summed.ids) > 0).all()
-    for name in ("rows", "biases"):
-        want = densify(got.ids, getattr(got, name), 60)
-        np.testing.assert_allclose(
-            densify(summed.ids, getattr(summed, name), 60), want, atol=1e-12
-        )
+    for sort in (False, True):
+        summed = batch.summed_class_gradients(sort=sort)
+        first_uses = list(dict.fromkeys([*columns.own[columns.own >= 0], *columns.sampled]))
+        assert summed.ids.tolist() == (sorted(first_uses) if sort else first_uses)
+        for name in ("rows", "biases"):
+            want = densify(got.ids, getattr(got, name), 60)
+            np.testing.assert_allclose(
+                densify(summed.ids, getattr(summed, name), 60), want, atol=1e-12
+            )
 
 
 def test_summed_gradients_with_inputs(rng):
