@@ -37,6 +37,15 @@ class Recommendations(NamedTuple):
         Keys of items. Where there are no more items it is None, or -2**63 among integers.
     scores : ndarray of float32, shape (n, k)
         Inner products of the vectors, falling; -inf where there are no more items.
+
+    Examples
+    --------
+    >>> from numba_ss import YouTubeDNN
+    >>> log = {"user": ["ann"] * 3 + ["bob"] * 3, "item": list("abcabd"),
+    ...        "timestamp": [1, 2, 3, 1, 2, 3]}
+    >>> found = YouTubeDNN(8, epochs=2).fit(log, progress=False).recommend(["ann"], k=2)
+    >>> list(found.columns())
+    ['user', 'item', 'rank', 'score']
     """
 
     users: NDArray[Any]

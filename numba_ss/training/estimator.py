@@ -22,6 +22,15 @@ class NotFittedError(_checks.ArgumentError, AttributeError):
     """A model that has not learned is asked for what it learned.
 
     Scikit-learn's error of this name is a ValueError and an AttributeError as well.
+
+    Examples
+    --------
+    >>> from numba_ss import Word2Vec
+    >>> try:
+    ...     Word2Vec().save("model")
+    ... except NotFittedError:
+    ...     print("nothing is learned yet")
+    nothing is learned yet
     """
 
 

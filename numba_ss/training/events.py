@@ -27,6 +27,15 @@ class TrainingEvent(NamedTuple):
     model : Word2Vec or YouTubeDNN
         The estimator. At the events "epoch" and "end" it can be used and saved; at the others
         its tables are being changed.
+
+    Examples
+    --------
+    >>> from numba_ss import Word2Vec
+    >>> text = [["king", "rules", "land"], ["queen", "rules", "land"]] * 50
+    >>> model, seen = Word2Vec(8, min_count=1, epochs=2, subsample=0), []
+    >>> _ = model.fit(text, progress=False, callbacks=seen.append)
+    >>> [event.epoch for event in seen if event.kind == "epoch"]
+    [1, 2]
     """
 
     kind: str
@@ -57,7 +66,20 @@ class StopTraining(Exception):
 
 
 class TrainingDivergedError(FloatingPointError):
-    """The loss became NaN, infinite or absurd; no checkpoint was written of that."""
+    """The loss became NaN, infinite or absurd; no checkpoint was written of that.
+
+    Examples
+    --------
+    >>> from numba_ss import YouTubeDNN
+    >>> log = {"user": ["ann"] * 3 + ["bob"] * 3, "item": list("abcabd"),
+    ...        "timestamp": [1, 2, 3, 1, 2, 3]}
+    >>> model = YouTubeDNN(8, epochs=9, optimizer="sgd", learning_rate=1e6, normalize=False)
+    >>> try:
+    ...     _ = model.fit(log, progress=False)
+    ... except TrainingDivergedError as error:
+    ...     print(str(error).partition(" in epoch")[0])
+    training diverged
+    """
 
 
 def check_callbacks(callbacks: Any) -> Sequence[Callable[[TrainingEvent], object]]:
