@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import numba_ss
-from numba_ss.engine import samplers
+from numba_ss.engine import candidate_sampling
 
 
 def zipf_labels(num_classes, batch_size):
@@ -96,7 +96,7 @@ class Hits:
         self.time_find_hits(size)  # compile
 
     def time_find_hits(self, size):
-        samplers.find_hits(self.labels, self.candidates)
+        candidate_sampling.find_hits(self.labels, self.candidates)
 
     def time_compute_accidental_hits(self, size):
         numba_ss.compute_accidental_hits(self.labels, self.candidates, 1)

@@ -197,7 +197,7 @@ def train(row, seed, text, folder, gensim_python):
 
 def judge(vectors, folder):
     """Return the quality of saved vectors, and what bounds need to know of the text."""
-    from numba_ss.word2vec.model import keep_probabilities
+    from numba_ss.word2vec.noise import keep_probabilities
     from numba_ss.word2vec.tasks import analogies, similarity
     from numba_ss.word2vec.vectors import WordVectors
 

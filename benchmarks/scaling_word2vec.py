@@ -85,9 +85,10 @@ class Measured:
         most = min(_WORDS_A_CALL, _WORK_A_CALL // self.model.work_a_window)
         self.batches = max(1, most // size)  # of a call
         self.num_batches = len(self.stream) // size
-        self.learn(min(len(self.stream), 50 * size))  # compiles, and rows are zeros no longer
-        self.call = self._python_of_a_call()
-        self.chunks, self.owners, self.seconds = self._count()
+        with use_threads(1):
+            self.learn(min(len(self.stream), 50 * size))  # compiles; rows are zeros no longer
+            self.call = self._python_of_a_call()
+            self.chunks, self.owners, self.seconds = self._count()
 
     def learn(self, last):
         """Learn from the text up to `last`, in calls as a training run makes them."""
@@ -180,7 +181,7 @@ def main():
     parser.add_argument("--vector-size", type=int, default=100)
     parser.add_argument("--meeting", type=float, default=2e-6, help="seconds for all to meet")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, use_threads(1):
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
         with open(args.corpus, "rb") as source:
             path.write_bytes(source.read(args.limit))

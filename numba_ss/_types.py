@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,3 +13,4 @@ Float32s = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 PathLike = str | os.PathLike[str]
+Show = bool | Literal["auto"]  # of progress

@@ -209,7 +209,8 @@ def test_the_model_of_threads_counts_a_text(tmp_path):
     assert 0.7 * 200_000 < found.words < 200_000
     assert np.shape(found.chunks) == (scaling.COUNTED, len(found.model.losses))
     assert np.all(np.sum(found.owners, axis=1) > found.model.batch_size)
-    found.reading = 0.0  # else it is what such a small model waits for
+    # What was measured of so small a text is mostly noise.
+    found.reading, found.call, found.seconds = 0.0, 0.0, (2e-3, 1e-3)
     seconds, shares = zip(*(found.predicted(n, 0.0) for n in (1, 2, 8)), strict=True)
     assert seconds[0] > seconds[1] > seconds[2] > 0
     assert all(0 < share <= 1.0001 for pair in shares for share in pair)

@@ -26,10 +26,8 @@ def _word2vec(num_threads: int) -> None:
         path = Path(folder) / "text.txt"
         path.write_text("\n".join(map(" ".join, words.tolist())))
         for architecture in ARCHITECTURES:
-            model = Word2Vec(
-                16, architecture=architecture, min_count=1, subsample=0, epochs=1,
-                num_threads=num_threads,
-            )
+            model = Word2Vec(16, min_count=1, subsample=0, epochs=1, num_threads=num_threads)
+            model.set_params(architecture=architecture)
             model.fit(path, progress=False).vectors_.most_similar("1", topn=3)
 
 

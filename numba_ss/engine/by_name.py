@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from numba_ss import _checks
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
@@ -43,9 +43,12 @@ LOSSES = {
     "softmax": Loss(False, False, None, None),
     "logistic": Loss(True, False, None, None),
 }
-SAMPLED_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.sampled)
+SampledLoss = Literal["sampled_softmax", "nce", "sampled_logistic", "negative_sampling"]
+FullLoss = Literal["softmax", "logistic"]
+SAMPLED_LOSSES: tuple[str, ...] = get_args(SampledLoss)
 
 # Samplers that need to know no more than the number of classes.
+LayerSampler = Literal["all", "in_batch", "learned_unigram", "log_uniform", "mixed", "uniform"]
 SAMPLERS: dict[str, type[CandidateSampler]] = {
     "all": AllSampler,
     "in_batch": InBatchSampler,
@@ -55,8 +58,12 @@ SAMPLERS: dict[str, type[CandidateSampler]] = {
     "uniform": UniformSampler,
 }
 # Those that a trainer offers: it counts, so it can draw by the counts, too.
-WORD_SAMPLERS = ("unigram", "log_uniform", "uniform")
-ITEM_SAMPLERS = ("unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed")
+WordSampler = Literal["unigram", "log_uniform", "uniform"]
+ItemSampler = Literal[
+    "unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"
+]
+WORD_SAMPLERS: tuple[str, ...] = get_args(WordSampler)
+ITEM_SAMPLERS: tuple[str, ...] = get_args(ItemSampler)
 
 
 def make_sampler(sampler: Any, num_classes: int, seed: int | None) -> CandidateSampler:

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,15 @@ from numba_ss._guards import alone, reading
 from numba_ss._types import Float32s, Integers
 from numba_ss.engine.adagrad import Adagrad
 from numba_ss.engine.autotune import ThreadTuner
-from numba_ss.engine.by_name import LOSSES, check_num_sampled, make_sampler, options_of
+from numba_ss.engine.by_name import (
+    LOSSES,
+    FullLoss,
+    LayerSampler,
+    SampledLoss,
+    check_num_sampled,
+    make_sampler,
+    options_of,
+)
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
 from numba_ss.engine.losses import check_counts, make_columns, spread
 from numba_ss.engine.rows import subtract_rows
@@ -136,14 +144,14 @@ class SampledSoftmax:
         dim: int,
         num_sampled: int | None,
         *,
-        loss: str = "sampled_softmax",
-        sampler: str | CandidateSampler = "log_uniform",
+        loss: SampledLoss | FullLoss = "sampled_softmax",
+        sampler: LayerSampler | CandidateSampler = "log_uniform",
         num_true: int = 1,
         remove_accidental_hits: bool = True,
         subtract_log_q: bool = True,
         learning_rate: LearningRate = 0.1,
-        optimizer: str = "sgd",
-        reduction: str = "mean",
+        optimizer: Literal["sgd", "adagrad"] = "sgd",
+        reduction: Literal["mean", "sum", "none"] = "mean",
         seed: int | None = 0,
         num_threads: int | None = None,
         weights: Float32s | None = None,

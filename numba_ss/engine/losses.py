@@ -33,7 +33,7 @@ from numba_ss import _checks
 from numba_ss._types import Floats, Integers
 from numba_ss.engine.sampled_pass import Columns, SampledPass
 from numba_ss.engine.samplers import LogUniformSampler, SampledCandidates
-from numba_ss.engine.shards import Table
+from numba_ss.engine.shards import Strategy, Table
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
 
@@ -272,7 +272,7 @@ def sampled_softmax_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = True,
     seed: int | None = None, name: str = "sampled_softmax_loss", *,
-    partition_strategy: str = "div",
+    partition_strategy: Strategy = "div",
 ) -> Floats:
     r"""Compute the sampled softmax loss, as `tf.nn.sampled_softmax_loss`.
 
@@ -353,7 +353,7 @@ def sampled_softmax_loss_and_grad(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = True,
     seed: int | None = None, name: str = "sampled_softmax_loss", *,
-    partition_strategy: str = "div", grad_loss: ArrayLike | None = None,
+    partition_strategy: Strategy = "div", grad_loss: ArrayLike | None = None,
 ) -> LossAndGradients:
     """Compute `sampled_softmax_loss` and its gradients.
 
@@ -391,7 +391,7 @@ def sampled_softmax_loss_and_grad(
 def nce_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = False,
-    name: str = "nce_loss", *, seed: int | None = None, partition_strategy: str = "div",
+    name: str = "nce_loss", *, seed: int | None = None, partition_strategy: Strategy = "div",
 ) -> Floats:
     r"""Compute the noise-contrastive estimation loss, as `tf.nn.nce_loss`.
 
@@ -438,7 +438,7 @@ def nce_loss(
 def nce_loss_and_grad(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, remove_accidental_hits: bool = False,
-    name: str = "nce_loss", *, seed: int | None = None, partition_strategy: str = "div",
+    name: str = "nce_loss", *, seed: int | None = None, partition_strategy: Strategy = "div",
     grad_loss: ArrayLike | None = None,
 ) -> LossAndGradients:
     """Compute `nce_loss` and its gradients.
@@ -472,7 +472,7 @@ def nce_loss_and_grad(
 def sampled_logistic_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
-    partition_strategy: str = "div",
+    partition_strategy: Strategy = "div",
 ) -> Floats:
     """Compute the sampled logistic loss: `nce_loss` without the accidental hits.
 
@@ -503,7 +503,7 @@ def sampled_logistic_loss(
 def sampled_logistic_loss_and_grad(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
-    partition_strategy: str = "div", grad_loss: ArrayLike | None = None,
+    partition_strategy: Strategy = "div", grad_loss: ArrayLike | None = None,
 ) -> LossAndGradients:
     """Compute `sampled_logistic_loss` and its gradients.
 
@@ -536,7 +536,7 @@ def sampled_logistic_loss_and_grad(
 def negative_sampling_loss(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
-    partition_strategy: str = "div",
+    partition_strategy: Strategy = "div",
 ) -> Floats:
     """Compute the negative sampling loss: logistic, without the log-Q correction [1]_.
 
@@ -572,7 +572,7 @@ def negative_sampling_loss(
 def negative_sampling_loss_and_grad(
     weights: Any, biases: Any, labels: Any, inputs: Any, num_sampled: int, num_classes: int,
     num_true: int = 1, sampled_values: Any = None, *, seed: int | None = None,
-    partition_strategy: str = "div", grad_loss: ArrayLike | None = None,
+    partition_strategy: Strategy = "div", grad_loss: ArrayLike | None = None,
 ) -> LossAndGradients:
     """Compute `negative_sampling_loss` and its gradients.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
+
+Strategy = Literal["div", "mod"]  # by which classes are shared out
 
 
 class Table:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from numba_ss import _checks
+from numba_ss._types import Show
 
 log = logging.getLogger("numba_ss")
 
@@ -56,7 +57,7 @@ class Progress:
 
     def __init__(
         self, total: int | None, unit: str = "words", desc: str = "",
-        show: bool | str = "auto", *, initial: int = 0,
+        show: Show = "auto", *, initial: int = 0,
     ) -> None:
         self.total = None if total is None else _checks.integer("total", total, 0)
         self.done = self.initial = _checks.integer("initial", initial, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numba_ss import _checks
-from numba_ss._types import Integers
+from numba_ss._types import Integers, Show
 from numba_ss.io.copies import Copies
 from numba_ss.io.progress import Progress, check_show
 from numba_ss.logs.event_log import Codes, EventLog, Feature, Vocabularies
@@ -157,7 +157,7 @@ def _total(tables: list[EventTable]) -> int | None:
 def read_interactions(
     source: Any, *, user: str = "user", item: str = "item", timestamp: str | None = "timestamp",
     user_features: Sequence[str] = (), item_features: Sequence[str] = (),
-    known: Vocabularies | None = None, progress: bool | str = "auto",
+    known: Vocabularies | None = None, progress: Show = "auto",
 ) -> Interactions:
     """Read a log of events in one pass.
 

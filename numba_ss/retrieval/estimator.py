@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone
-from numba_ss._types import Integers
+from numba_ss._types import Integers, Show
+from numba_ss.engine.by_name import ItemSampler
 from numba_ss.io.checkpoint import checked_history
 from numba_ss.io.files import require_distinct
 from numba_ss.kernels.core.threads import use_threads
@@ -144,9 +145,9 @@ class YouTubeDNN(Queries):
 
     def __init__(
         self, embedding_dim: int = 32, *, hidden_units: Sequence[int] = (64,),
-        history_length: int = 50, num_sampled: int = 255, sampler: str = "unigram",
+        history_length: int = 50, num_sampled: int = 255, sampler: ItemSampler = "unigram",
         distortion: float = 1.0, subtract_log_q: bool = True, normalize: bool = True,
-        temperature: float = 0.05, optimizer: str = "adagrad",
+        temperature: float = 0.05, optimizer: Literal["adagrad", "sgd"] = "adagrad",
         learning_rate: float | None = None, l2: float = 0.0, batch_size: int = 512,
         epochs: int = 20, user: str = "user", item: str = "item",
         timestamp: str | None = "timestamp", user_features: Sequence[str] = (),
@@ -181,7 +182,7 @@ class YouTubeDNN(Queries):
     def fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
-        progress: bool | str = "auto", checkpoint: str | os.PathLike[str] | None = None,
+        progress: Show = "auto", checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 10.0, resume: bool = False,
     ) -> Self:
         """Learn from a log of events.
@@ -238,7 +239,7 @@ class YouTubeDNN(Queries):
     def partial_fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
-        progress: bool | str = "auto",
+        progress: Show = "auto",
     ) -> Self:
         """Learn on from further events; new users, items and values of features join.
 
@@ -303,7 +304,7 @@ class YouTubeDNN(Queries):
         history = checked_history("history", state["history"])
         self._publish(log, model, given, data.rows, data.events.item_rows, stream, history)
 
-    def _read(self, source: Any, known: Interactions | None, progress: bool | str) -> Interactions:
+    def _read(self, source: Any, known: Interactions | None, progress: Show) -> Interactions:
         if isinstance(source, Interactions):
             return self._check_columns(source)
         return read_interactions(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from numba_ss import _checks
 from numba_ss.engine.losses import SampledProblem
+from numba_ss.engine.shards import Strategy
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
 from numba_ss.torch.tensors import memory_of, on_cpu, uncompiled
@@ -25,7 +26,8 @@ def sampled_softmax_loss(
     weights: Tables, biases: Tables | None, labels: Tensor, inputs: Tensor, num_sampled: int,
     num_classes: int, num_true: int = 1, sampled_values: Any = None,
     remove_accidental_hits: bool = True, seed: int | None = None,
-    name: str = "sampled_softmax_loss", *, partition_strategy: str = "div", sparse: bool = True,
+    name: str = "sampled_softmax_loss", *, partition_strategy: Strategy = "div",
+    sparse: bool = True,
 ) -> Tensor:
     r"""Compute the sampled softmax loss, as `tf.nn.sampled_softmax_loss`.
 
@@ -96,7 +98,7 @@ def nce_loss(
     weights: Tables, biases: Tables | None, labels: Tensor, inputs: Tensor, num_sampled: int,
     num_classes: int, num_true: int = 1, sampled_values: Any = None,
     remove_accidental_hits: bool = False, name: str = "nce_loss", *, seed: int | None = None,
-    partition_strategy: str = "div", sparse: bool = True,
+    partition_strategy: Strategy = "div", sparse: bool = True,
 ) -> Tensor:
     r"""Compute the noise-contrastive estimation loss, as `tf.nn.nce_loss`.
 
@@ -126,7 +128,7 @@ def nce_loss(
 def _sampled_loss(
     weights: Tables, biases: Tables | None, labels: Tensor, inputs: Tensor, num_sampled: int,
     num_classes: int, num_true: int, sampled_values: Any, remove_accidental_hits: bool,
-    seed: int | None, partition_strategy: str, sparse: bool, logistic: bool,
+    seed: int | None, partition_strategy: Strategy, sparse: bool, logistic: bool,
 ) -> Tensor:
     given = on_cpu("inputs", inputs)
     h = given.float() if given.dtype in (torch.bfloat16, torch.float16) else given

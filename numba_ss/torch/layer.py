@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import operator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from numba_ss._types import Floats, Integers
 from numba_ss.engine.by_name import (
     LOSSES,
     SAMPLED_LOSSES,
+    LayerSampler,
+    SampledLoss,
     check_num_sampled,
     make_sampler,
     options_of,
@@ -151,14 +153,14 @@ class SampledSoftmax(nn.Embedding):
         num_classes: int,
         num_sampled: int | None,
         *,
-        loss: str = "sampled_softmax",
-        sampler: str | CandidateSampler = "log_uniform",
+        loss: SampledLoss = "sampled_softmax",
+        sampler: LayerSampler | CandidateSampler = "log_uniform",
         num_true: int = 1,
         bias: bool = True,
         remove_accidental_hits: bool = True,
         subtract_log_q: bool = True,
         temperature: float = 1.0,
-        reduction: str = "mean",
+        reduction: Literal["mean", "sum", "none"] = "mean",
         ignore_index: int = -100,
         sparse: bool = True,
         seed: int | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from numba_ss import _checks
+from numba_ss._types import Show
 from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.progress import check_show
 from numba_ss.training.events import TrainingEvent, check_callbacks
@@ -25,7 +26,7 @@ class FitSession:
     """
 
     def __init__(
-        self, estimator: Any, options: dict[str, Any], callbacks: Any, show: bool | str,
+        self, estimator: Any, options: dict[str, Any], callbacks: Any, show: Show,
         checkpoint: Any = None, minutes: float = 1.0, examples: int | None = None,
     ) -> None:
         self.estimator, self.options, self.show = estimator, options, show

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._guards import alone
+from numba_ss._types import Show
+from numba_ss.engine.by_name import SampledLoss, WordSampler
 from numba_ss.io.checkpoint import checked_history
 from numba_ss.io.vector_files import pack_words, unpack_words
 from numba_ss.kernels.core.threads import use_threads
@@ -154,12 +156,14 @@ class Word2Vec(Estimator):
     def __init__(
         self, vector_size: int = 100, *, window: int = 5, min_count: int | None = None,
         max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
-        architecture: str = "skipgram", loss: str = "sampled_softmax",
-        num_sampled: int | None = None, sampler: str = "unigram", distortion: float = 0.75,
+        architecture: Literal["skipgram", "cbow"] = "skipgram",
+        loss: SampledLoss = "sampled_softmax",
+        num_sampled: int | None = None, sampler: WordSampler = "unigram", distortion: float = 0.75,
         subtract_log_q: bool | None = None,
         subsample: float | None = None, learning_rate: float | None = None,
-        min_learning_rate: float = 1e-4, schedule: str = "linear", epochs: int | None = None,
-        early_stopping: int | None = None, batch_size: int | None = None,
+        min_learning_rate: float = 1e-4, schedule: Literal["linear", "constant"] = "linear",
+        epochs: int | None = None, early_stopping: int | None = None,
+        batch_size: int | None = None,
         num_threads: int | None = None, seed: int = 1,
     ) -> None:
         self.vector_size = vector_size
@@ -188,7 +192,7 @@ class Word2Vec(Estimator):
         self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
         encoding: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
-        progress: bool | str = "auto", checkpoint: str | os.PathLike[str] | None = None,
+        progress: Show = "auto", checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 10.0, checkpoint_words: int | None = None,
         resume: bool = False,
     ) -> Self:
@@ -260,7 +264,7 @@ class Word2Vec(Estimator):
         self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
         encoding: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
-        progress: bool | str = "auto",
+        progress: Show = "auto",
     ) -> Self:
         """Learn on from a further text; words that are frequent by now join the vocabulary.
 

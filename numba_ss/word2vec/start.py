@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._types import Arrays, Float32s
+from numba_ss._types import Arrays, Float32s, Show
 from numba_ss.io.checkpoint import checked_fields, reading
 from numba_ss.io.progress import Progress
 from numba_ss.io.vector_files import pack_words, unpack_words
@@ -177,7 +177,7 @@ def _grown_tables(
         yield fresh
 
 
-def _counted(corpus: Corpus, show: bool | str) -> tuple[list[str], NDArray[np.int64]]:
+def _counted(corpus: Corpus, show: Show) -> tuple[list[str], NDArray[np.int64]]:
     """Count the words of a corpus behind a progress bar."""
     bars: list[Progress] = []
 

@@ -35,7 +35,7 @@ print(kernel(outer)(np.array([2.3], np.float32)))
 
 @needs_jit
 def test_both_forms_of_a_parallel_kernel_agree(rng):
-    from numba_ss.kernels.softmax.scatter import scatter_rows
+    from numba_ss.kernels.softmax.phases import scatter_rows
 
     rows, grads = rng.integers(0, 9, 40), rng.standard_normal((40, 5)).astype(np.float32)
     tables = np.zeros((2, 9, 5), np.float32)

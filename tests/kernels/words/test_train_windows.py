@@ -97,7 +97,7 @@ def check_chunk(architecture, kernel, loss, num_words, count, rng):
     stride = m.inputs.shape[1]
     for name, twin in (("in", inputs), ("out", outputs)):
         words, weights = getattr(work, f"{name}_words")[2], getattr(work, f"{name}_weights")[2]
-        grads = getattr(work, f"grad_{name}puts")[2].reshape(-1, stride)[:, : model.dim]
+        grads = getattr(work, f"grad_{name}puts")[2].reshape(-1, stride)[:, : model.tables.dim]
         got = of_words(words, grads.astype(float), weights, num_words)
         if not count:  # the twin draws noise all the same
             assert not np.any(got[0])
