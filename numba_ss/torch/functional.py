@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from numba_ss import _checks
@@ -13,7 +12,7 @@ from numba_ss.engine.losses import SampledProblem
 from numba_ss.engine.shards import Strategy
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
-from numba_ss.torch.tensors import memory_of, on_cpu, uncompiled
+from numba_ss.torch.tensors import HALF, memory_of, on_cpu, uncompiled
 from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.work import FunctionWork
 
@@ -79,6 +78,7 @@ def sampled_softmax_loss(
 
     Examples
     --------
+    >>> import torch
     >>> weights = torch.zeros(1000, 4, requires_grad=True)
     >>> labels, inputs = torch.tensor([[3], [5]]), torch.ones(2, 4)
     >>> losses = sampled_softmax_loss(weights, None, labels, inputs, 8, 1000, seed=1)
@@ -131,7 +131,7 @@ def _sampled_loss(
     seed: int | None, partition_strategy: Strategy, sparse: bool, logistic: bool,
 ) -> Tensor:
     given = on_cpu("inputs", inputs)
-    h = given.float() if given.dtype in (torch.bfloat16, torch.float16) else given
+    h = given.float() if given.dtype in HALF else given
     if isinstance(sampled_values, (list, tuple)):
         sampled_values = [
             on_cpu(f"sampled_values[{i}]", part).detach().numpy()

@@ -16,8 +16,7 @@ from numba_ss._types import Floats, Integers
 
 R = TypeVar("R")
 
-
-_HALF = (torch.bfloat16, torch.float16)
+HALF = (torch.bfloat16, torch.float16)
 
 
 def uncompiled(function: Callable[..., R]) -> Callable[..., R]:
@@ -60,7 +59,7 @@ def hidden_states(inputs: Any, dim: int, dtype: torch.dtype) -> Tensor:
     if tensor.ndim < 1 or tensor.shape[-1] != dim:
         _checks.fail("inputs", f"shape (..., dim) = (..., {dim})", f"shape {tuple(tensor.shape)}")
     if tensor.dtype != dtype:
-        if tensor.dtype not in _HALF:
+        if tensor.dtype not in HALF:
             _checks.fail("inputs", f"{dtype} as the weights, or 16-bit floats", tensor.dtype)
         tensor = tensor.to(dtype)
     return tensor.reshape(-1, dim).contiguous()
