@@ -113,3 +113,8 @@ def densify(rows, values, num_classes):
     out = np.zeros((num_classes, *np.shape(values)[1:]))
     np.add.at(out, rows, values)
     return out
+
+
+def names(folder):
+    """Return what a folder holds, by name."""
+    return sorted(path.name for path in folder.iterdir())

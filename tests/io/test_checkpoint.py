@@ -20,10 +20,7 @@ import pytest
 from numba_ss import ArgumentError, _checks
 from numba_ss.io import checkpoint, files
 from numba_ss.io.checkpoint import CheckpointFolder, checked_fields, checked_history, reading
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+from tests.conftest import names
 
 
 def save_numbers(path, *numbers, keep=2):

@@ -12,12 +12,9 @@ import pytest
 from numba_ss import ArgumentError
 from numba_ss.io import files
 from numba_ss.io.files import require_distinct, require_writable, whole_file
+from tests.conftest import names
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, modes and pipes are POSIX's")
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_writes_replaces_and_leaves_nothing_beside(tmp_path):

@@ -20,7 +20,7 @@ from numba_ss.logs.splits import leave_one_out
 from numba_ss.retrieval import run as retrieval_run
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.training import run as training_run
-from tests.conftest import JIT
+from tests.conftest import JIT, names
 from tests.retrieval.test_estimator import (
     LOG,
     MANY,
@@ -32,6 +32,7 @@ from tests.retrieval.test_estimator import (
     random_log,
     trained,
 )
+from tests.training.stops import at_event, in_epoch, interrupt, send_interrupt
 
 EVENTS = len(LOG["user"])
 OPTIONS = {"sampler": "learned_unigram", "user_features": ("user",), "epochs": 3, "batch_size": 16}
@@ -50,30 +51,6 @@ def _frequent_reports(monkeypatch):
 def run(log=LOG, folder=None, *, callbacks=(), resume=False, minutes=0, **options):
     fit = {"callbacks": callbacks, "checkpoint": folder, "checkpoint_minutes": minutes, "resume": resume}
     return trained(log, fit=fit, **OPTIONS | options)
-
-
-def at_event(kind, number, action):
-    """Return a callback that does something at the first, second ... event of a kind."""
-    seen = []
-
-    def callback(event):
-        seen.append(event.kind)
-        if event.kind == kind and seen.count(kind) == number:
-            action()
-
-    return callback
-
-
-def interrupt():
-    raise KeyboardInterrupt
-
-
-def send_interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def outcome(model):
@@ -392,16 +369,6 @@ def test_an_exception_in_the_first_epoch_leaves_the_estimator_alone(tmp_path, ki
     assert set(vars(seen[0].model)) == set(YouTubeDNN().get_params())
 
 
-def in_epoch(kind, epoch):
-    """Return a callback that fails at the first event of a kind after so many epochs."""
-
-    def callback(event):
-        if event.kind == kind and event.epoch == epoch:
-            raise ZeroDivisionError("no")
-
-    return callback
-
-
 @pytest.mark.parametrize(("kind", "epochs"), [("step", 2), ("epoch", 2), ("end", 3), ("checkpoint", 1)])
 @pytest.mark.parametrize("form", ["fit", "partial_fit"])
 def test_after_an_exception_the_last_finished_epoch_stays(tmp_path, kind, epochs, form):
@@ -413,7 +380,7 @@ def test_after_an_exception_the_last_finished_epoch_stays(tmp_path, kind, epochs
     want.set_params(epochs=epochs)
     fit = {"checkpoint": tmp_path, "checkpoint_minutes": 0} if form == "fit" else {}
     with pytest.raises(ZeroDivisionError) as caught:
-        getattr(model, form)(MANY, progress=False, callbacks=in_epoch(kind, epochs), **fit)
+        getattr(model, form)(MANY, progress=False, callbacks=in_epoch(kind, epochs, ZeroDivisionError("no")), **fit)
     getattr(want, form)(MANY, progress=False)
     assert outcome(model) == outcome(want)
     assert caught.value.__notes__ == [f"The model is that of epoch {len(want.history_)}."]

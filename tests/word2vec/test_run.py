@@ -1,7 +1,6 @@
 """run.py: events, checkpoints, interrupts; a run that goes on ends with the same bits."""
 
 import errno
-import os
 import re
 import shutil
 import signal
@@ -19,7 +18,8 @@ from numba_ss.training import run as training_run
 from numba_ss.word2vec import corpus
 from numba_ss.word2vec import run as word_run
 from numba_ss.word2vec.run import WordRun, held_out_loss, held_out_stream
-from tests.conftest import JIT, needs_jit
+from tests.conftest import JIT, names, needs_jit
+from tests.training.stops import at_event, in_epoch, interrupt, send_interrupt
 from tests.word2vec.test_estimator import (
     ARCHITECTURES,
     HELD_OUT,
@@ -44,30 +44,6 @@ def _frequent_reports(monkeypatch):
 def run(text=TEXT, folder=None, *, callbacks=(), resume=False, **options):
     fit = {"callbacks": callbacks, "checkpoint": folder, "checkpoint_words": 1, "resume": resume}
     return trained(text, fit=fit, **OPTIONS | options)
-
-
-def at_event(kind, number, action):
-    """Return a callback that does something at the first, second ... event of a kind."""
-    seen = []
-
-    def callback(event):
-        seen.append(event.kind)
-        if event.kind == kind and seen.count(kind) == number:
-            action()
-
-    return callback
-
-
-def interrupt():
-    raise KeyboardInterrupt
-
-
-def send_interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -411,16 +387,6 @@ def test_an_exception_in_the_first_epoch_leaves_the_estimator_alone(tmp_path, ki
     with pytest.raises(ZeroDivisionError):
         run(folder=tmp_path / "new", callbacks=[seen.append, at_event(kind, 1, fail)])
     assert set(vars(seen[0].model)) == set(Word2Vec().get_params())
-
-
-def in_epoch(kind, epoch, error):
-    """Return a callback that raises at the first event of a kind after so many epochs."""
-
-    def callback(event):
-        if event.kind == kind and event.epoch == epoch:
-            raise error
-
-    return callback
 
 
 @pytest.mark.parametrize(("kind", "epochs"), [("step", 1), ("step", 2), ("epoch", 2), ("end", 3)])
