@@ -65,6 +65,7 @@ Which classes are sampled
     LearnedUnigramSampler             by counts of the labels so far
     InBatchSampler                    the labels of the batch itself
     MixedSampler                      the labels of the batch, and uniform ones
+    PartitionSampler                  a subset of the classes that stays for many batches
     AllSampler                        the first classes, without drawing
     SampledCandidates                 what a sampler returns
     log_uniform_candidate_sampler     one draw of `LogUniformSampler`, as TensorFlow's function
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
         sampled_softmax_loss,
         sampled_softmax_loss_and_grad,
     )
+    from numba_ss.engine.partition_sampler import PartitionSampler
     from numba_ss.engine.samplers import (
         AllSampler,
         FixedUnigramSampler,
@@ -164,6 +166,7 @@ _NAMES = {
     "engine.losses": "LossAndGradients nce_loss nce_loss_and_grad negative_sampling_loss "
     "negative_sampling_loss_and_grad sampled_logistic_loss sampled_logistic_loss_and_grad "
     "sampled_softmax_loss sampled_softmax_loss_and_grad",
+    "engine.partition_sampler": "PartitionSampler",
     "engine.samplers": "AllSampler FixedUnigramSampler LearnedUnigramSampler LogUniformSampler "
     "SampledCandidates UniformSampler",
     "engine.schedules": "LinearDecay",
@@ -198,9 +201,9 @@ __all__ = [
     "CheckpointFolder", "Corpus", "ExactIndex", "FaissIndex", "Feature", "FixedUnigramSampler",
     "InBatchSampler", "Index", "Interactions", "Keys", "LearnedUnigramSampler", "LinearDecay",
     "LogUniformSampler", "LossAndGradients", "MixedSampler", "NotFittedError", "PackedCorpus",
-    "Progress", "Recommendations", "SampledCandidates", "SampledSoftmax", "SimilarityScore",
-    "StopTraining", "TopK", "TrainingDivergedError", "TrainingEvent", "UniformSampler",
-    "UnknownWordError", "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN",
+    "PartitionSampler", "Progress", "Recommendations", "SampledCandidates", "SampledSoftmax",
+    "SimilarityScore", "StopTraining", "TopK", "TrainingDivergedError", "TrainingEvent",
+    "UniformSampler", "UnknownWordError", "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN",
     "all_candidate_sampler", "analogies", "compute_accidental_hits",
     "fixed_unigram_candidate_sampler",
     "learned_unigram_candidate_sampler", "leave_one_out", "load_vectors",

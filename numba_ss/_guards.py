@@ -94,9 +94,10 @@ def guard_of(item: object) -> Guard:
     """Return the guard of an object, always the same one.
 
     An object that only works through another one, such as a layer through its sampler, names it
-    in `_guarded_as` and shares its guard.
+    in `_guarded_as` and shares its guard. That one may do the same.
     """
-    item = getattr(item, "_guarded_as", item)
+    while (behind := getattr(item, "_guarded_as", None)) is not None:
+        item = behind
     guard = _guards.get(id(item))
     # If two threads ask for the first time at once, both get the guard that was entered first.
     return guard or _guards.setdefault(id(item), Guard(item))

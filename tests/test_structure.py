@@ -49,7 +49,7 @@ ORDER = {
     "samplers id_vectors tower",
     "training": "run session events estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
-    "engine": "layer by_name top_k full_losses losses candidate_sampling batch_samplers samplers "
+    "engine": "layer by_name top_k full_losses losses candidate_sampling partition_sampler batch_samplers samplers "
     "sgd adagrad full_pass sampled_pass rows workspace shards memory seeds autotune schedules",
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files checkpoint "
     "progress files file_kinds",

@@ -72,7 +72,7 @@ class _LabelSampler(CandidateSampler):
         counts = _checks.counts("counts", counts, sampler.range_max, "range_max")
         batch_size = _checks.integer("batch_size", batch_size, 1)
         seen = np.flatnonzero(counts)
-        chance = _chance(counts[seen] / counts.sum(), batch_size)
+        chance = chance_among(counts[seen] / counts.sum(), batch_size)
         gap = 1 / np.maximum(chance, _SMALLEST)
         passed = np.rint(gap).astype(np.int64)
         sampler._step = int(passed.max())
@@ -127,7 +127,7 @@ class _LabelSampler(CandidateSampler):
             chance: Counts = ((self._seen[rows] > 0) / gap).astype(np.float32)
             return chance
         num_labels = int(np.count_nonzero(labels >= 0))
-        return _chance(self._share[rows], num_labels).astype(np.float32)
+        return chance_among(self._share[rows], num_labels).astype(np.float32)
 
     def _new_gap(self, rows: Integers) -> Counts:
         gap = (self._step - self._last_step[rows]).astype(np.float32)
@@ -178,9 +178,9 @@ class _LabelSampler(CandidateSampler):
         self._seen = np.array(state["seen"], np.int32)
 
 
-def _chance(share: NDArray[np.float64], num_labels: int) -> NDArray[np.float64]:
-    """Return the chance of being among so many labels; exact where it is small."""
-    chance: NDArray[np.float64] = np.expm1(num_labels * np.log1p(-np.minimum(share, 1 - 1e-16)))
+def chance_among(share: NDArray[np.float64], num_draws: int) -> NDArray[np.float64]:
+    """Return the chance of being among so many draws; exact where it is small."""
+    chance: NDArray[np.float64] = np.expm1(num_draws * np.log1p(-np.minimum(share, 1 - 1e-16)))
     return -chance
 
 

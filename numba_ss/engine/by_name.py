@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from numba_ss import _checks
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+from numba_ss.engine.partition_sampler import PartitionSampler
 from numba_ss.engine.samplers import (
     AllSampler,
     CandidateSampler,
@@ -77,10 +78,12 @@ def make_sampler(sampler: Any, num_classes: int, seed: int | None) -> CandidateS
 
 
 def check_num_sampled(num_sampled: Any, sampler: CandidateSampler) -> int | None:
-    """Return how many classes a batch draws, None where they are its own labels."""
+    """Return how many classes a batch draws, None where the sampler knows them without."""
     if isinstance(sampler, InBatchSampler):
         if num_sampled is not None:
             _checks.fail("num_sampled", "None, for the batch's own labels", num_sampled)
+        return None
+    if num_sampled is None and isinstance(sampler, PartitionSampler):
         return None
     count = _checks.integer("num_sampled", num_sampled, 1)
     if not isinstance(sampler, AllSampler):

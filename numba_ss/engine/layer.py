@@ -66,8 +66,8 @@ class SampledSoftmax:
     num_classes, dim : int
         Shape of the class embeddings.
     num_sampled : int or None
-        Candidates of a batch; None for the sampler "in_batch", and where the loss is a
-        full one.
+        Candidates of a batch; None for the sampler "in_batch", for all of the subset of a
+        `PartitionSampler`, and where the loss is a full one.
     loss : str, default="sampled_softmax"
         One of the six of `numba_ss.engine.losses`: "sampled_softmax", "nce",
         "sampled_logistic", "negative_sampling", "softmax", "logistic".
