@@ -81,6 +81,26 @@ class InBatch:
         self.sampler.sample(self.labels)
 
 
+class Partition:
+    """Candidates of a subset of 10,000 draws, which is kept, of 1,000,000 classes."""
+
+    params = ([64, 1_024],)
+    param_names = ("num_sampled",)
+    timeout = 600
+
+    def setup(self, num_sampled):
+        proposal = numba_ss.LogUniformSampler(1_000_000, seed=0)
+        self.sampler = numba_ss.PartitionSampler(proposal, 10_000)
+        self.labels = zipf_labels(1_000_000, 512)
+        self.time_sample(num_sampled)  # compile
+
+    def time_sample(self, num_sampled):
+        self.sampler.sample(self.labels, num_sampled)
+
+    def time_begin_partition(self, num_sampled):
+        self.sampler.begin_partition()
+
+
 class Hits:
     """Labels looked up among candidates, of 1,000,000 classes."""
 

@@ -120,6 +120,7 @@ def test_objects_may_share_a_guard():
 
     item = Item()
     assert guard_of(Part(item)) is guard_of(Part(item)) is guard_of(item)
+    assert guard_of(Part(Part(item))) is guard_of(item)
 
 
 def test_copies_have_guards_of_their_own():

@@ -38,14 +38,15 @@ class _Partition(NamedTuple):
 class PartitionSampler(CandidateSampler):
     r"""Candidates from a subset of the classes, which is kept for a partition of the batches.
 
-    Until the next partition begins, training touches the rows of the subset and of the labels
-    only. So the table of a huge vocabulary may lie anywhere: `subset` tells which rows to
-    fetch.
+    Until the next partition begins, training touches only the rows of the subset and of the
+    labels. Of a table that lies elsewhere no others are needed: `subset` tells which they are.
 
     The subset V' of a partition consists of the distinct classes among n draws from a proposal
     distribution p. Either the sampler draws them, or they are the targets of the partition's
-    batches, as in [1]_; these count as draws from p. The m candidates of a batch are the next
-    m classes of the subset, in random order, over and over. The expected count of a class is
+    batches, as in [1]_; these count as draws from p. The subset is put in random order, and
+    the m candidates of a batch are the next m of its classes, from the first one again after
+    the last. There are `num_sampled` of them, or all if the subset is smaller. The expected
+    count of a class is
 
     .. math:: Q(c) = \frac{m}{|V'|} \left(1 - (1 - p(c))^n\right),
 
@@ -105,6 +106,7 @@ class PartitionSampler(CandidateSampler):
 
     The targets of the batches to come as a subset:
 
+    >>> from numba_ss import SampledSoftmax
     >>> counts = np.arange(1000, 0, -1)
     >>> sampler = PartitionSampler(FixedUnigramSampler(1000, unigrams=counts, seed=1))
     >>> layer = SampledSoftmax(1000, 8, None, sampler=sampler)  # None: the whole subset

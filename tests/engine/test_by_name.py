@@ -83,6 +83,13 @@ def test_num_sampled_fits_the_sampler(sampler, num_sampled, result):
         assert check_num_sampled(num_sampled, made) == result
 
 
+def test_a_subset_may_be_taken_whole():
+    subset = numba_ss.PartitionSampler(numba_ss.UniformSampler(9), 5)
+    assert [check_num_sampled(number, subset) for number in (None, 3)] == [None, 3]
+    with pytest.raises(ArgumentError, match="num_sampled: expected at most range_max = 9"):
+        check_num_sampled(10, subset)
+
+
 def test_options_of_the_losses():
     """The table in `losses`: hits removed, log Q subtracted."""
     for asked in (True, False):
