@@ -57,7 +57,7 @@ class PartitionSampler(CandidateSampler):
     ----------
     proposal : UniformSampler, LogUniformSampler or FixedUnigramSampler
         The distribution p over all classes. The subsets are drawn from its stream, so its
-        seed is that of this sampler, and its `exclude_ids` are never candidates.
+        seed is that of this sampler. Classes that it excludes are never candidates.
     num_draws : int, optional
         Draws n of a subset, which has at most so many classes. Without it each partition
         begins with a call of `begin_partition` that is given labels.
