@@ -136,14 +136,18 @@ class Measured:
         work, lists, model = self.model._work, self.model._lists, self.model._model
         mean = lists.means[0, 0]
         met = row_updates.Met(work.in_samples, mean, np.float32(1), np.float32(0))
+        of_outputs = row_updates.Occurrences(
+            work.out_words, work.out_weights, work.out_starts, work.out_chain, work.grad_outputs
+        )
+        of_inputs = row_updates.Occurrences(
+            work.in_words, work.in_weights, work.in_starts, work.in_chain, work.grad_inputs
+        )
         return seconds_of(lambda: (
             row_updates.update_rows(
-                0, 0, owners, work.out_words, work.out_weights, work.out_starts, work.out_chain,
-                work.grad_outputs, met, model.outputs, model.num_vectors, lists,
+                0, 0, owners, of_outputs, met, model.outputs, model.num_vectors, lists
             ),
             row_updates.update_rows(
-                0, 0, owners, work.in_words, work.in_weights, work.in_starts, work.in_chain,
-                work.grad_inputs, met, model.inputs, model.num_vectors, lists,
+                0, 0, owners, of_inputs, met, model.inputs, model.num_vectors, lists
             ),
         ), 2)
 

@@ -4,9 +4,9 @@ Each function is the twin of the kernel of the same name, without buffers, block
 speed. Tests compare the two; nothing in the library imports this module. TensorFlow's random
 numbers and expected counts, whose bits are a contract, are also tested against golden numbers.
 
-Names: `private` (batch_size, C) are an example's own classes, its labels first, -1 where
-absent; `shared` (num_sampled,) are the candidates of all; `logits` of a batch are its
-private ones, then its shared ones.
+Names: `own` (batch_size, C) are the classes of each example, its labels first, -1 where absent;
+`sampled` (num_sampled,) are the classes that all examples are compared with. The `logits` of a
+batch are those of its own classes, then those of the sampled ones.
 """
 
 from __future__ import annotations
@@ -290,20 +290,23 @@ def row_keys(rows: Array) -> list[int]:
 def join_hits(
     hits: Array, true_counts: Array, sampled_counts: Array, subtract_log_q: bool
 ) -> list[list[int]]:
-    """Return, for each label, its candidate; -2 less it where the logits differ; or -1."""
-    joined = []
+    """Return, for each label, its position among the sampled classes, or -1.
+
+    Where the logits differ, the position becomes the code of `left_out`.
+    """
+    kept = []
     for row, counts in zip(np.asarray(hits).tolist(), true_counts, strict=True):
-        joined.append([
+        kept.append([
             -1 if hit < 0 or hit in row[:t]
             else -2 - hit if subtract_log_q and counts[t] != sampled_counts[hit]
             else hit
             for t, hit in enumerate(row)
         ])
-    return joined
+    return kept
 
 
 def left_out(hit: int) -> int:
-    """Return the code of a hit that is left out; codes begin below that of no hit, -1."""
+    """Return the code of a hit that is left out; codes are below that of no hit, -1."""
     return -(hit + 2)
 
 
@@ -318,15 +321,15 @@ def lone_key(example: int) -> int:
 
 
 def group_inputs(
-    inputs: list[Any], joined: list[list[int]]
+    inputs: list[Any], hits: list[list[int]]
 ) -> tuple[list[int], list[list[int]]]:
     """Return the number of each example's input, and the members of each.
 
-    Inputs are ids or rows of bits. Where keys of different rows are equal, each example has
-    its input to itself; an example that leaves candidates out always has.
+    Inputs are ids or rows of bits. If keys of different rows are equal, each example has its
+    input to itself. An example that leaves sampled classes out always has.
     """
     examples = range(len(inputs))
-    alone = [min(row, default=-1) < -1 for row in joined]
+    alone = [min(row, default=-1) < -1 for row in hits]
     rows = {tuple(x) for x, lone in zip(inputs, alone, strict=True) if np.ndim(x) and not lone}
     if len(set(row_keys(rows))) < len(rows):
         alone = [True for _ in examples]
@@ -335,8 +338,8 @@ def group_inputs(
         else next(j for j in examples if not alone[j] and np.array_equal(inputs[j], inputs[i]))
         for i in examples
     ]
-    slots = factorize(first)[0].tolist()
-    return slots, [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
+    inverse = factorize(first)[0].tolist()
+    return inverse, [[i for i in examples if first[i] == u] for u in dict.fromkeys(first)]
 
 
 def blocks_of(num_inputs: int, block: int) -> int:
@@ -360,19 +363,19 @@ def first_row(
 
 
 def prepare(
-    ids: list[int], joined: list[list[int]], weights: Array, biases: Array, candidates: Array,
+    ids: list[int], hits: list[list[int]], weights: Array, biases: Array, sampled: Array,
     log_q: Array,
 ) -> tuple[Any, ...]:
-    """Return the groups of inputs, and the candidates' rows and what their logits start from."""
-    return *group_inputs(ids, joined), *pack_candidates(weights, biases, candidates, log_q)
+    """Return the groups of inputs, and the sampled rows with their adjusted biases."""
+    return *group_inputs(ids, hits), *pack_sampled(weights, biases, sampled, log_q)
 
 
 # Losses and gradients
 
 
-def _targets(private: Array, num_true: int) -> Array:
-    """Return 1/T for the labels that are present, 0 for all other private columns."""
-    label = (np.arange(private.shape[1]) < num_true) & (private >= 0)
+def _targets(own: Array, num_true: int) -> Array:
+    """Return 1/T for the labels that are present, 0 for all other own columns."""
+    label = (np.arange(own.shape[1]) < num_true) & (own >= 0)
     return label / np.maximum(label.sum(axis=1, keepdims=True), 1)
 
 
@@ -381,69 +384,70 @@ def _pad(targets: Array, width: int) -> Array:
 
 
 def _softmax_block(
-    logits: Array, private: Array, num_true: int, grad_loss: Array
+    logits: Array, own: Array, num_true: int, grad_loss: Array
 ) -> tuple[Array, Array]:
     """Return losses and gradients with respect to the logits; -inf is no column."""
-    targets = _pad(_targets(private, num_true), logits.shape[1])
-    peak = logits.max(axis=1, keepdims=True)
-    z = logits - peak
-    total = np.exp(z).sum(axis=1, keepdims=True)
-    loss = np.log(total[:, 0]) - np.sum(np.where(targets > 0, z, 0) * targets, axis=1)
-    return loss, (np.exp(z) / total - targets) * grad_loss[:, None]
+    targets = _pad(_targets(own, num_true), logits.shape[1])
+    running_max = logits.max(axis=1, keepdims=True)
+    z = logits - running_max
+    running_sum = np.exp(z).sum(axis=1, keepdims=True)
+    loss = np.log(running_sum[:, 0]) - np.sum(np.where(targets > 0, z, 0) * targets, axis=1)
+    return loss, (np.exp(z) / running_sum - targets) * grad_loss[:, None]
 
 
 def _logistic_block(
-    logits: Array, private: Array, num_true: int, grad_loss: Array
+    logits: Array, own: Array, num_true: int, grad_loss: Array
 ) -> tuple[Array, Array]:
     """Return losses summed over the columns and gradients; -inf is no column."""
-    targets = _pad(_targets(private, num_true), logits.shape[1])
+    targets = _pad(_targets(own, num_true), logits.shape[1])
     loss = np.logaddexp(0, logits) - np.where(targets > 0, logits, 0) * targets
     sigmoid = np.exp(-np.logaddexp(0, -logits))
     return loss.sum(axis=1), (sigmoid - targets) * grad_loss[:, None]
 
 
-def seen(logit: float) -> float:
-    """Return a logit, and NaN for what is not finite."""
+def nan_if_infinite(logit: float) -> float:
+    """Return a logit, or NaN if it is not finite."""
     return logit if np.isfinite(logit) else np.nan
 
 
 def softmax_strip(
-    logits: Array, peak: Array, total: Array
+    logits: Array, running_max: Array, running_sum: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Return exp(logit - peak), the new peak and total, and exp(old peak - new peak).
+    """Return exp(logit - maximum), the new maximum and sum, and exp(old maximum - new maximum).
 
-    Logits are (inputs, any); `peak` is the largest logit so far, `total` the sum of exp.
+    Logits are (inputs, any); `running_max` is the largest logit so far, `running_sum` the sum of
+    exp(logit - running_max).
     """
-    top = np.maximum(peak, logits.max(axis=1, initial=-np.inf))
-    exps, rise = np.exp(logits - top[:, None]), np.exp(peak - top)
-    return exps, top, rise * total + exps.sum(axis=1), rise
+    new_max = np.maximum(running_max, logits.max(axis=1, initial=-np.inf))
+    probabilities, rescale = np.exp(logits - new_max[:, None]), np.exp(running_max - new_max)
+    return probabilities, new_max, rescale * running_sum + probabilities.sum(axis=1), rescale
 
 
-def logistic_strip(logits: Array, total: Array) -> tuple[Array, Array]:
-    """Return sigmoids, and the total with the losses of the strip."""
-    return np.exp(-np.logaddexp(0, -logits)), total + np.logaddexp(0, logits).sum(axis=1)
+def logistic_strip(logits: Array, running_sum: Array) -> tuple[Array, Array]:
+    """Return sigmoids, and the running sum with the losses of the strip."""
+    return np.exp(-np.logaddexp(0, -logits)), running_sum + np.logaddexp(0, logits).sum(axis=1)
 
 
 def softmax_own(
-    targets: Array, extra: Array, logits: Array, peak: Array, total: Array
+    targets: Array, column_weights: Array, logits: Array, running_max: Array, running_sum: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Return losses, exps of own columns, their sums, and what makes a shared exp one beside them.
+    """Return losses, unnormalised probabilities of own columns, sums of all, and the rescaling.
 
-    Only where `extra` is 1 is an own column not in the total already.
+    Where `column_weights` is 0, the running sum has the own column already.
     """
-    top = np.maximum(peak, logits.max(axis=1))
-    exps, below = np.exp(logits - top[:, None]), np.exp(peak - top)
-    total = below * total + np.sum(extra * exps, axis=1)
-    goals = np.where(targets > 0, logits - top[:, None], 0) * targets
-    return np.log(total) - goals.sum(axis=1), exps, total, below
+    new_max = np.maximum(running_max, logits.max(axis=1))
+    probabilities, rescale = np.exp(logits - new_max[:, None]), np.exp(running_max - new_max)
+    running_sum = rescale * running_sum + np.sum(column_weights * probabilities, axis=1)
+    goals = np.where(targets > 0, logits - new_max[:, None], 0) * targets
+    return np.log(running_sum) - goals.sum(axis=1), probabilities, running_sum, rescale
 
 
 def logistic_own(
-    targets: Array, extra: Array, logits: Array, total: Array
+    targets: Array, column_weights: Array, logits: Array, running_sum: Array
 ) -> tuple[Array, Array]:
-    """Return losses and sigmoids; only where `extra` is 1 the total lacks a column."""
+    """Return losses and sigmoids; see `softmax_own`."""
     goals = np.where(targets > 0, logits, 0) * targets
-    loss = total + np.sum(extra * np.logaddexp(0, logits) - goals, axis=1)
+    loss = running_sum + np.sum(column_weights * np.logaddexp(0, logits) - goals, axis=1)
     return loss, np.exp(-np.logaddexp(0, -logits))
 
 
@@ -462,66 +466,67 @@ def subtract_logs(counts: Array, logits: Array) -> Array:
     return np.asarray(logits, float) - log(counts)
 
 
-def pack_candidates(
-    weights: Array, biases: Array, candidates: Array, log_q: Array
+def pack_sampled(
+    weights: Array, biases: Array, sampled: Array, log_q: Array
 ) -> tuple[Array, Array]:
-    """Return the candidates' rows, and their biases less log Q."""
-    return weights[candidates].astype(float), biases[candidates] - np.asarray(log_q, float)
+    """Return the rows of the sampled classes, and their biases less log Q."""
+    return weights[sampled].astype(float), biases[sampled] - np.asarray(log_q, float)
 
 
 def pack_classes(weights: Array, biases: Array, classes: Array) -> tuple[Array, Array]:
     """Return rows and biases of classes."""
-    return pack_candidates(weights, biases, classes, np.zeros(len(classes)))
+    return pack_sampled(weights, biases, classes, np.zeros(len(classes)))
 
 
 def forward_inputs(
-    inputs: Array, rows: Array, offsets: Array, logistic: bool
+    inputs: Array, rows: Array, adjusted_biases: Array, logistic: bool
 ) -> tuple[Array, Array, Array, Array]:
-    """Compare inputs with candidates: exps, peak, total, and the sums of exp x row.
+    """Return probabilities, their maxima and sums, and the sums of probability x row.
 
-    For the logistic loss exps are sigmoids, totals are losses, and there is no peak.
+    The probabilities are exp(logit - maximum). For the logistic loss they are sigmoids, the sums
+    are losses, and the maximum is 0.
     """
-    logits = multiply(inputs, transpose(rows)) + offsets
+    logits = multiply(inputs, transpose(rows)) + adjusted_biases
     if logistic:
-        exps, total = logistic_strip(logits, np.zeros(len(logits)))
-        peak = np.zeros(len(logits))
+        probabilities, running_sum = logistic_strip(logits, np.zeros(len(logits)))
+        running_max = np.zeros(len(logits))
     else:
-        peak = logits.max(axis=1)
-        exps = np.exp(logits - peak[:, None])
-        total = exps.sum(axis=1)
-    return exps, peak, total, multiply(exps, rows)
+        running_max = logits.max(axis=1)
+        probabilities = np.exp(logits - running_max[:, None])
+        running_sum = probabilities.sum(axis=1)
+    return probabilities, running_max, running_sum, multiply(probabilities, rows)
 
 
 class Forward(NamedTuple):
     """Losses and the gradients of their weighted sum."""
 
     loss: Array
-    coefficients: Array  # of the private logits
-    probabilities: Array  # of the shared logits
+    grad_own_logits: Array  # of the own logits
+    probabilities: Array  # of the sampled logits
     grad_inputs: Array
 
 
 def forward_examples(
-    inputs: Array, weights: Array, biases: Array, private: Array, private_log_q: Array,
-    num_true: int, shared: Array, shared_log_q: Array, hits: Array, grad_loss: Array,
+    inputs: Array, weights: Array, biases: Array, own: Array, own_log_q: Array,
+    num_true: int, sampled: Array, sampled_log_q: Array, hits: Array, grad_loss: Array,
     logistic: bool,
 ) -> Forward:
-    """Compute a batch; hits (batch_size, any) are positions in `shared` to leave out."""
+    """Compute a batch; hits (batch_size, any) are positions in `sampled` to leave out."""
     inputs, weights, biases = (np.asarray(a, float) for a in (inputs, weights, biases))
-    own = np.maximum(private, 0)
-    mine = np.einsum("bd,bcd->bc", inputs, weights[own]) + biases[own] - private_log_q
-    mine = np.where(private >= 0, mine, -np.inf)
-    rows, offsets = pack_candidates(weights, biases, shared, shared_log_q)
-    common = inputs @ rows.T + offsets
+    rows_of_own = np.maximum(own, 0)
+    own_logits = np.einsum("bd,bcd->bc", inputs, weights[rows_of_own]) + biases[rows_of_own]
+    own_logits = np.where(own >= 0, own_logits - own_log_q, -np.inf)
+    rows, adjusted_biases = pack_sampled(weights, biases, sampled, sampled_log_q)
+    sampled_logits = inputs @ rows.T + adjusted_biases
     for i, positions in enumerate(hits):
-        common[i, positions[positions >= 0]] = -np.inf
-    logits = np.concatenate([mine, common], axis=1)
+        sampled_logits[i, positions[positions >= 0]] = -np.inf
+    logits = np.concatenate([own_logits, sampled_logits], axis=1)
     block = _logistic_block if logistic else _softmax_block
-    loss, grad = block(logits, private, num_true, np.asarray(grad_loss, float))
-    coefficients, probs = grad[:, : private.shape[1]], grad[:, private.shape[1] :]
-    coefficients = np.where(private >= 0, coefficients, 0)
-    grad_inputs = grad_examples(probs, rows, coefficients, weights[own])
-    return Forward(loss, coefficients, probs, grad_inputs)
+    loss, grad = block(logits, own, num_true, np.asarray(grad_loss, float))
+    grad_own_logits, probs = grad[:, : own.shape[1]], grad[:, own.shape[1] :]
+    grad_own_logits = np.where(own >= 0, grad_own_logits, 0)
+    grad_inputs = grad_examples(probs, rows, grad_own_logits, weights[rows_of_own])
+    return Forward(loss, grad_own_logits, probs, grad_inputs)
 
 
 def scale_examples(
@@ -543,50 +548,50 @@ def forward_classes(
     return probs, multiply(probs, weights)
 
 
-def grad_candidates(inputs: Array, probs: Array) -> tuple[Array, Array]:
-    """Return the gradients of the candidates' rows and of their biases."""
+def grad_sampled(inputs: Array, probs: Array) -> tuple[Array, Array]:
+    """Return the gradients of the rows of the sampled classes, and of their biases."""
     return multiply(transpose(probs), inputs), probs.sum(axis=0)
 
 
-def grad_examples(probs: Array, rows: Array, coefficients: Array, own_rows: Array) -> Array:
-    """Return the gradients of the inputs: of the shared columns, and of each example's own."""
-    return multiply(probs, rows) + np.einsum("bc,bcd->bd", coefficients, own_rows)
+def grad_examples(probs: Array, rows: Array, grad_own_logits: Array, own_rows: Array) -> Array:
+    """Return the gradients of the inputs, from the sampled classes and each example's own."""
+    return multiply(probs, rows) + np.einsum("bc,bcd->bd", grad_own_logits, own_rows)
 
 
-def write_members(common: Array, parts: Array, factors: Array, rows: Array) -> Array:
+def write_members(common: Array, row_scales: Array, factors: Array, rows: Array) -> Array:
     """Return the gradients of members; `rows` (columns, members, dim) are their own."""
     own = np.einsum("cm,cmd->md", np.asarray(factors, float), np.asarray(rows, float))
-    return np.outer(np.asarray(parts, float), np.asarray(common, float)) + own
+    return np.outer(np.asarray(row_scales, float), np.asarray(common, float)) + own
 
 
-def sum_others(hit: int, parts: Array, joined: Array) -> float:
-    """Return the sum of the parts of members none of whose labels, columns, is the candidate."""
-    return math.fsum(parts[~(joined == hit).any(axis=0)])
+def sum_others(hit: int, row_scales: Array, member_hits: Array) -> float:
+    """Return the sum of the scales of the members that do not have a hit."""
+    return math.fsum(row_scales[~(member_hits == hit).any(axis=0)])
 
 
-def subtract_members(step: Any, grads: Array, row: Array) -> Array:
-    """Return the row less step times each gradient, one by one, in their own type."""
+def subtract_members(learning_rate: Any, grads: Array, row: Array) -> Array:
+    """Return the row less learning_rate times each gradient, one by one, in their own type."""
     for grad in grads:
-        row = subtract_scaled(step, grad, row)
+        row = subtract_scaled(learning_rate, grad, row)
     return row
 
 
-def grad_logits(probs: Array, slots: Array) -> Array:
+def grad_logits(probs: Array, inverse: Array) -> Array:
     """Return the gradients of the inputs' logits: the sums of those of their examples."""
-    out = np.zeros((slots.max(initial=-1) + 1, probs.shape[1]))
-    np.add.at(out, slots, probs)
+    out = np.zeros((inverse.max(initial=-1) + 1, probs.shape[1]))
+    np.add.at(out, inverse, probs)
     return out
 
 
 def backward_inputs(
-    probs: Array, slots: Array, rows: Array, coefficients: Array, own_rows: Array
+    probs: Array, inverse: Array, rows: Array, grad_own_logits: Array, own_rows: Array
 ) -> tuple[Array, Array]:
     """Return the gradients of the inputs' logits, and of the examples' inputs."""
-    return grad_logits(probs, slots), grad_examples(probs, rows, coefficients, own_rows)
+    return grad_logits(probs, inverse), grad_examples(probs, rows, grad_own_logits, own_rows)
 
 
 def parts_of(num_chunks: int) -> int:
-    """Return how many parts are shared by so many chunks: two for each."""
+    """Return how many parts a phase has: two for each chunk."""
     return 2 * num_chunks
 
 
@@ -609,7 +614,7 @@ def wait_for(done: int, count: int) -> bool:
 
 def sampled_step(
     table: Array, ids: Array, weights: Array, biases: Array, labels: Array, log_q: Array,
-    shared: Array, shared_log_q: Array, hits: Array, grad_loss: Array, logistic: bool,
+    sampled: Array, sampled_log_q: Array, hits: Array, grad_loss: Array, logistic: bool,
     learning_rate: float,
 ) -> tuple[float, Array, Array, Array]:
     """Return the sum of the losses, and weights, biases and table after a step of SGD.
@@ -618,18 +623,18 @@ def sampled_step(
     """
     num_true = labels.shape[1]
     batch = forward_examples(
-        table[ids], weights, biases, labels, log_q, num_true, shared, shared_log_q, hits,
+        table[ids], weights, biases, labels, log_q, num_true, sampled, sampled_log_q, hits,
         grad_loss, logistic,
     )
-    inputs, slots = np.asarray(table[ids], float), np.arange(len(ids))
-    grad_rows, grad_biases = grad_candidates(inputs, batch.probabilities)
+    inputs, inverse = np.asarray(table[ids], float), np.arange(len(ids))
+    grad_rows, grad_biases = grad_sampled(inputs, batch.probabilities)
     new_weights = scatter_classes(
-        np.asarray(weights, float), labels, batch.coefficients, inputs, slots, shared, grad_rows,
-        learning_rate,
+        np.asarray(weights, float), labels, batch.grad_own_logits, inputs, inverse, sampled,
+        grad_rows, learning_rate,
     )
     new_biases = scatter_classes(
-        np.asarray(biases, float)[:, None], labels, batch.coefficients, np.ones((len(ids), 1)),
-        slots, shared, grad_biases[:, None], learning_rate,
+        np.asarray(biases, float)[:, None], labels, batch.grad_own_logits, np.ones((len(ids), 1)),
+        inverse, sampled, grad_biases[:, None], learning_rate,
     )[:, 0]
     new_table = scatter_rows(np.asarray(table, float), ids, batch.grad_inputs, learning_rate)
     return float(batch.loss.sum()), new_weights, new_biases, new_table
@@ -653,7 +658,7 @@ def full_loss_and_grad(
     loss = normalize(logits, logistic) - np.sum(dense * logits, axis=1)
     grad, _ = forward_classes(inputs, weights, biases, np.asarray(grad_loss, float), logistic)
     grad = grad - dense * np.asarray(grad_loss, float)[:, None]
-    grad_weights, grad_biases = grad_candidates(inputs, grad)
+    grad_weights, grad_biases = grad_sampled(inputs, grad)
     return loss, grad @ weights, grad_weights, grad_biases
 
 
@@ -704,29 +709,29 @@ def scatter_rows(table: Array, rows: Array, grads: Array, learning_rate: Any) ->
 
 
 def scatter_own(
-    table: Array, private: Array, coefficients: Array, inputs: Array, slots: Array,
+    table: Array, own: Array, grad_own_logits: Array, inputs: Array, inverse: Array,
     learning_rate: Any,
 ) -> Array:
-    """Return the class rows less the private gradients; example i's input is inputs[slots[i]]."""
-    example, column = np.nonzero(private >= 0)
-    grads = coefficients[example, column][:, None] * inputs[slots[example]]
-    return scatter_rows(table, private[example, column], grads, learning_rate)
+    """Return the class rows less gradients of own rows; example i has inputs[inverse[i]]."""
+    example, column = np.nonzero(own >= 0)
+    grads = grad_own_logits[example, column][:, None] * inputs[inverse[example]]
+    return scatter_rows(table, own[example, column], grads, learning_rate)
 
 
-def scatter_candidates(
-    table: Array, candidates: Array, grad_rows: Array, learning_rate: Any
+def scatter_sampled(
+    table: Array, sampled: Array, grad_rows: Array, learning_rate: Any
 ) -> Array:
-    """Return the class rows less the candidates' gradients."""
-    return scatter_rows(table, candidates, grad_rows, learning_rate)
+    """Return the class rows less the gradients of the sampled rows."""
+    return scatter_rows(table, sampled, grad_rows, learning_rate)
 
 
 def scatter_classes(
-    table: Array, private: Array, coefficients: Array, inputs: Array, slots: Array,
-    candidates: Array, grad_rows: Array, learning_rate: Any,
+    table: Array, own: Array, grad_own_logits: Array, inputs: Array, inverse: Array,
+    sampled: Array, grad_rows: Array, learning_rate: Any,
 ) -> Array:
-    """Return the class rows less the private gradients, then the candidates'."""
-    table = scatter_own(table, private, coefficients, inputs, slots, learning_rate)
-    return scatter_candidates(table, candidates, grad_rows, learning_rate)
+    """Return the class rows less the gradients of own rows, then of sampled rows."""
+    table = scatter_own(table, own, grad_own_logits, inputs, inverse, learning_rate)
+    return scatter_sampled(table, sampled, grad_rows, learning_rate)
 
 
 # Windows

@@ -55,8 +55,8 @@ ORDER = {
     "progress files file_kinds",
     "torch": "layer functional optimizers work autograd tensors threads",
     "kernels": "_jit _cache",
-    "kernels.core": "team calls row_tile rows tile ids rng scalar threads",
-    "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs candidates "
+    "kernels.core": "team calls row_tile tile rows llvm ids rng scalar threads",
+    "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs sampled_classes "
     "softmax adagrad adam buffers members sampling encodings arguments",
     "kernels.words": "train_windows skipgram cbow window_chunks row_updates windows text",
     "kernels.retrieval": "items tower histories",
@@ -136,6 +136,31 @@ def test_only_kernels_import_numba():
         if path.name == "reference.py":
             assert used <= {"__future__", "collections", "math", "typing", "numpy"}
         assert "reference" not in {i.rpartition(".")[2] for i in imports(TREES[path])}, path
+
+
+def test_llvm_code_is_written_in_one_place():
+    """Kernels that need it stand on `core.llvm`, so the rest can be read without knowing LLVM."""
+    for path in MODULES:
+        if module_name(path) != "kernels.core.llvm":
+            used = set(imports(TREES[path]))
+            assert not {name for name in used if name.split(".")[0] == "llvmlite"}, path
+            assert not used & {"numba.core", "numba.core.cgutils"}, path
+            assert "builder" not in names_used(TREES[path]), path
+
+
+MOST_ARGUMENTS, USUAL_ARGUMENTS = 12, 8  # of any function of the kernels, and of 95 in 100
+
+
+def test_kernels_take_few_arguments():
+    counts = {
+        f"{module_name(path)}.{node.name}": len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+        for path in MODULES if "kernels" in path.parts
+        for node in ast.walk(TREES[path]) if isinstance(node, ast.FunctionDef)
+    }
+    too_many = {name: count for name, count in counts.items() if count > MOST_ARGUMENTS}
+    assert not too_many
+    many = {name: count for name, count in counts.items() if count > USUAL_ARGUMENTS}
+    assert len(many) <= len(counts) / 20, many
 
 
 def test_compile_options_stand_in_one_place():

@@ -13,14 +13,14 @@ from numpy.typing import DTypeLike
 
 from numba_ss._types import Floats, Integers
 from numba_ss.engine.workspace import EXPS, Workspace, padded, round_up
+from numba_ss.kernels.core.llvm import LANES, ROWS
 from numba_ss.kernels.core.threads import threads_for
-from numba_ss.kernels.core.tile import LANES, ROWS
 from numba_ss.kernels.softmax import all_classes, phases, ranking
 from numba_ss.kernels.softmax.arguments import Blocks
 from numba_ss.kernels.softmax.batch import STRIDE
 from numba_ss.kernels.softmax.buffers import describe, shape_of
-from numba_ss.kernels.softmax.candidates import BLOCK
 from numba_ss.kernels.softmax.ranking import CLASSES
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
 # Parts of the classes whose sums are added up in order, whatever the threads.
 _PARTS = 64
@@ -65,20 +65,21 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
     result = np.empty(batch_size)
     threads = threads_for(inputs.size * len(weights))
     rows, logits = walk_scratch(threads, dim, dtype)
-    highest, added = np.empty((2, threads, BLOCK), dtype)
+    group_max, group_sum = np.empty((2, threads, BLOCK), dtype)
     for start in range(0, batch_size, EXAMPLES):
         part = inputs[start : start + EXAMPLES]
-        xt = transposed(padded_inputs(part), len(part), dim)
-        peak = np.full((_PARTS, len(part)), np.finfo(dtype).min, dtype)
-        total = np.empty((_PARTS, len(part)))
-        walk = ranking.Walk(weights, biases, xt, len(part), rows, logits)
-        ranking.normalize(walk, logistic, threads, highest, added, peak, total)
+        columns = transposed(padded_inputs(part), len(part), dim)
+        running_max = np.full((_PARTS, len(part)), np.finfo(dtype).min, dtype)
+        running_sum = np.empty((_PARTS, len(part)))
+        walk = ranking.Walk(weights, biases, columns, len(part), rows, logits)
+        sums = ranking.Sums(running_max, running_sum, group_max, group_sum)
+        ranking.normalize(walk, logistic, threads, sums)
         out = result[start : start + EXAMPLES]
         if logistic:
-            out[:] = total.sum(axis=0)
+            out[:] = running_sum.sum(axis=0)
         else:
             with np.errstate(divide="ignore", invalid="ignore"):  # empty parts; what is not finite
-                out[:] = np.logaddexp.reduce(np.log(total) + peak, axis=0)
+                out[:] = np.logaddexp.reduce(np.log(running_sum) + running_max, axis=0)
     return result
 
 
@@ -130,12 +131,10 @@ def full_pass(
         }
         buffers = describe(unique_inputs=x, **arrays)
         all_classes.pack_classes(classes, weights, biases, no_counts, num_rows, threads, buffers)
-        all_classes.forward_classes(
-            num_blocks, normalizer, grad_output, logistic or None, start > 0, dim, threads,
-            grad_inputs, buffers,
-        )
+        given = all_classes.Range(normalizer, grad_output, grad_inputs, start == 0, dim)
+        all_classes.forward_classes(num_blocks, given, logistic or None, threads, buffers)
         blocks = Blocks(0, num_blocks, num_blocks, batch_size)
-        phases.grad_candidates(blocks, dim, threads, weights, buffers)
+        phases.grad_sampled(blocks, dim, threads, weights, buffers)
         grad_rows, grad_biases = arrays["grad_sampled_rows"], arrays["grad_sampled_biases"]
         if not batch_size:
             grad_rows[:], grad_biases[:] = 0, 0

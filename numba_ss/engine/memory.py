@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numba_ss._types import Float32s
-from numba_ss.kernels.core.tile import CACHE_LINE, LINE
+from numba_ss.kernels.core.llvm import CACHE_LINE, LINE
 
 _ROWS = 2**12  # that are moved at a time
 

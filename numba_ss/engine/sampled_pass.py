@@ -19,7 +19,7 @@ from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax import phases
 from numba_ss.kernels.softmax.arguments import Batch, Blocks
 from numba_ss.kernels.softmax.buffers import NUM_UNIQUE
-from numba_ss.kernels.softmax.candidates import blocks_of
+from numba_ss.kernels.softmax.sampled_classes import blocks_of
 
 NO_BITS = np.empty((0, 0), np.uint32)
 
@@ -292,7 +292,7 @@ class SampledPass:
             blocks, self._use_logistic is None, blocks.stop == blocks.count, self._batch,
             self._threads, self.buffers.all,
         )
-        phases.grad_candidates(
+        phases.grad_sampled(
             blocks, self._weights.shape[1], self._threads, self._weights, self.buffers.all
         )
         self._compared = None

@@ -19,7 +19,7 @@ from numba_ss.engine.full_losses import check_model
 from numba_ss.kernels.core import ids as id_kernels
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import ranking
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
 _SORTED = 50  # multiplications that take as long as putting a class in its place
 
@@ -121,15 +121,16 @@ def top_k(
     for start in range(0, len(h), full_pass.EXAMPLES):
         part = h[start : start + full_pass.EXAMPLES]
         size = len(part)
-        xt = full_pass.transposed(full_pass.padded_inputs(part), size, w.shape[1])
+        columns = full_pass.transposed(full_pass.padded_inputs(part), size, w.shape[1])
         heap_scores = np.empty((threads, size, k), h.dtype)
         heap_ids = np.empty((threads, size, k), np.int64)
         counts = np.empty((threads, size), np.int64)
         heaps = ranking.Heaps(
-            heap_scores, heap_ids, counts, np.empty((threads, xt.shape[0] * BLOCK), h.dtype)
+            heap_scores, heap_ids, counts, np.empty((threads, columns.shape[0] * BLOCK), h.dtype)
         )
-        walk = ranking.Walk(w, b, xt, size, rows, logits)
-        ranking.select(walk, excluded, offsets[start : start + size + 1], threads, heaps, probe)
+        walk = ranking.Walk(w, b, columns, size, rows, logits)
+        left_out = ranking.Excluded(excluded, offsets[start : start + size + 1])
+        ranking.select(walk, left_out, threads, heaps, probe)
         if not (np.isfinite(probe.sum() + part.sum()) and highest_bias < np.inf):
             parts = [("inputs", h, None), ("weights", w, None), ("biases", b, None)]
             _checks.explain_loss(np.array([np.nan]), parts)

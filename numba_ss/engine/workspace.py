@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from numba_ss.kernels.core.llvm import LANES, LINE, ROWS
 from numba_ss.kernels.core.team import board_shape
-from numba_ss.kernels.core.tile import LANES, LINE, ROWS
 from numba_ss.kernels.softmax.batch import STRIDE
 from numba_ss.kernels.softmax.buffers import FIELDS, describe, shape_of, type_of
-from numba_ss.kernels.softmax.candidates import BLOCK, STRIP, blocks_of
+from numba_ss.kernels.softmax.sampled_classes import BLOCK, STRIP, blocks_of
 from numba_ss.kernels.softmax.step import NUM_PHASES, parts_of
 
 # Numbers in the largest array of a pass: above it a batch is taken in parts. 16 MB of

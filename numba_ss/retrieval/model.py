@@ -71,18 +71,13 @@ class Events(NamedTuple):
 class _Batch(NamedTuple):
     """What a pass forward leaves behind for the pass back; see the kernels."""
 
-    offsets: Integers
-    shares: Float32s
     first: Integers
-    history: Integers
-    places: Integers
     rows: Integers
-    unit: Float32s
-    lengths: Float32s
-    layers: Integers
+    histories: histories.Histories
+    scored: items.Scored
+    network: tower.Network
+    users: tower.UserVectors
     activations: Float32s
-    x: Float32s
-    inverse: Float32s
     user_rows: Integers
     operations: int
 
@@ -141,9 +136,8 @@ class RetrievalModel:
         batch_size, width, o = len(users), self.items.shape[1], self.options
         array, skip = scratch.array, len(first)
         offsets = array("offsets", (batch_size + 1,), np.int64)
-        longest = histories.measure_histories(
-            events.offsets, events.ends, users, positions, unordered, length, offsets
-        )
+        user_events = histories.UserEvents(events.items, events.offsets, events.ends, unordered)
+        longest = histories.measure_histories(user_events, users, positions, length, offsets)
         shares = self._shares
         if len(shares) <= longest:  # another thread may put shorter ones there
             shares = self._shares = _inverses(2 * longest)
@@ -151,8 +145,7 @@ class RetrievalModel:
         ids = array("ids", (num_ids,), np.int64)
         ids[:skip] = first
         histories.fill_histories(
-            events.items, events.offsets, events.ends, users, positions, unordered, key,
-            self.num_items, offsets, ids[skip:],
+            user_events, users, positions, key, self.num_items, offsets, ids[skip:]
         )
         slots, rows = array("slots", (num_ids,), np.int64), array("rows", (num_ids,), np.int64)
         num_scored, num_rows = id_kernels.factorize(
@@ -160,27 +153,32 @@ class RetrievalModel:
         )
         rows, history = rows[:num_rows], slots[skip:]
         vectors = array("vectors", (num_rows, width), np.float32)
-        unit = array("unit", (num_scored, width), np.float32)
-        lengths = array("lengths", (num_scored,), np.float32)
+        scored = items.Scored(
+            o.normalize, array("unit", (num_scored, width), np.float32),
+            array("lengths", (num_scored,), np.float32),
+        )
         items.gather_items(
-            self.items, self.features, events.item_rows, rows, num_scored, o.normalize,
-            threads_for(_MOVED * vectors.size), vectors, unit, lengths,
+            items.ItemTables(self.items, self.features, events.item_rows), rows, scored,
+            threads_for(_MOVED * vectors.size), vectors,
         )
         layers, size = self.tower.place(-(-batch_size // tower.EXAMPLES) * tower.EXAMPLES)
         activations = array("activations", (size,), np.float32)
-        x = array("x", (batch_size, width), np.float32)
-        inverse = array("inverse", (batch_size,), np.float32)
+        network = tower.Network(layers, self.tower.dense, self.tower.transposed)
+        user_vectors = tower.UserVectors(
+            self._scale, o.normalize, array("user_vectors", (batch_size, width), np.float32),
+            array("inverse", (batch_size,), np.float32),
+        )
         places = np.multiply(history, width, out=array("places", history.shape, np.int64))
+        seen = histories.Histories(offsets, history, places, shares)
         user_rows = events.user_rows.take(users, axis=0)
+        features = tower.Features(self.features, user_rows * width, self.tower.step)
         operations = batch_size * len(self.tower.dense) + _MOVED * width * num_ids
         tower.forward_tower(
-            vectors, places, offsets, shares, self.features, user_rows * width,
-            self.tower.step, layers, self.tower.dense, self._scale, o.normalize,
-            threads_for(operations), activations, x, inverse,
+            vectors, seen, features, network, user_vectors, threads_for(operations), activations
         )
         return _Batch(
-            offsets, shares, slots[:skip], history, places, rows, unit, lengths, layers,
-            activations, x, inverse, user_rows, operations,
+            slots[:skip], rows, seen, scored, network, user_vectors, activations, user_rows,
+            operations,
         )
 
     def learn(
@@ -203,14 +201,14 @@ class RetrievalModel:
             SampledCandidates(batch.first[batch_size:], *sampled[1:]),
             np.float32, True, o.subtract_log_q,
         )
-        width, num_scored = self.items.shape[1], len(batch.unit)
+        width, num_scored = self.items.shape[1], len(batch.scored.unit)
         grad_output = self._scratch.array("grad_output", (batch_size,), np.float32)
         grad_output[:] = 1 / batch_size
         biases = self._scratch.array("biases", (num_scored,), np.float32)
         biases[:] = 0
         scored = SampledPass(
-            self._workspace, batch.x, np.arange(batch_size), batch.unit, biases, columns, False,
-            threads_for(columns.operations(width)),
+            self._workspace, batch.users.vectors, np.arange(batch_size), batch.scored.unit,
+            biases, columns, False, threads_for(columns.operations(width)),
         )
         losses, _ = scored.forward_and_backward(grad_output)
         loss = float(np.add.reduce(losses, dtype=np.float64))
@@ -224,21 +222,19 @@ class RetrievalModel:
         return loss
 
     def _backward(
-        self, events: Events, batch: _Batch, grad_x: Float32s, grads: Float32s, rate: np.float32
+        self, events: Events, batch: _Batch, grad_users: Float32s, grads: Float32s,
+        rate: np.float32,
     ) -> None:
         """Bring the gradients of users' vectors and compared items down to all rows."""
         o, t = self.options, self.tower
-        layers, width = batch.layers, int(batch.layers[0, 0])
+        width = int(batch.network.layers[0, 0])
         threads, moving = threads_for(batch.operations), threads_for(_MOVED * grads.size)
         tower_grads = self._scratch.array("tower_grads", batch.activations.shape, np.float32)
         tower.backward_tower(
-            batch.x, grad_x, batch.inverse, self._scale, o.normalize, layers, t.transposed,
-            batch.activations, threads, tower_grads,
+            batch.users, grad_users, batch.network, batch.activations, threads, tower_grads
         )
-        items.backward_items(
-            batch.unit, batch.lengths, len(batch.unit), o.normalize, batch.history, batch.places,
-            batch.offsets, batch.shares, tower_grads, width, threads, grads,
-        )
+        inputs = items.InputGrads(tower_grads, width, t.step)
+        items.backward_items(batch.scored, batch.histories, inputs, threads, grads)
         decay, item_rows = np.float32(o.l2), events.item_rows[batch.rows]
         if len(self.features):
             ids = np.concatenate([batch.user_rows.reshape(-1), item_rows.reshape(-1)])
@@ -249,9 +245,7 @@ class RetrievalModel:
             feature_grads = self._scratch.array(
                 "feature_grads", (count, grads.shape[1]), np.float32
             )
-            items.feature_grads(
-                user_slots, tower_grads, width, t.step, item_slots, grads, moving, feature_grads
-            )
+            items.feature_grads(user_slots, inputs, item_slots, grads, moving, feature_grads)
             adagrad.adagrad_rows(
                 rows[:count], feature_grads, rate, decay, o.dim, moving, self.features,
                 self.feature_squares,
@@ -261,8 +255,8 @@ class RetrievalModel:
             batch.rows, grads, rate, decay, o.dim, moving, self.items, self.item_squares
         )
         tower.update_tower(
-            layers, len(batch.x), batch.activations, tower_grads, rate, threads, t.grads, t.dense,
-            t.transposed, t.squares,
+            batch.network, len(batch.users.vectors), batch.activations, tower_grads,
+            tower.Update(rate, t.grads, t.squares), threads,
         )
 
     def user_vectors(self, events: Events, length: int) -> Float32s:
@@ -281,7 +275,7 @@ class RetrievalModel:
             batch = self._forward(
                 scratch, events, users, events.ends[users], False, np.uint64(0), length, none
             )
-            out[users] = batch.x[:, : self.options.dim] / self._scale
+            out[users] = batch.users.vectors[:, : self.options.dim] / self._scale
             start += len(users)
         return out
 
@@ -292,10 +286,10 @@ class RetrievalModel:
         for start in range(0, self.num_items, _ITEMS):
             rows = np.arange(start, min(start + _ITEMS, self.num_items))
             vectors, unit = np.empty((2, len(rows), width), np.float32)
+            scored = items.Scored(self.options.normalize, unit, np.empty(len(rows), np.float32))
             items.gather_items(
-                self.items, self.features, item_rows, rows, len(rows), self.options.normalize,
-                threads_for(_MOVED * vectors.size), vectors, unit,
-                np.empty(len(rows), np.float32),
+                items.ItemTables(self.items, self.features, item_rows), rows, scored,
+                threads_for(_MOVED * vectors.size), vectors,
             )
             out[rows] = unit[:, : self.options.dim]
         return out

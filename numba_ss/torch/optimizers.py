@@ -15,7 +15,7 @@ from numba_ss._types import Floats, Integers
 from numba_ss.engine.rows import add_rows, distinct, subtract_rows
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.adagrad import adagrad_rows
-from numba_ss.kernels.softmax.adam import adam_rows
+from numba_ss.kernels.softmax.adam import Rates, adam_rows
 from numba_ss.torch.tensors import memory_of
 from numba_ss.torch.threads import pytorch_threads
 
@@ -116,10 +116,10 @@ class RowOptimizer(torch.optim.Optimizer):
             kept, kept_squares = group["betas"]
             rate *= math.sqrt(1 - kept_squares**steps) / (1 - kept**steps)
             means, squares = (_state(state, name, table) for name in ("means", "mean_squares"))
-            adam_rows(
-                ids, grads, number(rate), number(1 - kept), number(1 - kept_squares),
-                number(group["eps"]), dim, threads, table, means, squares,
+            rates = Rates(
+                number(rate), number(1 - kept), number(1 - kept_squares), number(group["eps"])
             )
+            adam_rows(ids, grads, rates, threads, table, means, squares)
 
 
 def _two_dimensional(array: Floats) -> Floats:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from numba_ss._types import Float32s
 from numba_ss.engine.by_name import LOSSES
 from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
+from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.core.threads import get_num_threads
-from numba_ss.kernels.core.tile import LANES
 from numba_ss.kernels.words import row_updates, train_windows, window_chunks
 from numba_ss.word2vec.noise import Noise
 
@@ -140,10 +140,10 @@ class WordModel:
             self._lists, self._num_threads = _lists(self._model, self._work, threads), threads
         tasks = min(_TASKS_A_THREAD * threads, row_updates.OWNERS)
         longest = np.zeros((len(rates), 2, tasks), np.float32)
+        board = np.zeros(board_shape(2 * len(rates), threads), np.int64)
         arguments = (
-            self._model, self._work, self._lists, longest,
-            np.zeros(board_shape(2 * len(rates), threads), np.int64), stream, first, last,
-            position, rates,
+            self._model, self._work, self._lists, train_windows.Progress(board, longest),
+            train_windows.Text(stream, first, last, position, rates),
         )
         if changed:
             self._addresses = train_windows.addresses(self.cbow, threads, *arguments)

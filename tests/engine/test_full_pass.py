@@ -5,8 +5,8 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import full_pass
-from numba_ss.kernels.core.tile import LANES
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
 
 @pytest.mark.parametrize("logistic", [False, True])

@@ -61,9 +61,9 @@ def spec(problem, name, remove=None):
     )
     present = problem.labels >= 0
     rows = np.concatenate([problem.labels[present], problem.sampled])
-    shared_weights, shared_biases = reference.grad_candidates(problem.inputs, got.probabilities)
+    shared_weights, shared_biases = reference.grad_sampled(problem.inputs, got.probabilities)
     example = np.nonzero(present)[0]
-    own = got.coefficients[present]
+    own = got.grad_own_logits[present]
     grad_weights = np.concatenate([own[:, None] * problem.inputs[example], shared_weights])
     return got.loss, got.grad_inputs, rows, grad_weights, np.concatenate([own, shared_biases])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
-from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.core.llvm import LANES
 
 
 def test_aligned_zeros():

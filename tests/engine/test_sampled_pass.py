@@ -10,7 +10,7 @@ from numba_ss.engine.losses import make_columns
 from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 from tests.conftest import Problem, densify
 
 DIM, SIZE = 9, 2 * BLOCK + 7
@@ -60,9 +60,9 @@ def test_the_upstream_gradient_comes_in_backward(logistic, parts, rng, monkeypat
     ref = specified(problem, problem.grad_loss, logistic)
     np.testing.assert_allclose(losses, ref.loss, atol=1e-11)
     np.testing.assert_array_equal(batch.buffers.arrays.losses, losses)
-    rows, biases = reference.grad_candidates(problem.table[problem.ids], ref.probabilities)
+    rows, biases = reference.grad_sampled(problem.table[problem.ids], ref.probabilities)
     np.testing.assert_allclose(grads.inputs, ref.grad_inputs, atol=1e-11)
-    np.testing.assert_allclose(grads.own_logits, ref.coefficients, atol=1e-11)
+    np.testing.assert_allclose(grads.own_logits, ref.grad_own_logits, atol=1e-11)
     np.testing.assert_allclose(grads.sampled_rows, rows, atol=1e-11)
     np.testing.assert_allclose(grads.sampled_biases, biases, atol=1e-11)
     assert not grads.inputs[[3, 70]].any()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from numba_ss.engine import workspace as workspaces
-from numba_ss.kernels.core.tile import LANES
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
 
 @pytest.mark.parametrize("dim", [1, 7, 16, 100, 128, 300])

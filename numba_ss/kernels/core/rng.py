@@ -15,7 +15,7 @@ from numpy import float32, float64, int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel
 
-_BLOCKS = 32  # computed together: in vector code each costs an eighth of a single one
+_BLOCKS = 32  # computed together: as vector code, a block takes an eighth of the time
 _KEY, _HIGH, _BLOCK, _USED, _WORDS = 0, 1, 2, 3, 4
 _NUM_WORDS = 4 * _BLOCKS
 STREAM_SIZE = _WORDS + _NUM_WORDS

@@ -1,4 +1,4 @@
-"""Elementary functions that LLVM turns into vector code."""
+"""Elementary functions that LLVM turns into vector code; a library call for each number is slow."""
 
 import math
 
@@ -13,12 +13,12 @@ _LN2_HIGH = float32(0.693359375)
 _LN2_LOW = float32(-2.12194440e-4)
 
 
-# 1.5 * 2**23: a number of moderate size, added to it, is rounded to an integer that
-# stands in the low bits.
+# 1.5 * 2**23. If a number of moderate size is added, the sum is rounded, and its low bits hold the
+# number as an integer.
 _ROUND = float32(12582912.0)
 
 
-# Not `kernel`: reassociation would merge the parts of ln 2 and undo the rounding.
+# Not `kernel`: reordering would merge the parts of ln 2 and undo the rounding.
 @ordered_kernel
 def _exp_single(x):
     shifted = x * _LOG2_E + _ROUND
@@ -172,8 +172,8 @@ def expm1(x):
     return float32(-1) if x < float32(-18.8) else result
 
 
-# Exact: otherwise LLVM would use the processor's estimate of 1 / sqrt(x) in vector code but not
-# in the rest of a loop, and the result would depend on where the loop begins.
+# Exact: otherwise LLVM would use the processor's estimate of 1 / sqrt(x) in vector code, but not
+# in the rest of a loop. The result would then depend on where the loop begins.
 @exact_kernel
 def inverse_root(x):
     """Return 1 / sqrt(x), and 0 for 0."""
@@ -181,6 +181,6 @@ def inverse_root(x):
 
 
 @kernel
-def seen(logit):
-    """Return a logit, or NaN if it is infinite: -inf would count as an absent column."""
+def nan_if_infinite(logit):
+    """Return a logit, or NaN if it is infinite, because -inf means an absent column."""
     return logit if abs(logit) < np.inf else logit * float32(np.nan)

@@ -2,9 +2,9 @@
 
 A parallel loop for each phase would cost some two microseconds, and the Python code in between
 as much again. So one array, the `board`, holds the tasks of all phases, and each chunk takes
-tasks from it: first its own, whose rows are still in its core's cache from the phase before,
-then those that other chunks have not begun. A chunk that finds no task waits until the phase
-is complete.
+tasks from it. It begins with its own tasks, whose rows are still in its core's cache from the
+phase before, and goes on with those that other chunks have not begun. A chunk that finds no task
+waits until the phase is complete.
 
 The result must not depend on how many threads the loop gets, or how late they start. If one
 thread runs all chunks, it does all tasks in the first chunk. If another process occupies the
@@ -15,54 +15,18 @@ chunks without a task leave, so at least one stays and does the rest.
 import os
 import platform
 
-from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import types
 
 from numba_ss.kernels._jit import exact_kernel
+from numba_ss.kernels.core.llvm import CACHE_LINE, intrinsic
 from numba_ss.kernels.core.rows import pointer
-from numba_ss.kernels.core.tile import CACHE_LINE
 
-# Two chunks should not write to one cache line. Of every 16 numbers only the first 8 are used,
-# so chunks share no line, wherever the board begins.
+# Two chunks should not write to one cache line. Only the first 8 of every 16 numbers are used, so
+# chunks share no line, wherever the board begins in memory.
 _LINE = 2 * CACHE_LINE // 8  # int64 numbers
-_LOOKS = 4096  # before a thread offers its core to others: a tenth of a millisecond
+_LOOKS = 4096  # a waiting thread then offers its core to others: a tenth of a millisecond
 _PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
 
-# Functions that emit code run inside Numba's compiler, where coverage is not measured.
-
-
-def _emit_atomic(operation):  # pragma: no cover
-    def emit(context, place, value):
-        def codegen(context, builder, signature, arguments):
-            return builder.atomic_rmw(operation, *arguments, "acq_rel")
-
-        return types.int64(types.CPointer(types.int64), types.int64), codegen
-
-    return intrinsic(emit)
-
-
-@intrinsic
-def _compiled_read(context, place):  # pragma: no cover
-    def codegen(context, builder, signature, arguments):
-        if _PAUSE is not None:  # lets the other hardware thread of the core run faster
-            kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, _PAUSE), [])
-        return builder.load_atomic(arguments[0], "acquire", 8)
-
-    return types.int64(types.CPointer(types.int64)), codegen
-
-
-@intrinsic
-def _compiled_yield(context):  # pragma: no cover
-    def codegen(context, builder, signature, arguments):
-        if os.name == "posix":
-            kind = ir.FunctionType(ir.IntType(32), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
 
 
 def _python_exchange(place, value):
@@ -70,34 +34,51 @@ def _python_exchange(place, value):
     return before
 
 
+@intrinsic(_python_exchange, result=lambda place, value: types.int64)
+def _exchange(emit, place, value):
+    """Write a number, atomically; return the number that it replaces."""
+    return emit.change_atomically("xchg", place, value)
+
+
 def _python_add(place, value):
     place[0] += value
     return int(place[0]) - value
+
+
+@intrinsic(_python_add, result=lambda place, value: types.int64)
+def _add(emit, place, value):
+    """Add to a number, atomically; return what the number was before."""
+    return emit.change_atomically("add", place, value)
 
 
 def _python_read(place):
     return int(place[0])
 
 
+@intrinsic(_python_read, result=lambda place: types.int64)
+def _read(emit, place):
+    """Return a number that other threads may write at the same time."""
+    if _PAUSE is not None:  # lets the other hardware thread of the core run faster
+        emit.call(_PAUSE)
+    return emit.read_atomically(place)
+
+
 def _python_yield():
     pass
 
 
-# _exchange(place, value) and _add(place, value) are atomic and return the value from before.
-# _read(place) returns what other threads have written. _yield() lets another thread have the core.
-if config.DISABLE_JIT:
-    _exchange, _add, _read = _python_exchange, _python_add, _python_read
-    _yield = _python_yield
-else:
-    _exchange, _add, _read = _emit_atomic("xchg"), _emit_atomic("add"), _compiled_read
-    _yield = _compiled_yield
+@intrinsic(_python_yield)
+def _yield(emit):
+    """Let another thread have the core."""
+    if os.name == "posix":
+        emit.call("sched_yield")
 
 
 def board_shape(num_phases: int, num_chunks: int) -> tuple[int, int]:
-    """Return the shape of a board; before a call all its numbers are 0.
+    """Return the shape of a board, whose numbers are all 0 before a call.
 
-    Each phase has a cache line for the number of finished tasks, and one for the tasks of each
-    chunk, at most 8.
+    Each phase has a cache line for the number of finished tasks, and a cache line for the tasks of
+    each chunk, which are at most 8.
     """
     return num_phases, _LINE * (num_chunks + 1)
 
@@ -120,7 +101,7 @@ def take_task(board, phase, count, chunk, num_chunks):
 
 @exact_kernel
 def next_task(board, phase, count, chunk, num_chunks):
-    """Mark the task in hand as done, and take another, see `take_task`."""
+    """Mark the current task as done, and take another (see `take_task`)."""
     if _add(pointer(board, phase * board.shape[1]), 1) + 1 == count:
         return -1  # this was the last task of the phase
     return take_task(board, phase, count, chunk, num_chunks)
@@ -130,8 +111,8 @@ def next_task(board, phase, count, chunk, num_chunks):
 def wait_for(board, phase, count, patience):
     """Wait until all tasks of a phase are done; return whether they are.
 
-    `patience` is how often to look before giving up. With more threads than cores, whom a thread
-    waits for may be waiting for its core.
+    `patience` is the number of looks before giving up. If there are more threads than cores, the
+    thread that works may be waiting for the core of the thread that waits.
     """
     place = pointer(board, phase * board.shape[1])
     for look in range(patience):

@@ -29,7 +29,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 # With fewer multiplications and additions than this, a second thread costs more than it gives.
 SMALL = 2**20
-_MOVED = 8  # updating a number takes as long as so many multiplications
+_MOVED = 8  # updating a number takes as long as that many multiplications
 
 log = logging.getLogger("numba_ss")
 
@@ -79,9 +79,9 @@ _asked = _Asked()
 
 
 def get_num_threads() -> int:
-    """Return how many threads this thread may use: what was asked for, or the default."""
+    """Return how many threads may be used: the number that was set, or the default."""
     if _is_forked:
-        _tell_once()
+        _warn_once()
         return 1
     setting = int(numba.get_num_threads())
     if _LIMIT is None or _asked.here or setting < max_num_threads():
@@ -108,7 +108,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.cache
-def _tell_once() -> None:
+def _warn_once() -> None:
     log.warning(
         "this process was forked from one that used threads, so it computes on one thread; "
         "processes that multiprocessing spawns use all"
@@ -120,7 +120,7 @@ def run(serial, parallel, num_chunks, arguments):
     if num_chunks == 1:
         return serial(*arguments)
     if _is_forked:
-        _tell_once()
+        _warn_once()
         return serial(*arguments)
     if _LIMIT is None and not _takes_turns():
         return parallel(*arguments)

@@ -1,28 +1,27 @@
-"""Adagrad: each row, or each number, has a step size that falls as it learns.
+"""Adagrad for rows: the step size of a row falls as the row learns.
 
-A row of an embedding table keeps one number, the sum of its mean squared gradients.
-Each row belongs to one chunk, and comes once.
+Each row of a table has one accumulator, the sum of its mean squared gradients. A row occurs once
+in an update, and belongs to one chunk.
 """
 
 from numba import prange
 from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.core.rows import dot, pointer
+from numba_ss.kernels.core.rows import dot, pointer, prefetch
 from numba_ss.kernels.core.scalar import inverse_root
-from numba_ss.kernels.core.tile import prefetch_row
 
-_AHEAD = 16  # rows that are asked for before they are changed
+_AHEAD = 16  # rows that are prefetched
 
 
 @exact_kernel
 def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
-    stride = grads.shape[1]
+    stride, width = grads.shape[1], table.shape[1]
     for u in range(start, stop):
         if u + _AHEAD < stop:
-            prefetch_row(table, rows[u + _AHEAD])
+            prefetch(pointer(table, rows[u + _AHEAD] * width), width)
             if squares.shape[0] > 0:
-                prefetch_row(squares, rows[u + _AHEAD])
+                prefetch(pointer(squares, rows[u + _AHEAD]), 1)
         row = rows[u]
         step = rate
         if decay != float32(0):
@@ -39,12 +38,10 @@ def _update_rows(start, stop, rows, grads, rate, decay, dim, table, squares):
 
 @parallel_kernel
 def adagrad_rows(rows, grads, rate, decay, dim, num_chunks, table, squares):
-    """Update the distinct `rows` of a table by grads[u, :dim] + decay * row.
+    """Update the distinct `rows` of a table by their gradients, grads[u, :dim] + decay * row.
 
-    The decay is added to `grads` in place.
-
-    `squares` are their sums of mean squared gradients; where it is empty, all take the
-    step `rate`.
+    `squares` holds the accumulators of all rows. If it is empty, all rows take the step `rate`.
+    `decay` is a weight decay; its part is added to `grads` in place.
     """
     for chunk in prange(num_chunks):
         size = rows.shape[0]

@@ -1,14 +1,14 @@
-"""What a pass is given beside its buffers: three tuples that its kernels hand on as they are."""
+"""The arguments of a pass besides its buffers: three tuples that kernels pass on to each other."""
 
 from typing import Any, NamedTuple
 
 
 class Batch(NamedTuple):
-    """The inputs of a batch, the table of classes, and the classes that it is compared with.
+    """The inputs of a batch, the table of classes, and the classes it is compared with.
 
-    The first `num_true` of an example's own classes are its labels, the others are samples drawn
-    for it alone; an absent one is -1. An expected count stands beside each class; its log is
-    subtracted from the logit where `subtract_log_q`.
+    The first `num_true` of an example's own classes are its labels; the others are samples drawn
+    for this example alone. An absent class is -1. Each class has an expected count, whose log is
+    subtracted from the logit if `subtract_log_q`.
     """
 
     table: Any  # (num_rows, dim)
@@ -24,22 +24,22 @@ class Batch(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Some of the blocks that the unique inputs of a batch are cut into."""
+    """A range of the blocks into which the unique inputs of a batch are cut."""
 
     first: Any
     stop: Any
-    count: Any  # of all inputs
-    num_inputs: Any  # unique ones
+    count: Any  # of all blocks of the batch
+    num_inputs: Any  # number of unique inputs
 
 
 class Step(NamedTuple):
     """What a step of SGD does with the gradients."""
 
     learning_rate: Any
-    inputs: Any  # what happens to those of the inputs: KEPT, SUBTRACTED or TIED
-    num_updates: Any  # parts of the columns that a scatter is done in
+    inputs: Any  # what happens to the gradients of the inputs: KEPT, SUBTRACTED or TIED
+    num_updates: Any  # number of tasks into which the columns are cut for an update
 
 
-# KEPT in `grad_inputs`, SUBTRACTED from the rows of the table, or from those of the weights, with
-# which the table is TIED.
+# The gradients of the inputs are KEPT in `grad_inputs`, SUBTRACTED from the rows of the table, or
+# subtracted after those of the classes, because the table is TIED: it is the table of classes.
 KEPT, SUBTRACTED, TIED = range(3)

@@ -1,33 +1,35 @@
 """The arrays of a pass: declared once, and handed to kernels as one argument.
 
-`FIELDS` declares of each array its type and its shape in symbols; what it means, who writes it
-and who reads it says the table in the docstring of this room. A call from Python costs some
-fifty nanoseconds for each array it hands over, and the kernels of a pass share more than twenty:
-in a small step that would be a fifth of the time. So a table of where they stand is made once,
-with `describe`, and each kernel takes from it what it needs. The table does not keep the arrays
-alive.
+`FIELDS` declares the type of each array and its shape in symbols. The table in the docstring of
+this room says what each array means, who writes it and who reads it.
 
-Arrays are taken where no ``prange`` is: Numba drops what a parallel kernel itself writes to an
-array that none of its arguments is.
+To pass an array from Python to a kernel costs about fifty nanoseconds. The kernels of a pass share
+more than twenty arrays, which would take a fifth of the time of a small step. So `describe` writes
+the addresses and shapes of all arrays to a table once, and each kernel takes from the table what
+it needs. The table does not keep the arrays alive.
+
+A kernel with a ``prange`` must not take arrays from the table itself: Numba drops what it writes
+to arrays that are not among its arguments. Kernels that it calls take them.
 """
 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import config, types
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 from numpy.typing import DTypeLike
+
+from numba_ss.kernels.core.llvm import intrinsic
 
 _INDEX, _SHORT, _NUMBER = types.int64, types.int32, None
 
-# Type and shape of each. The symbols, see `shape_of`:
-# B examples, L and Q rounded up to vectors and to blocks; C own columns; H labels that can be
-# accidental hits, E all of them and one; S sampled classes, rounded up to rows of a tile; D
-# numbers of a padded row, V of one rounded up to vectors; K inputs of a block, X numbers from row
-# to row of a transposed one; P and M rows of probabilities, and strips, of the blocks in memory;
-# T chunks, N parts of their work; J places of the hash table; F and W shape of the board.
+# The type and the shape of each array. The symbols of `shape_of`:
+#   B examples; L and Q the same, rounded up to vectors and to blocks
+#   C own columns; H labels that can be accidental hits; E = B H + 1, their largest number and one
+#   S sampled classes, rounded up to rows of a tile
+#   D numbers of a padded row; V numbers of a row, rounded up to vectors
+#   K inputs of a block; X numbers from row to row of a transposed block
+#   P rows of `probabilities` of all blocks in memory; M strips of these blocks
+#   T chunks; N parts of their work; J slots of the hash table; F and W the shape of the board
 FIELDS = {
     "sampled_rows": (_NUMBER, "S D"),
     "adjusted_biases": (_NUMBER, "S"),
@@ -69,29 +71,25 @@ FIELDS = {
     "board": (_INDEX, "F W"),
 }
 _PLACES = {name: place for place, name in enumerate(FIELDS)}
-_WIDTH = 4  # an address, and up to three lengths
+_WIDTH = 4  # of an entry of the table: an address, and up to three lengths
 
-# Rows of arrays that have a few of their own: of `sizes`,
-NUM_UNIQUE, NUM_LEFT_OUT = range(2)
-# of `hit_list`,
-MEMBER, COLUMN, HIT = range(3)
-# of `block_scratch`: in the forward pass, and in the backward pass,
-MAX, SUM, RESCALE = range(3)
-SCALE, FACTOR = range(2)
-# of `example_scratch`,
-TOP, LOSS = range(2)
-# and of `place_scratch`.
-INPUT, USED = range(2)
+# Names of the rows of some arrays.
+NUM_UNIQUE, NUM_LEFT_OUT = range(2)  # of `sizes`
+MEMBER, COLUMN, HIT = range(3)  # of `hit_list`
+MAX, SUM, RESCALE = range(3)  # of `block_scratch` in the forward pass
+SCALE, FACTOR = range(2)  # of `block_scratch` in the backward pass
+TOP, LOSS = range(2)  # of `example_scratch`
+INPUT, USED = range(2)  # of `place_scratch`
 
 
 def shape_of(name: str, symbols: dict[str, int]) -> tuple[int, ...]:
-    """Return the shape of an array by what each of the symbols stands for."""
+    """Return the shape of an array, given the number for each symbol."""
     lengths = FIELDS[name][1].split()
     return tuple(int(length) if length.isdigit() else symbols[length] for length in lengths)
 
 
 def type_of(name: str, number: DTypeLike) -> np.dtype[Any]:
-    """Return the type of an array's numbers, where `number` is that of the weights."""
+    """Return the type of an array; `number` is the type of the weights."""
     kind = FIELDS[name][0]
     return np.dtype(number if kind is None else str(kind))
 
@@ -110,60 +108,38 @@ def _table(**arrays):
     return table
 
 
-# The functions that emit code run while Numba compiles, where coverage is not measured.
+# describe(**arrays) returns the table of the arrays; with Numba's compiler off, a dictionary.
+describe = dict if config.DISABLE_JIT else _table
 
 
-def _emit(array_type, place):  # pragma: no cover
-    """Return code that makes an array of what the table says of it; it owns nothing."""
-
-    def codegen(context, builder, signature, arguments):
-        table = context.make_array(signature.args[0])(context, builder, arguments[0])
-
-        def load(k):
-            at = ir.Constant(ir.IntType(64), place * _WIDTH + k)
-            return builder.load(builder.gep(table.data, [at]))
-
-        number = context.get_data_type(array_type.dtype)
-        size = context.get_constant(types.intp, context.get_abi_sizeof(number))
-        shape = [load(1 + d) for d in range(array_type.ndim)]
-        strides = [size]
-        for length in shape[:0:-1]:
-            strides.insert(0, builder.mul(strides[0], length))
-        array = context.make_array(array_type)(context, builder)
-        data = builder.inttoptr(load(0), number.as_pointer())
-        populate_array(array, data, shape, strides, size, None)
-        return array._getvalue()
-
-    return codegen
-
-
-@intrinsic(prefer_literal=True)
-def _compiled_integers(context, buffers, name):  # pragma: no cover
+def _array_type(buffers, name, like=None):  # pragma: no cover
     kind = FIELDS[name.literal_value][0]
-    array_type = types.Array(kind, _dimensions(name.literal_value), "C")
-    return array_type(buffers, name), _emit(array_type, _PLACES[name.literal_value])
+    return types.Array(like.dtype if kind is None else kind, _dimensions(name.literal_value), "C")
 
 
-@intrinsic(prefer_literal=True)
-def _compiled_numbers(context, buffers, name, like):  # pragma: no cover
-    array_type = types.Array(like.dtype, _dimensions(name.literal_value), "C")
-    return array_type(buffers, name, like), _emit(array_type, _PLACES[name.literal_value])
+def _write_array(emit, table, name):  # pragma: no cover
+    """Make an array from its entry in the table; it does not own its memory."""
+    place = _PLACES[name] * _WIDTH
+    shape = [table[place + 1 + d] for d in range(_dimensions(name))]
+    return emit.array(table[place], shape)
 
 
-# describe(**arrays): the table of the arrays.
-# integers(buffers, name), numbers(buffers, name, like): the array of that name; `like` is an
-# array of the same type of numbers.
-if config.DISABLE_JIT:
-    describe = dict
+def _python_integers(buffers, name):
+    # An array that was not described is empty, as it is with the table.
+    return buffers[name] if name in buffers else np.empty((0,) * _dimensions(name), int)
 
-    def integers(buffers, name):
-        """Return an array of integers."""
-        # As the table does, of what was not described an array without numbers.
-        return buffers[name] if name in buffers else np.empty((0,) * _dimensions(name), int)
 
-    def numbers(buffers, name, like):
-        """Return an array of the type of `like`."""
-        return buffers[name] if name in buffers else np.empty((0,) * _dimensions(name), like.dtype)
+@intrinsic(_python_integers, result=_array_type, literal=True)
+def integers(emit, buffers, name):
+    """Return an array of integers by its name."""
+    return _write_array(emit, buffers, name)
 
-else:
-    describe, integers, numbers = _table, _compiled_integers, _compiled_numbers
+
+def _python_numbers(buffers, name, like):
+    return buffers[name] if name in buffers else np.empty((0,) * _dimensions(name), like.dtype)
+
+
+@intrinsic(_python_numbers, result=_array_type, literal=True)
+def numbers(emit, buffers, name, like):
+    """Return an array of numbers by its name; its type is that of the array `like`."""
+    return _write_array(emit, buffers, name)

@@ -1,8 +1,9 @@
-"""What a number below zero means in the arrays of a pass: three encodings, each in one place.
+"""What a negative number means in the arrays of a pass: three encodings, each in one place.
 
-An absent label or own column is the class -1. A label that is among the sampled classes is an
-accidental hit: its position there, or `left_out` of it. A hit of the same expected count as the
-sampled class is worked on as that class; another makes its example leave the class out.
+The class of an absent label, or of an absent own column, is -1. A label that is among the sampled
+classes is an accidental hit. If both have the same expected count, they share one logit, and the
+hit is the position among the sampled classes. If not, the example must leave the sampled class
+out, and the hit is `left_out` of the position.
 """
 
 import numpy as np
@@ -15,24 +16,27 @@ NO_ROW = np.iinfo(np.int64).min  # of `choices`: the column is absent
 
 @exact_kernel
 def left_out(hit):
-    """Return the code of a sampled class that an example leaves out; of a code, the position.
+    """Return the code for leaving out a sampled class: -2 for position 0, -3 for 1, and so on.
 
-    It is its own inverse, and below `NO_HIT` for a position: -2, -3, ...
+    The function is its own inverse: of a code, it returns the position. Codes are below `NO_HIT`.
     """
     return -2 - hit
 
 
 @exact_kernel
 def packed_row(position):
-    """Return the choice of a row among the packed sampled rows; of a choice, the position.
+    """Return the choice that means a packed sampled row: -1 for position 0, -2 for 1, and so on.
 
-    It is its own inverse, and negative for a position: -1, -2, ... A choice that is not negative
-    is a row of the weights.
+    The function is its own inverse: of a choice, it returns the position. A choice of 0 or more is
+    a row of the weights.
     """
     return -1 - position
 
 
 @exact_kernel
 def lone_key(example):
-    """Return the key of an example that has its input to itself: no row's key is negative."""
+    """Return the key of an example that shares its input with no other: a negative number.
+
+    Keys of rows are not negative, so no two are equal.
+    """
     return -1 - example

@@ -1,27 +1,27 @@
-"""What distinguishes the examples of a batch: their own columns, losses and gradients.
+"""What each example of a batch has for itself: its own columns, its loss and its gradients.
 
-See `batch` for what examples of the same input have in common, and `softmax` for what own
-columns are. Examples are taken in the order of members, those of an input one after the
-other (see `inputs`). Everything is computed in an order that depends on the batch alone.
+See `batch` for what the examples of one input have in common, and `softmax` for own columns.
+Examples are taken in the order of members, so those of one input stand next to each other (see
+`inputs`). They are worked on in pieces of at most `BLOCK`. The order of all sums depends on the
+batch alone, not on the number of threads.
 """
 
 import numpy as np
 from numpy import float64, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel
-from numba_ss.kernels.core.rows import dot, pointer
-from numba_ss.kernels.core.scalar import seen
-from numba_ss.kernels.core.tile import prefetch_row
+from numba_ss.kernels.core.rows import dot, pointer, prefetch
+from numba_ss.kernels.core.scalar import nan_if_infinite
 from numba_ss.kernels.softmax.buffers import INPUT, LOSS, TOP, USED, integers, numbers
-from numba_ss.kernels.softmax.candidates import AHEAD, BLOCK, block_start, subtract_logs
 from numba_ss.kernels.softmax.encodings import NO_HIT, NO_ROW, packed_row
 from numba_ss.kernels.softmax.members import Members, subtract_members, write_members
+from numba_ss.kernels.softmax.sampled_classes import AHEAD, BLOCK, block_start, subtract_logs
 from numba_ss.kernels.softmax.softmax import logistic_own, softmax_own
 
 
 @kernel
 def _gather_examples(start, like, buffers, inputs, top, sums):
-    """Bring together what a piece of the examples, from `start` on, has of its inputs."""
+    """Copy, for a piece of the members from `start` on, the results of their inputs."""
     running_max = numbers(buffers, "running_max", like)
     running_sum = numbers(buffers, "running_sum", like)
     members, inverse = integers(buffers, "members"), integers(buffers, "inverse")
@@ -32,7 +32,7 @@ def _gather_examples(start, like, buffers, inputs, top, sums):
 
 @kernel
 def _gather_columns(start, size, own, counts, buffers, own_counts):
-    """Write which rows the own columns are, their `choices`, and their expected counts."""
+    """Write the own columns of a piece: their rows, as `choices`, and their expected counts."""
     members, choices = integers(buffers, "members"), integers(buffers, "choices")
     member_hits = integers(buffers, "member_hits")
     for c in range(own.shape[1]):
@@ -46,10 +46,10 @@ def _gather_columns(start, size, own, counts, buffers, own_counts):
 
 @kernel
 def _mark_column(choices, factors, column_weights, logits, counts, present):
-    """Prepare the logits of a column, and count it where it is present.
+    """Prepare the logits of a column, and count it for the examples that have it.
 
-    Those of hits stand in `factors`, absent ones are -inf. From the logits the log of `counts`
-    is to be taken, which is 0 where it has been.
+    The logit of a hit is copied from `factors`; that of an absent column is -inf. The log of
+    `counts` will be subtracted. Counts of hits become 1, because log Q is in their logit already.
     """
     zero, one = column_weights.dtype.type(0), column_weights.dtype.type(1)
     for k in range(choices.shape[0]):
@@ -62,27 +62,27 @@ def _mark_column(choices, factors, column_weights, logits, counts, present):
 
 
 @kernel
-def _compare_column(choices, inputs, x, weights, biases, used, logits):
-    """Write the logits of the own columns that are no hits.
+def _compare_column(choices, inverse, inputs, weights, biases, used, logits):
+    """Write the logits of a column for the examples that have it and for which it is no hit.
 
-    They are listed first, in `used`: a branch would be a guess.
+    These examples are listed first, in `used`, because a branch would be mispredicted.
     """
-    dim, stride, count = weights.shape[1], x.shape[1], 0
+    dim, stride, count = weights.shape[1], inputs.shape[1], 0
     for k in range(choices.shape[0]):
         used[count] = k
         count += choices[k] >= 0
     for j in range(count):
         if j + AHEAD < count:
-            prefetch_row(weights, choices[used[j + AHEAD]])
+            prefetch(pointer(weights, choices[used[j + AHEAD]] * dim), dim)
         k = used[j]
         row = choices[k]
-        own, source = pointer(weights, row * dim), pointer(x, inputs[k] * stride)
-        logits[k] = seen(dot(source, own, dim) + biases[row])
+        own, source = pointer(weights, row * dim), pointer(inputs, inverse[k] * stride)
+        logits[k] = nan_if_infinite(dot(source, own, dim) + biases[row])
 
 
 @kernel
 def _share_targets(is_label, choices, shares, targets):
-    """Write the targets of a column: a share of 1 where it is a label that is present."""
+    """Write the targets of a column: 1 / T where it is a label that is present, else 0."""
     zero = shares.dtype.type(0)
     for k in range(choices.shape[0]):
         targets[k] = shares[k] if is_label and choices[k] != NO_ROW else zero
@@ -90,10 +90,10 @@ def _share_targets(is_label, choices, shares, targets):
 
 @kernel
 def _pieces(chunk, num_chunks, first, last):
-    """Return the pieces of a chunk of the examples from `first` to `last`.
+    """Return which pieces of the examples from `first` to `last` belong to a chunk.
 
-    Pieces do not depend on the chunks: what vector code rounds otherwise than single numbers
-    would else depend on them, too.
+    The pieces themselves do not depend on the number of chunks. If they did, some numbers would
+    be computed by vector code in one case and singly in another, and rounded differently.
     """
     pieces = (last - first + BLOCK - 1) // BLOCK
     return range(chunk * pieces // num_chunks, (chunk + 1) * pieces // num_chunks)
@@ -111,7 +111,8 @@ def _members_of(blocks, buffers):
 def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffers):
     """Do a chunk's part of what `forward_examples` does."""
     like, num_own = batch.weights, batch.own.shape[1]
-    x, own_factors = numbers(buffers, "unique_inputs", like), numbers(buffers, "own_factors", like)
+    inputs = numbers(buffers, "unique_inputs", like)
+    own_factors = numbers(buffers, "own_factors", like)
     losses, members = numbers(buffers, "losses", like), integers(buffers, "members")
     example_sums = numbers(buffers, "example_sums", like)
     target_shares = numbers(buffers, "target_shares", like)
@@ -133,13 +134,14 @@ def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffe
         _gather_columns(start, size, batch.own, batch.own_counts, buffers, own_counts)
         share[:] = share.dtype.type(0)
         for c in range(num_own):
-            # Columns that are no labels are counted where the losses will stand.
+            # Labels are counted for their share. The count of other columns is not needed: the
+            # losses overwrite it.
             _mark_column(
                 choices[c, start:stop], own_factors[c, start:stop], column_weights[c], logits[c],
                 own_counts[c], share if c < batch.num_true else loss,
             )
             _compare_column(
-                choices[c, start:stop], places[INPUT], x, batch.weights, batch.biases,
+                choices[c, start:stop], places[INPUT], inputs, batch.weights, batch.biases,
                 places[USED], logits[c],
             )
             if batch.subtract_log_q:
@@ -152,7 +154,7 @@ def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffe
             logistic_own(targets, column_weights, logits, sums, loss)
         else:
             softmax_own(targets, column_weights, logits, top, sums, row_scales[start:stop], loss)
-        # Number by number: for a slice Numba would compile what its error message needs.
+        # Number by number: to copy slices, Numba would compile code for an error message.
         for c in range(num_own):
             for k in range(size):
                 own_factors[c, start + k] = logits[c, k]
@@ -162,7 +164,7 @@ def forward_examples_chunk(chunk, num_chunks, blocks, batch, use_logistic, buffe
 
 @kernel
 def _scale_softmax(grad_output, sums, row_scales, factors, start):
-    """Multiply probabilities by the upstream gradient, over the sum that normalises them."""
+    """Multiply unnormalised probabilities by the upstream gradient, and normalise them."""
     for k in range(grad_output.shape[0]):
         scale = grad_output[k] / sums[k]
         sums[k] = scale
@@ -186,10 +188,11 @@ def _scale_logistic(grad_output, row_scales, factors, start):
 
 @kernel
 def _finish_column(choices, grad_output, targets, grads, factors):
-    """Subtract the targets' gradients from `factors`, and write what comes out to `grads`.
+    """Write the gradients of the logits of a column, and the factors of its rows.
 
-    The rest of a hit's gradient is in what its examples have in common: its factor is the
-    target's part alone.
+    The gradient is the probability, in `factors`, minus the target, both times the upstream
+    gradient. The factor is the same. But for a hit it is the target's part alone, because the
+    probability is counted in the sum of rows that the examples of the input have in common.
     """
     for k in range(choices.shape[0]):
         target = targets[k] * grad_output[k]
@@ -232,7 +235,7 @@ def scale_examples_chunk(chunk, num_chunks, blocks, num_true, grad_output, use_l
 
 @exact_kernel
 def sum_losses(losses):
-    """Return the sum in float64, in an order of its own: four sums do not wait for each other."""
+    """Return the sum in float64, as four sums that the CPU can compute side by side."""
     size = losses.shape[0]
     a, b, c, d = float64(0), float64(0), float64(0), float64(0)
     for i in range(0, size - 3, 4):
@@ -247,7 +250,7 @@ def sum_losses(losses):
 
 @kernel
 def _first_member(m, members, inverse):
-    """Return the first member from `m` on that has another input than the one before it."""
+    """Return the first member from `m` on that is the first of its input."""
     while 0 < m < members.shape[0] and inverse[members[m]] == inverse[members[m - 1]]:
         m += 1
     return m
@@ -257,10 +260,10 @@ def _first_member(m, members, inverse):
 def grad_examples(chunk, num_chunks, is_kept, batch, learning_rate, table, buffers):
     """Compute the gradients of the inputs of a chunk of the examples.
 
-    That of an example is its scale times `weighted_rows`, which it has in common with the others
-    of its input, and the sum of its factors times the rows of its own columns, which `choices`
-    say; see `scale_examples`. The gradients are written to `grad_inputs` if they are to be kept,
-    else subtracted from the rows of the table that the inputs are.
+    The gradient of an example is its scale times the `weighted_rows` of its input, plus the sum
+    over its own columns of factor times row; see `scale_examples`. The rows are those that
+    `choices` name. If `is_kept`, the gradients are written to `grad_inputs`. If not, they are
+    subtracted from the rows of the table that are the inputs.
     """
     weights = batch.weights
     weighted_rows = numbers(buffers, "weighted_rows", weights)

@@ -1,12 +1,13 @@
-"""Which examples of a batch have the same input: they are worked on together.
+"""Which examples of a batch have the same input, so that they are worked on together.
 
-Words and items are as frequent as Zipf's law says, so a batch of a thousand inputs often
-has a few hundred different ones. All that an example has in common with the others of the
-same input, its products with the candidates above all, is computed once.
+Words and items follow Zipf's law, so a batch of a thousand inputs often has only a few hundred
+different ones. What the examples of one input have in common is computed once; above all its
+products with the sampled classes.
 
-The *unique* inputs are numbered in the order in which they come, and `inverse` says which one
-an example has, as in np.unique; the examples of each, its *members*, stand one after the
-other, in order.
+The *unique* inputs are numbered in the order of their first occurrence. As in np.unique, `inverse`
+holds the number of each example's input. The examples of an input are its *members*. All members
+are listed one after the other, those of input 0 first, and those of one input in their order in
+the batch.
 """
 
 from numpy import uint64
@@ -24,15 +25,15 @@ from numba_ss.kernels.softmax.buffers import (
 from numba_ss.kernels.softmax.encodings import NO_HIT, left_out, lone_key
 from numba_ss.kernels.softmax.sampling import find_hits
 
-_FEW = 16  # numbers of 32 bits
+_FEW = 16  # numbers of a row that are looked at first; a number has 32 bits
 _PLACE, _MASK, _MIX = uint64(0x803779B9), uint64(0xFFFFFFFF), uint64(0xBF58476D1CE4E5B9)
 
 
 @exact_kernel
 def row_keys(bits, ids, width, keys):
-    """Write a number >= 0 for the first `width` numbers of each row `ids[i]` of `bits`.
+    """Write a key for each row `ids[i]` of `bits`, from its first `width` numbers.
 
-    Equal rows have equal ones.
+    Equal rows have equal keys. Keys are not negative.
     """
     for i in range(ids.shape[0]):
         total = uint64(0)
@@ -44,7 +45,7 @@ def row_keys(bits, ids, width, keys):
 
 @exact_kernel
 def _all_equal(bits, ids, inverse, first):
-    """Tell whether each example's row is that of the first example of its unique input."""
+    """Return whether each example's row equals the row of the first example of its input."""
     for i in range(ids.shape[0]):
         for d in range(bits.shape[1]):
             if bits[ids[i], d] != bits[ids[first[inverse[i]]], d]:
@@ -54,7 +55,7 @@ def _all_equal(bits, ids, inverse, first):
 
 @exact_kernel
 def _drop_repeated(hits):
-    """Keep a sampled class that is several of an example's labels for the first of them."""
+    """If labels of an example repeat, keep the hit of the first one only."""
     for i in range(hits.shape[0]):
         for t in range(hits.shape[1] - 1, 0, -1):
             for earlier in range(t):
@@ -66,7 +67,7 @@ def _mark_left_out(hits, true_counts, sampled_counts):
     count = 0
     for j in range(hits.shape[0]):
         hit = hits[j]
-        # Looked up where there is no hit, too: a branch would be a guess half of the time.
+        # The count is looked up even if there is no hit: a branch would often be mispredicted.
         apart = (hit >= 0) & (true_counts[j] != sampled_counts[max(hit, 0)])
         hits[j] = left_out(hit) if apart else hit
         count += apart
@@ -75,12 +76,12 @@ def _mark_left_out(hits, true_counts, sampled_counts):
 
 @exact_kernel
 def join_hits(hits, true_counts, sampled_counts, subtract_log_q):
-    """Say of each accidental hit whether the label can be worked on as the sampled class.
+    """Decide for each accidental hit whether the label shares its logit with the sampled class.
 
-    `hits` are positions among the sampled classes, or NO_HIT. They stay if the expected counts,
-    and so the logits, are equal. If not, the class is `left_out` and the label is a column of
-    its own. A label that comes twice is the sampled class once, and a column of its own for the
-    second time. Return how many classes are left out.
+    `hits` are positions among the sampled classes, or NO_HIT. A hit stays if both have the same
+    expected count, and so the same logit. If not, it becomes `left_out`, and the label gets a
+    column of its own. If an example has a label twice, the second one gets a column of its own,
+    too. Returns how many sampled classes are left out by examples.
     """
     _drop_repeated(hits)
     if not subtract_log_q:
@@ -90,7 +91,7 @@ def join_hits(hits, true_counts, sampled_counts, subtract_log_q):
 
 @exact_kernel
 def _set_apart(hits, keys):
-    """Give an example that leaves sampled classes out a key of its own."""
+    """Give each example that leaves out sampled classes a key of its own."""
     for i in range(keys.shape[0]):
         for t in range(hits.shape[1]):
             keys[i] = lone_key(i) if hits[i, t] < NO_HIT else keys[i]
@@ -98,7 +99,10 @@ def _set_apart(hits, keys):
 
 @exact_kernel
 def _list_members(count, hits, ranks, buffers):
-    """List the members of each of the unique inputs, and their hits; `ranks` is scratch."""
+    """List the members of all inputs, and what `join_hits` left of their hits.
+
+    `ranks` is scratch.
+    """
     inverse, indptr = integers(buffers, "inverse"), integers(buffers, "member_indptr")
     members, member_hits = integers(buffers, "members"), integers(buffers, "member_hits")
     indptr[: count + 1] = 0
@@ -117,7 +121,7 @@ def _list_members(count, hits, ranks, buffers):
 
 @exact_kernel
 def _list_hits(inverse, members, member_hits, hit_list, hit_indptr):
-    """List the accidental hits: without a branch, which would be a guess."""
+    """List the accidental hits, without a branch that would be mispredicted."""
     count = 0
     hit_indptr[0] = 0
     for m in range(members.shape[0]):
@@ -130,18 +134,22 @@ def _list_hits(inverse, members, member_hits, hit_list, hit_indptr):
 
 @exact_kernel
 def group_inputs(bits, batch, buffers):
-    """Give the unique inputs numbers, and list their members and the accidental hits.
+    """Assign numbers to the unique inputs; list their members and the accidental hits.
 
-    Where `bits`, the numbers of the batch's table as integers, has rows, inputs are the same if
-    all their bits are; where it has none, if their ids are. An example that leaves sampled
-    classes out has its input to itself. Unless `hits` has no columns, there are sampled classes,
-    and the own classes, as wide as `hits`, are looked up among them.
+    `bits` is the batch's table as integers, or empty. If it is empty, inputs are the same if their
+    ids are equal; otherwise, if all their bits are equal. An example that leaves out sampled
+    classes shares its input with no other. If `hits` has columns, labels are looked up among the
+    sampled classes.
 
-    Written to the buffers: `inverse`; the members of input u,
-    members[member_indptr[u]:member_indptr[u + 1]], and `member_hits`, what `join_hits` says of
-    each of their labels; the hits of input u, `hit_list` from hit_indptr[u] to
-    hit_indptr[u + 1]; and `sizes`. `hash_table`, a power of two at least twice as long as `ids`
-    and as the sampled classes, `input_keys` and `hits` are scratch.
+    Written to the buffers:
+
+    - `inverse`, and in `sizes` the number of inputs and of sampled classes that are left out;
+    - the members of input u: members[member_indptr[u]:member_indptr[u + 1]];
+    - `member_hits`: the result of `join_hits` for each of their labels;
+    - the hits of input u: the columns from hit_indptr[u] to hit_indptr[u + 1] of `hit_list`.
+
+    `input_keys`, `hits` and `hash_table` are scratch. The length of the latter is a power of two,
+    at least twice the number of ids and of sampled classes.
     """
     ids, hits, hash_table = batch.ids, integers(buffers, "hits"), integers(buffers, "hash_table")
     keys, inverse = integers(buffers, "input_keys"), integers(buffers, "inverse")
@@ -153,7 +161,7 @@ def group_inputs(bits, batch, buffers):
             hits, batch.own_counts, batch.sampled_counts, batch.subtract_log_q
         )
     if bits.shape[0] > 0:
-        # Of activations no two are equal: a few numbers of each tell.
+        # Activations usually all differ, and a few numbers of each row show this.
         row_keys(bits, ids, min(dim, _FEW), keys)
     else:
         for i in range(size):
@@ -166,7 +174,7 @@ def group_inputs(bits, batch, buffers):
         _set_apart(hits, keys)
         count = factorize(keys, 0, hash_table, inverse, members)[1]
         for i in range(size - 1, -1, -1):
-            members[inverse[i]] = i  # in the end the first
+            members[inverse[i]] = i  # the first example of an input is the last to be written
         if not _all_equal(bits, ids, inverse, members):  # two rows have the same key
             count = size
             for i in range(size):

@@ -1,267 +1,130 @@
-"""The gradients of an input's members: written, or subtracted from the input's row.
+"""The gradients of the members of an input: written, or subtracted from the input's row.
 
 The gradient of member k is
 
-    scales[k] * common + factors[0, k] * row + factors[1, k] * row' + ...
+    scales[k] * common + sum over own columns c of factors[c, k] * row of the choice [c, k]
 
-with a row of its own for each column. An input has few members of a few vectors each, so
-loops of their own for each member, over what others wrote, take several times as long as
-the arithmetic: here some columns of the input's row stay in registers while its members
-are subtracted one after the other. See `rows` for what a pointer is.
+An input has few members, and their rows are short. With a loop for each member and each column,
+loading and storing would take several times as long as the arithmetic. So here a part of the
+input's row stays in registers while the members are subtracted from it, one after the other. See
+`rows` for pointers and `core.llvm` for the code that is written by hand.
 """
 
 from typing import Any, NamedTuple
 
-from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
 from numba_ss.kernels._jit import exact_kernel
-from numba_ss.kernels.core.tile import LANES, ROWS
+from numba_ss.kernels.core.llvm import LANES, ROWS, intrinsic
 from numba_ss.kernels.softmax.encodings import NO_ROW, packed_row
 
-# Vectors that are worked on together: three times as many, and a few more, are in registers.
+# Vectors that are worked on together. About three times as many are in registers.
 _MOST = ROWS
-# What is left of a row is taken in short vectors, then one by one.
+# The rest of a row, less than LANES numbers, is taken in short vectors, then number by number.
 _SHORT = 4
 
 
 class Members(NamedTuple):
-    """The members of an input, at least one, and what their gradients are made of.
-
-    The numbers of the next column stand `plane` further.
-    """
+    """The members of an input, at least one, and what their gradients are made of."""
 
     count: Any
-    common: Any  # pointer: the input's sum of rows
-    scales: Any  # pointer: one a member
-    factors: Any  # pointer: one a member and own column
-    choices: Any  # pointer, likewise: which row is a column's own; see `encodings`
+    common: Any  # pointer: the weighted sum of sampled rows of the input
+    scales: Any  # pointer: a number for each member
+    factors: Any  # pointer: column c and member k have the number at c * plane + k
+    choices: Any  # pointer, likewise: the row of the column, see `encodings`
     plane: Any
     num_columns: Any  # at least one
-    weights: Any  # pointer
-    dim: Any  # from one row of the weights to the next
-    rows: Any  # pointer: the packed sampled rows
-    stride: Any  # from one of them to the next
+    weights: Any  # pointer to the rows of the classes
+    dim: Any  # numbers of a row of the weights
+    rows: Any  # pointer to the packed sampled rows
+    stride: Any  # numbers from one packed row to the next, also in `common`
 
 
-# The functions that emit code run while Numba compiles, where coverage is not measured.
+
+def _own_row(emit, group, choice, start):  # pragma: no cover
+    """Return the address of element `start` of the row that a choice means, without a branch.
+
+    For an absent column it is some row that can be read: its factor is 0.
+    """
+    packed = (-1 - choice) * group.stride  # as `packed_row` says
+    base = emit.select(choice < 0, group.rows, group.weights)
+    offset = emit.select(choice < 0, packed, choice * group.dim)
+    return emit.select(choice == NO_ROW, group.common + start, base + (offset + start))
 
 
-class _Emitter:  # pragma: no cover
-    """Writes LLVM code on vectors of some numbers."""
+def _make_members(lanes, most, is_written):
+    """Return a function that computes gradients of members, in a part of the columns.
 
-    def __init__(self, builder, number, bits, lanes):
-        self.builder, self.lanes, self.bits = builder, lanes, bits
-        self.index = ir.IntType(64)
-        self.vector = ir.VectorType(number, lanes)
-
-    def integer(self, value):
-        return ir.Constant(self.index, value)
-
-    def item(self, base, place):
-        return self.builder.load(self.builder.gep(base, [place]))
-
-    def address(self, base, v):
-        place = self.builder.gep(base, [self.integer(v * self.lanes)])
-        return self.builder.bitcast(place, self.vector.as_pointer())
-
-    def load(self, base, count):
-        places = [self.address(base, v) for v in range(count)]
-        return [self.builder.load(place, align=self.bits // 8) for place in places]
-
-    def store(self, values, base):
-        for v, value in enumerate(values):
-            self.builder.store(value, self.address(base, v), align=self.bits // 8)
-
-    def total(self, vector):
-        """Return the sum of the lanes: each round adds the upper half of what is left."""
-        half = self.lanes // 2
-        while half:
-            mask = [lane + half if lane < half else lane for lane in range(self.lanes)]
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), mask)
-            vector = self.builder.fadd(vector, self.builder.shuffle_vector(vector, vector, mask))
-            half //= 2
-        return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
-
-    def muladd(self, x, y, z):
-        """Return x y + z, fused where the CPU can."""
-        function = cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(self.vector, [self.vector] * 3),
-            f"llvm.fmuladd.v{self.lanes}f{self.bits}",
-        )
-        return self.builder.call(function, [x, y, z])
-
-    def splat(self, scalar):
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        one = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, undefined, mask)
-
-    def loop(self, count, start, body):
-        """Run body(k, values) -> values for k = 0 .. count - 1, at least once."""
-        builder, before = self.builder, self.builder.block
-        loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(self.index)
-        values = [builder.phi(self.vector) for _ in start]
-        changed = body(k, values)
-        following = builder.add(k, self.integer(1))
-        last = builder.block
-        k.add_incoming(self.integer(0), before)
-        k.add_incoming(following, last)
-        for value, first, new in zip(values, start, changed, strict=True):
-            value.add_incoming(first, before)
-            value.add_incoming(new, last)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-        builder.position_at_end(after)
-        return changed
-
-    def switch(self, count, most, body):
-        """Run body(count), written out for each count from 1 to `most`."""
-        after = self.builder.append_basic_block("after")
-        switch = self.builder.switch(count, after)
-        for case in range(1, most + 1):
-            block = self.builder.append_basic_block(f"count_{case}")
-            switch.add_case(self.integer(case), block)
-            self.builder.position_at_end(block)
-            body(case)
-            self.builder.branch(after)
-        self.builder.position_at_end(after)
-
-
-def _compiled_members(lanes, most, is_written):  # pragma: no cover
-    """Emit the work on `width` vectors of `lanes` numbers, at most `most`, from `start` on.
-
-    `how` is where the members' rows are written, or what their gradients are multiplied by.
+    The part is `width` vectors of `lanes` numbers, at most `most`, from column `start` on. If
+    `is_written`, `how` holds the row of `out` for each member's gradient. If not, the gradients
+    are multiplied by the number `how` and subtracted from the row `out`.
     """
 
-    @intrinsic
-    def members(context, width, start, group, how, out):
-        signature = types.void(types.int64, types.int64, group, how, out)
-
-        def codegen(context, builder, signature, arguments):
-            width, start, packed, how, out = arguments
-            group = Members(*cgutils.unpack_tuple(builder, packed))
-            number = signature.args[4].dtype
-            emit = _Emitter(builder, context.get_value_type(number), number.bitwidth, lanes)
-            common, base = builder.gep(group.common, [start]), builder.gep(out, [start])
-            step = None if is_written else emit.splat(how)
-
-            def own_row(choice):
-                absent = builder.icmp_signed("==", choice, emit.integer(NO_ROW))
-                negative = builder.icmp_signed("<", choice, emit.integer(0))
-                # As `packed_row` says.
-                candidate = builder.mul(builder.sub(emit.integer(-1), choice), group.stride)
-                offset = builder.select(negative, candidate, builder.mul(choice, group.dim))
-                row = builder.gep(
-                    builder.select(negative, group.rows, group.weights),
-                    [builder.add(offset, start)],
-                )
-                return builder.select(absent, common, row)
-
-            def work(size):
-                shared = emit.load(common, size)
-
-                def member(k, values):
-                    scale = emit.splat(emit.item(group.scales, k))
-
-                    def column(c, sums):
-                        place = builder.add(builder.mul(c, group.plane), k)
-                        factor = emit.splat(emit.item(group.factors, place))
-                        own = emit.load(own_row(emit.item(group.choices, place)), size)
-                        return [
-                            emit.muladd(factor, x, total)
-                            for x, total in zip(own, sums, strict=True)
-                        ]
-
-                    first = [builder.fmul(scale, x) for x in shared]
-                    grads = emit.loop(group.num_columns, first, column)
-                    if is_written:
-                        row = builder.mul(emit.item(how, k), group.stride)
-                        emit.store(grads, builder.gep(base, [row]))
-                        return []
-                    return [
-                        builder.fsub(value, builder.fmul(step, grad))
-                        for value, grad in zip(values, grads, strict=True)
-                    ]
-
-                left = emit.loop(group.count, [] if is_written else emit.load(base, size), member)
-                if not is_written:
-                    emit.store(left, base)
-
-            emit.switch(width, most, work)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return members
-
-
-def _python_members(lanes, most, is_written):
-    def members(width, start, group, how, out):
-        size = width * lanes
+    def python_members(width, start, group, how, out):
+        part = slice(start, start + width * lanes)
         for k in range(group.count):
-            grad = group.scales[k] * group.common[start : start + size]
+            grad = group.scales[k] * group.common[part]
             for c in range(group.num_columns):
                 choice = group.choices[c * group.plane + k]
                 if choice == NO_ROW:
                     continue
-                base, at = group.weights, choice * group.dim
+                row = group.weights[choice * group.dim :]
                 if choice < 0:
-                    base, at = group.rows, packed_row(choice) * group.stride
-                grad += group.factors[c * group.plane + k] * base[at + start : at + start + size]
+                    row = group.rows[packed_row(choice) * group.stride :]
+                grad += group.factors[c * group.plane + k] * row[part]
             if is_written:
-                out[how[k] * group.stride + start :][:size] = grad
+                out[how[k] * group.stride :][part] = grad
             else:
-                out[start : start + size] -= how * grad
+                out[part] -= how * grad
+
+    @intrinsic(python_members)
+    def members(emit, width, start, group, how, out):
+        common, out = group.common + start, out + start
+        step = None if is_written else emit.splat(how, lanes)
+
+        def vectors(address, size):
+            return [emit.load(address + v * lanes, lanes) for v in range(size)]
+
+        def store(values, address):
+            for v, value in enumerate(values):
+                emit.store(value, address + v * lanes)
+
+        def work(size):
+            shared = vectors(common, size)
+
+            def member(k, values):
+                scale = emit.splat(group.scales[k], lanes)
+
+                def column(c, sums):
+                    at = c * group.plane + k
+                    factor = emit.splat(group.factors[at], lanes)
+                    row = vectors(_own_row(emit, group, group.choices[at], start), size)
+                    return [
+                        emit.multiply_add(factor, x, total)
+                        for x, total in zip(row, sums, strict=True)
+                    ]
+
+                grads = emit.loop(group.num_columns, [scale * x for x in shared], column)
+                if is_written:
+                    store(grads, out + how[k] * group.stride)
+                    return []
+                return [
+                    value - step * grad for value, grad in zip(values, grads, strict=True)
+                ]
+
+            left = emit.loop(group.count, [] if is_written else vectors(out, size), member)
+            if not is_written:
+                store(left, out)
+
+        emit.switch(width, most, work)
 
     return members
 
 
-@intrinsic
-def _compiled_sum_others(  # pragma: no cover
-    context, hit, row_scales, member_hits, num_columns, stride, count
-):
-    index, short = types.int64, types.int32
-    signature = row_scales.dtype(index, row_scales, types.CPointer(short), index, index, index)
-
-    def codegen(context, builder, signature, arguments):
-        hit, row_scales, member_hits, num_columns, stride, count = arguments
-        number = context.get_value_type(signature.return_type)
-        bits = signature.return_type.bitwidth
-        emit = _Emitter(builder, number, bits, LANES)
-        narrow = _Emitter(builder, ir.IntType(32), 32, LANES)
-        zero = ir.Constant(emit.vector, [0.0] * LANES)
-        lanes = ir.Constant(narrow.vector, list(range(LANES)))
-        few = ir.IntType(32)
-        wanted, last = (narrow.splat(builder.trunc(value, few)) for value in (hit, count))
-        rounds = builder.sdiv(
-            builder.add(count, emit.integer(LANES - 1)), emit.integer(LANES)
-        )
-
-        def add(k, sums):
-            first = builder.mul(k, emit.integer(LANES))
-            places = builder.add(narrow.splat(builder.trunc(first, few)), lanes)
-            beyond = builder.icmp_signed(">=", places, last)
-            kept = builder.select(beyond, zero, emit.load(builder.gep(row_scales, [first]), 1)[0])
-
-            def leave_out(t, kept):
-                place = builder.add(builder.mul(t, stride), first)
-                same = builder.icmp_signed(
-                    "==", narrow.load(builder.gep(member_hits, [place]), 1)[0], wanted
-                )
-                return [builder.select(same, zero, kept[0])]
-
-            return [builder.fadd(sums[0], emit.loop(num_columns, [kept], leave_out)[0])]
-
-        total = emit.loop(rounds, [zero], add)[0]
-        return emit.total(total)
-
-    return signature, codegen
+_subtract_long, _subtract_short, _subtract_one = (
+    _make_members(LANES, _MOST, False), _make_members(_SHORT, 3, False), _make_members(1, 3, False)
+)
+_write_long, _write_short, _write_one = (
+    _make_members(LANES, _MOST, True), _make_members(_SHORT, 3, True), _make_members(1, 3, True)
+)
 
 
 def _python_sum_others(hit, row_scales, member_hits, num_columns, stride, count):
@@ -271,30 +134,45 @@ def _python_sum_others(hit, row_scales, member_hits, num_columns, stride, count)
     return kept.sum()
 
 
-_sum_others = _python_sum_others if config.DISABLE_JIT else _compiled_sum_others
-_make = _python_members if config.DISABLE_JIT else _compiled_members
-_subtract_long, _subtract_short, _subtract_one = (
-    _make(LANES, _MOST, False), _make(_SHORT, 3, False), _make(1, 3, False)
-)
-_write_long, _write_short, _write_one = (
-    _make(LANES, _MOST, True), _make(_SHORT, 3, True), _make(1, 3, True)
-)
+@intrinsic(_python_sum_others, result=lambda hit, row_scales, *_: row_scales.dtype)
+def _sum_others(emit, hit, row_scales, member_hits, num_columns, stride, count):
+    """Sum the scales of the members for which no hit is `hit`, LANES members at a time.
+
+    Of each vector of scales, those beyond the last member and those of members with this hit are
+    replaced by 0. Then it is added to a sum for each lane; in the end the lanes are added up.
+    """
+    lanes, zero = emit.constants(range(LANES)), emit.zeros(row_scales)
+    wanted, last = emit.splat(hit.short()), emit.splat(count.short())
+
+    def add(k, sums):
+        first = k * LANES
+        is_beyond = (emit.splat(first.short()) + lanes) >= last
+        kept = emit.select(is_beyond, zero, emit.load(row_scales + first))
+
+        def leave_out(t, kept):
+            is_same = emit.load(member_hits + (t * stride + first)) == wanted
+            return [emit.select(is_same, zero, kept[0])]
+
+        return [sums[0] + emit.loop(num_columns, [kept], leave_out)[0]]
+
+    return emit.sum_lanes(emit.loop((count + (LANES - 1)) // LANES, [zero], add)[0])
 
 
-# Exact, as the others: what is written out takes over a caller's leave to reorder sums.
+# Exact, as the functions below: code that is written by hand takes the flags of the kernel that
+# contains it, and others would let LLVM reorder the sums.
 @exact_kernel
 def sum_others(hit, row_scales, member_hits, num_columns, stride, count):
-    """Return the sum of the scales of members of which no label is the sampled class `hit`.
+    """Return the sum of the scales of those members that do not have a hit.
 
-    What `join_hits` said of label t of member m is member_hits[t * stride + m]. Whole vectors are
-    read, beyond the last member too.
+    The hits of member m are member_hits[t * stride + m] for the labels t. Whole vectors are read,
+    so also numbers after the last member.
     """
     return _sum_others(hit, row_scales, member_hits, num_columns, stride, count)
 
 
 @exact_kernel
 def subtract_members(group, learning_rate, out):
-    """Subtract learning_rate times the gradients of `Members` from a row, one by one, in order."""
+    """Subtract learning_rate times the gradients of `Members` from a row, one member at a time."""
     whole, single = group.dim // LANES, group.dim % _SHORT
     for v in range(0, whole, _MOST):
         _subtract_long(min(whole - v, _MOST), v * LANES, group, learning_rate, out)
@@ -306,7 +184,7 @@ def subtract_members(group, learning_rate, out):
 def write_members(group, places, out):
     """Write the gradients of `Members` to the rows `places` of `out`, `stride` numbers apart.
 
-    They have the same bits as those of `subtract_members`.
+    `subtract_members` subtracts the same gradients, bit for bit.
     """
     whole, single = group.dim // LANES, group.dim % _SHORT
     for v in range(0, whole, _MOST):

@@ -1,7 +1,7 @@
-"""All classes, blockwise: normalisers of the full losses, and the best classes.
+"""Walks over all classes: the normalisers of the full losses, and the best classes.
 
-A range of classes is walked over `CLASSES` at a time, and for each such group the
-batch in blocks: the logits of one group and one block are all that exists.
+Classes are taken in groups of `CLASSES`, and for each group the batch in blocks of inputs. Only
+the logits of one group and one block exist at a time.
 """
 
 from typing import Any, NamedTuple
@@ -12,140 +12,154 @@ from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
 from numba_ss.kernels.core.ids import contains
+from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.rows import gather_row, pointer
 from numba_ss.kernels.core.scalar import exp, log1p
-from numba_ss.kernels.core.tile import LANES, multiply, transpose
+from numba_ss.kernels.core.tile import Matrix, multiply, transpose
 from numba_ss.kernels.softmax.batch import STRIDE
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
 CLASSES = 128  # a multiple of ROWS
 
 
 class Walk(NamedTuple):
-    """All classes, the blocks of inputs that they are compared with, and scratch of each chunk."""
+    """All classes, the inputs they are compared with, and scratch for each chunk."""
 
     weights: Any  # (num_classes, dim)
     biases: Any  # (num_classes,)
-    xt: Any  # (num_blocks, dim rounded up, STRIDE): see `transpose_inputs`
+    transposed_inputs: Any  # (num_blocks, dim rounded up, STRIDE): see `transpose_inputs`
     batch_size: Any
     rows: Any  # (num_chunks, CLASSES, stride): a group of classes
     logits: Any  # (num_chunks, CLASSES, BLOCK)
 
 
+class Sums(NamedTuple):
+    """The sums over all classes, in parts that are independent of the number of chunks."""
+
+    running_max: Any  # (parts, batch_size): the largest logit; the lowest number at first
+    running_sum: Any  # float64, same shape: of exp(logit - running_max), or of losses
+    group_max: Any  # (num_chunks, BLOCK): scratch
+    group_sum: Any  # (num_chunks, BLOCK): scratch
+
+
+class Excluded(NamedTuple):
+    """Classes that are left out: classes[indptr[i]:indptr[i + 1]], ascending, for example i."""
+
+    classes: Any  # int64
+    indptr: Any  # int64 (batch_size + 1,)
+
+
 class Heaps(NamedTuple):
     """The best classes of each example that each chunk has found, in the order of a heap."""
 
-    scores: Any  # (num_chunks, batch_size, k); -inf where there are less
-    ids: Any  # int64, likewise; -1
-    counts: Any  # int64 (num_chunks, batch_size): how many there are
-    threshold: Any  # (num_chunks, rounded up to blocks): what a score must exceed
+    scores: Any  # (num_chunks, batch_size, k); -inf after the last class
+    ids: Any  # int64 (num_chunks, batch_size, k); -1 after the last class
+    counts: Any  # int64 (num_chunks, batch_size): how many classes there are
+    threshold: Any  # (num_chunks, batch_size rounded up to blocks): a new score must exceed it
 
 
 @parallel_kernel
-def transpose_inputs(x, dim, num_chunks, out):
-    """Write out[block] (dim rounded up, STRIDE), the blocks of `x` transposed."""
+def transpose_inputs(inputs, dim, num_chunks, out):
+    """Write out[block] (dim rounded up, STRIDE), the blocks of `inputs` transposed."""
     for chunk in prange(num_chunks):
-        stride = x.shape[1]
+        stride = inputs.shape[1]
         for block in range(
             chunk * out.shape[0] // num_chunks, (chunk + 1) * out.shape[0] // num_chunks
         ):
-            transpose(x, block * BLOCK * stride, stride, BLOCK, dim, out[block], 0, STRIDE)
+            source = Matrix(pointer(inputs, block * BLOCK * stride), stride, 1)
+            transpose(source, BLOCK, dim, Matrix(pointer(out[block], 0), STRIDE, 1))
 
 
 @kernel
-def _group_logits(weights, xt, num_vectors, rows, logits):
-    """Write the logits, less biases, of the classes copied to `rows` and one block."""
-    dim = weights.shape[1]
+def _group_logits(walk, chunk, block):
+    """Write a chunk's logits, without biases, of a group of classes and a block of inputs."""
+    rows, first = walk.rows[chunk], block * BLOCK
+    size = min(BLOCK, walk.batch_size - first)
+    columns = Matrix(pointer(walk.transposed_inputs[block], 0), STRIDE, 1)
     multiply(
-        rows, 0, rows.shape[1], 1, xt, 0, STRIDE, LANES, logits, 0, BLOCK, CLASSES,
-        num_vectors, dim, 0,
+        Matrix(pointer(rows, 0), rows.shape[1], 1), columns,
+        Matrix(pointer(walk.logits[chunk], 0), BLOCK, 1), CLASSES, (size + LANES - 1) // LANES,
+        walk.weights.shape[1], 0,
     )
+    return size
 
 
 @kernel
-def _softmax_update(logits, biases, size, peak, total, highest, added):
-    """Add a group of classes to each example's maximum and sum of exp beside it.
+def _softmax_update(logits, biases, size, running_max, running_sum, group_max, group_sum):
+    """Add a group of classes to the running maximum and the running sum of each example.
 
-    `total` is float64: float32 would lose the tail of a million classes. The maxima are finite
-    from the start, so that a class of -inf adds nothing, not even to a sum of such alone.
+    The sum is float64: float32 would lose the tail of a million classes. The maxima are finite
+    from the start. So a class with the logit -inf adds nothing, even if all classes are such.
     """
     for i in range(size):
-        highest[i] = peak[i]
-        added[i] = float32(0)
+        group_max[i] = running_max[i]
+        group_sum[i] = float32(0)
     for s in range(biases.shape[0]):
         row, bias = logits[s], biases[s]
         for i in range(size):
-            z, top = row[i] + bias, highest[i]
-            highest[i] = top if z <= top else z
+            z, largest = row[i] + bias, group_max[i]
+            group_max[i] = largest if z <= largest else z
     for s in range(biases.shape[0]):
         row, bias = logits[s], biases[s]
         for i in range(size):
-            added[i] += exp((row[i] + bias) - highest[i])
+            group_sum[i] += exp((row[i] + bias) - group_max[i])
     for i in range(size):
-        total[i] = total[i] * exp(peak[i] - highest[i]) + added[i]
-        peak[i] = highest[i]
+        running_sum[i] = running_sum[i] * exp(running_max[i] - group_max[i]) + group_sum[i]
+        running_max[i] = group_max[i]
 
 
 @kernel
-def _logistic_update(logits, biases, size, total, added):
-    """Add the logistic losses of a group of classes, as if none was a label."""
+def _logistic_update(logits, biases, size, running_sum, group_sum):
+    """Add the logistic losses of a group of classes, as if no class was a label."""
     for i in range(size):
-        added[i] = float32(0)
+        group_sum[i] = float32(0)
     for s in range(biases.shape[0]):
         row, bias = logits[s], biases[s]
         for i in range(size):
             z = row[i] + bias
-            added[i] += max(z, float32(0)) + log1p(exp(-abs(z)))
+            group_sum[i] += max(z, float32(0)) + log1p(exp(-abs(z)))
     for i in range(size):
-        total[i] += added[i]
+        running_sum[i] += group_sum[i]
 
 
 @kernel
-def _normalize_range(chunk, part, walk, logistic, highest, added, peak, total):
-    weights, biases, xt, batch_size = walk.weights, walk.biases, walk.xt, walk.batch_size
-    rows, logits = walk.rows[chunk], walk.logits[chunk]
-    peak, total, dim, num_parts = peak[part], total[part], weights.shape[1], total.shape[0]
+def _normalize_part(chunk, part, walk, logistic, sums):
+    weights, biases, logits = walk.weights, walk.biases, walk.logits[chunk]
+    rows, dim, num_parts = walk.rows[chunk], weights.shape[1], sums.running_sum.shape[0]
+    running_max, running_sum = sums.running_max[part], sums.running_sum[part]
+    group_max, group_sum = sums.group_max[chunk], sums.group_sum[chunk]
     class_start = part * weights.shape[0] // num_parts
     class_stop = (part + 1) * weights.shape[0] // num_parts
-    total[:] = 0.0
+    running_sum[:] = 0.0
     for start in range(class_start, class_stop, CLASSES):
         stop = min(start + CLASSES, class_stop)
         for c in range(start, stop):
             gather_row(
                 pointer(weights, c * dim), dim, pointer(rows, (c - start) * rows.shape[1])
             )
-        for block in range(xt.shape[0]):
-            first = block * BLOCK
-            size = min(BLOCK, batch_size - first)
-            num_vectors = (size + LANES - 1) // LANES
-            _group_logits(weights, xt[block], num_vectors, rows, logits)
+        for block in range(walk.transposed_inputs.shape[0]):
+            size, first = _group_logits(walk, chunk, block), block * BLOCK
             if logistic:
-                _logistic_update(logits, biases[start:stop], size, total[first:], added)
+                _logistic_update(logits, biases[start:stop], size, running_sum[first:], group_sum)
             else:
                 _softmax_update(
-                    logits, biases[start:stop], size, peak[first:], total[first:], highest, added
+                    logits, biases[start:stop], size, running_max[first:], running_sum[first:],
+                    group_max, group_sum,
                 )
 
 
 @parallel_kernel
-def normalize(walk, logistic, num_chunks, highest, added, peak, total):
-    """Sum over all classes, in as many parts as `peak` and `total` have rows.
-
-    `peak` (parts, batch_size) are the maxima of each part, lowest numbers at first, and
-    `total` the sums of exp beside them; with `logistic`, `total` are sums of
-    log(1 + exp(logit)). `highest` and `added` are scratch, one a chunk.
-    """
+def normalize(walk, logistic, num_chunks, sums):
+    """Sum exp(logit) over all classes, in several parts; with `logistic`, log(1 + exp(logit))."""
     for chunk in prange(num_chunks):
-        parts = total.shape[0]
+        parts = sums.running_sum.shape[0]
         for part in range(chunk * parts // num_chunks, (chunk + 1) * parts // num_chunks):
-            _normalize_range(
-                int64(chunk), part, walk, logistic, highest[chunk], added[chunk], peak, total
-            )
+            _normalize_part(int64(chunk), part, walk, logistic, sums)
 
 
 @kernel
 def _sink(scores, ids, size, score, row):
-    """Put a class into a heap of `size` in the place of its first."""
+    """Replace the first class of a heap by another, and restore the order of the heap."""
     at = 0
     while 2 * at + 1 < size:
         child = 2 * at + 1
@@ -164,9 +178,10 @@ def _sink(scores, ids, size, score, row):
 
 @kernel
 def _heap_push(scores, ids, count, score, row):
-    """Put a class into a heap of the best, the worst first; return the new count.
+    """Put a class into a heap of the best classes; return how many it has now.
 
-    A full heap drops its worst: the lowest score, and of equal ones the highest id.
+    The worst class stands first: that of the lowest score, and of equal scores that of the highest
+    id. A full heap drops it.
     """
     size = scores.shape[0]
     if count < size:
@@ -186,10 +201,11 @@ def _heap_push(scores, ids, count, score, row):
 
 
 @kernel
-def _select_update(chunk, logits, biases, start, first, size, exclude, exclude_indptr, heaps):
-    """Put the classes of a group that are good enough into the examples' heaps."""
+def _select_update(chunk, logits, biases, start, first, size, excluded, heaps):
+    """Put the classes of a group whose scores exceed the threshold into the examples' heaps."""
     scores, ids, counts = heaps.scores[chunk], heaps.ids[chunk], heaps.counts[chunk]
     threshold = heaps.threshold[chunk, first:]
+    left_out, indptr = excluded.classes, excluded.indptr
     for s in range(biases.shape[0]):
         row, bias = logits[s], biases[s]
         good = 0
@@ -201,8 +217,8 @@ def _select_update(chunk, logits, biases, start, first, size, exclude, exclude_i
             score = row[i] + bias
             if score > threshold[i]:
                 example = first + i
-                seen = exclude[exclude_indptr[example] : exclude_indptr[example + 1]]
-                if not contains(seen, start + s):
+                own = left_out[indptr[example] : indptr[example + 1]]
+                if not contains(own, start + s):
                     counts[example] = _heap_push(
                         scores[example], ids[example], counts[example], score, start + s
                     )
@@ -211,8 +227,8 @@ def _select_update(chunk, logits, biases, start, first, size, exclude, exclude_i
 
 
 @kernel
-def _select_range(chunk, num_chunks, walk, exclude, exclude_indptr, heaps):
-    weights, biases, xt, batch_size = walk.weights, walk.biases, walk.xt, walk.batch_size
+def _select_range(chunk, num_chunks, walk, excluded, heaps):
+    weights, biases = walk.weights, walk.biases
     rows, logits, dim = walk.rows[chunk], walk.logits[chunk], weights.shape[1]
     class_start = chunk * weights.shape[0] // num_chunks
     class_stop = (chunk + 1) * weights.shape[0] // num_chunks
@@ -227,30 +243,23 @@ def _select_range(chunk, num_chunks, walk, exclude, exclude_indptr, heaps):
             probe += gather_row(
                 pointer(weights, c * dim), dim, pointer(rows, (c - start) * rows.shape[1])
             )
-        for block in range(xt.shape[0]):
-            first = block * BLOCK
-            size = min(BLOCK, batch_size - first)
-            num_vectors = (size + LANES - 1) // LANES
-            _group_logits(weights, xt[block], num_vectors, rows, logits)
+        for block in range(walk.transposed_inputs.shape[0]):
+            size, first = _group_logits(walk, chunk, block), block * BLOCK
             _select_update(
-                chunk, logits, biases[start:stop], start, first, size, exclude, exclude_indptr,
-                heaps,
+                chunk, logits, biases[start:stop], start, first, size, excluded, heaps
             )
     return probe
 
 
 @parallel_kernel
-def select(walk, exclude, exclude_indptr, num_chunks, heaps, probe):
+def select(walk, excluded, num_chunks, heaps, probe):
     """Write each chunk's best classes for each example to the `heaps`.
 
-    A class of -inf is none. The classes exclude[exclude_indptr[i] : exclude_indptr[i + 1]],
-    ascending, are left out for example i. `probe` turns NaN where a chunk's weights are not
+    A class with the score -inf is none of them. `probe` turns NaN where a chunk's weights are not
     finite.
     """
     for chunk in prange(num_chunks):
-        probe[chunk] += _select_range(
-            int64(chunk), num_chunks, walk, exclude, exclude_indptr, heaps
-        )
+        probe[chunk] += _select_range(int64(chunk), num_chunks, walk, excluded, heaps)
 
 
 @kernel
@@ -265,7 +274,7 @@ def _merge_example(example, scores, ids, counts, out_scores, out_ids):
                 or (score == out_scores[0] and row < out_ids[0])
             ):
                 count = _heap_push(out_scores, out_ids, count, score, row)
-    for last in range(count - 1, 0, -1):  # the worst of those that are left goes to their end
+    for last in range(count - 1, 0, -1):  # sorts the heap: the worst of the rest goes to its end
         score, row = out_scores[last], out_ids[last]
         out_scores[last], out_ids[last] = out_scores[0], out_ids[0]
         _sink(out_scores, out_ids, last, score, row)
@@ -275,7 +284,7 @@ def _merge_example(example, scores, ids, counts, out_scores, out_ids):
 
 @parallel_kernel
 def merge_best(scores, ids, counts, num_chunks, out_scores, out_ids):
-    """Write the best classes of each example, best first, of those that `select` found."""
+    """Write the best classes of each example, best first, from those that `select` found."""
     for chunk in prange(num_chunks):
         batch_size = out_scores.shape[0]
         for i in range(chunk * batch_size // num_chunks, (chunk + 1) * batch_size // num_chunks):

@@ -1,7 +1,7 @@
 """Draw candidates, and compute how often a class is expected among them.
 
-Every operation here is rounded as TensorFlow's is, so that the same seed gives the
-same candidates and the same expected counts, bit for bit.
+Every operation is rounded as in TensorFlow. So the same seed gives the same candidates and the
+same expected counts, bit for bit.
 """
 
 import math
@@ -27,37 +27,38 @@ _EMPTY = -1
 
 
 class Distribution(NamedTuple):
-    """What a class is drawn from, and with which probability; arrays that are not used are empty.
+    """The probabilities with which classes are drawn; arrays that a kind does not use are empty.
 
-    The tree is a Fenwick tree of the weights, `cut` and `alias` are Walker's tables of them.
+    `tree` is a Fenwick tree of the weights; `cut` and `alias` are Walker's alias tables.
     """
 
     kind: Any  # UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM or FIXED_UNIGRAM
     range_max: Any  # number of classes
-    log_range: Any  # float64: log of one more
+    log_range: Any  # float64: log(range_max + 1)
     total: Any  # float64: sum of the weights
     weights: Any  # (range_max,)
     tree: Any  # int64 (range_max + 1,)
     cut: Any  # float32 (range_max,)
     alias: Any  # int64 (range_max,)
     exclude: Any  # int64, ascending: classes that are not drawn
-    kept: Any  # float64: the probability of all others
+    kept: Any  # float64: the probability of all other classes together
 
 
 class Draw(NamedTuple):
-    """Where in the random stream a draw begins, whether it is of distinct classes; scratch."""
+    """Where in the random stream a draw begins, and scratch."""
 
-    key: Any  # uint64
+    key: Any  # uint64: see `rng`
     high: Any  # uint64: the high half of the counter
-    block: Any  # its low half
-    unique: Any
+    block: Any  # the low half of the counter
+    unique: Any  # whether the classes are to be distinct
     stream: Any  # uint64 (STREAM_SIZE,)
     uniform: Any  # float64 (NUM_DOUBLES,)
     drawn: Any  # int64 (NUM_DOUBLES,)
-    keys: Any  # int64: a hash table, a power of two that is more than there are candidates
+    keys: Any  # int64: a hash table; its length is a power of two, above the number of candidates
 
 
-# Draws after which it is known that drawing until all are distinct is no way to get them.
+# The most draws for a sample, and for each of its classes: with more, distinct classes would hardly
+# ever be found.
 _PATIENCE, _PATIENCE_EACH = 2**24, 1024
 
 
@@ -72,7 +73,7 @@ def _tree_add(tree, index, amount):
 
 @exact_kernel
 def _tree_find(tree, value):
-    """Return the first index whose weights up to and with it exceed `value`."""
+    """Return the first index for which the sum of the weights up to it exceeds `value`."""
     index, step = 0, 1
     while step * 2 < tree.shape[0]:
         step *= 2
@@ -98,10 +99,10 @@ def _draw(kind, stream, range_max, total, tree, cut, alias):
 
 @exact_kernel
 def _draw_log_uniform(uniform, log_range, range_max, out):
-    """Fill `out` with int(exp(uniform * log_range)) - 1, rounded as the exact exp is.
+    """Fill `out` with int(exp(uniform * log_range)) - 1, as the exact exp gives it.
 
-    That matters where exp is close to an integer, or to range_max + 1: the rare block of
-    draws in which there is one is computed again.
+    A fast exp is good enough, unless its value is close to an integer or to range_max + 1. A
+    block of draws with such a value is rare, and is computed again with the exact exp.
     """
     unsure = False
     for i in range(NUM_DOUBLES):
@@ -133,8 +134,9 @@ def _draw_many(distribution, stream, uniform, out):
 def draw_candidates(distribution, draw, out_candidates):
     """Fill `out_candidates`; return the number of draws it took.
 
-    If they are to be unique, a class that was drawn before is drawn again. An excluded class is
-    drawn again and not counted. What very many draws did not find is -1.
+    If the candidates are to be unique, a draw is repeated if its class was drawn before. A draw of
+    an excluded class is repeated and not counted. If very many draws do not find enough classes,
+    the rest of the candidates is -1.
     """
     exclude, stream, keys, drawn = distribution.exclude, draw.stream, draw.keys, draw.drawn
     start_stream(stream, draw.key, draw.high, uint64(draw.block))
@@ -175,7 +177,8 @@ def _probability(kind, row, range_max, log_range, total, weight):
 
 @exact_kernel
 def _count_rows(distribution, rows, num_tries, num_sampled, memo, out):
-    # No call for each class takes an array, which would cost more than the arithmetic.
+    # Functions that are called for each class take no arrays: to pass one costs more than the
+    # arithmetic.
     kind, range_max, log_range = distribution.kind, distribution.range_max, distribution.log_range
     total, weights, exclude = distribution.total, distribution.weights, distribution.exclude
     repeated = num_tries == num_sampled
@@ -202,13 +205,12 @@ def expected_counts(
 ):
     """Write the expected counts of labels and candidates.
 
-    An excluded class has count 0. What stands for an absent label has no meaning. `memo` is kept
-    from call to call for the classes that it has room for: log(1 - p), and NaN where that is not
-    known.
+    An excluded class has the count 0. The count of an absent label is meaningless. `memo` is kept
+    from call to call and holds log(1 - p) for the first classes, NaN where it is not known yet.
     """
     for chunk in prange(num_chunks):
         for rows, out in ((labels, out_labels), (candidates, out_candidates)):
-            # A slice: a loop from a variable start would be no vector code.
+            # Slices, because LLVM makes no vector code of a loop from a variable start.
             start = chunk * rows.shape[0] // num_chunks
             stop = (chunk + 1) * rows.shape[0] // num_chunks
             _count_rows(
@@ -219,7 +221,7 @@ def expected_counts(
 
 @exact_kernel
 def draw_and_count(distribution, draw, memo, labels, out_candidates, out_labels, out_counts):
-    """Draw as `draw_candidates` and count as `expected_counts`, on one thread.
+    """Do the work of `draw_candidates` and `expected_counts` on one thread; return the draws.
 
     `labels` and `out_labels` have two dimensions.
     """
@@ -242,7 +244,7 @@ def learn_labels(labels, weights, tree, budget):
 
 @exact_kernel
 def distort(unigrams, distortion, out_weights):
-    """Write unigrams to the power of `distortion`; return their sum, added in order."""
+    """Write the unigrams to the power of `distortion`; return their sum, added in order."""
     total = float32(0)
     for i in range(unigrams.shape[0]):
         out_weights[i] = float32(math.pow(unigrams[i], distortion))
@@ -252,7 +254,7 @@ def distort(unigrams, distortion, out_weights):
 
 @exact_kernel
 def fill_tree(weights, tree):
-    """Make the Fenwick tree of `weights`, which has one entry less."""
+    """Write the Fenwick tree of `weights`; the tree has one entry more."""
     tree[0] = 0
     for i in range(weights.shape[0]):
         tree[i + 1] = weights[i]
@@ -264,9 +266,11 @@ def fill_tree(weights, tree):
 
 @exact_kernel
 def fill_alias(weights, cut, alias, share, low, high):
-    """Make Walker's alias table: index i stands for i below cut[i], else for alias[i].
+    """Write Walker's alias table of `weights`.
 
-    `share` (float64), `low` and `high` (integers) are scratch of the same length.
+    A draw picks an index i and a number in [0, 1), each uniformly. The class is i if the number is
+    below cut[i], else alias[i]. `share` (float64), `low` and `high` (integers) are scratch of the
+    same length.
 
     A. J. Walker, "An Efficient Method for Generating Discrete Random Variables with
     General Distributions", ACM TOMS 3(3), 1977.

@@ -1,15 +1,15 @@
-"""The losses of a block of inputs, turned in place into their gradients.
+"""The losses of a block of inputs; logits are replaced by probabilities, in place.
 
-A column is a class that an example is compared with. The *shared* columns are the
-sampled classes that all examples have in common: their logits come as a block with the
-sampled classes as rows and the inputs side by side, so that everything done to them is
-vector code over inputs. They come in strips, and of what came before only the largest
-logit and the sum of exp beside it are kept (M. Milakov, N. Gimelshein, "Online normalizer
-calculation for softmax", 2018). The *own* columns are an example's own: first its labels,
-then any sampled classes drawn for it alone; an absent one has the logit -inf.
+A column is a class that an example is compared with. The *shared* columns are the sampled classes
+that all examples have in common. Their logits form a block with a row for each sampled class and
+a column for each input, so that vector code runs over inputs. The block comes in strips. Only the
+running maximum and the running sum of exp are kept from one strip to the next (M. Milakov,
+N. Gimelshein, "Online normalizer calculation for softmax", 2018). The *own* columns belong to one
+example: first its labels, then any sampled classes that were drawn for it alone. An absent column
+has the logit -inf.
 
-Softmax has the targets 1/T on the T labels that are present; the logistic loss is
-summed over the columns, with the same targets.
+If T labels are present, each of them has the target 1/T. The logistic loss is summed over the
+columns and has the same targets.
 """
 
 import numpy as np
@@ -18,16 +18,16 @@ from numpy import float32
 from numba_ss.kernels._jit import kernel, ordered_kernel
 from numba_ss.kernels.core.scalar import exp, log, log1p
 
-# Where a maximum starts: finite, so that what is taken from it never is inf - inf.
+# The first running maximum. It is finite, so that no difference is inf - inf.
 LOWEST = float32(-3.4e38)
 
 
 @kernel
 def softmax_strip(size, adjusted_biases, logits, first, running_max, running_sum, rescale):
-    """Turn a strip of shared logits into exp(logit - running_max); update maximum and sum.
+    """Turn a strip of products into exp(logit - running_max); update the maximum and the sum.
 
-    logits[first + s, i] is the product of sampled class s and input i, without its adjusted bias.
-    `rescale` is written: the factor by which all that came before is too large.
+    logits[first + s, i] is the product of sampled class s and input i; the adjusted bias is added
+    here. `rescale` gets exp(old maximum - new maximum): earlier results must be multiplied by it.
     """
     for i in range(size):
         rescale[i] = running_max[i]
@@ -58,7 +58,7 @@ def _sigmoid(z, negative_exp):
 
 @kernel
 def logistic_strip(size, adjusted_biases, logits, first, running_sum):
-    """Turn a strip of shared logits into sigmoids; add the losses to `running_sum`."""
+    """Turn a strip of products into sigmoids of logits; add the losses to `running_sum`."""
     for s in range(adjusted_biases.shape[0]):
         bias = adjusted_biases[s]
         row = logits[first + s]
@@ -83,10 +83,10 @@ def _softmax_column(targets, column_weights, logits, running_max, running_sum, l
 def softmax_own(targets, column_weights, logits, running_max, running_sum, rescale, loss):
     """Finish the losses of examples; turn their own logits into exp(logit - running_max).
 
-    `logits`, `targets` and `column_weights` have a row for each own column; the weight is 1, or 0
-    where the column is among the shared ones already. `running_max` and `running_sum` are those
-    of the shared columns, and become those of all columns. Written: `rescale`, by which the exp
-    of a shared column is multiplied to be relative to the new maximum.
+    `logits`, `targets` and `column_weights` have a row for each own column. The weight is 0 if the
+    class is already counted among the shared columns, else 1. `running_max` and `running_sum` are
+    those of the shared columns, and become those of all columns. `rescale` gets the factor that
+    makes the exp of a shared column relative to the new maximum.
     """
     size = loss.shape[0]
     for j in range(size):
@@ -107,7 +107,7 @@ def softmax_own(targets, column_weights, logits, running_max, running_sum, resca
         loss[j] += log(running_sum[j])
 
 
-# In the order that is written: of a label's large logit nothing is left but log1p.
+# In the written order: if a label's logit is large, the terms before log1p must cancel exactly.
 @ordered_kernel
 def _logistic_column(targets, column_weights, logits, loss):
     for j in range(logits.shape[0]):
@@ -123,7 +123,7 @@ def _logistic_column(targets, column_weights, logits, loss):
 def logistic_own(targets, column_weights, logits, running_sum, loss):
     """Finish the losses of examples; turn their own logits into sigmoids.
 
-    As `softmax_own`; `running_sum` holds the losses of the shared columns.
+    See `softmax_own` for the arguments; `running_sum` holds the losses of the shared columns.
     """
     size = loss.shape[0]
     for j in range(size):
@@ -136,7 +136,7 @@ def logistic_own(targets, column_weights, logits, running_sum, loss):
 def softmax_classes(start, stop, normalizer, grad_output, adjusted_biases, logits, first):
     """Turn a block of logits into softmax probabilities times the upstream gradient.
 
-    `normalizer` holds each example's log of the sum of exp over all classes.
+    `normalizer` holds the log of the sum of exp over all classes, for each example.
     """
     for s in range(adjusted_biases.shape[0]):
         bias = adjusted_biases[s]
@@ -148,7 +148,7 @@ def softmax_classes(start, stop, normalizer, grad_output, adjusted_biases, logit
 
 @kernel
 def logistic_classes(start, stop, grad_output, adjusted_biases, logits, first):
-    """As `softmax_classes`, for the sigmoid of each column."""
+    """Turn a block of logits into sigmoids times the upstream gradient."""
     for s in range(adjusted_biases.shape[0]):
         bias = adjusted_biases[s]
         row = logits[first + s]

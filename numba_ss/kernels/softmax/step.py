@@ -1,7 +1,7 @@
 """A whole step of SGD in one call, for one thread or for several.
 
-It is the `phases`, in their order and with the same bits. In a step of a tenth of a millisecond
-their calls, and what Python does between them, are a sixth.
+It runs the phases of `phases` in the same order, and gives the same bits. In a step of a tenth of
+a millisecond, separate calls and the Python code between them would take a sixth of the time.
 """
 
 import math
@@ -14,7 +14,6 @@ from numba_ss.kernels.core.team import next_task, take_task, wait_for
 from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, Blocks
 from numba_ss.kernels.softmax.batch import forward_inputs_chunk
 from numba_ss.kernels.softmax.buffers import NUM_LEFT_OUT, NUM_UNIQUE, integers, numbers
-from numba_ss.kernels.softmax.candidates import blocks_of, grad_candidates_chunk, grad_logits
 from numba_ss.kernels.softmax.examples import (
     forward_examples_chunk,
     grad_examples,
@@ -22,18 +21,19 @@ from numba_ss.kernels.softmax.examples import (
     sum_losses,
 )
 from numba_ss.kernels.softmax.phases import prepare_chunk
-from numba_ss.kernels.softmax.scatter import scatter_candidates, scatter_own, scatter_rows_chunk
+from numba_ss.kernels.softmax.sampled_classes import blocks_of, grad_logits, grad_sampled_chunk
+from numba_ss.kernels.softmax.scatter import scatter_own, scatter_rows_chunk, scatter_sampled
 
 NUM_PHASES = 6
-# int64: for each int that is a literal `take_task` and `next_task` would be compiled anew.
+# As int64: Numba would compile `take_task` and `next_task` anew for each literal int.
 _PREPARE, _INPUTS, _EXAMPLES, _BACKWARD, _CANDIDATES, _UPDATE = map(int64, range(NUM_PHASES))
 
 
 @exact_kernel
 def parts_of(num_chunks):
-    """Return how many parts a work is done in that is not evenly cut, or not the only one.
+    """Return the number of parts of a phase whose tasks differ in size or in kind.
 
-    Two for each chunk, which what `sampled_step_chunk` makes of a task's number relies on.
+    There are two for each chunk. `sampled_step_chunk` relies on this when it numbers tasks.
     """
     return 2 * num_chunks
 
@@ -42,8 +42,8 @@ def parts_of(num_chunks):
 def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_chunks, buffers):
     """Take part in all phases; each is complete before the next begins.
 
-    Where there is one chunk Python calls this itself: a level less takes two seconds less to
-    compile.
+    If there is one chunk only, Python calls this function directly. One level of calls less takes
+    two seconds less to compile.
     """
     board, weights, biases = integers(buffers, "board"), batch.weights, batch.biases
     table, ids, learning_rate = batch.table, batch.ids, step.learning_rate
@@ -70,7 +70,7 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
     task = take_task(board, _EXAMPLES, num_chunks, chunk, num_chunks)
     while task >= 0:
         forward_examples_chunk(task, num_chunks, blocks, batch, use_logistic, buffers)
-        # At once, while what it reads is in the cache: here the upstream gradient is known.
+        # Scaled right away, while the arrays are in the cache: the upstream gradient is known.
         scale_examples_chunk(
             task, num_chunks, blocks, batch.num_true, grad_output, use_logistic, buffers
         )
@@ -80,12 +80,14 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
     if not math.isfinite(sum_losses(numbers(buffers, "losses", weights))):
         return
 
-    # Where a row's examples are not next to each other, their order would be lost.
+    # The gradients of a row are subtracted in the order of the examples. Unless classes are left
+    # out, all examples of a row are members of one input, which one task works on: it can subtract
+    # their gradients as soon as they are computed.
     at_once = step.inputs == SUBTRACTED and sizes[NUM_LEFT_OUT] == 0
     num_parts = parts_of(num_chunks)
     task = take_task(board, _BACKWARD, 2 * num_parts, chunk, num_chunks)
     while task >= 0:
-        # First the parts of the blocks that the chunk has compared, then examples.
+        # Of four tasks, two are parts of the blocks that the chunk has compared, two are examples.
         part = task // 4 * 2 + task % 2
         if task % 4 < 2:
             grad_logits(part, num_parts, blocks, use_logistic is None, weights, buffers)
@@ -95,14 +97,15 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
     if not wait_for(board, _BACKWARD, 2 * num_parts, patience):
         return
 
-    # The sampled rows' gradients do not read the weights: own rows are updated beside them.
+    # The gradients of the sampled rows do not depend on the weights, so own rows are updated in
+    # the same phase.
     num_updates = step.num_updates
     num_tasks = num_updates + num_parts
     task = take_task(board, _CANDIDATES, num_tasks, chunk, num_chunks)
     while task >= 0:
         if task >= num_updates:
             part = task - num_updates
-            grad_candidates_chunk(part, num_parts, blocks, weights.shape[1], weights, buffers)
+            grad_sampled_chunk(part, num_parts, blocks, weights.shape[1], weights, buffers)
         else:
             scatter_own(task, num_updates, batch.own, learning_rate, weights, biases, buffers)
         task = next_task(board, _CANDIDATES, num_tasks, chunk, num_chunks)
@@ -111,7 +114,7 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
 
     task = take_task(board, _UPDATE, num_updates, chunk, num_chunks)
     while task >= 0:
-        scatter_candidates(
+        scatter_sampled(
             task, num_updates, batch.sampled, learning_rate, weights, biases, buffers
         )
         if step.inputs != KEPT and not at_once:
@@ -122,10 +125,10 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
 
 @parallel_kernel
 def sampled_step(bits, batch, grad_output, use_logistic, step, num_chunks, buffers):
-    """Compute the losses of a batch, and update what it reached if their sum is finite.
+    """Compute the losses of a batch; if their sum is finite, update the classes and the inputs.
 
-    `step` says what happens to the gradients. There are examples, and their blocks are one
-    part; `board` is zeros. All else is as in the `phases`.
+    `step` says what happens to the gradients. The batch is not empty, all its blocks are in memory
+    at once, and `board` is zeros. Everything else is as in `phases`.
     """
     for chunk in prange(num_chunks):
         sampled_step_chunk(

@@ -1,15 +1,16 @@
 """CBOW: the gradients of a batch of windows, each context as the mean of its words.
 
-A window has one vector, the mean of its context. To fetch a noise word's row costs more than one
+A window has one vector, the mean of its context. Fetching a noise word's row costs more than one
 product with it, so GROUP consecutive windows share their noise words.
 """
 
 from numpy import float32
 
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.core.row_tile import add_products, multiply_rows, prefetch
-from numba_ss.kernels.core.rows import axpy, dot, pointer
-from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.core.row_tile import Rows, add_products, multiply_rows
+from numba_ss.kernels.core.rows import axpy, dot, pointer, prefetch
+from numba_ss.kernels.core.tile import Matrix
 from numba_ss.kernels.words.window_chunks import (
     AHEAD,
     CERTAIN,
@@ -80,26 +81,28 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     for first in range(0, num_windows, GROUP):
         count, g = min(GROUP, num_windows - first), first // GROUP
         num_lanes = (count + 1) // 2 * 2  # rows are multiplied in pairs
-        rows = pointer(out_rows, g * num_outputs + 1)
+        noise_rows = Rows(targets, pointer(out_rows, g * num_outputs + 1), num_sampled)
         for i in range(count):
             w = first + i
             if w + GROUP < num_windows:
-                prefetch(targets, out_words[pool + w + GROUP] * stride, vectors)
+                prefetch(pointer(targets, out_words[pool + w + GROUP] * stride), used)
             if first + GROUP < num_windows:
                 for j in range(i * num_sampled // GROUP, (i + 1) * num_sampled // GROUP):
-                    prefetch(targets, out_rows[g + 1, 1 + j], vectors)
+                    prefetch(pointer(targets, out_rows[g + 1, 1 + j]), used)
             place = begin + w + AHEAD + model.window
             if place < stream.shape[0]:
-                prefetch(table, stream[place] * stride, vectors)
+                prefetch(pointer(table, stream[place] * stride), used)
             mean = pointer(hidden, i * stride)
             for d in range(used):
                 mean[d] = float32(0)
             add_products(
-                mean, own, 1, pointer(shares, sizes[w]), 0, 0, table, pointer(in_rows, w * width),
-                sizes[w], 0, vectors,
+                Rows(mean, own, 1), Matrix(pointer(shares, sizes[w]), 0, 0),
+                Rows(table, pointer(in_rows, w * width), sizes[w]), vectors,
             )
             scores[i] = dot(mean, pointer(outputs, out_words[pool + w] * stride), used)
-        multiply_rows(means, own, num_lanes, targets, rows, num_sampled, noise_scores, row, vectors)
+        multiply_rows(
+            Rows(means, own, num_lanes), noise_rows, Matrix(noise_scores, row, 1), vectors
+        )
         _mask(
             scores, row, num_lanes, count, out_words[pool + first : pool + first + count], noise[g],
             model.corrections, absent, model.keep_hits,
@@ -118,11 +121,11 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
             axpy(scores[i], pointer(hidden, i * stride), used, pointer(changes, at * stride))
             out_weights[at] = abs(scores[i])
         add_products(
-            grads, own, count, noise_scores, 1, row, targets, rows, num_sampled, 0, vectors
+            Rows(grads, own, count), Matrix(noise_scores, 1, row), noise_rows, vectors
         )
         add_products(
-            grad_outputs, pointer(out_grads, g * num_outputs + 1), num_sampled, noise_scores, row,
-            1, means, own, count, 0, vectors,
+            Rows(grad_outputs, pointer(out_grads, g * num_outputs + 1), num_sampled),
+            Matrix(noise_scores, row, 1), Rows(means, own, count), vectors,
         )
         for j in range(num_sampled):
             weight = float32(0)
@@ -134,8 +137,9 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
             size = sizes[w]
             if size > 0:
                 add_products(
-                    grad_inputs, pointer(in_grads, w * width), size, pointer(shares, size), 0, 0,
-                    pointer(grad_hidden, i * stride), own, 1, 0, vectors,
+                    Rows(grad_inputs, pointer(in_grads, w * width), size),
+                    Matrix(pointer(shares, size), 0, 0),
+                    Rows(pointer(grad_hidden, i * stride), own, 1), vectors,
                 )
                 for m in range(size):
                     in_weights[in_places[w, m]] += scratch[0, i] * shares[size]

@@ -38,20 +38,31 @@ from typing import Any, NamedTuple
 from numpy import float32, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel
-from numba_ss.kernels.core.row_tile import multiply_rows, prefetch
-from numba_ss.kernels.core.rows import axpy, dot, gather_row, pointer
-from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.core.row_tile import Rows, multiply_rows
+from numba_ss.kernels.core.rows import axpy, dot, gather_row, pointer, prefetch
+from numba_ss.kernels.core.tile import Matrix
 
 OWNERS = 64
 SAMPLES = 16  # rows from which mean and variance of a table's rows are estimated
 _AHEAD = 4  # rows that are prefetched
 _UNLIKELY = float32(8)
-_OTHERS = float32(0.25)  # share of A, for the rows of the other table, which move as well
+_OTHERS = float32(0.25)  # the quarter of A that allows for the rows of the other table
 _TINY = float32(1e-30)
 
 
+class Occurrences(NamedTuple):
+    """The occurrences of rows of a table in a batch; the first axis of all arrays is the chunk."""
+
+    words: Any  # int64 (chunks, occurrences): the row that each occurrence is of
+    weights: Any  # same shape: sums of |gradients of scores|; without weight there is no gradient
+    starts: Any  # int32 (chunks, OWNERS): where the chains of `chain_owners` begin
+    chain: Any  # int32 (chunks, occurrences): the next occurrence of the same owner
+    grads: Any  # (chunks, occurrences * stride): their gradients
+
+
 class Met(NamedTuple):
-    """Estimates about the rows of the other table that the rows of a table met in the batch."""
+    """Estimates for the rows of the other table that were met in the batch."""
 
     samples: Any  # (SAMPLES, stride): some of these rows
     mean: Any  # (stride,): the mean of the samples
@@ -116,10 +127,10 @@ def measure_samples(samples, out):
 
 @exact_kernel
 def chain_owners(words, absent, starts, chain):
-    """Chain the words of each owner, in order, but for those that are `absent`.
+    """Chain the words of each owner, in order; leave out those that are `absent`.
 
-    A word belongs to owner word % OWNERS, whose first is at starts[owner] and the next after `i`
-    at chain[i]; -1 ends.
+    A word belongs to the owner word % OWNERS. The first word of an owner is words[starts[owner]],
+    the next one after words[i] is words[chain[i]]; -1 ends the chain.
     """
     for owner in range(OWNERS):
         starts[owner] = -1
@@ -131,12 +142,12 @@ def chain_owners(words, absent, starts, chain):
 
 
 @exact_kernel
-def list_occurrences(first_owner, last_owner, words, weights, starts, chain, task, lists):
-    """List the occurrences of each word of some owners; return how many words there are.
+def list_occurrences(task, first_owner, last_owner, found, lists):
+    """List the `Occurrences` of each word of some owners; return how many words there are.
 
-    `words` (chunks, occurrences) are chained, chunk by chunk, see `chain_owners`. What weighs
-    nothing has no gradient, and is left out.
+    Those without weight are left out.
     """
+    words, weights, starts, chain = found.words, found.weights, found.starts, found.chain
     places, following = lists.places[task], lists.following[task]
     first, last, heads = lists.first[task], lists.last[task], lists.heads
     region, size = heads.shape[0] // OWNERS, words.shape[1]
@@ -169,14 +180,17 @@ def list_occurrences(first_owner, last_owner, words, weights, starts, chain, tas
 
 @kernel
 def _sum_list(i, places, following, grads, weights, stride, num_vectors, total):
-    """Set `total` to the sum of the gradients of the list that begins at `i`, of two or more."""
+    """Set `total` to the sum of the gradients of a list; return the sum of the weights.
+
+    The list begins at entry `i` and has at least two entries.
+    """
     size = num_vectors * LANES
     gather_row(pointer(grads, places[i] * stride), size, total)
     weight = weights[places[i]]
     i = following[i]
     while i >= 0:
         if following[i] >= 0:
-            prefetch(pointer(grads, 0), places[following[i]] * stride, num_vectors)
+            prefetch(pointer(grads, places[following[i]] * stride), size)
         axpy(float32(1), pointer(grads, places[i] * stride), size, total)
         weight += weights[places[i]]
         i = following[i]
@@ -187,7 +201,7 @@ def _sum_list(i, places, following, grads, weights, stride, num_vectors, total):
 def _bend(i, places, following, grads, weights, stride, size, rest):
     """Return the sum of (g . rest)**2 / a over the list from entry `i` on."""
     bend = float32(0)
-    if following[i] < 0:  # `rest` is a part of the only gradient, orthogonal to the other part
+    if following[i] < 0:  # one gradient: `rest` is a part of it, orthogonal to the other part
         square = dot(rest, rest, size)
         return square * square / weights[places[i]]
     while i >= 0:
@@ -201,7 +215,9 @@ def _bend(i, places, following, grads, weights, stride, size, rest):
 def _spread(rest, twice, samples, rows, num_vectors, products):
     """Return the mean of (u . rest)**2 over the samples u."""
     # `multiply_rows` takes rows in pairs: here the same row twice.
-    multiply_rows(rest, twice, 2, samples, rows, SAMPLES, products, 2, num_vectors)
+    multiply_rows(
+        Rows(rest, twice, 2), Rows(samples, rows, SAMPLES), Matrix(products, 2, 1), num_vectors
+    )
     total = float32(0)
     for i in range(SAMPLES):
         total += products[2 * i] * products[2 * i]
@@ -219,24 +235,16 @@ def _add(a, x, size, y):
 
 
 @kernel
-def update_rows(
-    task, first_owner, last_owner, words, weights, starts, chain, grads, met, table, num_vectors,
-    lists,
-):
-    """Update those rows of a table that belong to some owners.
+def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, lists):
+    """Update those rows of a table that belong to some owners, by the `Occurrences` `found`.
 
-    Occurrence i of chunk c is one of the word words[c, i]; its weight is weights[c, i], its
-    gradient grads[c, i]. `starts` and `chain` are those of `chain_owners`; `met` describes the
-    other table. Returns the largest squared length of an updated
-    row, or infinity if one holds a NaN.
+    `met` describes the other table. Returns the largest squared length of an updated row, or
+    infinity if one holds a NaN.
     """
     stride, size = table.shape[1], num_vectors * LANES
-    num_words = list_occurrences(
-        first_owner, last_owner, words, weights, starts, chain, task, lists
-    )
+    num_words = list_occurrences(task, first_owner, last_owner, found, lists)
     places, following, first = lists.places[task], lists.following[task], lists.first[task]
-    word_at, weight_at = pointer(words, 0), pointer(weights, 0)
-    gradients, rows = pointer(grads, 0), pointer(table, 0)
+    word_at, weight_at, grads = pointer(found.words, 0), pointer(found.weights, 0), found.grads
     sums = pointer(lists.sums, 2 * task * stride)
     rest = pointer(lists.sums, (2 * task + 1) * stride)
     samples, mean = pointer(met.samples, 0), pointer(met.mean, 0)
@@ -247,8 +255,8 @@ def update_rows(
     for which in range(num_words):
         if which + _AHEAD < num_words:
             place = places[first[which + _AHEAD]]
-            prefetch(rows, word_at[place] * stride, num_vectors)
-            prefetch(gradients, place * stride, num_vectors)
+            prefetch(pointer(table, word_at[place] * stride), size)
+            prefetch(pointer(grads, place * stride), size)
         i = first[which]
         place = places[i]
         row = pointer(table, word_at[place] * stride)

@@ -3,8 +3,10 @@
 from numpy import float32
 
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.core.row_tile import add_products, multiply_rows, prefetch
-from numba_ss.kernels.core.rows import pointer
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.core.row_tile import Rows, add_products, multiply_rows
+from numba_ss.kernels.core.rows import pointer, prefetch
+from numba_ss.kernels.core.tile import Matrix
 from numba_ss.kernels.words.window_chunks import (
     AHEAD,
     CERTAIN,
@@ -18,8 +20,8 @@ from numba_ss.kernels.words.window_chunks import (
 from numba_ss.kernels.words.windows import drop_hits
 
 # Functions that are called for each window take only the arrays that they need. To pass `model`
-# and `work` means to copy two hundred numbers and to count references of each array, which took
-# a fifth of the time.
+# and `work` would mean to copy two hundred numbers and to count references to each array; that
+# took a fifth of the time.
 
 
 @kernel
@@ -96,7 +98,7 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     scores, scratch = work.scores[c], work.scratch[c]
     width, num_outputs, vectors = in_rows.shape[1], out_rows.shape[1], model.num_vectors
     row = scores.shape[0] // num_outputs
-    table, targets = pointer(inputs, 0), pointer(outputs, 0)
+    table, targets, used = pointer(inputs, 0), pointer(outputs, 0), vectors * LANES
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
         last = min(first + GROUP, num_windows)
@@ -105,16 +107,16 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
             ahead = w + AHEAD
             if ahead < num_windows:
                 for j in range(num_outputs):
-                    prefetch(targets, out_rows[ahead, j], vectors)
+                    prefetch(pointer(targets, out_rows[ahead, j]), used)
                 place = begin + ahead + model.window
                 if place < stream.shape[0]:
-                    prefetch(table, stream[place] * stride, vectors)
+                    prefetch(pointer(table, stream[place] * stride), used)
             size = sizes[w]
             padded = (size + 1) // 2 * 2
             multiply_rows(
-                table, pointer(in_rows, w * width), padded, targets,
-                pointer(out_rows, w * num_outputs), num_outputs, pointer(scores, lane), row,
-                vectors,
+                Rows(table, pointer(in_rows, w * width), padded),
+                Rows(targets, pointer(out_rows, w * num_outputs), num_outputs),
+                Matrix(pointer(scores, lane), row, 1), vectors,
             )
             if dropped[w] > 0 or padded > size or corrections.shape[0] > 0:
                 _mask(
@@ -134,12 +136,12 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
             size, grads = sizes[w], pointer(scores, lane)
             if size > 0:
                 add_products(
-                    grad_inputs, pointer(in_grads, w * width), size, grads, 1, row, targets,
-                    pointer(out_rows, w * num_outputs), num_outputs, 0, vectors,
+                    Rows(grad_inputs, pointer(in_grads, w * width), size), Matrix(grads, 1, row),
+                    Rows(targets, pointer(out_rows, w * num_outputs), num_outputs), vectors,
                 )
                 add_products(
-                    grad_outputs, pointer(out_grads, w * num_outputs), num_outputs, grads, row, 1,
-                    table, pointer(in_rows, w * width), size, 0, vectors,
+                    Rows(grad_outputs, pointer(out_grads, w * num_outputs), num_outputs),
+                    Matrix(grads, row, 1), Rows(table, pointer(in_rows, w * width), size), vectors,
                 )
                 _weigh(
                     grads, row, size, num_outputs - 1, pointer(scratch, lane),

@@ -4,7 +4,7 @@ The threads take tasks from a board, see `team`. Each batch has two phases: a ta
 computes the gradients of some chunks, a task of the second updates the rows of some owners.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import prange
 from numpy import int64
@@ -16,35 +16,56 @@ from numba_ss.kernels.words.cbow import cbow_chunk
 from numba_ss.kernels.words.row_updates import (
     OWNERS,
     Met,
+    Occurrences,
     measure_samples,
     sample_rows,
     update_rows,
 )
 from numba_ss.kernels.words.skipgram import skipgram_chunk
 
-# The version of what is drawn, and of the order in which rows change. Another version gives other
-# bits, so a run that one version began cannot be resumed by another.
+# The version of the random draws and of the order in which rows change. Another version gives
+# other bits, so a run that one version began cannot be resumed by another.
 SCHEME = 3
-# The patience of a waiting thread: one look at the board for so many multiplications of a batch.
+# A waiting thread looks at the board once for that many multiplications of a batch; then it leaves.
 _A_LOOK = 64
 
 
+class Text(NamedTuple):
+    """A part of a text to learn from: the windows around stream[first:last]."""
+
+    stream: Any  # int64: words and separators
+    first: Any
+    last: Any
+    position: Any  # of the first number of the stream, in the epoch
+    rates: Any  # a learning rate for each batch
+
+
+class Progress(NamedTuple):
+    """The tasks that are done, and what they report.
+
+    longest[b, 0, task] gets the largest squared length of the input rows that a task of batch b
+    has updated, longest[b, 1, task] that of the output rows.
+    """
+
+    board: Any  # see `team`
+    longest: Any  # (batches, 2, tasks)
+
+
 @exact_kernel
-def train_windows_chunk(
-    thread, num_chunks, gradients, model, work, lists, longest, board, stream, first, last,
-    position, rates,
-):
+def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progress, text):
     """Take part in all batches; each phase is complete before the next begins.
 
-    See `train_windows` for the arguments. With one thread, Python calls this function directly,
-    because one level of calls less takes less time to compile.
+    See `train_windows` for the arguments. If there is one thread only, Python calls this function
+    directly, because one level of calls less takes less time to compile.
     """
+    board, longest = progress.board, progress.longest
+    stream, position, rates = text.stream, text.position, text.rates
     num_tasks, chunks, size = longest.shape[2], work.sizes.shape[0], work.sizes.shape[1]
     window_work = work.in_rows.shape[2] * work.out_rows.shape[2] * model.inputs.shape[1]
     patience = 8192 + model.batch_size * window_work // _A_LOOK
     for b in range(rates.shape[0]):
-        start = first + b * model.batch_size
-        stop = min(start + model.batch_size, last)
+        start = text.first + b * model.batch_size
+        stop = min(start + model.batch_size, text.last)
         task = take_task(board, 2 * b, num_tasks, thread, num_chunks)
         while task >= 0:
             for c in range(task * chunks // num_tasks, (task + 1) * chunks // num_tasks):
@@ -63,15 +84,19 @@ def train_windows_chunk(
         inputs = Met(work.in_samples, in_mean, square, variance)
         square, variance = measure_samples(work.out_samples, out_mean)
         outputs = Met(work.out_samples, out_mean, square, variance)
+        of_outputs = Occurrences(
+            work.out_words, work.out_weights, work.out_starts, work.out_chain, work.grad_outputs
+        )
+        of_inputs = Occurrences(
+            work.in_words, work.in_weights, work.in_starts, work.in_chain, work.grad_inputs
+        )
         while task >= 0:
             own, after = task * OWNERS // num_tasks, (task + 1) * OWNERS // num_tasks
             longest[b, 1, task] = update_rows(
-                thread, own, after, work.out_words, work.out_weights, work.out_starts,
-                work.out_chain, work.grad_outputs, inputs, model.outputs, model.num_vectors, lists,
+                thread, own, after, of_outputs, inputs, model.outputs, model.num_vectors, lists
             )
             longest[b, 0, task] = update_rows(
-                thread, own, after, work.in_words, work.in_weights, work.in_starts,
-                work.in_chain, work.grad_inputs, outputs, model.inputs, model.num_vectors, lists,
+                thread, own, after, of_inputs, outputs, model.inputs, model.num_vectors, lists
             )
             task = next_task(board, 2 * b + 1, num_tasks, thread, num_chunks)
         if not wait_for(board, 2 * b + 1, num_tasks, patience):
@@ -79,32 +104,22 @@ def train_windows_chunk(
 
 
 @parallel_kernel
-def train_windows(
-    num_chunks, train_chunk, gradients, model, work, lists, longest, board, stream, first, last,
-    position, rates,
-):
-    """Learn from the windows around stream[first:last], a batch for each of `rates`.
+def train_windows(num_chunks, train_chunk, gradients, model, work, lists, progress, text):
+    """Learn from the windows of a `Text`, a batch for each of its learning rates.
 
-    `stream` holds words and separators; its first number is the position-th of the epoch.
-    `longest` (batches, 2, tasks) gets the largest squared length of the input rows, and of the
-    output rows, that a batch has updated. `train_chunk` is the address of `train_windows_chunk`,
-    `gradients` that of `skipgram_chunk` or `cbow_chunk`: see `calls`.
+    `train_chunk` is the address of `train_windows_chunk`, `gradients` that of `skipgram_chunk` or
+    `cbow_chunk`: see `calls`.
     """
     for thread in prange(num_chunks):
-        call(
-            train_chunk,
-            (
-                int64(thread), num_chunks, gradients, model, work, lists, longest, board, stream,
-                first, last, position, rates,
-            ),
-        )
+        arguments = int64(thread), num_chunks, gradients, model, work, lists, progress, text
+        call(train_chunk, arguments)
 
 
 def addresses(cbow: bool, num_chunks: int, *arguments: Any) -> tuple[int, int]:
     """Return `train_chunk` and `gradients` for the other arguments of `train_windows`."""
-    model, work, _, _, _, stream, first, last, position, rates = arguments
+    model, work, _, _, text = arguments
     gradients = address_of(
-        cbow_chunk if cbow else skipgram_chunk, model, work, 0, stream, first, last, position,
-        rates[0],
+        cbow_chunk if cbow else skipgram_chunk, model, work, 0, text.stream, text.first,
+        text.last, text.position, text.rates[0],
     )
     return address_of(train_windows_chunk, 0, num_chunks, gradients, *arguments), gradients

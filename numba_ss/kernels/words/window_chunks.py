@@ -1,4 +1,4 @@
-"""What skip-gram and CBOW have in common: the arrays of a batch of windows, draws, losses.
+"""What skip-gram and CBOW have in common: the arrays of a batch of windows, the draws, the losses.
 
 A batch is cut into chunks of windows. A chunk draws a pool of noise words for all its windows,
 and each group of windows chooses some of them. So noise comes from the whole vocabulary, yet the
@@ -17,13 +17,13 @@ from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.rows import pointer
 from numba_ss.kernels.core.scalar import exp
 from numba_ss.kernels.words.row_updates import chain_owners
-from numba_ss.kernels.words.windows import choose_places, draw_noise, find_windows
+from numba_ss.kernels.words.windows import Span, choose_places, draw_noise, find_windows
 
 GROUP = 8  # windows whose scores are computed together
 AHEAD = 4  # windows whose rows are prefetched
 LOWEST = float32(-math.inf)
 CERTAIN = float32(88)  # a target's score for which loss and gradient are 0 if the rest is LOWEST
-_PRODUCT = 32  # sums that are multiplied before the logarithm is taken; float64 does not overflow
+_PRODUCT = 32  # sums whose product is taken before the logarithm; float64 does not overflow
 
 
 class Model(NamedTuple):
@@ -78,7 +78,7 @@ class Work(NamedTuple):
     hidden: Any  # (GROUP, stride): the means of contexts, CBOW only
     hidden_rows: Any  # (GROUP,), shared by all chunks: offsets of these rows
     grad_hidden: Any  # (GROUP, stride), flat
-    shares: Any  # (2 window + 1,), shared by all chunks: 1 / m
+    shares: Any  # (2 window + 1,), shared by all chunks: shares[m] is 1 / m
     in_samples: Any  # (SAMPLES, stride), shared by all chunks: see `row_updates`
     out_samples: Any  # the same for outputs
     losses: Any  # sum of the chunk's losses
@@ -87,9 +87,9 @@ class Work(NamedTuple):
 
 @kernel
 def softmax_scores(scores, num_lanes, num_outputs, row, rate, scratch):
-    """Replace scores by rate * (y - p); return the sum of the lanes' losses.
+    """Replace scores by rate * (y - p), where p is the softmax of a lane; return the sum of losses.
 
-    Score j of lane i is scores[j * row + i]; j = 0 is the target.
+    Score j of lane i is scores[j * row + i]. The target is j = 0, where y is 1; else y is 0.
     """
     target, top = pointer(scores, 0), pointer(scratch, 0)
     total = pointer(scratch, scratch.shape[1])
@@ -131,7 +131,7 @@ def softmax_scores(scores, num_lanes, num_outputs, row, rate, scratch):
 
 @kernel
 def logistic_scores(scores, num_lanes, num_outputs, row, rate, scratch):
-    """Do what `softmax_scores` does, for a logistic loss of each output."""
+    """Do what `softmax_scores` does for the logistic loss, where p is the sigmoid of a score."""
     powers = scratch[0]
     loss = 0.0
     for j in range(num_outputs):
@@ -175,9 +175,9 @@ def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
         in_weights[i] = float32(0)
     sizes, in_places = work.sizes[c], work.in_places[c]
     in_rows, in_grads = work.in_rows[c], work.in_grads[c]
+    span = Span(begin, end, low, high)
     find_windows(
-        stream, begin, end, low, high, model.window, absent, model.keys[1], position, in_places,
-        sizes,
+        stream, span, model.window, absent, model.keys[1], position, in_places, sizes
     )
     for w in range(num_windows):
         for m in range(sizes[w]):

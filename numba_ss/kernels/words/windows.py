@@ -7,6 +7,8 @@ Noise words are drawn by Walker's alias method (A. Walker, "An Efficient Method 
 Generating Discrete Random Variables with General Distributions", ACM TOMS 1977).
 """
 
+from typing import Any, NamedTuple
+
 from numpy import int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel
@@ -58,7 +60,10 @@ def draw_noise(table, key, position, out):
 
 @exact_kernel
 def choose_places(key, position, pool, out):
-    """Choose distinct positions in a pool for each row of `out`; its size is a power of two."""
+    """Choose distinct positions in a pool for each row of `out`.
+
+    `pool` is the size of the pool, a power of two.
+    """
     mask = uint64(pool - 1)
     for g in range(out.shape[0]):
         word = hash64(key, uint64(position + g))
@@ -68,16 +73,26 @@ def choose_places(key, position, pool, out):
             word += step
 
 
-@exact_kernel
-def find_windows(stream, begin, end, first, last, window, separator, key, position, places, sizes):
-    """Write the positions of the context of stream[p], for begin <= p < end, and their number.
+class Span(NamedTuple):
+    """A part of a text: the targets stream[begin:end], and their contexts in stream[first:last]."""
 
-    The context of p is what lies in the same sentence, in [first, last), and at most b positions
-    from p, where b is drawn from 1 .. window. Row p - begin of `places` gets the positions, minus
-    `first`.
+    begin: Any
+    end: Any
+    first: Any
+    last: Any
+
+
+@exact_kernel
+def find_windows(stream, span, window, separator, key, position, places, sizes):
+    """Write the positions of the context of each target of a span, and their number.
+
+    The context of a target consists of the words in the same sentence, in the span, and at most b
+    positions from the target, where b is drawn from 1 .. window. Row w of `places` gets the
+    positions of the context of stream[span.begin + w], counted from span.first.
     """
-    for p in range(begin, end):
-        w = p - begin
+    first, last = span.first, span.last
+    for p in range(span.begin, span.end):
+        w = p - span.begin
         count = 0
         if stream[p] != separator:
             reach = _below(hash64(key, uint64(position + p)), window) + 1
@@ -97,9 +112,9 @@ def find_windows(stream, begin, end, first, last, window, separator, key, positi
 
 @exact_kernel
 def drop_hits(words, targets, absent, keep_hits, dropped):
-    """Replace repeated words in each row, and the row's target, by `absent`; count them.
+    """Replace repeated words in each row, and the row's target, by `absent`.
 
-    With `keep_hits` the target is not replaced.
+    Writes to `dropped` how many words of a row were replaced. With `keep_hits`, the target is kept.
     """
     for w in range(targets.shape[0]):
         count = 0

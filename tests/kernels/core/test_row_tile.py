@@ -5,25 +5,28 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.core.row_tile import add_products, multiply_rows, prefetch
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.core.row_tile import Rows, add_products, multiply_rows
 from numba_ss.kernels.core.rows import pointer
-from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.core.tile import Matrix
 
 
 @kernel
-def multiply(a, a_rows, num_a, b, b_rows, num_b, c, c_start, c_stride, num_vectors):
-    multiply_rows(
-        pointer(a, 0), pointer(a_rows, 0), num_a, pointer(b, 0), pointer(b_rows, 0), num_b,
-        pointer(c, c_start), c_stride, num_vectors,
-    )
+def rows_of(table, offsets, count, first):
+    return Rows(pointer(table, first), pointer(offsets, 0), count)
 
 
 @kernel
-def add(c, c_rows, num_c, g, g_start, g_row, g_column, b, b_rows, depth, column, num_vectors):
-    prefetch(pointer(c, 0), c_rows[0], num_vectors)
+def multiply(a, a_rows, b, b_rows, c, c_start, c_stride, num_vectors):
+    left, right = rows_of(a, a_rows, len(a_rows), 0), rows_of(b, b_rows, len(b_rows), 0)
+    multiply_rows(left, right, Matrix(pointer(c, c_start), c_stride, 1), num_vectors)
+
+
+@kernel
+def add(c, c_rows, g, g_row, g_column, b, b_rows, depth, first, num_vectors):
     add_products(
-        pointer(c, 0), pointer(c_rows, 0), num_c, pointer(g, g_start), g_row, g_column,
-        pointer(b, 0), pointer(b_rows, 0), depth, column, num_vectors,
+        rows_of(c, c_rows, len(c_rows), first), Matrix(pointer(g, 0), g_row, g_column),
+        rows_of(b, b_rows, depth, first), num_vectors,
     )
 
 
@@ -44,7 +47,7 @@ def test_multiply_rows(num_a, num_b, num_vectors, rng):
     span = np.arange(num_vectors * LANES)
     products = reference.multiply_rows(a[a_rows[:, None] + span], b[b_rows[:, None] + span])
     expected[:num_b, 2 : 2 + num_a] = products
-    multiply(a, a_rows, num_a, b, b_rows, num_b, c.reshape(-1), 2, c.shape[1], num_vectors)
+    multiply(a, a_rows, b, b_rows, c, 2, c.shape[1], num_vectors)
     np.testing.assert_allclose(c, expected, atol=1e-4)
 
 
@@ -66,14 +69,13 @@ def test_add_products(num_c, depth, num_vectors, by_row, rng):
         c[c_rows[rows, None] + span], factors, b[b_rows[:depth, None] + span]
     )
     whole = c.copy()
-    add(whole, c_rows, num_c, g, 4, g_row, g_column, b, b_rows, depth, 0, num_vectors)
+    add(whole, c_rows, g[4:], g_row, g_column, b, b_rows, depth, 0, num_vectors)
     np.testing.assert_allclose(whole, expected, atol=1e-4)
     # In two parts, as two threads would: the same bits.
     for cut in range(num_vectors + 1):
         parts = c.copy()
         for first, count in ((0, cut), (cut, num_vectors - cut)):
             add(
-                parts, c_rows, num_c, g, 4, g_row, g_column, b, b_rows, depth, first * LANES,
-                count,
+                parts, c_rows, g[4:], g_row, g_column, b, b_rows, depth, first * LANES, count
             )
         np.testing.assert_array_equal(parts, whole)

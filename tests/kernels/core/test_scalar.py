@@ -145,6 +145,14 @@ def test_inverse_root_at_the_edges():
     np.testing.assert_allclose(got, reference.inverse_root(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_if_infinite(dtype):
+    """The largest number is kept; the others are no logits."""
+    for value in (0, -3.5, np.finfo(dtype).max, np.inf, -np.inf, np.nan):
+        got = scalar.nan_if_infinite(dtype(value))
+        np.testing.assert_array_equal(got, reference.nan_if_infinite(dtype(value)))
+
+
 @needs_jit
 def test_float32_stays_float32():
     for kernel in (

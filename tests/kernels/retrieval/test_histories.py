@@ -21,14 +21,12 @@ def fill(events, begins, positions, ends, unordered=False, key=0, length=4):
     begins, positions, ends = (np.asarray(a, np.int64) for a in (begins, positions, ends))
     users = np.arange(len(begins))[::-1].copy()
     offsets = np.full(len(begins) + 1, -7)
-    longest = histories.measure_histories(
-        begins[users], ends[users], users, positions, unordered, length, offsets
+    user_events = histories.UserEvents(
+        np.asarray(events, np.int32), begins[users], ends[users], unordered
     )
+    longest = histories.measure_histories(user_events, users, positions, length, offsets)
     out = np.full(offsets[-1] + 5, -7)
-    histories.fill_histories(
-        np.asarray(events, np.int32), begins[users], ends[users], users, positions, unordered,
-        np.uint64(key), ABSENT, offsets, out,
-    )
+    histories.fill_histories(user_events, users, positions, np.uint64(key), ABSENT, offsets, out)
     assert (out[offsets[-1] :] == -7).all()
     found = [out[i:j].tolist() for i, j in pairwise(offsets)]
     starts, most = reference.measure_histories(found)

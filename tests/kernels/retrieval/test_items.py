@@ -6,6 +6,7 @@ import pytest
 from numba_ss import reference
 from numba_ss.engine.memory import round_up, widen
 from numba_ss.kernels.retrieval import items
+from numba_ss.kernels.retrieval.histories import Histories
 from tests.conftest import JIT
 
 CHUNKS = [1, 2, 3, 8]
@@ -40,7 +41,8 @@ def test_gather_items(normalize, num_features, dim, num_rows, rng):
         out = np.full((num_rows, own.shape[1]), 7, np.float32)
         unit, inverse = np.full((num_scored, own.shape[1]), 7, np.float32), np.empty(num_scored, np.float32)
         items.gather_items(
-            own, features, codes, rows, num_scored, normalize, num_chunks, out, unit, inverse
+            items.ItemTables(own, features, codes), rows, items.Scored(normalize, unit, inverse),
+            num_chunks, out,
         )
         return out, unit, inverse
 
@@ -64,7 +66,10 @@ def test_a_zero_vector_stays_zero():
     out, unit = np.ones((2, 1, 16), np.float32)
     inverse = np.ones(1, np.float32)
     codes = np.zeros((1, 0), np.int64)
-    items.gather_items(own, features, codes, np.zeros(1, np.int64), 1, True, 1, out, unit, inverse)
+    items.gather_items(
+        items.ItemTables(own, features, codes), np.zeros(1, np.int64),
+        items.Scored(True, unit, inverse), 1, out,
+    )
     assert not unit.any()
     assert inverse[0] == 0
 
@@ -99,8 +104,9 @@ def test_backward_items(normalize, dim, batch_size, rng):
     def run(num_chunks):
         grads = start.copy()
         items.backward_items(
-            unit, inverse, num_scored, normalize, slots, slots * width, offsets, shares,
-            tower_grads.reshape(-1), tower_width, num_chunks, grads,
+            items.Scored(normalize, unit, inverse),
+            Histories(offsets, slots, slots * width, shares),
+            items.InputGrads(tower_grads.reshape(-1), tower_width, width), num_chunks, grads,
         )
         return (grads,)
 
@@ -128,8 +134,9 @@ def test_length_has_no_gradient(rng):
     )
     grads, none = widen(weights.astype(np.float32), 1), np.empty(0, np.int64)
     items.backward_items(
-        unit, inverse[0], 1, True, none, none, np.zeros(1, np.int64), np.ones(2, np.float32),
-        np.empty(0, np.float32), 16, 1, grads,
+        items.Scored(True, unit, inverse[0]),
+        Histories(np.zeros(1, np.int64), none, none, np.ones(2, np.float32)),
+        items.InputGrads(np.empty(0, np.float32), 16, 16), 1, grads,
     )
     np.testing.assert_allclose(grads[0, :6], slopes, atol=1e-6)
 
@@ -151,8 +158,8 @@ def test_feature_grads(num_user, num_item, side_by_side, dim, batch_size, rng):
     def run(num_chunks):
         grads = np.full((num_rows, width), 7, np.float32)
         items.feature_grads(
-            user_slots, tower_grads.reshape(-1), tower_width, step, item_slots, item_grads,
-            num_chunks, grads,
+            user_slots, items.InputGrads(tower_grads.reshape(-1), tower_width, step), item_slots,
+            item_grads, num_chunks, grads,
         )
         return (grads,)
 

@@ -8,6 +8,7 @@ import pytest
 from numba_ss import reference
 from numba_ss.engine.memory import round_up, widen
 from numba_ss.kernels.retrieval import tower as kernels
+from numba_ss.kernels.retrieval.histories import Histories
 from numba_ss.retrieval.tower import Tower
 from tests.conftest import JIT
 
@@ -69,14 +70,17 @@ def forward(case, normalize, num_chunks, filler=7.0):
     shares = 1 / np.maximum(np.arange(12, dtype=np.float32), 1)
     layers, size = placed(case)
     activations = np.full(size, filler, np.float32)
-    x, inverse = np.full((batch_size, width), filler, np.float32), np.empty(batch_size, np.float32)
-    kernels.forward_tower(
-        case.vectors, places, offsets, shares, case.features,
-        case.user_rows * case.features.shape[1], case.tower.step,
-        layers, case.tower.dense, SCALE, normalize, num_chunks, activations, x,
-        inverse,
+    users = kernels.UserVectors(
+        SCALE, normalize, np.full((batch_size, width), filler, np.float32),
+        np.empty(batch_size, np.float32),
     )
-    return activations, x, inverse
+    kernels.forward_tower(
+        case.vectors, Histories(offsets, places // width, places, shares),
+        kernels.Features(case.features, case.user_rows * case.features.shape[1], case.tower.step),
+        kernels.Network(layers, case.tower.dense, case.tower.transposed), users, num_chunks,
+        activations,
+    )
+    return activations, users
 
 
 def run(case, normalize, num_chunks):
@@ -84,16 +88,13 @@ def run(case, normalize, num_chunks):
     t, batch_size = case.tower, len(case.grad_x)
     layers, _ = placed(case)
     t.transpose()
-    activations, x, inverse = forward(case, normalize, num_chunks)
-    grads = np.full_like(activations, 7)
-    kernels.backward_tower(
-        x, case.grad_x, inverse, SCALE, normalize, layers, t.transposed, activations,
-        num_chunks, grads,
-    )
-    dense, transposed, squares = t.dense.copy(), t.transposed.copy(), t.squares.copy()
+    activations, users = forward(case, normalize, num_chunks)
+    grads, squares = np.full_like(activations, 7), t.squares.copy()
+    network = kernels.Network(layers, t.dense.copy(), t.transposed.copy())
+    kernels.backward_tower(users, case.grad_x, network, activations, num_chunks, grads)
     kernels.update_tower(
-        layers, batch_size, activations, grads, RATE, num_chunks, np.full_like(dense, 7),
-        dense, transposed, squares,
+        network, batch_size, activations, grads,
+        kernels.Update(RATE, np.full_like(t.dense, 7), squares), num_chunks,
     )
     rows = [
         [
@@ -103,8 +104,8 @@ def run(case, normalize, num_chunks):
         for flat in (activations, grads)
     ]
     return SimpleNamespace(
-        values=rows[0], grads=rows[1], x=x, inverse=inverse, dense=dense,
-        transposed=transposed, squares=squares,
+        values=rows[0], grads=rows[1], x=users.vectors, inverse=users.inverse,
+        dense=network.dense, transposed=network.transposed, squares=squares,
     )
 
 
@@ -181,13 +182,13 @@ def test_padding_stays_zero(shape, rng):
 def test_a_row_of_x_is_its_example_s_alone(shape, rng):
     """Neither the others nor what the buffers held before can change it."""
     case = make_case(rng, shape, 130 if JIT else 66)
-    _, x, _ = forward(case, True, 1)
+    x = forward(case, True, 1)[1].vectors
     for i in (0, 63, 64, len(x) - 1):
         alone = SimpleNamespace(**{
             **vars(case), "histories": case.histories[i : i + 1],
             "user_rows": case.user_rows[i : i + 1], "grad_x": case.grad_x[i : i + 1],
         })
-        _, one, _ = forward(alone, True, 1, filler=np.inf)
+        one = forward(alone, True, 1, filler=np.inf)[1].vectors
         np.testing.assert_array_equal(one[0], x[i])
 
 
@@ -198,7 +199,7 @@ def test_what_is_not_finite_is_not_hidden(shape, bad, rng):
     case.histories[1][0] = 39
     case.histories[0][:], case.histories[2][:] = 0, 1
     case.vectors[39, 2] = bad
-    _, x, _ = forward(case, True, 1)
+    x = forward(case, True, 1)[1].vectors
     assert not np.isfinite(x[1]).all()
     assert np.isfinite(x[[0, 2]]).all()
 

@@ -12,9 +12,8 @@ RATE, SHARE, SHARE_SQUARES, EPSILON = map(np.float32, (0.3, 0.1, 0.001, 1e-8))
 def update(rows, grads, num_chunks, *state):
     """Return the table, means and squares after a step on copies."""
     state = [array.copy() for array in state]
-    adam.adam_rows(
-        rows, grads, RATE, SHARE, SHARE_SQUARES, EPSILON, grads.shape[1], num_chunks, *state
-    )
+    rates = adam.Rates(RATE, SHARE, SHARE_SQUARES, EPSILON)
+    adam.adam_rows(rows, grads, rates, num_chunks, *state)
     return state
 
 
@@ -46,7 +45,6 @@ def test_the_first_step_is_the_rate_whatever_the_gradient():
     for size in (1e-3, 1.0, 1e9):
         table, means, squares = np.zeros((3, 1, 16), np.float32)
         grads = np.full((1, 16), size, np.float32)
-        adam.adam_rows(
-            np.array([0]), grads, rate, SHARE, SHARE_SQUARES, EPSILON, 16, 1, table, means, squares
-        )
+        rates = adam.Rates(rate, SHARE, SHARE_SQUARES, EPSILON)
+        adam.adam_rows(np.array([0]), grads, rates, 1, table, means, squares)
         np.testing.assert_allclose(table, -RATE, rtol=1e-3)

@@ -6,10 +6,10 @@ import pytest
 from numba_ss import reference
 from numba_ss.engine import full_pass
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.core.tile import ROWS
+from numba_ss.kernels.core.llvm import ROWS
 from numba_ss.kernels.softmax.all_classes import pack_classes
 from numba_ss.kernels.softmax.buffers import describe
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 from tests.conftest import Problem
 
 
@@ -31,7 +31,7 @@ def test_forward_classes(logistic, rng):
         logistic,
     )
     np.testing.assert_allclose(grad_inputs[: len(inputs), :9], ref, atol=1e-4)
-    np.testing.assert_allclose(got, reference.grad_candidates(inputs, probs)[0], atol=1e-4)
+    np.testing.assert_allclose(got, reference.grad_sampled(inputs, probs)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])

@@ -15,8 +15,8 @@ from numba_ss.engine import workspace
 from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.core.tile import ROWS
-from numba_ss.kernels.softmax.candidates import BLOCK, STRIP, block_start, blocks_of
+from numba_ss.kernels.core.llvm import ROWS
+from numba_ss.kernels.softmax.sampled_classes import BLOCK, STRIP, block_start, blocks_of
 from tests.conftest import JIT, Problem, needs_jit
 
 
@@ -67,15 +67,15 @@ def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
         problem.labels.shape[1], problem.sampled, log_q[1], hits, problem.grad_loss, logistic,
     )
-    grad_rows, grad_offsets = reference.grad_candidates(problem.inputs, ref.probabilities)
+    grad_rows, grad_biases = reference.grad_sampled(problem.inputs, ref.probabilities)
     (batch_size, dim), num_sampled = problem.inputs.shape, len(problem.sampled)
     for name, have, want in (
         ("loss", got.losses, ref.loss),
-        ("coefficients", got.grad_own_logits, ref.coefficients),
+        ("grad_own_logits", got.grad_own_logits, ref.grad_own_logits),
         ("grad_inputs", got.grad_inputs[:batch_size, :dim], ref.grad_inputs),
         ("grad_rows", got.grad_sampled_rows[:num_sampled, :dim], grad_rows),
-        ("grad_offsets", got.grad_sampled_biases[:num_sampled], grad_offsets),
-        ("x", got.unique_inputs[got.inverse, :dim], problem.inputs),
+        ("grad_biases", got.grad_sampled_biases[:num_sampled], grad_biases),
+        ("inputs", got.unique_inputs[got.inverse, :dim], problem.inputs),
     ):
         limit = tolerance * max(1, np.abs(want).max(initial=0))
         np.testing.assert_allclose(have, want, atol=limit, rtol=0, err_msg=name)
@@ -242,7 +242,7 @@ def test_no_shared_candidates(logistic, rng):
 @pytest.mark.parametrize("repeated", [False, True])
 @pytest.mark.parametrize("logistic", [False, True])
 def test_parts_of_a_batch_give_the_same(logistic, repeated, rng, monkeypatch):
-    """A small budget of exps cuts the batch into parts."""
+    """A small budget of probabilities cuts the batch into parts."""
     problem = Problem(rng, batch_size=5 * BLOCK + 3)
     if repeated:
         repeat(problem, rng, 3 * BLOCK, True)
@@ -279,16 +279,16 @@ def test_forward_inputs(logistic, rng):
     got = run(problem, np.full((3 * BLOCK, 0), -1, np.int32), logistic, backward=False)
     distinct = np.unique(got.inverse, return_index=True)[1]
     log_q = np.log(problem.sampled_count)
-    rows, offsets = reference.pack_candidates(
+    rows, biases = reference.pack_sampled(
         problem.weights, problem.biases, problem.sampled, log_q
     )
-    ref = reference.forward_inputs(problem.inputs[distinct], rows, offsets, logistic)
-    exps, peak, total, y = ref
+    ref = reference.forward_inputs(problem.inputs[distinct], rows, biases, logistic)
+    probabilities, running_max, running_sum, weighted = ref
     count = len(distinct)
-    np.testing.assert_allclose(got.running_sum[:count], total, rtol=1e-5)
-    np.testing.assert_allclose(got.weighted_rows[:count, :9], y, atol=1e-5 * np.abs(y).max())
+    np.testing.assert_allclose(got.running_sum[:count], running_sum, rtol=1e-5)
+    np.testing.assert_allclose(got.weighted_rows[:count, :9], weighted, atol=1e-5 * np.abs(weighted).max())
     if not logistic:
-        np.testing.assert_allclose(got.running_max[:count], peak, rtol=1e-5)
+        np.testing.assert_allclose(got.running_max[:count], running_max, rtol=1e-5)
     num_blocks, num_rows = blocks_of(count), len(got.sampled_rows)
     for block in range(num_blocks):
         start, stop = (block_start(b, num_blocks, count) for b in (block, block + 1))
@@ -296,8 +296,8 @@ def test_forward_inputs(logistic, rng):
             last = min(first + STRIP, STRIP + 22)
             have = got.probabilities[block * num_rows + first : block * num_rows + last, : stop - start]
             if not logistic:
-                have = have * np.exp(got.strip_max[2 * block + first // STRIP, : stop - start] - peak[start:stop])
-            np.testing.assert_allclose(have.T, exps[start:stop, first:last], atol=1e-5)
+                have = have * np.exp(got.strip_max[2 * block + first // STRIP, : stop - start] - running_max[start:stop])
+            np.testing.assert_allclose(have.T, probabilities[start:stop, first:last], atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -317,9 +317,9 @@ def test_a_small_gradient_beside_a_large_one(dtype, rng):
         problem.inputs, problem.weights, problem.biases, problem.labels, zero, 1,
         problem.sampled, np.zeros(3), hits, problem.grad_loss, False,
     )
-    grad_rows, grad_offsets = reference.grad_candidates(problem.inputs, ref.probabilities)
+    grad_rows, grad_biases = reference.grad_sampled(problem.inputs, ref.probabilities)
     np.testing.assert_allclose(got.grad_sampled_rows[:3, :9], grad_rows, rtol=1e-5)
-    np.testing.assert_allclose(got.grad_sampled_biases[:3], grad_offsets, rtol=1e-5)
+    np.testing.assert_allclose(got.grad_sampled_biases[:3], grad_biases, rtol=1e-5)
 
 
 FRESH = """

@@ -23,7 +23,7 @@ from tests.conftest import needs_jit
 ROOM = Path(softmax.__file__).parent
 PHASES = {
     "P": "prepare", "I": "forward_inputs", "E": "forward_examples", "S": "scale_examples",
-    "B": "backward_inputs", "C": "grad_candidates", "U": "scatter_classes",
+    "B": "backward_inputs", "C": "grad_sampled", "U": "scatter_classes",
 }
 FUNCTIONS = {
     node.name: node

@@ -61,7 +61,7 @@ def test_scale_examples(logistic, by_class, num_chunks, rng):
     plain = batch.backward(ones).own_logits.copy()
     np.testing.assert_array_equal(plain, batch.backward().own_logits)
     got = batch.backward(problem.grad_loss).own_logits
-    np.testing.assert_allclose(got, ref.coefficients, atol=2e-5)
+    np.testing.assert_allclose(got, ref.grad_own_logits, atol=2e-5)
     want = reference.scale_examples(plain, np.zeros_like(plain), problem.grad_loss)
     np.testing.assert_allclose(got, want, atol=2e-5)
 

@@ -27,7 +27,7 @@ def join(hits, true_counts, sampled_counts, subtract=True):
 
 
 def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(), subtract=True):
-    """Return slots, members and joined, from scratch full of what another call left."""
+    """Return inverse, members and member_hits, from scratch full of what another call left."""
     ids = np.array(ids, np.int64)
     size = len(ids)
     hits = np.array(hits, np.int32).reshape(size, -1)
@@ -35,9 +35,9 @@ def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(
     num_sampled, width = len(sampled_counts), hits.shape[1]
     candidates = np.arange(100, 100 + num_sampled)
     labels = np.where(hits < 0, 7, candidates[hits] if num_sampled else 7)
-    keys, slots, members = np.full((3, size), -7)
-    offsets, entry_offsets = np.full((2, size + 1), -7)
-    joined, entries = np.full((width, size), -7, np.int32), np.full((3, size * width + 1), -7, np.int32)
+    keys, inverse, members = np.full((3, size), -7)
+    indptr, hit_indptr = np.full((2, size + 1), -7)
+    member_hits, hit_list = np.full((width, size), -7, np.int32), np.full((3, size * width + 1), -7, np.int32)
     hashes = np.full(1 << (2 * max(size, num_sampled)).bit_length(), 3, np.int32)
     found, sizes = np.full(hits.shape, -7, np.int32), np.full(2, -7)
     nothing = np.empty((0, 0)), np.empty(0)
@@ -46,29 +46,29 @@ def group(ids, bits=NO_BITS, hits=NO_HITS, true_counts=NO_HITS, sampled_counts=(
         np.array(sampled_counts, float), subtract,
     )
     buffers = describe(
-        hash_table=hashes, input_keys=keys, hits=found, inverse=slots, member_indptr=offsets,
-        members=members, member_hits=joined, hit_list=entries, hit_indptr=entry_offsets,
+        hash_table=hashes, input_keys=keys, hits=found, inverse=inverse, member_indptr=indptr,
+        members=members, member_hits=member_hits, hit_list=hit_list, hit_indptr=hit_indptr,
         sizes=sizes,
     )
     inputs.group_inputs(bits, batch, buffers)
     count, num_apart = sizes
-    assert (offsets[0], offsets[count]) == (0, size)
-    lists = [members[i:j].tolist() for i, j in pairwise(offsets[: count + 1])]
-    got = slots.tolist(), lists
-    ref_joined = reference.join_hits(hits, true_counts, sampled_counts, subtract)
-    assert joined.T.tolist() == [ref_joined[i] for i in members]
-    assert num_apart == sum(hit < -1 for row in ref_joined for hit in row)
+    assert (indptr[0], indptr[count]) == (0, size)
+    lists = [members[i:j].tolist() for i, j in pairwise(indptr[: count + 1])]
+    got = inverse.tolist(), lists
+    ref_hits = reference.join_hits(hits, true_counts, sampled_counts, subtract)
+    assert member_hits.T.tolist() == [ref_hits[i] for i in members]
+    assert num_apart == sum(hit < -1 for row in ref_hits for hit in row)
     ref_entries = [
-        [(m, t, hit) for m in range(i, j) for t, hit in enumerate(ref_joined[members[m]]) if hit != -1]
-        for i, j in pairwise(offsets[: count + 1])
+        [(m, t, hit) for m in range(i, j) for t, hit in enumerate(ref_hits[members[m]]) if hit != -1]
+        for i, j in pairwise(indptr[: count + 1])
     ]
     assert ref_entries == [
-        list(zip(*entries[:, i:j].tolist(), strict=True))
-        for i, j in pairwise(entry_offsets[: count + 1])
+        list(zip(*hit_list[:, i:j].tolist(), strict=True))
+        for i, j in pairwise(hit_indptr[: count + 1])
     ]
     given_inputs = [bits[i] for i in ids] if len(bits) else ids.tolist()
-    assert got == reference.group_inputs(given_inputs, ref_joined)
-    return *got, ref_joined
+    assert got == reference.group_inputs(given_inputs, ref_hits)
+    return *got, ref_hits
 
 
 def row_keys(bits):
@@ -204,12 +204,12 @@ def test_group_inputs(seed, size, num_true, num_rows, kind, differ, subtract):
     hits = rng.integers(-1, num_sampled, (size, num_true))
     sampled_counts = rng.uniform(0.1, 2, num_sampled)
     true_counts = np.where(rng.random(hits.shape) < differ, 3.0, sampled_counts[hits])
-    slots, members, joined = group(ids, bits, hits, true_counts, sampled_counts, subtract)
+    inverse, members, member_hits = group(ids, bits, hits, true_counts, sampled_counts, subtract)
     assert sorted(chain(*members)) == list(range(size))
     assert [m[0] for m in members] == sorted(m[0] for m in members)
     for u, m in enumerate(members):
-        assert m == sorted(m) == [i for i in range(size) if slots[i] == u]
-        assert len(m) == 1 or not any(j < -1 for i in m for j in joined[i])
+        assert m == sorted(m) == [i for i in range(size) if inverse[i] == u]
+        assert len(m) == 1 or not any(j < -1 for i in m for j in member_hits[i])
 
 
 def test_rows_that_begin_alike(rng):

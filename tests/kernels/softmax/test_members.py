@@ -5,8 +5,8 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels._jit import kernel
+from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.rows import pointer
-from numba_ss.kernels.core.tile import LANES
 from numba_ss.kernels.softmax.encodings import NO_ROW
 from numba_ss.kernels.softmax.members import Members, subtract_members, sum_others, write_members
 
@@ -14,29 +14,29 @@ STRIDE, PLANE = 336, 9  # of padded rows, and from one column to the next
 
 
 @kernel
-def group_of(common, parts, factors, choices, weights, rows, count):
+def group_of(common, row_scales, factors, choices, weights, rows, count):
     return Members(
-        count, pointer(common, 0), pointer(parts, 2), pointer(factors, 2), pointer(choices, 2),
+        count, pointer(common, 0), pointer(row_scales, 2), pointer(factors, 2), pointer(choices, 2),
         PLANE, factors.shape[0], pointer(weights, 0), weights.shape[1], pointer(rows, 0), STRIDE,
     )
 
 
 @kernel
-def write(common, parts, factors, choices, weights, rows, count, places, out):
-    group = group_of(common, parts, factors, choices, weights, rows, count)
+def write(common, row_scales, factors, choices, weights, rows, count, places, out):
+    group = group_of(common, row_scales, factors, choices, weights, rows, count)
     write_members(group, pointer(places, 0), pointer(out, 0))
 
 
 @kernel
-def subtract(step, common, parts, factors, choices, weights, rows, count, out, row):
-    group = group_of(common, parts, factors, choices, weights, rows, count)
-    subtract_members(group, step, pointer(out, row * weights.shape[1]))
+def subtract(learning_rate, common, row_scales, factors, choices, weights, rows, count, out, row):
+    group = group_of(common, row_scales, factors, choices, weights, rows, count)
+    subtract_members(group, learning_rate, pointer(out, row * weights.shape[1]))
 
 
 @kernel
-def sum_at(hit, parts, joined, begin, count):
+def sum_at(hit, row_scales, member_hits, begin, count):
     return sum_others(
-        hit, pointer(parts, begin), pointer(joined, begin), joined.shape[0], joined.shape[1], count
+        hit, pointer(row_scales, begin), pointer(member_hits, begin), member_hits.shape[0], member_hits.shape[1], count
     )
 
 
@@ -45,14 +45,14 @@ def sum_at(hit, parts, joined, begin, count):
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 40])
 def test_sum_others(dtype, num_columns, count, rng):
     """What stands beyond the last member is read, and does not matter."""
-    parts = rng.standard_normal(3 + count + LANES).astype(dtype)
-    parts[3 + count :] = np.nan
-    joined = rng.integers(-1, 5, (num_columns, len(parts)), np.int32)
-    joined[joined == 4] = -7
+    row_scales = rng.standard_normal(3 + count + LANES).astype(dtype)
+    row_scales[3 + count :] = np.nan
+    member_hits = rng.integers(-1, 5, (num_columns, len(row_scales)), np.int32)
+    member_hits[member_hits == 4] = -7
     for hit in range(5):
         members = np.s_[3 : 3 + count]
-        want = reference.sum_others(hit, parts[members].astype(float), joined[:, members])
-        got = sum_at(hit, parts, joined, 3, count)
+        want = reference.sum_others(hit, row_scales[members].astype(float), member_hits[:, members])
+        got = sum_at(hit, row_scales, member_hits, 3, count)
         assert got == pytest.approx(want, abs=1e-5 if dtype == np.float32 else 1e-13)
 
 
@@ -60,11 +60,11 @@ def test_sum_others(dtype, num_columns, count, rng):
 @pytest.mark.parametrize("dim", [1, 3, 4, 7, 16, 31, 100, 128, 135, 300])
 @pytest.mark.parametrize(("num_columns", "count"), [(1, 1), (1, 5), (3, 1), (3, 6)])
 def test_members(dtype, dim, num_columns, count, rng):
-    """Rows of weights, of candidates, and none; the kept gradients are those subtracted."""
+    """Rows of weights, of sampled classes, and none; the kept gradients are those subtracted."""
     weights = rng.standard_normal((7, dim)).astype(dtype)
     rows = rng.standard_normal((5, STRIDE)).astype(dtype)
     common = rng.standard_normal(STRIDE).astype(dtype)
-    parts = rng.standard_normal(PLANE).astype(dtype)
+    row_scales = rng.standard_normal(PLANE).astype(dtype)
     factors = rng.standard_normal((num_columns, PLANE)).astype(dtype)
     choices = rng.integers(-5, 7, factors.shape)
     if num_columns > 1:
@@ -77,15 +77,15 @@ def test_members(dtype, dim, num_columns, count, rng):
         ]
     )
     members = np.s_[2 : 2 + count]
-    want = reference.write_members(common[:dim], parts[members], factors[:, members], own)
+    want = reference.write_members(common[:dim], row_scales[members], factors[:, members], own)
     places, kept = rng.permutation(8)[:count], np.full((8, STRIDE), 7, dtype)
-    write(common, parts, factors, choices, weights, rows, count, places, kept)
+    write(common, row_scales, factors, choices, weights, rows, count, places, kept)
     tolerance = 1e-5 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(kept[places, :dim], want, atol=tolerance)
     assert (kept[:, dim:] == 7).all()
     assert (np.delete(kept, places, axis=0) == 7).all()
-    table, step = rng.standard_normal((3, dim)).astype(dtype), dtype(0.3)
+    table, learning_rate = rng.standard_normal((3, dim)).astype(dtype), dtype(0.3)
     expected = table.copy()
-    expected[1] = reference.subtract_members(step, kept[places, :dim], table[1])
-    subtract(step, common, parts, factors, choices, weights, rows, count, table, 1)
+    expected[1] = reference.subtract_members(learning_rate, kept[places, :dim], table[1])
+    subtract(learning_rate, common, row_scales, factors, choices, weights, rows, count, table, 1)
     np.testing.assert_array_equal(table, expected)

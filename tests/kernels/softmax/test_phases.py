@@ -14,7 +14,6 @@ from numba_ss.engine.sampled_pass import SampledPass, batch_of
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.softmax import phases, step
 from numba_ss.kernels.softmax.arguments import Blocks
-from numba_ss.kernels.softmax.candidates import block_start
 from numba_ss.kernels.softmax.phases import (
     _EXAMPLES,
     backward_inputs,
@@ -22,6 +21,7 @@ from numba_ss.kernels.softmax.phases import (
     prepare,
     scale_examples,
 )
+from numba_ss.kernels.softmax.sampled_classes import block_start
 from tests.conftest import Problem
 
 KERNELS = {
@@ -102,14 +102,14 @@ def test_prepare(num_chunks, rng):
     num_rows = len(out.arrays.grad_sampled_rows)
     prepare(np.empty((0, 0), np.uint32), batch, num_rows, num_chunks, out.all)
     hits = find_hits(problem.labels, problem.sampled)
-    slots, members, rows, offsets = reference.prepare(
+    inverse, members, rows, biases = reference.prepare(
         ids.tolist(), hits.tolist(), problem.weights, problem.biases, problem.sampled,
         np.log(problem.sampled_count),
     )
-    assert out.arrays.inverse.tolist() == slots
+    assert out.arrays.inverse.tolist() == inverse
     assert out.arrays.sizes.tolist() == [len(members), 0]
     np.testing.assert_array_equal(out.arrays.sampled_rows[:num_sampled, :9], rows)
-    np.testing.assert_allclose(out.arrays.adjusted_biases[:num_sampled], offsets, atol=1e-6)
+    np.testing.assert_allclose(out.arrays.adjusted_biases[:num_sampled], biases, atol=1e-6)
     assert np.isneginf(out.arrays.adjusted_biases[num_sampled:]).all()
 
 
@@ -130,7 +130,7 @@ def test_backward_inputs(num_chunks, with_examples, rng):
     )
     got = batch.buffers.arrays
     grad_logits, grad_inputs = reference.backward_inputs(
-        ref.probabilities, got.inverse, problem.weights[problem.sampled], ref.coefficients,
+        ref.probabilities, got.inverse, problem.weights[problem.sampled], ref.grad_own_logits,
         problem.weights[problem.labels],
     )
     got.grad_inputs[:] = 7
@@ -143,8 +143,8 @@ def test_backward_inputs(num_chunks, with_examples, rng):
     backward_inputs(blocks, True, with_examples, given, num_chunks, buffers)
     for block in range(2):
         start, stop = (block_start(b, 2, num_inputs) for b in (block, block + 1))
-        exps = got.probabilities[block * len(got.grad_sampled_rows) :][:num_sampled, : stop - start]
-        np.testing.assert_allclose(exps.T, grad_logits[start:stop], atol=1e-5)
+        probabilities = got.probabilities[block * len(got.grad_sampled_rows) :][:num_sampled, : stop - start]
+        np.testing.assert_allclose(probabilities.T, grad_logits[start:stop], atol=1e-5)
     if with_examples:
         np.testing.assert_allclose(got.grad_inputs[:, :9], grad_inputs, atol=1e-4)
     else:

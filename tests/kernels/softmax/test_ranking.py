@@ -7,7 +7,7 @@ from numba_ss import reference, top_k
 from numba_ss.engine import full_pass
 from numba_ss.kernels.softmax import ranking
 from numba_ss.kernels.softmax.batch import STRIDE
-from numba_ss.kernels.softmax.candidates import BLOCK
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -18,11 +18,11 @@ def test_scatter_rows(seed, num_updates, num_rows, dim):
     table = rng.standard_normal((num_rows, dim)).astype(np.float32)
     rows = rng.integers(0, num_rows, num_updates)
     grads = rng.standard_normal((num_updates, dim)).astype(np.float32)
-    step = np.float32(0.3)
-    ref = reference.scatter_rows(table, rows, grads, step)
+    learning_rate = np.float32(0.3)
+    ref = reference.scatter_rows(table, rows, grads, learning_rate)
     for num_chunks in CHUNKS:
         got = table.copy()
-        phases.scatter_rows(rows, grads, step, num_chunks, got)
+        phases.scatter_rows(rows, grads, learning_rate, num_chunks, got)
         np.testing.assert_array_equal(got, ref)
 
 
@@ -42,36 +42,36 @@ def test_scatter_classes(num_chunks, dim, rng):
     batch_size, num_classes = 30, 9
     weights = rng.standard_normal((num_classes, dim)).astype(np.float32)
     biases = rng.standard_normal(num_classes).astype(np.float32)
-    private = rng.integers(-1, num_classes, (batch_size, 2))
-    coefficients = rng.standard_normal(private.shape).astype(np.float32)
-    x = rng.standard_normal((batch_size, 48)).astype(np.float32)
-    slots = rng.integers(0, batch_size // 3, batch_size)  # some inputs are of many examples
-    candidates = rng.permutation(num_classes)[:5]
+    own = rng.integers(-1, num_classes, (batch_size, 2))
+    grad_own_logits = rng.standard_normal(own.shape).astype(np.float32)
+    inputs = rng.standard_normal((batch_size, 48)).astype(np.float32)
+    inverse = rng.integers(0, batch_size // 3, batch_size)  # some inputs are of many examples
+    sampled = rng.permutation(num_classes)[:5]
     grad_rows = rng.standard_normal((8, 48)).astype(np.float32)
-    grad_offsets = rng.standard_normal(8).astype(np.float32)
-    step = np.float32(0.3)
+    grad_biases = rng.standard_normal(8).astype(np.float32)
+    learning_rate = np.float32(0.3)
     ref_weights = reference.scatter_classes(
-        weights, private, coefficients, x[:, :dim], slots, candidates, grad_rows[:5, :dim], step
+        weights, own, grad_own_logits, inputs[:, :dim], inverse, sampled, grad_rows[:5, :dim], learning_rate
     )
     ref_biases = reference.scatter_classes(
-        biases[:, None], private, coefficients, np.ones((batch_size, 1), np.float32),
-        slots, candidates, grad_offsets[:5, None], step,
+        biases[:, None], own, grad_own_logits, np.ones((batch_size, 1), np.float32),
+        inverse, sampled, grad_biases[:5, None], learning_rate,
     )[:, 0]
     buffers = describe(
-        grad_own_logits=coefficients, unique_inputs=x, inverse=slots,
-        grad_sampled_rows=grad_rows, grad_sampled_biases=grad_offsets,
+        grad_own_logits=grad_own_logits, unique_inputs=inputs, inverse=inverse,
+        grad_sampled_rows=grad_rows, grad_sampled_biases=grad_biases,
     )
     before = weights.copy(), biases.copy()
-    phases.scatter_classes(private, candidates, step, num_chunks, weights, biases, buffers)
+    phases.scatter_classes(own, sampled, learning_rate, num_chunks, weights, biases, buffers)
     np.testing.assert_array_equal(weights, ref_weights)
     np.testing.assert_array_equal(biases, ref_biases)
     weights, biases = before[0].copy(), before[1].copy()
     for chunk in range(num_chunks):
-        scatter.scatter_own(chunk, num_chunks, private, step, weights, biases, buffers)
-    ref = reference.scatter_own(before[0], private, coefficients, x[:, :dim], slots, step)
+        scatter.scatter_own(chunk, num_chunks, own, learning_rate, weights, biases, buffers)
+    ref = reference.scatter_own(before[0], own, grad_own_logits, inputs[:, :dim], inverse, learning_rate)
     np.testing.assert_array_equal(weights, ref)
     for chunk in range(num_chunks):
-        scatter.scatter_candidates(chunk, num_chunks, candidates, step, weights, biases, buffers)
-    ref = reference.scatter_candidates(ref, candidates, grad_rows[:5, :dim], step)
+        scatter.scatter_sampled(chunk, num_chunks, sampled, learning_rate, weights, biases, buffers)
+    ref = reference.scatter_sampled(ref, sampled, grad_rows[:5, :dim], learning_rate)
     np.testing.assert_array_equal(weights, ref)
     np.testing.assert_array_equal(biases, ref_biases)

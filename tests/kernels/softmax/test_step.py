@@ -11,8 +11,8 @@ from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
 from numba_ss.kernels.softmax.buffers import NUM_LEFT_OUT
-from numba_ss.kernels.softmax.candidates import BLOCK
 from numba_ss.kernels.softmax.examples import sum_losses
+from numba_ss.kernels.softmax.sampled_classes import BLOCK
 from numba_ss.kernels.softmax.step import parts_of, sampled_step
 from tests.conftest import Problem
 

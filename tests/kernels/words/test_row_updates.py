@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from numba_ss import reference
 from numba_ss.engine.memory import widen
-from numba_ss.kernels.core.tile import LANES
+from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.words import row_updates
 from numba_ss.kernels.words.row_updates import OWNERS, SAMPLES
 
@@ -41,10 +41,10 @@ def update(table, words, grads, weights, samples, cuts=(0, OWNERS)):
     mean = np.zeros(rows.shape[1], np.float32)
     met = row_updates.Met(rows, mean, *row_updates.measure_samples(rows, mean))
     words, starts, chain = chained(words, num_words)
+    found = row_updates.Occurrences(words, weights[None], starts, chain, steps.reshape(1, -1))
     squares = [
         row_updates.update_rows(
-            task, cuts[task], cuts[task + 1], words, weights[None], starts, chain,
-            steps.reshape(1, -1), met, wide, -(-dim // LANES), lists,
+            task, cuts[task], cuts[task + 1], found, met, wide, -(-dim // LANES), lists
         )
         for task in range(len(cuts) - 1)
     ]
@@ -105,9 +105,8 @@ def test_list_occurrences(rng):
     lists = make_lists(200, 900, 8)
     found = {}
     for first, last in ((0, 5), (5, 6), (6, OWNERS)):
-        num_words = row_updates.list_occurrences(
-            first, last, words, weights, starts, chain, 0, lists
-        )
+        occurrences = row_updates.Occurrences(words, weights, starts, chain, weights)
+        num_words = row_updates.list_occurrences(0, first, last, occurrences, lists)
         for which in range(num_words):
             places, i = [], lists.first[0, which]
             while i >= 0:

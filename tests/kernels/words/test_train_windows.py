@@ -190,7 +190,10 @@ def test_bits_do_not_depend_on_chunks(architecture, loss, rng):
         lists = model_module._lists(m, work, num_chunks)
         longest = np.zeros((2, 2, tasks), np.float32)
         board = np.zeros(board_shape(4, num_chunks), np.int64)
-        arguments = m, work, lists, longest, board, stream, 0, 300, 0, rates(0.1, 0.1)
+        arguments = (
+            m, work, lists, train_windows.Progress(board, longest),
+            train_windows.Text(stream, 0, 300, 0, rates(0.1, 0.1)),
+        )
         addresses = train_windows.addresses(model.cbow, num_chunks, *arguments)
         train_windows.train_windows(num_chunks, *addresses, *arguments)
         results.append([model.tables.inputs, model.tables.outputs, model.losses, model.pairs])

@@ -88,7 +88,8 @@ def windows_of(stream, begin, end, first, last, window, key, position):
     places = np.full((end - begin, 2 * window), -1)
     sizes = np.full(end - begin, -1)
     windows.find_windows(
-        stream, begin, end, first, last, window, SEPARATOR, np.uint64(key), position, places, sizes
+        stream, windows.Span(begin, end, first, last), window, SEPARATOR, np.uint64(key), position,
+        places, sizes,
     )
     return [row[:size].tolist() for row, size in zip(places, sizes, strict=True)]
 

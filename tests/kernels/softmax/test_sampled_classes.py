@@ -1,4 +1,4 @@
-"""candidates.py: rows in, gradients out, and how the work is cut."""
+"""sampled_classes.py: rows in, gradients out, and how the work is cut."""
 
 from itertools import pairwise
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from numba_ss import reference
-from numba_ss.kernels.core.tile import LANES, ROWS
+from numba_ss.kernels.core.llvm import LANES, ROWS
 from numba_ss.kernels.softmax.arguments import Blocks
 from numba_ss.kernels.softmax.buffers import describe
-from numba_ss.kernels.softmax.candidates import (
+from numba_ss.kernels.softmax.phases import grad_sampled
+from numba_ss.kernels.softmax.sampled_classes import (
     BLOCK,
     STRIP,
     UNIT,
     block_start,
     blocks_of,
     grad_logits,
-    pack_candidates,
+    pack_sampled,
     subtract_logs,
 )
-from numba_ss.kernels.softmax.phases import grad_candidates
 from tests.conftest import Problem
 
 
@@ -57,22 +57,22 @@ def test_subtract_logs(rng):
     np.testing.assert_allclose(logits, ref, rtol=1e-6, atol=1e-6)
 
 
-def test_pack_candidates(rng):
+def test_pack_sampled(rng):
     problem = Problem(rng, num_sampled=5)
     log_q = np.log(problem.sampled_count)
     for subtract in (True, False):
-        rows, offsets = np.ones((2 * ROWS, 16), np.float32), np.empty(2 * ROWS, np.float32)
+        rows, biases = np.ones((2 * ROWS, 16), np.float32), np.empty(2 * ROWS, np.float32)
         for start, stop in pairwise([0, 2, 4, 2 * ROWS]):
-            pack_candidates(
+            pack_sampled(
                 start, stop, problem.weights, problem.biases, problem.sampled,
-                problem.sampled_count, subtract, describe(sampled_rows=rows, adjusted_biases=offsets),
+                problem.sampled_count, subtract, describe(sampled_rows=rows, adjusted_biases=biases),
             )
-        ref = reference.pack_candidates(
+        ref = reference.pack_sampled(
             problem.weights, problem.biases, problem.sampled, log_q * subtract
         )
         np.testing.assert_array_equal(rows[:5, :9], ref[0])
-        np.testing.assert_allclose(offsets[:5], ref[1], atol=1e-6)
-        assert np.isneginf(offsets[5:]).all()
+        np.testing.assert_allclose(biases[:5], ref[1], atol=1e-6)
+        assert np.isneginf(biases[5:]).all()
 
 
 @pytest.mark.parametrize("subtract", [True, False])
@@ -83,102 +83,102 @@ def test_what_is_infinite_is_seen_but_for_a_bias_that_says_no_column(subtract, r
     problem.weights[1, 3] = problem.weights[2, 8] = -np.inf
     problem.biases[[3, 4]] = np.inf, np.nan
     problem.sampled_count[5] = np.inf  # has no meaning where it is not subtracted
-    rows, offsets = np.empty((ROWS * 8, 16), np.float32), np.empty(ROWS * 8, np.float32)
-    pack_candidates(
+    rows, biases = np.empty((ROWS * 8, 16), np.float32), np.empty(ROWS * 8, np.float32)
+    pack_sampled(
         0, 7, problem.weights, problem.biases, problem.sampled, problem.sampled_count, subtract,
-        describe(sampled_rows=rows, adjusted_biases=offsets),
+        describe(sampled_rows=rows, adjusted_biases=biases),
     )
-    assert offsets[0] == -np.inf
-    assert np.isnan(offsets[1:5]).all()
-    assert np.isnan(offsets[5]) == subtract
-    assert np.isfinite(offsets[6])
+    assert biases[0] == -np.inf
+    assert np.isnan(biases[1:5]).all()
+    assert np.isnan(biases[5]) == subtract
+    assert np.isfinite(biases[6])
 
 
-def exps_of(values, starts):
-    """Return (num_inputs, num_rows) values as they stand in `exps`, and a block's inputs there."""
+def in_blocks(values, starts):
+    """Return (num_inputs, num_rows) values as `probabilities` holds them, and where each block is."""
     num_rows = values.shape[1]
-    exps = np.zeros(((len(starts) - 1) * num_rows, BLOCK), values.dtype)
+    probabilities = np.zeros(((len(starts) - 1) * num_rows, BLOCK), values.dtype)
     places = [
-        (slice(start, stop), exps[b * num_rows : (b + 1) * num_rows, : stop - start])
+        (slice(start, stop), probabilities[b * num_rows : (b + 1) * num_rows, : stop - start])
         for b, (start, stop) in enumerate(pairwise(starts))
     ]
-    for inputs, place in places:
-        place[:] = values[inputs].T
-    return exps, places
+    for part, place in places:
+        place[:] = values[part].T
+    return probabilities, places
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])
 def test_grad_logits(dtype, relative, num_chunks, rng):
-    """Two blocks and two strips; labels of some examples are candidates."""
+    """Two blocks and two strips; labels of some examples are sampled classes."""
     num_inputs, num_rows = BLOCK + UNIT + 3, STRIP + 2 * ROWS
     members_of = rng.integers(1, 4, num_inputs)
     members_of[:4] = 2, 2, 11, 1
-    offsets = np.concatenate([[0], np.cumsum(members_of)])
-    slots, size = np.repeat(np.arange(num_inputs), members_of), int(offsets[-1])
+    indptr = np.concatenate([[0], np.cumsum(members_of)])
+    inverse, size = np.repeat(np.arange(num_inputs), members_of), int(indptr[-1])
     starts = [block_start(b, 2, num_inputs) for b in range(3)]
     probs = rng.random((num_inputs, num_rows)).astype(dtype)
-    peak = rng.standard_normal(num_inputs if relative else 0).astype(dtype)
-    peaks = np.zeros((4, BLOCK), dtype)  # by block and strip
+    running_max = rng.standard_normal(num_inputs if relative else 0).astype(dtype)
+    strip_max = np.zeros((4, BLOCK), dtype)  # by block and strip
     factor = np.ones((num_inputs, num_rows))
     if relative:
         below = -rng.random((2, num_inputs)).astype(dtype)
         factor = np.exp(below.T.astype(float)).repeat([STRIP, 2 * ROWS], axis=1)
         for strip in range(2):
             for b, (start, stop) in enumerate(pairwise(starts)):
-                peaks[2 * b + strip, : stop - start] = below[strip, start:stop] + peak[start:stop]
-    parts = rng.random(size + LANES).astype(dtype)  # whole vectors are read
-    # Of the first input one example is joined, of the second both, with the same; of the third
+                strip_max[2 * b + strip, : stop - start] = below[strip, start:stop] + running_max[start:stop]
+    row_scales = rng.random(size + LANES).astype(dtype)  # whole vectors are read
+    # Of the first input one example is member_hits, of the second both, with the same; of the third
     # two with the same and one with two; and the fourth has one example only.
-    first = offsets[2]
+    first = indptr[2]
     labels = [(0, 0, STRIP + 1), (2, 0, 3), (3, 0, 3), (first + 4, 0, 5), (first + 8, 0, 5)]
-    labels += [(first + 10, 0, 7), (first + 10, 1, STRIP + 1), (offsets[3], 0, 9)]
-    joined = np.full((2, size + LANES), -1, np.int32)
-    gradients = parts[:size, None].astype(float) * (probs * factor)[slots]
-    exps, places = exps_of(probs, starts)
+    labels += [(first + 10, 0, 7), (first + 10, 1, STRIP + 1), (indptr[3], 0, 9)]
+    member_hits = np.full((2, size + LANES), -1, np.int32)
+    gradients = row_scales[:size, None].astype(float) * (probs * factor)[inverse]
+    probabilities, places = in_blocks(probs, starts)
     kept = np.zeros(len(labels), dtype)
     for e, (m, t, hit) in enumerate(labels):
-        joined[t, m] = hit
+        member_hits[t, m] = hit
         gradients[m, hit] = 0
-        place = exps[hit : hit + 1, slots[m]]  # all in the first block
+        place = probabilities[hit : hit + 1, inverse[m]]  # all in the first block
         kept[e], place[:] = place[0], 0
-    entries = np.array(labels, np.int32).T.copy()
-    entry_offsets = np.searchsorted(slots[entries[0]], np.arange(num_inputs + 1))
+    hit_list = np.array(labels, np.int32).T.copy()
+    hit_indptr = np.searchsorted(inverse[hit_list[0]], np.arange(num_inputs + 1))
     scratch, grad_rows = np.empty((num_chunks, 2, BLOCK), dtype), np.empty((num_rows, 16), dtype)
     buffers = describe(
-        probabilities=exps, strip_max=peaks, running_max=peak, row_scales=parts,
-        hit_probabilities=kept, member_hits=joined, block_scratch=scratch,
-        grad_sampled_rows=grad_rows, member_indptr=offsets, hit_list=entries,
-        hit_indptr=entry_offsets,
+        probabilities=probabilities, strip_max=strip_max, running_max=running_max, row_scales=row_scales,
+        hit_probabilities=kept, member_hits=member_hits, block_scratch=scratch,
+        grad_sampled_rows=grad_rows, member_indptr=indptr, hit_list=hit_list,
+        hit_indptr=hit_indptr,
     )
     for chunk in range(num_chunks):
-        grad_logits(chunk, num_chunks, Blocks(0, 2, 2, num_inputs), relative, exps, buffers)
-    want = reference.grad_logits(gradients, slots)
-    for inputs, place in places:
-        np.testing.assert_allclose(place.T, want[inputs], rtol=1e-5 if dtype == np.float32 else 1e-12)
+        grad_logits(chunk, num_chunks, Blocks(0, 2, 2, num_inputs), relative, probabilities, buffers)
+    want = reference.grad_logits(gradients, inverse)
+    for part, place in places:
+        np.testing.assert_allclose(place.T, want[part], rtol=1e-5 if dtype == np.float32 else 1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 8])
-def test_grad_candidates(dtype, num_chunks, rng):
+def test_grad_sampled(dtype, num_chunks, rng):
     """Two blocks and two strips; the blocks together, or one after the other."""
     num_inputs, num_rows, dim, stride = BLOCK + UNIT + 3, STRIP + 2 * ROWS, 5, 16
     probs = rng.random((num_inputs, num_rows)).astype(dtype)
-    all_exps, _ = exps_of(probs, [block_start(b, 2, num_inputs) for b in range(3)])
-    x = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
-    grad_rows, grad_offsets = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
+    all_probabilities, _ = in_blocks(probs, [block_start(b, 2, num_inputs) for b in range(3)])
+    inputs = rng.standard_normal((num_inputs + UNIT, stride)).astype(dtype)
+    grad_rows, grad_biases = np.ones((num_rows, stride), dtype), np.ones(num_rows, dtype)
     scratch = np.empty((num_chunks, 2, BLOCK), dtype)
     arrays = {
-        "unique_inputs": x, "block_scratch": scratch, "grad_sampled_rows": grad_rows,
-        "grad_sampled_biases": grad_offsets,
+        "unique_inputs": inputs, "block_scratch": scratch, "grad_sampled_rows": grad_rows,
+        "grad_sampled_biases": grad_biases,
     }
-    ref_rows, ref_offsets = reference.grad_candidates(x[:num_inputs, :dim], probs)
+    ref_rows, ref_biases = reference.grad_sampled(inputs[:num_inputs, :dim], probs)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
-    for parts in ([0, 2], [0, 1, 2]):
-        for first, stop in pairwise(parts):
-            exps = all_exps[first * num_rows : stop * num_rows]
-            buffers = describe(probabilities=exps, **arrays)
-            grad_candidates(Blocks(first, stop, 2, num_inputs), dim, num_chunks, x, buffers)
+    for cuts in ([0, 2], [0, 1, 2]):
+        for first, stop in pairwise(cuts):
+            probabilities = all_probabilities[first * num_rows : stop * num_rows]
+            buffers = describe(probabilities=probabilities, **arrays)
+            grad_sampled(Blocks(first, stop, 2, num_inputs), dim, num_chunks, inputs, buffers)
         np.testing.assert_allclose(grad_rows[:, :dim], ref_rows, atol=tolerance)
-        np.testing.assert_allclose(grad_offsets, ref_offsets, atol=tolerance)
+        np.testing.assert_allclose(grad_biases, ref_biases, atol=tolerance)

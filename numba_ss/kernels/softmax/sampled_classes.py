@@ -1,51 +1,52 @@
-"""The sampled classes' rows on their way into the pass of a batch, and their gradients out of it.
+"""The sampled classes: how their rows come into a pass, and the gradients that come out of it.
 
-See `batch` for what lies between. The unique inputs are cut into blocks, the sampled classes
-into strips.
+See `batch` for the forward pass between. The unique inputs are cut into blocks, the sampled
+classes into strips.
 """
 
 import numpy as np
 from numpy import float32, int64
 
 from numba_ss.kernels._jit import exact_kernel, kernel
-from numba_ss.kernels.core.rows import dot, gather_row, pointer, scale_row
+from numba_ss.kernels.core.llvm import LANES, ROWS
+from numba_ss.kernels.core.rows import dot, gather_row, pointer, prefetch, scale_row
 from numba_ss.kernels.core.scalar import exp, log
-from numba_ss.kernels.core.tile import LANES, ROWS, multiply, prefetch_row
+from numba_ss.kernels.core.tile import Matrix, multiply
 from numba_ss.kernels.softmax.buffers import FACTOR, HIT, SCALE, integers, numbers
 from numba_ss.kernels.softmax.members import sum_others
 
 BLOCK = 64  # inputs; a multiple of LANES and ROWS
 STRIP = 128  # sampled classes; a multiple of ROWS
-# Blocks begin at a multiple of it, so that what is rounded up to vectors and to rows of a
-# tile does not reach into the next.
+# Each block begins at a multiple of UNIT. So a block that is rounded up to whole vectors, or to
+# rows of a tile, does not reach into the next one.
 UNIT = max(LANES, ROWS)
-AHEAD = 8  # rows that are asked for before they are read
+AHEAD = 8  # rows that are prefetched
 
 
 @kernel
 def blocks_of(num_inputs):
-    """Return how many blocks unique inputs are cut into: an even number, but for few inputs."""
+    """Return the number of blocks of the unique inputs: an even number, except for few inputs."""
     count = (num_inputs + BLOCK - 1) // BLOCK
     return count + count % 2 if num_inputs > BLOCK // 2 else count
 
 
 @kernel
 def block_start(block, num_blocks, num_inputs):
-    """Return the first input of a block: the inputs evenly shared out, in whole units."""
+    """Return the first input of a block; all blocks have about the same number of units."""
     num_units = (num_inputs + UNIT - 1) // UNIT
     return min(block * num_units // num_blocks * UNIT, num_inputs)
 
 
 @kernel
 def subtract_logs(counts, logits):
-    """Subtract log Q from logits, or from what they start from."""
+    """Subtract log Q, the log of the expected counts, from logits or biases."""
     for j in range(logits.shape[0]):
         logits[j] -= log(counts[j])
 
 
 @kernel
 def _mark_infinite_counts(counts, adjusted_biases):
-    """Turn what an infinite count made -inf into NaN; a bias of -inf alone says no column."""
+    """Write NaN where a count is infinite: only a bias of -inf may mean that a class is absent."""
     for j in range(adjusted_biases.shape[0]):
         adjusted_biases[j] += float32(0) * counts[j]
 
@@ -63,7 +64,7 @@ def _pack_rows(start, stop, weights, biases, sampled, out_rows, out_biases):
     for j in range(start, stop):
         if j < sampled.shape[0]:
             if j + AHEAD < sampled.shape[0]:
-                prefetch_row(weights, sampled[j + AHEAD])
+                prefetch(pointer(weights, sampled[j + AHEAD] * dim), dim)
             row = sampled[j]
             probe = gather_row(pointer(weights, row * dim), dim, pointer(out_rows, j * stride))
             out_biases[j] = biases[row] + probe
@@ -73,12 +74,12 @@ def _pack_rows(start, stop, weights, biases, sampled, out_rows, out_biases):
 
 
 @kernel
-def pack_candidates(start, stop, weights, biases, sampled, counts, subtract_log_q, buffers):
-    """Gather some of the `sampled_rows`, and their `adjusted_biases`, bias - log Q.
+def pack_sampled(start, stop, weights, biases, sampled, counts, subtract_log_q, buffers):
+    """Gather some of the `sampled_rows`, and their `adjusted_biases`: bias - log Q.
 
-    Rows beyond the sampled classes, up to a multiple of ROWS, get the bias -inf: no column. So
-    does a class with such a bias. A row that is not finite gets the bias NaN, and so does a
-    class, one with a count, whose bias or log Q is not.
+    An adjusted bias of -inf means that there is no such class. The rows after the sampled
+    classes, up to a multiple of ROWS, get it, and so does a class whose bias is -inf. A class
+    gets NaN if its row, its bias or its log Q is not finite otherwise.
     """
     rows = numbers(buffers, "sampled_rows", weights)
     adjusted_biases = numbers(buffers, "adjusted_biases", weights)
@@ -91,8 +92,8 @@ def pack_candidates(start, stop, weights, biases, sampled, counts, subtract_log_
         _mark_infinite(adjusted_biases[start:stop])
 
 
-# Exact: a sum that may be reordered is, in one way when it is freshly compiled and in another
-# when a caller comes from the cache.
+# Exact: the compiler may reorder other sums, and would do so in one way in fresh code, in another
+# in code from the cache.
 @exact_kernel
 def _sum_scales(row_scales, count):
     """Return the sum of `count` numbers, in order."""
@@ -104,9 +105,9 @@ def _sum_scales(row_scales, count):
 
 @kernel
 def _scale_block(chunk, part, first, size, is_relative, like, buffers):
-    """Multiply the probabilities of a block by the sum of the scales of their input's members.
+    """Multiply each input's probabilities by the sum of the scales of its members.
 
-    `part` is which block in memory, `first` its first input of `size`.
+    The block has `size` inputs from `first` on; `part` is its place in memory.
     """
     probabilities = numbers(buffers, "probabilities", like)
     strip_max = numbers(buffers, "strip_max", like)
@@ -117,7 +118,7 @@ def _scale_block(chunk, part, first, size, is_relative, like, buffers):
     scratch = numbers(buffers, "block_scratch", like)[chunk]
     total, factor = scratch[SCALE], scratch[FACTOR]
     num_strips = (num_rows + STRIP - 1) // STRIP
-    # Whole vectors, as the numbers beyond are no more to compute.
+    # Whole vectors: the numbers after the last input cost nothing.
     width = (size + LANES - 1) // LANES * LANES
     for i in range(size):
         begin, end = indptr[first + i], indptr[first + i + 1]
@@ -140,9 +141,9 @@ def _scale_block(chunk, part, first, size, is_relative, like, buffers):
 # Exact, see `_sum_scales`.
 @exact_kernel
 def _share_hits(part, first, size, is_relative, like, buffers):
-    """Write the gradients of sampled classes that are labels of some examples of an input.
+    """Write the gradients of sampled classes that are hits of some members of an input.
 
-    They are those of the other examples.
+    As sampled classes, they have a gradient from the other members only.
     """
     probabilities = numbers(buffers, "probabilities", like)
     strip_max = numbers(buffers, "strip_max", like)
@@ -156,10 +157,10 @@ def _share_hits(part, first, size, is_relative, like, buffers):
     for i in range(size):
         u = first + i
         begin, count = indptr[u], indptr[u + 1] - indptr[u]
-        if count == 1:  # there are no others; or a sampled class is left out
+        if count == 1:  # there are no other members; always so if a sampled class is left out
             continue
         for e in range(hit_indptr[u], hit_indptr[u + 1]):
-            if hit_probabilities[e] == float32(0):  # it is in an earlier entry
+            if hit_probabilities[e] == float32(0):  # an earlier entry has it
                 continue
             hit = hit_list[HIT, e]
             others = sum_others(
@@ -177,10 +178,11 @@ def _share_hits(part, first, size, is_relative, like, buffers):
 def grad_logits(chunk, num_chunks, blocks, is_relative, like, buffers):
     """Turn the `probabilities` of a chunk of the blocks into gradients of the sampled logits.
 
-    probabilities[s, i] times exp(strip_max - running_max) and the sum of `row_scales` over the
-    members of input i is the gradient of the logit of sampled class s, for all members together;
-    they are relative to no maximum unless `is_relative`. Those of hits are in
-    `hit_probabilities`. `like` is an array of the buffers' type of numbers.
+    The gradient of the logit of sampled class s and input i, for all members of the input
+    together, is the product of three factors: probabilities[s, i], the sum of the members'
+    `row_scales`, and, if `is_relative`, exp(strip_max - running_max). Sigmoids are not relative
+    to a maximum. Hits have their probabilities in `hit_probabilities`. `like` is any array of the
+    buffers' type of numbers.
     """
     member_hits, count = integers(buffers, "member_hits"), blocks.stop - blocks.first
     for part in range(chunk * count // num_chunks, (chunk + 1) * count // num_chunks):
@@ -193,9 +195,9 @@ def grad_logits(chunk, num_chunks, blocks, is_relative, like, buffers):
 
 
 @kernel
-def grad_candidates_chunk(chunk, num_chunks, blocks, dim, like, buffers):
-    """Do a chunk's part of what `grad_candidates` does."""
-    x, probabilities = (
+def grad_sampled_chunk(chunk, num_chunks, blocks, dim, like, buffers):
+    """Do a chunk's part of what `grad_sampled` does."""
+    unique_inputs, probabilities = (
         numbers(buffers, "unique_inputs", like), numbers(buffers, "probabilities", like)
     )
     grad_rows = numbers(buffers, "grad_sampled_rows", like)
@@ -203,7 +205,7 @@ def grad_candidates_chunk(chunk, num_chunks, blocks, dim, like, buffers):
     ones = numbers(buffers, "block_scratch", like)[chunk, FACTOR]
     ones[:] = float32(1)
     num_rows, num_tiles = grad_rows.shape[0], grad_rows.shape[0] // ROWS
-    stride, out_stride = x.shape[1], grad_rows.shape[1]
+    stride, out_stride = unique_inputs.shape[1], grad_rows.shape[1]
     start = chunk * num_tiles // num_chunks * ROWS
     last = (chunk + 1) * num_tiles // num_chunks * ROWS
     while start < last:
@@ -216,9 +218,11 @@ def grad_candidates_chunk(chunk, num_chunks, blocks, dim, like, buffers):
                 row = pointer(probabilities, (part * num_rows + s) * BLOCK)
                 total = dot(row, pointer(ones, 0), size)
                 grad_biases[s] = total + (grad_biases[s] if block > 0 else float32(0))
+            grads = Matrix(pointer(probabilities, (part * num_rows + start) * BLOCK), BLOCK, 1)
+            inputs = Matrix(pointer(unique_inputs, first * stride), stride, 1)
+            out = Matrix(pointer(grad_rows, start * out_stride), out_stride, 1)
             multiply(
-                probabilities, (part * num_rows + start) * BLOCK, BLOCK, 1, x, first * stride,
-                stride, LANES, grad_rows, start * out_stride, out_stride, stop - start,
-                (dim + LANES - 1) // LANES, size, int64(block > 0),
+                grads, inputs, out, stop - start, (dim + LANES - 1) // LANES, size,
+                int64(block > 0),
             )
         start = stop
