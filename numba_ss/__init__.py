@@ -93,6 +93,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numba_ss._checks import ArgumentError
     from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+    from numba_ss.engine.candidate_sampler import SampledCandidates
     from numba_ss.engine.candidate_sampling import (
         AccidentalHits,
         all_candidate_sampler,
@@ -110,7 +111,6 @@ if TYPE_CHECKING:
     )
     from numba_ss.engine.layer import SampledSoftmax
     from numba_ss.engine.losses import (
-        LossAndGradients,
         nce_loss,
         nce_loss_and_grad,
         negative_sampling_loss,
@@ -121,12 +121,12 @@ if TYPE_CHECKING:
         sampled_softmax_loss_and_grad,
     )
     from numba_ss.engine.partition_sampler import PartitionSampler
+    from numba_ss.engine.results import LossAndGradients
     from numba_ss.engine.samplers import (
         AllSampler,
         FixedUnigramSampler,
         LearnedUnigramSampler,
         LogUniformSampler,
-        SampledCandidates,
         UniformSampler,
     )
     from numba_ss.engine.schedules import LinearDecay
@@ -147,10 +147,11 @@ if TYPE_CHECKING:
     from numba_ss.training.events import StopTraining, TrainingDivergedError, TrainingEvent
     from numba_ss.word2vec.corpus import Corpus, PackedCorpus, open_corpus
     from numba_ss.word2vec.estimator import Word2Vec
+    from numba_ss.word2vec.lookup import UnknownWordError
     from numba_ss.word2vec.plots import plot_loss, plot_words
     from numba_ss.word2vec.sample import sample_path
     from numba_ss.word2vec.tasks import AnalogyScore, SimilarityScore, analogies, similarity
-    from numba_ss.word2vec.vectors import UnknownWordError, WordVectors
+    from numba_ss.word2vec.vectors import WordVectors
     from numba_ss.word2vec.vocabulary import Vocabulary
 
 __version__ = "0.4.0"
@@ -158,17 +159,19 @@ __version__ = "0.4.0"
 _NAMES = {
     "_checks": "ArgumentError",
     "engine.batch_samplers": "InBatchSampler MixedSampler",
+    "engine.candidate_sampler": "SampledCandidates",
     "engine.candidate_sampling": "AccidentalHits all_candidate_sampler compute_accidental_hits "
     "fixed_unigram_candidate_sampler learned_unigram_candidate_sampler "
     "log_uniform_candidate_sampler uniform_candidate_sampler",
     "engine.full_losses": "sigmoid_loss sigmoid_loss_and_grad softmax_loss softmax_loss_and_grad",
     "engine.layer": "SampledSoftmax",
-    "engine.losses": "LossAndGradients nce_loss nce_loss_and_grad negative_sampling_loss "
+    "engine.losses": "nce_loss nce_loss_and_grad negative_sampling_loss "
     "negative_sampling_loss_and_grad sampled_logistic_loss sampled_logistic_loss_and_grad "
     "sampled_softmax_loss sampled_softmax_loss_and_grad",
     "engine.partition_sampler": "PartitionSampler",
+    "engine.results": "LossAndGradients",
     "engine.samplers": "AllSampler FixedUnigramSampler LearnedUnigramSampler LogUniformSampler "
-    "SampledCandidates UniformSampler",
+    "UniformSampler",
     "engine.schedules": "LinearDecay",
     "engine.sgd": "update_rows",
     "engine.top_k": "TopK top_k",
@@ -177,7 +180,8 @@ _NAMES = {
     "word2vec.plots": "plot_loss plot_words",
     "word2vec.sample": "sample_path",
     "word2vec.tasks": "AnalogyScore SimilarityScore analogies similarity",
-    "word2vec.vectors": "UnknownWordError WordVectors",
+    "word2vec.lookup": "UnknownWordError",
+    "word2vec.vectors": "WordVectors",
     "word2vec.vocabulary": "Vocabulary",
     "retrieval.estimator": "YouTubeDNN",
     "retrieval.queries": "Recommendations",

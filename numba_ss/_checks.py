@@ -137,7 +137,7 @@ def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbol
 
 
 def _array(name: str, value: Any, rows: str = "rows of one length") -> NDArray[Any]:
-    """Return an array; `rows` is what the error expects of nested lists."""
+    """Return an array; `rows` says in an error what nested lists should be."""
     try:
         return np.asarray(value)
     except ValueError as error:

@@ -9,7 +9,7 @@ methods are decorated:
 - `of_a_moment`, if the change takes long and is published in one step at its end. Such a method
   reads a snapshot of the object and never waits.
 
-Every result is then that of some order of the calls. Methods that use no buffers and change
+So every result is one that some order of the calls gives. Methods that use no buffers and change
 nothing need no guard.
 
 Guards are kept beside their objects, not inside. So a copy and an unpickled object start with a

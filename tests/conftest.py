@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from numba_ss.engine.sampled_pass import Columns
+from numba_ss.engine.columns import Columns
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 needs_jit = pytest.mark.skipif(not JIT, reason="needs compiled kernels")

@@ -188,7 +188,7 @@ def test_bounds_of_a_window():
 
 
 def test_tasks_are_dealt_to_threads():
-    """Ideal where all are equal, and never worse than one task more than the ideal."""
+    """It is ideal if all tasks are equal, and never worse than the ideal plus one task."""
     scaling = load(FOLDER / "scaling_word2vec.py")
     assert scaling.makespan([1.0] * 64, 1) == 64
     assert scaling.makespan([1.0] * 64, 4) == 16

@@ -58,7 +58,7 @@ def test_explanation_names_the_first_bad_number():
 
 
 def test_only_lists_of_lists_are_said_to_be_uneven():
-    """What else NumPy has to say is left as it is."""
+    """Other errors of NumPy are not changed."""
 
     class Odd:
         def __array__(self, *given, **options):

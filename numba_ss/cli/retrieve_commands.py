@@ -163,7 +163,7 @@ def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
 
 
 def _read_users(path: str, column: str, kind: str) -> Keys:
-    """Return the users in a column of a Parquet, CSV or TSV file, or in a text file, one a line."""
+    """Return the users in a column of a Parquet, CSV or TSV file, or in a text file by lines."""
     with Copies() as copies:
         here = Path(copies.local("--users-from", path))
         if here.suffix.lower() == ".parquet":

@@ -16,8 +16,9 @@ from numba_ss._optional import import_optional
 from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
 from numba_ss.io.copies import Copies
 from numba_ss.io.files import require_distinct, require_writable
+from numba_ss.io.packed_words import require_words
 from numba_ss.io.text_files import TextFiles
-from numba_ss.io.vector_files import format_of, metadata_path, require_words
+from numba_ss.io.vector_files import format_of, metadata_path
 from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
 from numba_ss.word2vec.estimator import Word2Vec
 from numba_ss.word2vec.parameters import default_min_count

@@ -51,11 +51,11 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     model.add_argument(
         "--loss", default="sampled_softmax",
         choices=["sampled_softmax", "negative_sampling", "sampled_logistic", "nce"],
-        help="loss that separates words of the text from noise words",
+        help="loss that tells words of the text from negative samples",
     )
     model.add_argument(
         "--sampler", choices=["unigram", "log_uniform", "uniform"], default="unigram",
-        help="distribution of noise words",
+        help="distribution of negative samples",
     )
     model.add_argument(
         "--subtract-log-q", action=argparse.BooleanOptionalAction, default=None,
@@ -70,7 +70,7 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ("--window", int, 5, "words to either side"),
         ("--min-count", int, None, "occurrences that a word needs; 5, fewer in a short text"),
         ("--max-vocabulary", int, None, "most words to keep"),
-        ("--num-sampled", int, None, "noise words; None: 6 a window, with cbow 16 for 8 windows"),
+        ("--num-sampled", int, None, "negative samples; None: 6 a window, cbow 16 for 8 windows"),
         ("--distortion", float, 0.75, "exponent of the noise probabilities"),
         ("--subsample", float, None,
          "share of the text above which words are subsampled, 0: never; None: 1e-4, or more"),

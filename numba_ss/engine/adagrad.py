@@ -1,4 +1,4 @@
-"""Row-wise Adagrad: steps on rows of a table, and what is kept of a layer's tables."""
+"""Row-wise Adagrad: steps on rows of a table, and the sums of squares of a layer's tables."""
 
 from __future__ import annotations
 
@@ -26,68 +26,80 @@ def check_squares(name: str, squares: Float32s, rows: Integers) -> None:
 
 
 def step_distinct(
-    table: Float32s, rows: Integers, grads: Float32s, step: np.float32, squares: Float32s
+    table: Float32s, rows: Integers, grads: Float32s, learning_rate: np.float32, squares: Float32s
 ) -> None:
-    """Take a step of row-wise Adagrad on distinct rows, or numbers; `grads` may be padded."""
+    """Take a step of row-wise Adagrad on distinct rows of a table.
+
+    The table may also be an array of numbers. The rows of `grads` may be padded.
+    """
     table = as_rows(table)
     dim = table.shape[1]
     adagrad.adagrad_rows(
-        rows, as_rows(grads), step, np.float32(0), dim, threads_for_update(len(rows) * dim),
-        table, squares,
+        rows, as_rows(grads), learning_rate, np.float32(0), dim,
+        threads_for_update(len(rows) * dim), table, squares,
     )
 
 
 def step_repeated(
-    table: Float32s, ids: Integers, grads: Float32s, step: np.float32, squares: Float32s,
+    table: Float32s, ids: Integers, grads: Float32s, learning_rate: np.float32, squares: Float32s,
     scratch: Workspace,
 ) -> None:
-    """Take a step of row-wise Adagrad by the sum, in order, of each row's gradients."""
+    """Take a step of row-wise Adagrad on rows that may repeat.
+
+    The gradients of a row are first added up, in their order.
+    """
     rows, inverse, _ = distinct(ids)
     sums = scratch.array("table_sums", (len(rows), *table.shape[1:]), np.float32)
     sums[:] = 0
     add_rows(inverse, as_rows(grads), as_rows(sums))
-    step_distinct(table, rows, sums, step, squares)
+    step_distinct(table, rows, sums, learning_rate, squares)
 
 
 def as_rows(array: Float32s) -> Float32s:
-    """Return numbers as rows of one."""
+    """Return an array of numbers as a table with one column; a table stays as it is."""
     return array if array.ndim == 2 else array[:, None]
 
 
 class Adagrad:
-    """What row-wise Adagrad keeps of a layer's weights, biases and table, and its steps.
+    """The sums of squares of a layer's weights, biases and input table, and steps with them.
 
-    A gradient of the table's rows is that of the inputs. Where the table is the weights,
-    the gradients of both uses of a row are added up.
+    The inputs of a step are rows of the input table, so their gradients are those of its rows. If
+    the table is the weights, a row may be an input and a class: then both gradients are added up.
     """
 
     def __init__(self, weights: Float32s, biases: Float32s) -> None:
         self._weights, self._biases = weights, biases
         self._weight_squares, self._bias_squares = np.zeros((2, len(weights)), np.float32)
-        # Of the last table. No table, but squares: those of a state, for the next that fits.
+        # The last table and its sums. After a state is loaded there is no table: the sums belong
+        # to the next table that has as many rows.
         self._table: Float32s | None = None
         self._table_squares = np.empty(0, np.float32)
         self._workspace = Workspace()
 
     def step_touched(
-        self, batch: SampledPass, table: Float32s | None, ids: Integers, step: np.float32
+        self, batch: SampledPass, table: Float32s | None, ids: Integers, learning_rate: np.float32
     ) -> None:
         """Update the classes of a batch by its gradients, and the rows `ids` of a table."""
         tied = table is not None and self._is_tied(table)
         classes, rows, biases = batch.summed_class_gradients(self._workspace, with_inputs=tied)
-        step_distinct(self._weights, classes, rows, step, self._weight_squares)
-        step_distinct(self._biases, classes[: len(biases)], biases, step, self._bias_squares)
+        step_distinct(self._weights, classes, rows, learning_rate, self._weight_squares)
+        step_distinct(
+            self._biases, classes[: len(biases)], biases, learning_rate, self._bias_squares
+        )
         if table is not None and not tied:
             grads = batch.buffers.arrays.grad_inputs
-            step_repeated(table, ids, grads, step, self._squares_of(table), self._workspace)
+            step_repeated(
+                table, ids, grads, learning_rate, self._squares_of(table), self._workspace
+            )
 
     def step_all(
         self, blocks: Iterable[FullBlock], table: Float32s | None, ids: Integers,
-        grad_inputs: Float32s, step: np.float32,
+        grad_inputs: Float32s, learning_rate: np.float32,
     ) -> None:
-        """Update all classes; `grad_inputs` is complete after the last of the blocks.
+        """Update all classes by the gradients in `blocks`.
 
-        That is why no class can be updated before, where the table is the weights.
+        `grad_inputs` is complete only after the last block. If the table is the weights, it is
+        needed for every class. So no class is updated before.
         """
         sums = self._workspace.array("sums", self._weights.shape, np.float32)
         bias_sums = self._workspace.array("bias_sums", self._biases.shape, np.float32)
@@ -99,21 +111,21 @@ class Adagrad:
         if tied:
             add_rows(ids, grad_inputs, sums)
         rows = np.arange(len(sums))
-        step_distinct(self._weights, rows, sums, step, self._weight_squares)
-        step_distinct(self._biases, rows, bias_sums, step, self._bias_squares)
+        step_distinct(self._weights, rows, sums, learning_rate, self._weight_squares)
+        step_distinct(self._biases, rows, bias_sums, learning_rate, self._bias_squares)
         if table is not None and not tied:
             step_repeated(
-                table, ids, grad_inputs, step, self._squares_of(table), self._workspace
+                table, ids, grad_inputs, learning_rate, self._squares_of(table), self._workspace
             )
 
     def _is_tied(self, table: Float32s) -> bool:
         return bool(table.ctypes.data == self._weights.ctypes.data)
 
     def _squares_of(self, table: Float32s) -> Float32s:
-        """Return what is kept of a table from here on, zeros for a new one."""
+        """Return the sums of squares of a table; they are zeros if the table is a new one."""
         known = len(self._table_squares) == len(table)
         if self._table is not None:
-            # The same memory: an array may come as a new view each time.
+            # Compare memory, not objects: the caller may pass a new view of the array each time.
             known = known and table.ctypes.data == self._table.ctypes.data
         if not known:
             self._table_squares = np.zeros(len(table), np.float32)
@@ -140,7 +152,7 @@ class Adagrad:
             check_squares(label, array, np.arange(len(array)))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a state that was checked; the next table as long is its table."""
+        """Continue from a checked state; the next table with as many rows gets its sums."""
         self._weight_squares[:] = state["weights"]
         self._bias_squares[:] = state["biases"]
         self._table, self._table_squares = None, np.array(state["table"])

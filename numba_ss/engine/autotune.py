@@ -1,4 +1,4 @@
-"""How many threads a work that is done again and again uses: measured, for no rule can tell."""
+"""The number of threads of a repeated task, chosen by measuring."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from numba_ss.kernels.core.threads import SMALL, get_num_threads, use_threads
 
 
 class ThreadTuner:
-    """Whether a work that is done again and again is faster with one thread than with all.
+    """Finds out whether a repeated task is faster with one thread or with all.
 
-    Cores may share a cache or sit on two chips, and other processes may want them: what a
-    second thread gives to a work of a tenth of a millisecond no rule can tell. So the other
-    way is tried for a few steps now and then, the more seldom the more often it lost.
+    Cores may share a cache or sit on two chips, and other processes may use them. So no rule can
+    tell what a second thread brings to a task of a tenth of a millisecond. The tuner tries the
+    other number of threads for a few steps now and then. Each time it loses, the next trial comes
+    later.
     """
 
-    _WARM, _TRIAL = 2, 6  # steps that are not counted after a change, and those of a trial
+    _WARM, _TRIAL = 2, 6  # steps: not measured after a change, and measured in a trial
     _FIRST, _LAST = 32, 4096  # steps between trials
-    _GAIN = 0.9  # of the time at most, or it is not worth a change
-    _ASK = 16  # steps, after which Numba is asked again how many threads there are
+    _GAIN = 0.9  # a trial must take less than this share of the time to win
+    _ASK = 16  # steps until Numba is asked again how many threads there are
 
     def __init__(self) -> None:
         self.alone = False
@@ -36,10 +37,10 @@ class ThreadTuner:
         self._steps = steps
 
     def threads_for(self, operations: int) -> int:
-        """Return how many threads are worth using; a change is noticed after some steps.
+        """Return the number of threads for a task of this many multiplications.
 
-        To ask takes a microsecond, for Numba takes a lock. Threads that are no longer there
-        only make the parts smaller that the others take.
+        Asking Numba takes a microsecond, because it takes a lock. So it is asked only every few
+        steps. If there are fewer threads by then, some of them do several parts.
         """
         if operations < SMALL:
             return 1
@@ -50,12 +51,12 @@ class ThreadTuner:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the next step is a trial; a small step is enough for it."""
+        """Whether the next step is a trial; the caller may make it a small step."""
         return self._is_trial
 
     @contextmanager
     def timed(self, work: int) -> Iterator[None]:
-        """Run a step of so much work on the faster number of threads, and measure it."""
+        """Run a step with the chosen number of threads; measure its seconds per unit of `work`."""
         if get_num_threads() == 1:
             yield
             return
@@ -65,7 +66,7 @@ class ThreadTuner:
         self.record((perf_counter() - start) / max(work, 1))
 
     def record(self, seconds: float) -> None:
-        """Take notice of what a step took, in proportion to its work; `alone` is for the next."""
+        """Record the seconds of a step per unit of work, and set `alone` for the next step."""
         if self._skip:
             self._skip -= 1
             return

@@ -1,4 +1,4 @@
-"""Samplers that take the labels of the batch for candidates, alone or among others."""
+"""Samplers that use the labels of the batch as candidates, alone or with random ones."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone
 from numba_ss._types import Integers
-from numba_ss.engine.samplers import Accept, CandidateSampler, Counts, SampledCandidates
+from numba_ss.engine.candidate_sampler import Accept, CandidateSampler, Counts, SampledCandidates
 from numba_ss.kernels.softmax import sampling
 
-# Of what is seen once in so many batches no run can learn the gap.
+# The smallest chance that is used: no run has enough batches to measure a smaller one.
 _SMALLEST = 2.0**-40
-_MANY = 2**30  # times seen; more are not counted
+_MANY = 2**30  # counts of batches that hold a class stop here
 
 
 class _LabelSampler(CandidateSampler):
-    """What both have in common: how likely a class is among the labels of a batch."""
+    """The base of both samplers: the chance that a class is among the labels of a batch."""
 
     _largest_range = 2**28  # a class takes 16 bytes
 
@@ -40,7 +40,7 @@ class _LabelSampler(CandidateSampler):
         self._share: NDArray[np.float64] | None = None
         if counts is None:
             self._step = 0
-            # Of a class that was never seen, the step before it could have been.
+            # A class that was never seen: -1 is the step before the first.
             self._last_step = np.full(self.range_max, -1, np.int64)
             self._gap = np.ones(self.range_max, np.float32)
             self._seen = np.zeros(self.range_max, np.int32)
@@ -52,10 +52,10 @@ class _LabelSampler(CandidateSampler):
     def streaming(
         cls, range_max: int, counts: ArrayLike, batch_size: int, **options: Any
     ) -> Self:
-        """Return a sampler that goes on estimating from where the counts of a log stand.
+        """Return a sampler that starts from the counts of a log, and keeps estimating.
 
-        The mean gap of a class starts at 1 / Q, Q its chance as `counts` say, and the
-        class as if last seen one gap ago. Classes with count 0 start as never seen.
+        With Q the chance of a class according to `counts`, its mean gap starts at 1 / Q, and it
+        counts as last seen one gap ago. Classes with count 0 start as never seen.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class _LabelSampler(CandidateSampler):
         counts : ndarray, shape (range_max,)
             How often each class occurred as a label.
         batch_size : int
-            Labels of a batch to come.
+            Number of labels in each coming batch.
         options
             Other arguments of the sampler.
         """
@@ -83,7 +83,7 @@ class _LabelSampler(CandidateSampler):
         return sampler
 
     def grown(self, range_max: int) -> Self:
-        """Return a sampler in the same state over more classes; the new were never seen.
+        """Return a sampler in the same state over more classes; the new ones were never seen.
 
         Parameters
         ----------
@@ -105,7 +105,10 @@ class _LabelSampler(CandidateSampler):
         return sampler
 
     def _present(self, labels: Integers) -> tuple[Integers, Counts, Accept]:
-        """Return the labels' classes, ascending, and their chances, this batch included."""
+        """Return the distinct labels, ascending, their chances, and a function that records them.
+
+        The chances already count this batch.
+        """
         rows = np.unique(labels[labels >= 0])
         if self._share is not None:
             return rows, self._chance(rows, labels), lambda: None
@@ -120,9 +123,9 @@ class _LabelSampler(CandidateSampler):
         return rows, np.float32(1) / gap, accept
 
     def _chance(self, rows: Integers, labels: Integers) -> Counts:
-        """Return the chances of classes to be among so many labels, of which they are not."""
+        """Return the chances of classes to be labels of a batch, without counting this one."""
         if self._share is None:
-            # What no longer comes has a gap that is at least as long as it has lasted.
+            # The current gap of a class is not over: it will be at least as long as it is now.
             gap = np.maximum(self._gap[rows], self._step - self._last_step[rows])
             chance: Counts = ((self._seen[rows] > 0) / gap).astype(np.float32)
             return chance
@@ -132,7 +135,7 @@ class _LabelSampler(CandidateSampler):
     def _new_gap(self, rows: Integers) -> Counts:
         gap = (self._step - self._last_step[rows]).astype(np.float32)
         mean = self._gap[rows]
-        # The plain mean of the first gaps, until it would change by less than `decay`.
+        # The plain mean of the first gaps, while a gap's weight in it is more than `decay`.
         weight = np.maximum(np.float32(self._decay), 1 / (self._seen[rows] + np.float32(1)))
         updated: Counts = mean + weight * (gap - mean)
         return updated
@@ -152,7 +155,7 @@ class _LabelSampler(CandidateSampler):
 
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the sampler stood whose state this is."""
+        """Continue from the state of another sampler."""
         if self._share is not None:
             super().load_state_dict(state)
             return
@@ -179,7 +182,7 @@ class _LabelSampler(CandidateSampler):
 
 
 def chance_among(share: NDArray[np.float64], num_draws: int) -> NDArray[np.float64]:
-    """Return the chance of being among so many draws; exact where it is small."""
+    """Return the chance of being among `num_draws` draws; small chances are exact, too."""
     chance: NDArray[np.float64] = np.expm1(num_draws * np.log1p(-np.minimum(share, 1 - 1e-16)))
     return -chance
 
@@ -188,11 +191,11 @@ class InBatchSampler(_LabelSampler):
     r"""The batch's own labels, each once, as candidates.
 
     A class is then among the candidates with probability
-    :math:`1 - (1 - p)^n`, p its share of all labels and n the labels of the batch. Where
-    `counts` are not given, it is estimated from the stream of batches: with b(c) a
-    running mean of the number of batches from one that holds c to the next, it is
-    1 / b(c) [1]_; the first gaps have the weight of a plain mean, so that a new class has its
-    own frequency soon.
+    :math:`1 - (1 - p)^n`, where p is its share of all labels and n the number of labels of the
+    batch. Without `counts`, this probability is estimated from the batches seen so far, as
+    1 / b(c): b(c) is a running mean of the number of batches from one that holds c to the
+    next [1]_. The first gaps of a class have the weight of a plain mean, so the estimate for a new
+    class is soon near its frequency.
 
     Parameters
     ----------
@@ -203,8 +206,8 @@ class InBatchSampler(_LabelSampler):
     decay : float, default=0.05
         Weight of the newest gap in the running mean, in (0, 1].
     exclude_ids : sequence of int, optional
-        Classes that are never candidates. As labels they have the count that they would
-        have otherwise.
+        Classes that are never candidates. As labels they have the same expected count as
+        without the exclusion.
 
     References
     ----------
@@ -254,14 +257,14 @@ class InBatchSampler(_LabelSampler):
 class MixedSampler(_LabelSampler):
     r"""The batch's own labels, and `num_sampled` distinct classes that are drawn uniformly.
 
-    With labels alone a model is seldom told of classes that are seldom labels, and never of
-    those that are none [1]_. The candidates are the union of both parts, ascending. As one
-    does not depend on the other, a class is among them with probability
+    If only labels were candidates, a model would seldom see classes that are seldom labels, and
+    never those that are never labels [1]_. The candidates are the union of both parts, ascending.
+    The parts are independent, so a class is among the candidates with probability
 
-    .. math:: Q(c) = 1 - (1 - Q_{batch}(c)) (1 - Q_{uniform}(c)),
+    .. math:: Q(c) = 1 - (1 - Q_{batch}(c)) (1 - Q_{uniform}(c)).
 
-    the first as in `InBatchSampler`, 0 for a class that it never saw, and the second
-    `num_sampled` over the number of classes that can be drawn.
+    :math:`Q_{batch}` is the probability of `InBatchSampler`, 0 for a class that was never seen.
+    :math:`Q_{uniform}` is `num_sampled` divided by the number of classes that can be drawn.
 
     Parameters
     ----------

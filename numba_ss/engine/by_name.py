@@ -6,10 +6,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from numba_ss import _checks
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+from numba_ss.engine.candidate_sampler import CandidateSampler
 from numba_ss.engine.partition_sampler import PartitionSampler
 from numba_ss.engine.samplers import (
     AllSampler,
-    CandidateSampler,
     LearnedUnigramSampler,
     LogUniformSampler,
     UniformSampler,
@@ -22,12 +22,12 @@ class Loss(NamedTuple):
     Attributes
     ----------
     logistic : bool
-        Whether each score is judged by itself, by a sigmoid, and not by a softmax over all.
+        Whether the loss is a sigmoid of each score by itself, and not a softmax over all.
     sampled : bool
-        Whether candidates are drawn, or all classes are scored.
+        Whether candidates are drawn; if not, all classes are scored.
     remove_accidental_hits, subtract_log_q : bool or None
         Whether the layer removes candidates that are labels, and subtracts the log of the
-        expected counts; None where the caller decides.
+        expected counts; None if the caller decides.
     """
 
     logistic: bool
@@ -58,7 +58,7 @@ SAMPLERS: dict[str, type[CandidateSampler]] = {
     "mixed": MixedSampler,
     "uniform": UniformSampler,
 }
-# Those that a trainer offers: it counts, so it can draw by the counts, too.
+# The samplers of the trainers. They count words or items, so they can draw by counts, too.
 WordSampler = Literal["unigram", "log_uniform", "uniform"]
 ItemSampler = Literal[
     "unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"
@@ -68,7 +68,7 @@ ITEM_SAMPLERS: tuple[str, ...] = get_args(ItemSampler)
 
 
 def make_sampler(sampler: Any, num_classes: int, seed: int | None) -> CandidateSampler:
-    """Return the sampler of a name, or one that was given, over so many classes."""
+    """Return a sampler over `num_classes` classes, by its name or as the caller made it."""
     if isinstance(sampler, CandidateSampler):
         if sampler.range_max != num_classes:
             _checks.fail("sampler", f"range_max = num_classes = {num_classes}", sampler.range_max)
@@ -78,7 +78,7 @@ def make_sampler(sampler: Any, num_classes: int, seed: int | None) -> CandidateS
 
 
 def check_num_sampled(num_sampled: Any, sampler: CandidateSampler) -> int | None:
-    """Return how many classes a batch draws, None where the sampler knows them without."""
+    """Return the number of classes to draw, or None if the sampler itself decides it."""
     if isinstance(sampler, InBatchSampler):
         if num_sampled is not None:
             _checks.fail("num_sampled", "None, for the batch's own labels", num_sampled)
@@ -92,7 +92,10 @@ def check_num_sampled(num_sampled: Any, sampler: CandidateSampler) -> int | None
 
 
 def options_of(loss: str, remove_hits: Any, subtract_log_q: Any) -> tuple[bool, bool]:
-    """Return whether a loss removes accidental hits, and subtracts log Q, where it was asked to."""
+    """Return whether a loss removes accidental hits, and whether it subtracts log Q.
+
+    The arguments are what the caller asked for; some losses allow one choice only.
+    """
     removes = _checks.flag("remove_accidental_hits", remove_hits)
     subtracts = _checks.flag("subtract_log_q", subtract_log_q)
     always = LOSSES[loss]

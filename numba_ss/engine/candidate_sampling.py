@@ -1,7 +1,7 @@
-"""TensorFlow's functions that draw candidates, and find which of them are labels.
+"""TensorFlow's functions that draw candidates, and the one that finds accidental hits.
 
-A function draws what TensorFlow's first eager call with the same seed draws; for a stream of
-draws there is a sampler object, see `samplers`.
+A function draws what TensorFlow's first eager call with the same seed draws. For a stream of
+draws use a sampler object, see `samplers`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Integers
+from numba_ss.engine.candidate_sampler import CandidateSampler, Counts, SampledCandidates
 from numba_ss.engine.samplers import (
     AllSampler,
-    CandidateSampler,
-    Counts,
     FixedUnigramSampler,
     LearnedUnigramSampler,
     LogUniformSampler,
-    SampledCandidates,
     UniformSampler,
 )
 from numba_ss.kernels.softmax import sampling
@@ -57,7 +55,7 @@ def uniform_candidate_sampler(
     seed : int, optional
         Op seed; without it the draw is random.
     name : str, optional
-        Accepted for TensorFlow's sake, not used.
+        Accepted because TensorFlow has it; not used.
     exclude_ids : sequence of int, optional
         Classes that are never drawn.
 
@@ -112,8 +110,8 @@ def learned_unigram_candidate_sampler(
 ) -> SampledCandidates:
     """Draw as the first call of `tf.random.learned_unigram_candidate_sampler` does.
 
-    A function call remembers nothing, so all classes are equally likely: to learn from
-    call to call use a `LearnedUnigramSampler`.
+    A function remembers nothing between calls, so all classes are equally likely. Use a
+    `LearnedUnigramSampler` to learn from call to call.
 
     Parameters
     ----------
@@ -146,7 +144,7 @@ def fixed_unigram_candidate_sampler(
     true_classes, num_true, num_sampled, unique, range_max, seed, name, exclude_ids
         See `uniform_candidate_sampler`.
     vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams
-        See `FixedUnigramSampler`, which prepares the draw once for many calls.
+        See `FixedUnigramSampler`. It prepares the distribution once for many calls.
 
     Returns
     -------
@@ -192,7 +190,7 @@ def all_candidate_sampler(
 
 
 class AccidentalHits(NamedTuple):
-    """Where labels stand among the candidates; the fields are TensorFlow's.
+    """Where labels are among the candidates; the fields are TensorFlow's.
 
     Attributes
     ----------
@@ -243,7 +241,7 @@ def compute_accidental_hits(
     num_true : int
         Labels of an example.
     seed, name : optional
-        Accepted for TensorFlow's sake, not used.
+        Accepted because TensorFlow has it; not used.
 
     Returns
     -------

@@ -1,8 +1,7 @@
 """The losses over all classes, full softmax and full logistic, and their gradients.
 
-They cost time in proportion to the number of classes: what sampling avoids in
-training, and what a model is judged by. Nothing of the size batch x classes is ever
-built.
+They take time in proportion to the number of classes. Training by sampling avoids that, but a
+model is judged by them. No array of the size batch x classes is ever built.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
 from numba_ss.engine import full_pass
-from numba_ss.engine.losses import LossAndGradients, check_grad_loss, spread
+from numba_ss.engine.results import LossAndGradients, check_grad_output, spread
 from numba_ss.engine.workspace import Workspace
 
 
 def check_model(
     weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike
 ) -> tuple[Floats, ...]:
-    """Return weights, biases and inputs, checked and of the weights' type."""
+    """Return checked weights, biases and inputs, all of the weights' type."""
     h = _checks.inputs(inputs)
     w = _checks.real("weights", weights)
     _checks.shaped("weights", w, (None, h.shape[1]), "num_classes, dim")
@@ -31,15 +30,15 @@ def check_model(
         _checks.fail("weights", "at least one class", "none")
     b = np.zeros(len(w), w.dtype) if biases is None else _checks.real("biases", biases)
     _checks.shaped("biases", b, (len(w),), "num_classes,")
-    # The table may be large: the inputs take its type, not the other way round.
+    # The inputs are converted, not the weights, because the weights may be large.
     return w, _checks.cast("biases", b, w.dtype), _checks.cast("inputs", h, w.dtype)
 
 
 def full_losses(
     weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
 ) -> tuple[Floats, Floats, Floats]:
-    """Return losses, finite or not, and, for the gradient, normalisers and targets."""
-    with np.errstate(over="ignore", invalid="ignore"):  # told by the loss
+    """Return losses, which may not be finite, and normalisers and targets for the gradient."""
+    with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
         normalizer = full_pass.normalizers(weights, biases, inputs, logistic)
         logits, targets = full_pass.label_logits(weights, biases, inputs, labels)
         loss = normalizer - (logits * targets).sum(axis=1, dtype=np.float64)
@@ -60,7 +59,7 @@ def _checked_losses(
 def _evaluate(
     weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, logistic: bool
 ) -> tuple[Floats, NDArray[np.bool_] | None]:
-    """Return the losses of the examples that have a label, and which these are; see `spread`."""
+    """Return the losses of the examples that have a label, and a mask of these, or None if all."""
     w, b, h = check_model(weights, biases, inputs)
     y, some = _checks.labels(labels, len(h), None, len(w))
     if some is not None:
@@ -82,7 +81,7 @@ def softmax_loss(
 ) -> Floats:
     r"""Compute the softmax cross entropy over all classes.
 
-    What sampled softmax approximates, and the figure to judge a model by:
+    Sampled softmax approximates this loss. It is the one to judge a model by:
 
     .. math:: L_i = \log \sum_c \exp(h_i \cdot w_c + b_c)
         - \frac{1}{T_i} \sum_j (h_i \cdot w_{y_{ij}} + b_{y_{ij}})
@@ -92,12 +91,12 @@ def softmax_loss(
     weights : ndarray of float32 or float64, shape (num_classes, dim)
         Class embeddings w. Shorter floats are converted.
     biases : ndarray, shape (num_classes,), or None
-        Class biases b, zeros by None; -inf leaves a class out.
+        Class biases b; None means zeros. A class with bias -inf is left out.
     labels : array of integers, shape (batch_size, num_true)
-        Target classes y; -1 or a mask marks an absent one. An example without any has the
+        Target classes y; -1, or a mask, marks an absent label. An example without labels has the
         loss 0 and no gradient.
     inputs : ndarray of float32 or float64, shape (batch_size, dim)
-        Activations h. The result has their type; the sums are taken in that of `weights`.
+        Activations h. The result has their type; it is computed in the type of `weights`.
 
     Returns
     -------
@@ -111,7 +110,7 @@ def softmax_loss(
 
     Notes
     -----
-    Extra memory is bounded, whatever the number of classes and the batch size.
+    The extra memory has a bound that depends neither on the number of classes nor on the batch.
 
     Examples
     --------
@@ -151,24 +150,24 @@ def sigmoid_loss(
 
 def dense_pass(
     workspace: Workspace, weights: Floats, biases: Floats, inputs: Floats,
-    labels: Integers, normalizer: Floats, targets: Floats, grad_loss: Floats, logistic: bool,
+    labels: Integers, normalizer: Floats, targets: Floats, grad_output: Floats, logistic: bool,
     grad_inputs: Floats,
 ) -> Iterator[full_pass.FullBlock]:
     """Yield the gradients of all classes, a range at a time; write those of the inputs.
 
-    A range's weights may be changed before the next is asked for.
+    The caller may change the weights of a range before it asks for the next one.
     """
     batch_size, dim = inputs.shape
-    x = full_pass.padded_inputs(inputs)
-    padded_grad = np.empty_like(x)
-    coefficients = targets * grad_loss[:, None]
+    padded_inputs = full_pass.padded_inputs(inputs)
+    padded_grad = np.empty_like(padded_inputs)
+    coefficients = targets * grad_output[:, None]
     part = np.zeros_like(inputs)
     for j in range(labels.shape[1]):
         part += coefficients[:, j, None] * weights[np.maximum(labels[:, j], 0)]
     example, column = np.nonzero(labels >= 0)
     true, share = labels[example, column], coefficients[example, column]
     for block in full_pass.full_pass(
-        workspace, weights, biases, x, normalizer, grad_loss, logistic, padded_grad
+        workspace, weights, biases, padded_inputs, normalizer, grad_output, logistic, padded_grad
     ):
         first, stop = block.classes.start, block.classes.stop
         inside = (true >= first) & (true < stop)
@@ -180,18 +179,18 @@ def dense_pass(
 
 
 def _loss_and_grad(
-    weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, grad_loss: Any,
+    weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, grad_output: Any,
     logistic: bool,
 ) -> LossAndGradients:
     w, b, h = check_model(weights, biases, inputs)
     y, some = _checks.labels(labels, len(h), None, len(w))
-    upstream = check_grad_loss(grad_loss, h)
+    grad_output = check_grad_output(grad_output, h)
     if some is not None:
-        y, h, upstream = y[some], h[some], upstream[some]
+        y, h, grad_output = y[some], h[some], grad_output[some]
     loss, normalizer, targets = _checked_losses(w, b, y, h, logistic)
     grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
     for block in dense_pass(
-        Workspace(), w, b, h, y, normalizer, targets, upstream, logistic, grad_inputs
+        Workspace(), w, b, h, y, normalizer, targets, grad_output, logistic, grad_inputs
     ):
         count = block.classes.stop - block.classes.start
         grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
@@ -203,15 +202,15 @@ def _loss_and_grad(
 
 def softmax_loss_and_grad(
     weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike, *,
-    grad_loss: ArrayLike | None = None,
+    grad_output: ArrayLike | None = None,
 ) -> LossAndGradients:
-    """Compute `softmax_loss` and its gradients, dense: `rows` are all the classes.
+    """Compute `softmax_loss` and its gradients for all classes; `rows` is 0, 1, 2, ...
 
     Parameters
     ----------
     weights, biases, labels, inputs
         See `softmax_loss`.
-    grad_loss : array, shape (batch_size,), optional
+    grad_output : array, shape (batch_size,), optional
         Upstream gradient of the losses; ones by default.
 
     Returns
@@ -224,20 +223,20 @@ def softmax_loss_and_grad(
     >>> loss.round(6), grad.round(6)
     (array([1.098612]), array([[-0.666667,  0.333333,  0.333333]]))
     """
-    return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=False)
+    return _loss_and_grad(weights, biases, labels, inputs, grad_output, logistic=False)
 
 
 def sigmoid_loss_and_grad(
     weights: ArrayLike, biases: ArrayLike | None, labels: ArrayLike, inputs: ArrayLike, *,
-    grad_loss: ArrayLike | None = None,
+    grad_output: ArrayLike | None = None,
 ) -> LossAndGradients:
-    """Compute `sigmoid_loss` and its gradients, dense: `rows` are all the classes.
+    """Compute `sigmoid_loss` and its gradients for all classes; `rows` is 0, 1, 2, ...
 
     Parameters
     ----------
     weights, biases, labels, inputs
         See `softmax_loss`.
-    grad_loss : array, shape (batch_size,), optional
+    grad_output : array, shape (batch_size,), optional
         Upstream gradient of the losses; ones by default.
 
     Returns
@@ -250,4 +249,4 @@ def sigmoid_loss_and_grad(
     >>> loss.round(6), grad.round(6)
     (array([2.939785]), array([[-0.268941,  0.731059,  0.731059]]))
     """
-    return _loss_and_grad(weights, biases, labels, inputs, grad_loss, logistic=True)
+    return _loss_and_grad(weights, biases, labels, inputs, grad_output, logistic=True)

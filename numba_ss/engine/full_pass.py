@@ -1,6 +1,6 @@
-"""Walks over all classes, over arrays that were checked: normalisers, and full gradients.
+"""Passes over all classes, with checked arrays: normalisers, and full gradients.
 
-A walk takes a range of classes at a time; nothing of the size batch x classes is built.
+A pass takes a range of classes at a time. No array of the size batch x classes is built.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from numba_ss.kernels.softmax.buffers import describe, shape_of
 from numba_ss.kernels.softmax.ranking import CLASSES
 from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
-# Parts of the classes whose sums are added up in order, whatever the threads.
+# Parts of the classes. Their sums are added up in order, so threads do not change the result.
 _PARTS = 64
-# Examples of one walk over all classes; more would need more memory, not less time.
+# Examples of one pass over all classes. More would take more memory and no less time.
 EXAMPLES = 1024
-# The arrays of a sampled pass that all classes are walked over with, besides the inputs.
+# The arrays of a sampled pass that a pass over all classes uses, too, besides the inputs.
 _FIELDS = (
     "sampled_rows", "adjusted_biases", "transposed_inputs", "block_scratch", "probabilities",
     "grad_sampled_rows", "grad_sampled_biases",
 )
 
 
-def transposed(x: Floats, batch_size: int, dim: int) -> Floats:
-    """Return the blocks of padded inputs, transposed for a walk over all classes."""
+def transposed(inputs: Floats, batch_size: int, dim: int) -> Floats:
+    """Return the blocks of padded inputs, transposed for a pass over all classes."""
     num_blocks = -(-batch_size // BLOCK)
-    out = np.empty((num_blocks, round_up(dim, LANES), STRIDE), x.dtype)
-    ranking.transpose_inputs(x, dim, threads_for(x.size), out)
+    out = np.empty((num_blocks, round_up(dim, LANES), STRIDE), inputs.dtype)
+    ranking.transpose_inputs(inputs, dim, threads_for(inputs.size), out)
     return out
 
 
 def padded_inputs(inputs: Floats) -> Floats:
     """Return a copy of the inputs in whole blocks of padded rows."""
     batch_size, dim = inputs.shape
-    x = np.zeros((round_up(batch_size, BLOCK), padded(dim)), inputs.dtype)
-    x[:batch_size, :dim] = inputs
-    return x
+    rows = np.zeros((round_up(batch_size, BLOCK), padded(dim)), inputs.dtype)
+    rows[:batch_size, :dim] = inputs
+    return rows
 
 
 def walk_scratch(threads: int, dim: int, dtype: DTypeLike) -> tuple[Floats, Floats]:
-    """Return the rows and logits of a group of classes, one of each a chunk."""
+    """Return memory for the rows and logits of a group of classes, for each chunk."""
     rows = np.zeros((threads, CLASSES, padded(dim)), dtype)
     return rows, np.empty((threads, CLASSES, BLOCK), dtype)
 
@@ -78,7 +78,8 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
         if logistic:
             out[:] = running_sum.sum(axis=0)
         else:
-            with np.errstate(divide="ignore", invalid="ignore"):  # empty parts; what is not finite
+            # A part may be empty, and its numbers may not be finite.
+            with np.errstate(divide="ignore", invalid="ignore"):
                 out[:] = np.logaddexp.reduce(np.log(running_sum) + running_max, axis=0)
     return result
 
@@ -86,7 +87,7 @@ def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool)
 def label_logits(
     weights: Floats, biases: Floats, inputs: Floats, labels: Integers
 ) -> tuple[Floats, Floats]:
-    """Return the labels' logits and targets, both 0 where a label is absent."""
+    """Return the logits and targets of the labels; both are 0 if a label is absent."""
     present = labels >= 0
     rows = np.where(present, labels, 0)
     logits = np.empty(labels.shape, inputs.dtype)
@@ -97,7 +98,7 @@ def label_logits(
 
 
 class FullBlock(NamedTuple):
-    """The gradients of a range of classes, padded: its slice, rows and biases."""
+    """The gradients of a range of classes, with padded rows."""
 
     classes: slice
     grad_rows: Floats
@@ -105,13 +106,14 @@ class FullBlock(NamedTuple):
 
 
 def full_pass(
-    workspace: Workspace, weights: Floats, biases: Floats, x: Floats, normalizer: Floats,
+    workspace: Workspace, weights: Floats, biases: Floats, inputs: Floats, normalizer: Floats,
     grad_output: Floats, logistic: bool, grad_inputs: Floats,
 ) -> Iterator[FullBlock]:
-    """Yield the gradients of all classes, a range at a time, less the labels' part.
+    """Yield the gradients of all classes, a range at a time, without the part of the labels.
 
-    The inputs lie padded in `x`; `grad_inputs`, as large, is complete when the last
-    range was yielded. A range's weights may be changed before the next is asked for.
+    The rows of `inputs` are padded, see `padded_inputs`. `grad_inputs` has the same shape, and is
+    complete after the last range. The caller may change the weights of a range before it asks for
+    the next one.
     """
     batch_size, dim, dtype = len(grad_output), weights.shape[1], weights.dtype
     stride, threads = padded(dim), threads_for(batch_size * weights.size)
@@ -129,7 +131,7 @@ def full_pass(
         arrays = {
             name: workspace.array(name, shape_of(name, symbols), dtype) for name in _FIELDS
         }
-        buffers = describe(unique_inputs=x, **arrays)
+        buffers = describe(unique_inputs=inputs, **arrays)
         all_classes.pack_classes(classes, weights, biases, no_counts, num_rows, threads, buffers)
         given = all_classes.Range(normalizer, grad_output, grad_inputs, start == 0, dim)
         all_classes.forward_classes(num_blocks, given, logistic or None, threads, buffers)

@@ -1,4 +1,4 @@
-"""A trainable output layer: weights, biases, sampler, loss and updater in one object."""
+"""A trainable output layer: weights, biases, sampler, loss and optimizer in one object."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from numba_ss.engine.by_name import (
     make_sampler,
     options_of,
 )
+from numba_ss.engine.candidate_sampler import CandidateSampler
+from numba_ss.engine.columns import Columns, check_counts, make_columns
 from numba_ss.engine.full_losses import dense_pass, full_losses, mean_loss
-from numba_ss.engine.losses import check_counts, make_columns, spread
+from numba_ss.engine.results import spread
 from numba_ss.engine.rows import subtract_rows
-from numba_ss.engine.sampled_pass import NO_BITS, Columns, SampledPass, batch_of, buffers_of
-from numba_ss.engine.samplers import CandidateSampler
+from numba_ss.engine.sampled_pass import NO_BITS, SampledPass, batch_of, buffers_of
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update, use_threads
@@ -43,7 +44,7 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def _check_weight(value: Any, batch_size: int) -> Float32s:
-    """Return weights of examples; larger ones could make a step infinite."""
+    """Return checked weights of examples. Larger ones than 1e6 could make a step infinite."""
     weight = np.asarray(value)
     if weight.dtype.kind not in "biuf":
         _checks.fail("sample_weight", "real numbers", weight.dtype)
@@ -56,7 +57,7 @@ def _check_weight(value: Any, batch_size: int) -> Float32s:
 
 
 class SampledSoftmax:
-    r"""The output layer of somebody's model, trained by sampled softmax.
+    r"""An output layer for your own model, trained by sampled softmax.
 
     A step draws candidates, computes losses and gradients, and updates the rows that the
     batch touched, in place. It costs the same for any number of classes.
@@ -66,42 +67,42 @@ class SampledSoftmax:
     num_classes, dim : int
         Shape of the class embeddings.
     num_sampled : int or None
-        Candidates of a batch; None for the sampler "in_batch", for all of the subset of a
-        `PartitionSampler`, and where the loss is a full one.
+        Number of candidates of a batch. None for the sampler "in_batch", for the losses
+        "softmax" and "logistic", and for all classes of a `PartitionSampler`'s subset.
     loss : str, default="sampled_softmax"
         One of the six of `numba_ss.engine.losses`: "sampled_softmax", "nce",
         "sampled_logistic", "negative_sampling", "softmax", "logistic".
     sampler : str or CandidateSampler, default="log_uniform"
         "log_uniform" (ids in the order of falling frequency), "uniform",
-        "learned_unigram", "in_batch", "mixed", "all", or a sampler of one's own over
+        "learned_unigram", "in_batch", "mixed", "all", or your own sampler over
         `num_classes` classes.
     num_true : int, default=1
         Labels of an example.
     remove_accidental_hits : bool, default=True
-        Whether an example does not count candidates that are labels of its own. "nce"
-        and "negative_sampling" always count them, "sampled_logistic" never.
+        Whether an example ignores candidates that are its own labels. "nce" and
+        "negative_sampling" always count them, "sampled_logistic" never does.
     subtract_log_q : bool, default=True
-        Whether to correct the logits by the log of the expected counts, which makes
-        the sampled loss aim at the full one. "negative_sampling" never does.
+        Whether to subtract the log of the expected counts from the logits. This makes the
+        sampled loss approach the full one. "negative_sampling" never does.
     learning_rate : float or callable, default=0.1
-        Step size, or a schedule: called with the number of steps so far.
+        The rate, or a function that returns it for the number of steps so far.
     optimizer : {"sgd", "adagrad"}, default="sgd"
-        "sgd" subtracts the learning rate times the gradient. "adagrad" divides the rate by
-        the root of what the row has seen: the sum, over all steps, of the mean squared
-        gradient of the row, or the squared one of a bias; see `update_rows`. Gradients of
-        a row that the batch uses several times are added up first.
+        "sgd" subtracts the learning rate times the gradient. "adagrad" divides the rate of
+        each row by the root of a sum over all steps: of the mean squared gradient of the row,
+        or of the squared gradient of a bias; see `update_rows`. If a batch uses a row several
+        times, its gradients are first added up.
     reduction : {"mean", "sum", "none"}, default="mean"
-        What a step returns, and of what it takes the gradient; "none" returns the loss
-        of each example and takes the gradient of their sum.
+        The loss that a step returns, and whose gradient it takes. "none" returns the loss of
+        each example, and takes the gradient of their sum.
     seed : int or None, default=0
-        Of the sampler, and of the initial weights.
+        Seed of the sampler and of the initial weights.
     num_threads : int, optional
-        Threads of each call, at most; by default Numba's setting. A step takes one where it
-        is faster. The caller's setting is put back.
+        Threads of each call, at most; by default Numba's setting. A step uses one thread if
+        that is faster. Numba's setting is the same after the call.
     weights : ndarray of float32, shape (num_classes, dim), optional
         Class embeddings, updated in place; by default normal with variance 1 / dim.
     biases : ndarray of float32, shape (num_classes,), optional
-        Class biases, updated in place; by default zeros. A class of -inf is left out.
+        Class biases, updated in place; by default zeros. A class with bias -inf is left out.
 
     Attributes
     ----------
@@ -120,10 +121,10 @@ class SampledSoftmax:
 
     Notes
     -----
-    Several Python threads can use one layer: steps wait for each other and for queries, and
-    queries, `evaluate` and `top_k`, run side by side. The arrays themselves are not guarded:
-    two layers on one array, a table that other threads train, or `weights` read while another
-    thread steps. `state_dict` copies them between two steps.
+    Several Python threads can use one layer. Steps wait for each other and for queries; queries
+    (`evaluate` and `top_k`) run at the same time. The arrays themselves are not guarded. So do not
+    train two layers on one array at once, train a table in several threads, or read `weights`
+    while another thread steps. `state_dict` copies them between two steps.
 
     Examples
     --------
@@ -135,7 +136,7 @@ class SampledSoftmax:
     True
     """
 
-    # A step draws, and another layer may have the same sampler: one guard is for both.
+    # A step draws, and another layer may share the sampler. So both share the sampler's guard.
     _guarded_as = property(operator.attrgetter("sampler"))
 
     def __init__(
@@ -181,7 +182,8 @@ class SampledSoftmax:
             weights *= np.float32(self.dim**-0.5)
         self._weights = _checks.trainable("weights", weights, shape, "num_classes, dim")
         if biases is None:
-            # Written, for a page that is zeros by promise costs a step more than a row does.
+            # np.zeros would leave the pages to be made by the first steps, which costs them more
+            # than a row does.
             biases = np.full(self.num_classes, 0, np.float32)
         self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
         if np.may_share_memory(self._weights, self._biases):
@@ -191,13 +193,13 @@ class SampledSoftmax:
         self.num_steps = 0
         self._workspace = Workspace()
         self._tuner = ThreadTuner()
-        self._grad_loss = np.empty(0, np.float32)
-        self._scaled = 0, self.reduction  # what it is made for
+        self._grad_output = np.empty(0, np.float32)
+        self._scaled = 0, self.reduction  # batch size and reduction of `_grad_output`
         self._table: Float32s | None = None  # the last one that was checked
         self._tied = False  # whether that is the weights themselves
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind the caller's table."""
+        """Leave out the caller's table."""
         return vars(self) | {"_table": None}
 
     @property
@@ -222,13 +224,13 @@ class SampledSoftmax:
         inputs : array, shape (batch_size, dim)
             Activations, converted to float32.
         labels : array of integers, shape (batch_size, num_true)
-            Target classes; -1, or a mask, marks an absent one. An example without any, such as
-            padding, has the loss 0 and no gradient, and does not count in a mean.
+            Target classes; -1, or a mask, marks an absent label. An example without labels, such
+            as padding, has the loss 0 and no gradient, and does not count in a mean.
         learning_rate : float, optional
-            Instead of the layer's own, for this step.
+            The rate of this step, instead of the layer's own.
         sample_weight : array, shape (batch_size,), optional
-            What the loss of each example is multiplied by, in [0, 1e6]. A mean is still one
-            over the number of examples.
+            Factors of the losses of the examples, in [0, 1e6]. A mean still divides by the
+            number of examples.
 
         Returns
         -------
@@ -261,9 +263,9 @@ class SampledSoftmax:
         Parameters
         ----------
         table : ndarray of float32, shape (num_rows, dim)
-            Input embeddings, updated in place. It may be `weights` itself. What "adagrad"
-            keeps of its rows is lost when another table, or one of another length, is
-            trained; of a state that was loaded, it belongs to the next table as long.
+            Input embeddings, updated in place. It may be `weights` itself. "adagrad" keeps
+            sums for the rows of the last table only: they are lost if you train another
+            table. Sums from a loaded state belong to the next table with as many rows.
         ids : array of integers, shape (batch_size,)
             Rows of `table`; they may repeat.
         labels, learning_rate, sample_weight
@@ -301,23 +303,24 @@ class SampledSoftmax:
         self, table: Float32s, ids: Integers, labels: Any, learning_rate: Any, sample_weight: Any,
         update_table: bool,
     ) -> tuple[Any, Any]:
-        y, some = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
+        labels, some = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
         weight = None
         if sample_weight is not None:
             weight = _check_weight(sample_weight, len(ids))
         if some is not None:
-            ids, y, weight = ids[some], y[some], None if weight is None else weight[some]
+            ids, labels = ids[some], labels[some]
+            weight = None if weight is None else weight[some]
         rate = self.learning_rate if learning_rate is None else learning_rate
         rate = rate(self.num_steps) if callable(rate) else rate
-        step = np.float32(_checks.rate("learning_rate", rate))
+        rate = np.float32(_checks.rate("learning_rate", rate))
         scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1.0
         if self._scaled != (len(ids), self.reduction):
-            self._grad_loss = np.full(len(ids), scale, np.float32)
+            self._grad_output = np.full(len(ids), scale, np.float32)
             self._scaled = len(ids), self.reduction
         train = self._train_sampled if self._sampled else self._train_full
-        grad_loss = self._grad_loss if weight is None else self._grad_loss * weight
+        grad_output = self._grad_output if weight is None else self._grad_output * weight
         with use_threads(self._num_threads):
-            loss, total, grad_inputs = train(table, ids, y, grad_loss, step, update_table)
+            loss, total, grad_inputs = train(table, ids, labels, grad_output, rate, update_table)
         self.num_steps += 1
         if weight is not None:
             loss = loss * weight
@@ -328,8 +331,8 @@ class SampledSoftmax:
         return (loss.copy() if self.reduction == "none" else total * scale), grad_inputs
 
     def _train_sampled(
-        self, table: Float32s, ids: Integers, labels: Integers, grad_loss: Float32s,
-        step: np.float32, update_table: bool,
+        self, table: Float32s, ids: Integers, labels: Integers, grad_output: Float32s,
+        learning_rate: np.float32, update_table: bool,
     ) -> tuple[Float32s, float, Float32s | None]:
         sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(labels, sampled, _FLOAT32, self._remove_hits, self._subtract_log_q)
@@ -346,7 +349,7 @@ class SampledSoftmax:
 
         at_once = out.is_whole and len(ids) and self._adagrad is None
         take = self._step_at_once if at_once else self._step_in_parts
-        given = table, ids, columns, grad_loss, step, update_table, threads, out, check
+        given = table, ids, columns, grad_output, learning_rate, update_table, threads, out, check
         start = perf_counter()
         if threads > 1 and self._tuner.alone:
             with use_threads(1):
@@ -360,18 +363,22 @@ class SampledSoftmax:
         return out.arrays.losses, total, grad_inputs
 
     def _step_at_once(
-        self, table: Float32s, ids: Integers, columns: Columns, grad_loss: Float32s,
-        step: np.float32, update_table: bool, threads: int, out: BatchBuffers,
+        self, table: Float32s, ids: Integers, columns: Columns, grad_output: Float32s,
+        learning_rate: np.float32, update_table: bool, threads: int, out: BatchBuffers,
         check: Callable[[float], float],
     ) -> float:
-        """Return the sum of the losses; nothing has changed if `check` refuses it."""
+        """Take a step in one kernel; return the sum of the losses.
+
+        If `check` raises an error for that sum, nothing has changed.
+        """
         out.arrays.board.fill(0)
         inputs = KEPT if not update_table else TIED if self._tied else SUBTRACTED
         size = out.arrays.unique_inputs.size + out.arrays.grad_sampled_rows.size
+        num_updates = min(threads, threads_for_update(size))
         given = (
             NO_BITS if update_table else table.view(np.uint32),
-            batch_of(table, ids, self._weights, self._biases, columns), grad_loss,
-            self._logistic or None, Step(step, inputs, min(threads, threads_for_update(size))),
+            batch_of(table, ids, self._weights, self._biases, columns), grad_output,
+            self._logistic or None, Step(learning_rate, inputs, num_updates),
             threads, out.all,
         )
         if threads == 1:
@@ -381,21 +388,21 @@ class SampledSoftmax:
         return check(sum_losses(out.arrays.losses))
 
     def _step_in_parts(
-        self, table: Float32s, ids: Integers, columns: Columns, grad_loss: Float32s,
-        step: np.float32, update_table: bool, threads: int, out: BatchBuffers,
+        self, table: Float32s, ids: Integers, columns: Columns, grad_output: Float32s,
+        learning_rate: np.float32, update_table: bool, threads: int, out: BatchBuffers,
         check: Callable[[float], float],
     ) -> float:
-        """As `_step_at_once`, for every batch and optimizer."""
+        """Do what `_step_at_once` does, for a batch of any size and any optimizer."""
         batch = SampledPass(
             self._workspace, table, ids, self.weights, self.biases, columns, self._logistic,
             threads, train_table=update_table,
         )
-        losses, _ = batch.forward_and_backward(grad_loss)
+        losses, _ = batch.forward_and_backward(grad_output)
         total = check(sum_losses(losses))
         if self._adagrad is None:
-            batch.update(step)
+            batch.update(learning_rate)
         else:
-            self._adagrad.step_touched(batch, table if update_table else None, ids, step)
+            self._adagrad.step_touched(batch, table if update_table else None, ids, learning_rate)
         return total
 
     def _explain(
@@ -411,8 +418,8 @@ class SampledSoftmax:
         _checks.explain_loss(loss, parts)
 
     def _train_full(
-        self, table: Float32s, ids: Integers, labels: Integers, grad_loss: Float32s,
-        step: np.float32, update_table: bool,
+        self, table: Float32s, ids: Integers, labels: Integers, grad_output: Float32s,
+        learning_rate: np.float32, update_table: bool,
     ) -> tuple[Float32s, float, Float32s | None]:
         inputs = table[ids]
         loss, normalizer, targets = full_losses(
@@ -424,25 +431,25 @@ class SampledSoftmax:
         grad_inputs = np.empty_like(inputs)
         blocks = dense_pass(
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
-            grad_loss, self._logistic, grad_inputs,
+            grad_output, self._logistic, grad_inputs,
         )
         if self._adagrad is not None:
             self._adagrad.step_all(
-                blocks, table if update_table else None, ids, grad_inputs, step
+                blocks, table if update_table else None, ids, grad_inputs, learning_rate
             )
             return loss, total, grad_inputs
         for block in blocks:
             count = block.classes.stop - block.classes.start
-            self.weights[block.classes] -= step * block.grad_rows[:count, : self.dim]
-            self.biases[block.classes] -= step * block.grad_biases[:count]
+            self.weights[block.classes] -= learning_rate * block.grad_rows[:count, : self.dim]
+            self.biases[block.classes] -= learning_rate * block.grad_biases[:count]
         if not update_table:
             return loss, total, grad_inputs
-        subtract_rows(ids, grad_inputs, step, table)
+        subtract_rows(ids, grad_inputs, learning_rate, table)
         return loss, total, None
 
     @reading
     def evaluate(self, inputs: ArrayLike, labels: ArrayLike) -> float:
-        """Return the mean loss over all classes: softmax, or logistic for such a loss.
+        """Return the mean loss over all classes: softmax, or logistic if the layer's loss is.
 
         Parameters
         ----------
@@ -454,8 +461,8 @@ class SampledSoftmax:
         Returns
         -------
         float
-            Mean loss in nats, comparable between samplers and numbers of candidates, of the
-            examples that have a label.
+            Mean loss in nats of the examples that have a label. It can be compared between
+            samplers and numbers of candidates.
         """
         with use_threads(self._num_threads):
             return mean_loss(self.weights, self.biases, labels, inputs, self._logistic)
@@ -482,7 +489,7 @@ class SampledSoftmax:
 
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the layer stood whose state this is; the arrays stay the same."""
+        """Continue from the state of another layer; the numbers are copied into these arrays."""
         for name in ("weights", "biases"):
             array, want = np.asarray(state.get(name)), getattr(self, name)
             if array.shape != want.shape or array.dtype != want.dtype:

@@ -7,22 +7,22 @@ import numpy as np
 from numba_ss._types import Float32s
 from numba_ss.kernels.core.llvm import CACHE_LINE, LINE
 
-_ROWS = 2**12  # that are moved at a time
+_ROWS = 2**12  # rows that are moved at a time
 
 
 def aligned_zeros(*shape: int) -> Float32s:
-    """Return zeros that start at a cache line: else every other vector would lie in two."""
+    """Return zeros that start at a cache line; otherwise every other vector would lie in two."""
     size = 4 * int(np.prod(shape))
     raw = np.empty(size + CACHE_LINE, np.uint8)
-    # Not np.zeros: pages that are touched in order come as large ones, which a table
-    # read at random needs.
+    # Not np.zeros: if pages are first touched in order, the system makes them large. A table that
+    # is read at random is faster then.
     raw[:] = 0
     start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + size].view(np.float32).reshape(shape)
 
 
 def round_up(count: int) -> int:
-    """Return the length of whole cache lines of numbers."""
+    """Round a count of numbers up to whole cache lines."""
     return -(-count // LINE) * LINE
 
 
@@ -34,7 +34,7 @@ def widen(table: Float32s, num_rows: int) -> Float32s:
 
 
 def narrow(wide: Float32s, num_rows: int, dim: int) -> Float32s:
-    """Return the table that `widen` got, packed in the memory of `wide`, which is lost.
+    """Undo `widen` in the same memory: the array `wide` is overwritten.
 
     A copy would need as much memory again.
     """

@@ -11,14 +11,8 @@ from numba_ss import _checks
 from numba_ss._guards import alone
 from numba_ss._types import Integers
 from numba_ss.engine.batch_samplers import chance_among
-from numba_ss.engine.samplers import (
-    Accept,
-    CandidateSampler,
-    FixedUnigramSampler,
-    LogUniformSampler,
-    SampledCandidates,
-    UniformSampler,
-)
+from numba_ss.engine.candidate_sampler import Accept, CandidateSampler, SampledCandidates
+from numba_ss.engine.samplers import FixedUnigramSampler, LogUniformSampler, UniformSampler
 
 Proposal = UniformSampler | LogUniformSampler | FixedUnigramSampler
 
@@ -26,31 +20,32 @@ _NO_LABELS = np.empty((0, 1), np.int64)
 
 
 class _Partition(NamedTuple):
-    """A subset of the classes, and how far the batches have come in it."""
+    """A subset of the classes, and how many of them were candidates already."""
 
     classes: Integers  # in the order in which they become candidates
-    chance: NDArray[np.float64]  # of each, to be in such a subset
-    num_draws: int  # that the subset was made of
-    place: int  # of the next batch's first candidate
-    batches: int  # so far
+    chance: NDArray[np.float64]  # the chance of each class to be in such a subset
+    num_draws: int  # draws that made the subset
+    place: int  # position of the next batch's first candidate
+    batches: int  # number of batches so far
 
 
 class PartitionSampler(CandidateSampler):
     r"""Candidates from a subset of the classes, which is kept for a partition of the batches.
 
-    Until the next partition begins, training touches only the rows of the subset and of the
-    labels. Of a table that lies elsewhere no others are needed: `subset` tells which they are.
+    Until the next partition begins, training uses only the rows of the subset and of the labels.
+    So if the table is on another machine, only these rows have to be fetched; `subset` has their
+    ids.
 
-    The subset V' of a partition consists of the distinct classes among n draws from a proposal
-    distribution p. Either the sampler draws them, or they are the targets of the partition's
-    batches, as in [1]_; these count as draws from p. The subset is put in random order, and
-    the m candidates of a batch are the next m of its classes, from the first one again after
-    the last. There are `num_sampled` of them, or all if the subset is smaller. The expected
-    count of a class is
+    The subset V' of a partition has the distinct classes among n draws from a proposal
+    distribution p. The draws are made by the sampler, or they are the targets of the partition's
+    batches, as in [1]_, which count as draws from p. The classes of the subset have a random
+    order. The candidates of a batch are the next m classes in this order; after the last class
+    comes the first again. m is `num_sampled`, or the size of the subset if that is smaller. The
+    expected count of a class is
 
     .. math:: Q(c) = \frac{m}{|V'|} \left(1 - (1 - p(c))^n\right),
 
-    the chance to be among the candidates, given the subset, times the chance to be in the
+    It is the chance of a class of the subset to be a candidate, times the chance to be in the
     subset.
 
     Parameters
@@ -59,11 +54,11 @@ class PartitionSampler(CandidateSampler):
         The distribution p over all classes. The subsets are drawn from its stream, so its
         seed is that of this sampler. Classes that it excludes are never candidates.
     num_draws : int, optional
-        Draws n of a subset, which has at most so many classes. Without it each partition
-        begins with a call of `begin_partition` that is given labels.
+        The number n of draws for a subset. Without it, call `begin_partition` with labels before
+        each partition.
     steps : int, optional
-        Batches of a partition; the next batch begins another one. Without it a subset stays
-        until `begin_partition` is called.
+        Number of batches in a partition. Without it, a subset is kept until `begin_partition` is
+        called.
 
     Raises
     ------
@@ -72,19 +67,18 @@ class PartitionSampler(CandidateSampler):
 
     Notes
     -----
-    With the weights :math:`\omega_k = \exp(E(y_k) - \log Q(y_k))` of [1]_, E being the logits,
-    the expectation of their sum over the candidates is :math:`\sum_{y \in V} \exp E(y)`, exactly,
-    and that of its gradient likewise. This expectation is one over partitions. Within a
-    partition all batches share the error of its subset, which averages out from one partition
-    to the next. So the longer a partition is, the smaller the learning rate should be.
+    Let E be the logits, and :math:`\omega_k = \exp(E(y_k) - \log Q(y_k))` the weights of [1]_. The
+    sum of the weights over the candidates has exactly the expectation
+    :math:`\sum_{y \in V} \exp E(y)`, and the same holds for its gradient. This is an expectation
+    over partitions: all batches of a partition share the error of its subset, which averages out
+    over many partitions. So the longer a partition is, the smaller the learning rate should be.
 
-    In [1]_ Q is the same for all classes of a subset, 1 / |V'|, and cancels. That estimator is
-    biased: a class counts in proportion to the number of subsets that it is in. The proposal
-    `UniformSampler` gives it, with the targets as subsets.
+    In [1]_, Q is 1 / |V'| for all classes of a subset, and cancels. This estimator is biased: a
+    class counts in proportion to the number of subsets that contain it. It is what `UniformSampler`
+    as proposal gives, if the targets are the subsets.
 
-    For targets as subsets, p is the share of each class among all labels: take
-    `FixedUnigramSampler` with their counts. The partitions should be alike, so shuffle the
-    batches.
+    If the targets are the subsets, p is the share of each class among all labels: use
+    `FixedUnigramSampler` with their counts. Shuffle the batches, so that partitions are alike.
 
     References
     ----------
@@ -93,7 +87,7 @@ class PartitionSampler(CandidateSampler):
 
     Examples
     --------
-    A subset of 20 draws for three batches each:
+    Subsets of 20 draws, each for three batches:
 
     >>> sampler = PartitionSampler(LogUniformSampler(1000, seed=1), 20, steps=3)
     >>> for _ in range(4):
@@ -104,13 +98,13 @@ class PartitionSampler(CandidateSampler):
     [ 8  1  3 65] of 19
     [511   3  90   0] of 14
 
-    The targets of the batches to come as a subset:
+    The targets of the coming batches as the subset:
 
     >>> from numba_ss import SampledSoftmax
     >>> counts = np.arange(1000, 0, -1)
     >>> sampler = PartitionSampler(FixedUnigramSampler(1000, unigrams=counts, seed=1))
     >>> layer = SampledSoftmax(1000, 8, None, sampler=sampler)  # None: the whole subset
-    >>> labels = np.array([[[7], [2]], [[7], [3]], [[1], [2]]])  # of three batches
+    >>> labels = np.array([[[7], [2]], [[7], [3]], [[1], [2]]])  # targets of three batches
     >>> sampler.begin_partition(labels)
     >>> for batch in labels:
     ...     loss, _ = layer.step(np.ones((2, 8), np.float32), batch)
@@ -134,7 +128,7 @@ class PartitionSampler(CandidateSampler):
 
     @property
     def _guarded_as(self) -> Proposal:
-        """Others may draw from the proposal, too: one guard is for both."""
+        """Others may draw from the proposal, too, so both share its guard."""
         return self.proposal
 
     @property
@@ -150,14 +144,14 @@ class PartitionSampler(CandidateSampler):
         Parameters
         ----------
         labels : array of integers of any shape, optional
-            Targets of the batches to come, which make up the subset; -1, or a mask, marks an
-            absent one. Without them the subset is drawn.
+            Targets of the coming batches: they are the subset. -1, or a mask, marks an absent
+            label. Without labels, the subset is drawn.
 
         Raises
         ------
         ArgumentError
-            If the labels are no classes, or the proposal can draw none of them; without labels,
-            if the sampler was made without `num_draws`.
+            If a label is not a class, or if the proposal can draw none of them. Without labels,
+            if the sampler has no `num_draws`.
         """
         draws = None
         if labels is not None:
@@ -169,8 +163,8 @@ class PartitionSampler(CandidateSampler):
         move_on()
 
     def _begin(self, draws: Integers | None) -> tuple[_Partition, Accept]:
-        """Return the next partition; the stream moves on only when what is returned is called."""
-        # Labels take a draw, too: the order of a subset follows from where the stream stands.
+        """Return the next partition, and a function that moves the stream on."""
+        # One draw is made for labels, too: the position in the stream decides a subset's order.
         stream = self.proposal.state_dict()
         number = self.num_draws if draws is None else 1
         if number is None:
@@ -187,7 +181,7 @@ class PartitionSampler(CandidateSampler):
         return _Partition(classes[order], chance[order], draws.size, 0, 0), move_on
 
     def _chance(self, rows: Integers, num_draws: int) -> NDArray[np.float64]:
-        """Return the chances of classes to be among so many draws."""
+        """Return the chances of classes to be among `num_draws` draws."""
         # The expected count of a class in one draw is its probability; the draw is not accepted.
         one, _ = self.proposal.propose(rows, 1, False)
         return chance_among(one.true_expected_count.astype(np.float64), num_draws)
@@ -223,7 +217,7 @@ class PartitionSampler(CandidateSampler):
     ) -> SampledCandidates:
         """Return the next candidates of the subset, or all; see `CandidateSampler`.
 
-        There are `num_sampled` of them, or less where the subset has less classes.
+        There are `num_sampled` of them, or fewer if the subset is smaller.
         """
         labels = _checks.true_classes(true_classes, None, self.range_max)
         return self._sample(labels, num_sampled, unique)
@@ -242,7 +236,7 @@ class PartitionSampler(CandidateSampler):
 
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the sampler stood whose state this is."""
+        """Continue from the state of another sampler."""
         proposal = type(self.proposal).__name__
         for name, want in (("sampler", type(self).__name__), ("proposal", proposal)):
             if state.get(name) != want:

@@ -1,4 +1,4 @@
-"""Gradients into the rows of a table: subtracted one by one, added up, and the distinct rows."""
+"""Gradients of rows that may repeat: subtract them, add them up, find the distinct rows."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from numba_ss.kernels.softmax.phases import scatter_rows
 
 
 def subtract_rows(ids: Integers, grads: Floats, learning_rate: Any, table: Floats) -> None:
-    """Subtract learning_rate times the gradients from a table's rows `ids`, one by one, in order.
+    """Subtract learning_rate times each gradient from its row of the table, in order.
 
-    The gradients' rows may be padded.
+    The rows of the gradients may be padded.
     """
     scatter_rows(ids, grads, learning_rate, threads_for_update(grads.size), table)
 
 
 def add_rows(ids: Integers, grads: Floats, sums: Floats) -> None:
-    """Add the gradients to the rows `ids` of `sums`, one by one, in order."""
+    """Add each gradient to its row of `sums`, in order."""
     subtract_rows(ids, grads, sums.dtype.type(-1), sums)
 
 
 def distinct(ids: Integers, num_first: int = 0) -> tuple[Integers, Integers, int]:
-    """Return the distinct ids as they come, the place of each id among them, and a number.
+    """Return the distinct ids in order of first use, the position of each id, and a count.
 
-    The number is that of distinct ones among the first `num_first` ids.
+    The count is the number of distinct ids among the first `num_first` ones.
     """
     rows, inverse = np.empty_like(ids), np.empty_like(ids)
     hashes = np.empty(1 << (2 * len(ids)).bit_length(), np.int32)
@@ -37,9 +37,9 @@ def distinct(ids: Integers, num_first: int = 0) -> tuple[Integers, Integers, int
 
 
 def ascending(ids: Integers, inverse: Integers, num_first: int) -> tuple[Integers, Integers]:
-    """Return distinct ids, the first ones sorted among themselves, and the new places of all."""
+    """Sort the first `num_first` of distinct ids; return them and the new positions of all uses."""
     order = np.arange(len(ids))
     order[:num_first] = np.argsort(ids[:num_first])
-    places = np.empty_like(order)
-    places[order] = np.arange(len(ids))
-    return ids[order], places[inverse]
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(ids))
+    return ids[order], positions[inverse]

@@ -1,8 +1,8 @@
 """The forward and backward pass of a batch over sampled classes, and its update.
 
-`SampledPass` splits the work and calls the kernels, over arrays that were checked; `losses`,
-`layer` and the retrieval model stand on it. The numbers depend on shapes and values alone,
-not on the number of threads.
+`SampledPass` cuts a batch into parts and calls the kernels; its arrays were checked before. The
+losses, the layer and the retrieval model use it. The results depend on shapes and values alone, not
+on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from numba_ss._types import Floats, Integers
+from numba_ss.engine.columns import Columns
 from numba_ss.engine.rows import add_rows, ascending, distinct, subtract_rows
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update
@@ -22,28 +23,6 @@ from numba_ss.kernels.softmax.buffers import NUM_UNIQUE
 from numba_ss.kernels.softmax.sampled_classes import blocks_of
 
 NO_BITS = np.empty((0, 0), np.uint32)
-
-
-class Columns(NamedTuple):
-    """The classes that the examples of a batch are compared with, and their expected counts.
-
-    `own` (batch_size, num_own) are an example's own classes: first its `num_true` labels, then
-    samples that were drawn for it alone; -1 is absent. `sampled` (num_sampled,) are those of the
-    whole batch. The log of the counts is subtracted from the logits if `subtract_log_q`. With
-    `remove_hits` an example does not count a label of its own among `sampled`.
-    """
-
-    own: Integers
-    own_counts: Floats
-    num_true: int
-    sampled: Integers
-    sampled_counts: Floats
-    remove_hits: bool
-    subtract_log_q: bool
-
-    def operations(self, dim: int) -> int:
-        """Return the multiplications of the forward pass."""
-        return (self.own.size + len(self.own) * len(self.sampled)) * dim
 
 
 def buffers_of(
@@ -59,7 +38,7 @@ def buffers_of(
 def batch_of(
     table: Floats, ids: Integers, weights: Floats, biases: Floats, columns: Columns
 ) -> Batch:
-    """Return what kernels are given of a batch."""
+    """Return the arrays of a batch as the kernels take them."""
     return Batch(
         table, ids, weights, biases, columns.own, columns.own_counts, columns.num_true,
         columns.sampled, columns.sampled_counts, columns.subtract_log_q,
@@ -67,15 +46,16 @@ def batch_of(
 
 
 class Gradients(NamedTuple):
-    """The gradients of the sum of grad_output * loss, as they stand in the workspace.
+    """The gradients of the sum of grad_output * loss, as arrays of the workspace.
 
     Attributes
     ----------
     inputs : ndarray, shape (batch_size, dim)
         Gradient with respect to each example's input.
     own_logits : ndarray, shape (batch_size, num_own)
-        That of the logits of the own columns, 0 where a column is absent: the gradient of a
-        label's bias, and, times the input, of its row.
+        Gradient with respect to the logits of each example's own columns, 0 if a column is
+        absent. It is also the gradient of the class's bias; times the input, it is that of the
+        class's row.
     sampled_rows : ndarray, shape (num_sampled, dim)
         Gradient with respect to the rows of the sampled classes.
     sampled_biases : ndarray, shape (num_sampled,)
@@ -89,9 +69,9 @@ class Gradients(NamedTuple):
 
 
 class ClassGradients(NamedTuple):
-    """Gradients of class rows, (num_rows, dim), and biases, and the ids of the classes.
+    """The gradients of rows (num_rows, dim) and biases of classes, and the classes' ids.
 
-    There may be less biases than rows: the first ones have one.
+    There may be fewer biases than rows. They belong to the first rows.
     """
 
     ids: Integers
@@ -100,30 +80,31 @@ class ClassGradients(NamedTuple):
 
 
 class SampledPass:
-    """A batch on its way: `forward`, then `backward`, then what is wanted of the gradients.
+    """The computation of a batch: call `forward`, then `backward`, then use the gradients.
 
-    Nothing is computed when it is made. From `forward` to the last use of the gradients the
-    arrays that it was given stay as they are, and the workspace is this pass's own.
+    The constructor computes nothing. From `forward` to the last use of the gradients, the caller
+    changes none of the arrays, and uses the workspace for nothing else.
 
     Parameters
     ----------
     workspace : Workspace
-        Where the pass puts what it computes, results too.
+        Holds everything that the pass computes, including its results.
     table : ndarray, shape (num_rows, dim)
-        What the inputs are rows of.
+        The inputs are rows of this table.
     ids : ndarray of int64, shape (batch_size,)
-        Which ones.
+        The row of each input.
     weights, biases : ndarray, shape (num_classes, dim) and (num_classes,)
         Rows and biases of the classes.
     columns : Columns
         The classes that each example is compared with.
     logistic : bool
-        Whether the loss is logistic, else it is softmax.
+        Whether the loss is logistic; otherwise it is softmax.
     threads : int
-        How many share the work.
+        Number of threads.
     train_table : bool
-        Whether the table's rows learn, too. Equal inputs are worked on together: those of the
-        same id if so, else those of the same bits.
+        Whether rows of the table are trained, too. Equal inputs are computed once. If the table
+        is trained, inputs are equal if they have the same id; otherwise, if they have the same
+        bits.
     """
 
     def __init__(
@@ -136,10 +117,10 @@ class SampledPass:
         self._trains_table = train_table
         self._use_logistic, self._threads = logistic or None, threads
         self._num_inputs = 0
-        self._compared: Blocks | None = None  # the blocks whose probabilities are in memory
+        self._compared: Blocks | None = None  # whose probabilities are in memory
 
     def forward(self) -> Floats:
-        """Return the losses, (batch_size,), finite or not; they stand in the workspace."""
+        """Return the losses (batch_size,), an array of the workspace; they may not be finite."""
         self._group()
         for blocks in self._parts():
             self._compare(blocks)
@@ -157,16 +138,16 @@ class SampledPass:
         if grad_output is None:
             grad_output = np.ones_like(self.buffers.arrays.losses)
         for blocks in self._parts():
-            if self._compared != blocks:  # they gave way to those of another part, or are used up
+            if self._compared != blocks:  # another part has overwritten the probabilities
                 self._compare(blocks)
             self._differentiate(blocks, grad_output)
         return self.gradients
 
     def forward_and_backward(self, grad_output: Floats) -> tuple[Floats, Gradients]:
-        """Return the losses and the gradients, where the upstream gradient is known before.
+        """Return the losses and the gradients, for an upstream gradient that is already known.
 
-        They are those of `forward` and `backward`; but of a batch that is too large to be
-        compared at once no part is compared twice.
+        The results are those of `forward` and `backward`. But if the batch is so large that it is
+        computed in parts, each part is computed only once.
         """
         self._group()
         for blocks in self._parts():
@@ -176,7 +157,7 @@ class SampledPass:
 
     @property
     def gradients(self) -> Gradients:
-        """What `backward` has computed."""
+        """The gradients that `backward` has computed."""
         out, dim = self.buffers.arrays, self._weights.shape[1]
         num_sampled = len(self._columns.sampled)
         return Gradients(
@@ -185,10 +166,10 @@ class SampledPass:
         )
 
     def class_gradients(self) -> ClassGradients:
-        """Return the gradients of the classes, one for each use of a class, as new arrays.
+        """Return new arrays with the gradients of the classes, one for each use of a class.
 
-        The labels come first, row by row, then what else examples have of their own, then the
-        sampled classes; absent columns are left out.
+        First come the labels, example by example; then candidates that were drawn for one example
+        alone; then the sampled classes. Absent columns are left out.
         """
         own, num_true = self._columns.own, self._columns.num_true
         order = np.arange(own.size).reshape(own.shape)
@@ -210,10 +191,15 @@ class SampledPass:
     ) -> ClassGradients:
         """Return the distinct classes of the batch and the sums of their gradients.
 
-        They come in the order of first use, or ascending with `sort`. Without a `scratch` that
-        holds them they are new arrays. `with_inputs`, where the table is the weights, adds the
-        gradients of the inputs to those of their rows; what is an input only comes last, and has
-        no bias.
+        Parameters
+        ----------
+        scratch : Workspace, optional
+            Holds the result; by default the result has new arrays.
+        with_inputs : bool
+            For a table that is the weights themselves: add the gradients of the inputs to those of
+            their rows. Rows that are inputs only come last, and have no bias.
+        sort : bool
+            Whether the classes are ascending; otherwise they are in the order of first use.
         """
         columns, scratch = self._columns, scratch or Workspace()
         present = columns.own >= 0
@@ -235,15 +221,15 @@ class SampledPass:
         return ClassGradients(ids, rows, biases)
 
     def add_class_gradients(self, rows: Floats, biases: Floats) -> None:
-        """Add the gradients of the classes to arrays that are as long as the weights."""
+        """Add the gradients of the classes to arrays of the shapes of weights and biases."""
         columns, one = self._columns, self._weights.dtype.type(1)
         self._scatter(columns.own, columns.sampled, -one, rows, biases)
 
     def update(self, learning_rate: np.floating[Any]) -> None:
-        """Take a step of SGD: rows and biases of classes, and rows of a table that learns.
+        """Take a step of SGD on rows and biases of classes, and on the table if it is trained.
 
-        One by one in order, for each table: the own columns row by row, then the sampled classes,
-        then, if the table is the weights, the inputs.
+        The gradients are subtracted one by one, in this order: own columns, example by example;
+        sampled classes; inputs.
         """
         columns = self._columns
         self._scatter(columns.own, columns.sampled, learning_rate, self._weights, self._biases)
@@ -252,7 +238,7 @@ class SampledPass:
             subtract_rows(self._batch.ids, grads, learning_rate, self._batch.table)
 
     def _parts(self) -> list[Blocks]:
-        """Return the parts of the batch whose probabilities are in memory at a time."""
+        """Return the parts of the batch; the probabilities of one part fit into memory."""
         count, part = blocks_of(self._num_inputs), self.buffers.part
         return [
             Blocks(first, min(first + part, count), count, self._num_inputs)
@@ -268,7 +254,7 @@ class SampledPass:
             bits, self._batch, len(out.grad_sampled_rows), threads, self.buffers.all
         )
         self._num_inputs = int(out.sizes[NUM_UNIQUE])
-        if not self._num_inputs:  # no part writes them
+        if not self._num_inputs:  # there is no part that would write them
             out.grad_sampled_rows[:], out.grad_sampled_biases[:] = 0, 0
 
     def _compare(self, blocks: Blocks) -> None:
@@ -283,7 +269,7 @@ class SampledPass:
         self._compared = blocks
 
     def _differentiate(self, blocks: Blocks, grad_output: Floats) -> None:
-        """Turn the probabilities of a part into gradients; with the last, those of the inputs."""
+        """Turn the probabilities of a part into gradients; the last part completes the inputs'."""
         phases.scale_examples(
             blocks, self._columns.num_true, grad_output, self._use_logistic, self._threads,
             self.buffers.all,
@@ -300,7 +286,7 @@ class SampledPass:
     def _scatter(
         self, own: Integers, sampled: Integers, learning_rate: Any, rows: Floats, biases: Floats
     ) -> None:
-        """Subtract learning_rate times the gradients of the classes from rows in their place."""
+        """Subtract learning_rate times the gradients of the classes from their rows and biases."""
         arrays = self.buffers.arrays
         size = arrays.unique_inputs.size + arrays.grad_sampled_rows.size
         threads = min(self._threads, threads_for_update(size))

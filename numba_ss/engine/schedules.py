@@ -9,14 +9,14 @@ from numba_ss import _checks
 
 @dataclass(frozen=True)
 class LinearDecay:
-    """A learning rate that falls in a straight line, then stays.
+    """A learning rate that changes linearly from `start` to `stop`, and then stays.
 
     Parameters
     ----------
     start, stop : float
-        Learning rate of the first step, and of step `num_steps` and all after it.
+        Learning rates of the first step, and of step `num_steps` and all later ones.
     num_steps : int
-        Steps in between.
+        Number of steps from `start` to `stop`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""TensorFlow's way from a global seed and an op seed to a random stream."""
+"""How TensorFlow turns a global seed and an op seed into a stream of random numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEFAULT_GLOBAL_SEED = 87654321
 def stream_of(seed: int | None, global_seed: int | None) -> tuple[int, int]:
     """Return the key and the high half of the counter, as `tf.random` derives them.
 
-    Without any seed both are 64 fresh random bits.
+    Without seeds, both are 64 new random bits.
     """
     if seed is None and global_seed is None:
         key, high = np.random.SeedSequence().generate_state(2, np.uint64)
@@ -26,7 +26,7 @@ def stream_of(seed: int | None, global_seed: int | None) -> tuple[int, int]:
 
 
 class ImplicitSeeds:
-    """The op seeds that TensorFlow gives to successive eager ops after set_seed."""
+    """The op seeds that TensorFlow gives to eager ops, one after another, after set_seed."""
 
     def __init__(self, global_seed: int, given: int = 0) -> None:
         self._random = random.Random(global_seed)
@@ -35,6 +35,6 @@ class ImplicitSeeds:
             self.advance()
 
     def advance(self) -> None:
-        """Go on to the next op."""
+        """Move to the next op."""
         self.given += 1
         self.following = self._random.randint(0, MODULUS)

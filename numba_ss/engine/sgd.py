@@ -1,4 +1,4 @@
-"""Gradients into the rows of a table, by SGD or by row-wise Adagrad."""
+"""Updates of rows of a table, by SGD or by row-wise Adagrad."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def update_rows(
 ) -> None:
     r"""Subtract ``learning_rate * grads[u]`` from ``table[rows[u]]``, for u = 0, 1, ...
 
-    The rows may repeat. The result is that of the loop, bit for bit, whatever the
-    number of threads: each has some columns of all rows.
+    The rows may repeat. The result is that of the loop, bit for bit, for any number of threads,
+    because each thread updates some columns of all rows.
 
-    With `squares` it is a step of row-wise Adagrad [1]_ instead: with g the sum of the
-    gradients of a row, which is taken once,
+    With `squares` it is a step of row-wise Adagrad [1]_ instead. Let g be the sum of the gradients
+    of a row. Each row is updated once:
 
     .. math::
         s &\leftarrow s + \frac{1}{\mathrm{dim}} \sum_d g_d^2 \\
         w &\leftarrow w - \frac{\mathrm{learning\_rate}}{\sqrt{s}} \, g
 
-    s being one number a row, where Adagrad has one for each number of it [2]_: a table
-    of numbers is updated as there.
+    Here s is one number for each row. In Adagrad it is one for each number of the row [2]_. For a
+    table of shape (num_rows,) both are the same.
 
     Parameters
     ----------
@@ -39,14 +39,13 @@ def update_rows(
     rows : array of integers, shape (num_updates,)
         Rows of `table`.
     grads : ndarray of float32, shape (num_updates, dim) or (num_updates,)
-        One gradient a row; as `LossAndGradients` holds them.
+        A gradient for each of the rows, as in `LossAndGradients`.
     learning_rate : float
-        Step size.
+        The rate.
     squares : ndarray of float32, shape (num_rows,), optional
-        Sums of the mean squared gradients of each row so far, at first zeros; modified in
-        place.
+        The sum s of each row so far; start with zeros. Modified in place.
     num_threads : int, optional
-        Threads for this call, or as many as there are; by default Numba's setting.
+        Threads of this call, at most; by default Numba's setting.
 
     Raises
     ------
@@ -55,7 +54,7 @@ def update_rows(
 
     Notes
     -----
-    Threads that update one table at once lose updates; a lock around the calls is theirs.
+    If several Python threads update one table at once, updates are lost: use a lock.
 
     References
     ----------
@@ -86,7 +85,7 @@ def update_rows(
         values = values.copy()
     if not np.isfinite(values).all():
         _checks.explain_loss(np.array([np.nan]), [("grads", values, None)])
-    step = np.float32(_checks.rate("learning_rate", learning_rate, positive=False))
+    rate = np.float32(_checks.rate("learning_rate", learning_rate, positive=False))
     if squares is not None:
         _checks.trainable("squares", squares, (len(table),), "num_rows,")
         if np.may_share_memory(squares, table):
@@ -94,6 +93,6 @@ def update_rows(
         check_squares("squares", squares, ids)
     with use_threads(_checks.threads(num_threads)):
         if squares is not None:
-            step_repeated(table, ids, values, step, squares, Workspace())
+            step_repeated(table, ids, values, rate, squares, Workspace())
             return
-        subtract_rows(ids, as_rows(values), step, as_rows(table))
+        subtract_rows(ids, as_rows(values), rate, as_rows(table))

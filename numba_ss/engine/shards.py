@@ -10,15 +10,15 @@ from numpy.typing import DTypeLike
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
 
-Strategy = Literal["div", "mod"]  # by which classes are shared out
+Strategy = Literal["div", "mod"]  # how classes are assigned to shards
 
 
 class Table:
-    """Rows that lie in one array or in shards, looked up by class id.
+    """The rows of one array, or of a list of shards, by class id.
 
-    With n shards, ``"mod"`` puts class c into row c // n of shard c % n; ``"div"`` gives
-    each shard a contiguous range, the first ones one row longer where the number of
-    classes is not divisible.
+    With n shards, ``"mod"`` puts class c into row c // n of shard c % n. ``"div"`` gives each shard
+    a contiguous range of classes; the first ones are one row longer if n does not divide the
+    number of classes.
     """
 
     def __init__(self, name: str, value: Any, dim: int | None, strategy: str) -> None:
@@ -59,7 +59,7 @@ class Table:
         return shard, row
 
     def in_shards(self, ids: Integers, values: Floats) -> list[tuple[Integers, Floats]]:
-        """Return of each shard which of its rows are among `ids`, and their values."""
+        """Return, for each shard, those of its rows that are among `ids`, and their values."""
         if not self.sharded:
             return [(ids, values)]
         shard, row = self.locate(ids)
@@ -68,7 +68,7 @@ class Table:
 
     def rows(self, ids: Integers, dtype: DTypeLike) -> Floats:
         """Return a copy of the rows of `ids`, as `dtype`."""
-        with np.errstate(over="ignore"):  # told by the loss
+        with np.errstate(over="ignore"):  # the loss shows it
             if not self.sharded:
                 return self.shards[0][ids].astype(dtype, copy=False)
             shard, row = self.locate(ids)
@@ -78,7 +78,7 @@ class Table:
             return out
 
     def named(self, ids: Integers) -> list[tuple[str, Floats, Integers]]:
-        """Return the caller's arrays, their names, and which rows of each belong to `ids`."""
+        """Return the name of each of the caller's arrays, the array, and its rows among `ids`."""
         if not self.sharded:
             return [(self._name, self.shards[0], ids)]
         shard, row = self.locate(ids)
@@ -87,9 +87,9 @@ class Table:
         ]
 
     def direct(self, dtype: DTypeLike) -> Floats | None:
-        """Return the array itself where kernels can read it as it is.
+        """Return the array itself if kernels can read it as it is, else None.
 
-        A read-only array would do, but is a type of its own, which compiles them anew.
+        They could read a read-only array, but Numba would compile them again for its type.
         """
         array = self.shards[0]
         usable = array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable

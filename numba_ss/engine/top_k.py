@@ -1,7 +1,7 @@
-"""The best classes of all, found exactly.
+"""The classes with the highest logits, found exactly.
 
-Nothing of the size batch x classes is ever built: the logits of a group of classes
-and a block of examples are used and dropped.
+No array of the size batch x classes is ever built: the logits of a group of classes and a block of
+examples are computed, compared and dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import ranking
 from numba_ss.kernels.softmax.sampled_classes import BLOCK
 
-_SORTED = 50  # multiplications that take as long as putting a class in its place
+_SORTED = 50  # multiplications that take as long as inserting a class into the sorted ones
 
 
 class TopK(NamedTuple):
@@ -30,9 +30,9 @@ class TopK(NamedTuple):
     Attributes
     ----------
     scores : ndarray, shape (batch_size, k)
-        Logits, falling; -inf where there is no further class.
+        Logits in descending order; -inf if there are no more classes.
     ids : ndarray of int64, shape (batch_size, k)
-        Classes; -1 where there is no further one.
+        Classes; -1 if there are no more.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class TopK(NamedTuple):
 
 
 def packed_exclusions(exclude: Any, batch_size: int) -> tuple[Integers, Integers]:
-    """Return the ids to leave out, one example's after the other's, and their offsets."""
+    """Return the ids to leave out, example by example, and where those of each example begin."""
     if exclude is None:
         return np.empty(0, np.int64), np.zeros(batch_size + 1, np.int64)
     if isinstance(exclude, tuple) and [type(part) for part in exclude] == [np.ndarray] * 2:
@@ -65,7 +65,7 @@ def packed_exclusions(exclude: Any, batch_size: int) -> tuple[Integers, Integers
 def sorted_exclusions(
     values: Integers, offsets: Integers, num_classes: int
 ) -> tuple[Integers, Integers]:
-    """Return them without -1 and repetitions, each example's ascending."""
+    """Return packed exclusions without -1 and repetitions, ascending for each example."""
     example = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     present = values != -1
     values, example = values[present], example[present]
@@ -86,13 +86,13 @@ def top_k(
     Parameters
     ----------
     weights, biases, inputs
-        See `softmax_loss`. A class of bias -inf is not among the best.
+        See `softmax_loss`. A class with bias -inf is not among the best.
     k : int
         Number of classes, at most num_classes.
     exclude : sequence of sequences of int, or array (batch_size, any), optional
-        Classes to leave out, for each example; -1 stands for none. A tuple of two arrays
-        is the packed form, the fastest: those of one example after the other's, and
-        offsets (batch_size + 1,) of where each example's begin and the last one's end.
+        Classes to leave out, for each example; -1 stands for none. The fastest form is a tuple
+        of two arrays: the classes of all examples, one example after the other, and offsets
+        (batch_size + 1,). Those of example i are ``classes[offsets[i]:offsets[i + 1]]``.
 
     Returns
     -------

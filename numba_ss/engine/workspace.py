@@ -1,4 +1,4 @@
-"""Buffers of a pass: allocated once, kept from call to call, grown when they have to."""
+"""The arrays of a pass: allocated once, and kept from call to call."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from numba_ss.kernels.softmax.buffers import FIELDS, describe, shape_of, type_of
 from numba_ss.kernels.softmax.sampled_classes import BLOCK, STRIP, blocks_of
 from numba_ss.kernels.softmax.step import NUM_PHASES, parts_of
 
-# Numbers in the largest array of a pass: above it a batch is taken in parts. 16 MB of
-# float32 stay in the last-level cache of a server.
+# The most numbers in an array of a pass; a larger batch is computed in parts. In float32 these are
+# 16 MB, which fit into the last-level cache of a server.
 EXPS = 2**22
 
 
 def round_up(count: int, multiple: int) -> int:
-    """Return the next multiple."""
+    """Return the smallest multiple that is not less than `count`."""
     return -(-count // multiple) * multiple
 
 
 def padded(dim: int) -> int:
-    """Return the length of a padded row: whole vectors, an odd number of cache lines.
+    """Return the length of a padded row: whole vectors, and an odd number of cache lines.
 
-    With an even number of lines the rows would compete for half of the cache's sets.
+    With an even number of lines, rows would use only half of the cache's sets.
     """
     lines = -(-round_up(dim, LANES) // LINE)
     return LINE * (lines | 1)
 
 
 class BatchBuffers(NamedTuple):
-    """The arrays of a sampled pass: by name, and `all` of them for kernels; rows may be padded.
+    """The arrays of a sampled pass: each by its name, and `all` of them as kernels take them.
 
-    `part` blocks of unique inputs are compared at a time; with `is_whole` these are all.
+    `part` blocks of unique inputs are compared at a time. `is_whole` says that these are all.
+    Rows may be padded.
     """
 
     part: int
@@ -48,7 +49,7 @@ class BatchBuffers(NamedTuple):
 
 
 class Workspace:
-    """Buffers that are kept from one call to the next, and grow when they have to."""
+    """Arrays by name that are kept from one call to the next, and grow if necessary."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, NDArray[Any]] = {}
@@ -56,15 +57,15 @@ class Workspace:
         self._batch: BatchBuffers | None = None
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
-        """Leave the buffers behind when it is copied or sent to another process."""
+        """Leave out the buffers when it is copied or sent to another process."""
         return Workspace, ()
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array whose content is undefined."""
+        """Return an array of this shape; its content is undefined."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
-            # Whole vectors may be read where the last numbers are.
+            # Kernels read whole vectors, also at the end of the array.
             buffer = self._buffers[name] = np.zeros(size + LANES, dtype)
         return buffer[:size].reshape(shape)
 
@@ -72,7 +73,7 @@ class Workspace:
         self, batch_size: int, num_own: int, num_sampled: int, num_hits: int, dim: int,
         threads: int, dtype: DTypeLike,
     ) -> BatchBuffers:
-        """Return the buffers of a sampled pass; the last ones, if nothing has changed."""
+        """Return the buffers of a sampled pass; the same ones if no argument has changed."""
         key = batch_size, num_own, num_sampled, num_hits, dim, threads, dtype
         if key == self._key and self._batch is not None:
             return self._batch

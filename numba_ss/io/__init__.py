@@ -1,6 +1,7 @@
 """Files of text, tables, vectors and checkpoints, with any compression and encoding.
 
-Knows nothing of training and losses. A newcomer opens `files`: it opens every output, so that it
-is written whole or not at all. `copies` brings inputs here that are elsewhere or can be read only
-once. A new format of vectors goes into `vector_files`.
+This room knows nothing of training and losses. A newcomer opens `files`: it opens every output, so
+that a file is written whole or not at all. `copies` makes local copies of inputs that are on other
+machines or can be read only once. A new format of vectors gets a file of its own and two lines in
+`vector_files`.
 """

@@ -1,7 +1,7 @@
 """Crash-safe checkpoints: arrays and a JSON state, resumed exactly.
 
 A checkpoint is one ``.npz`` file that NumPy can open. It gets its name only when it is completely
-on the disk. So a process that is killed at any moment leaves the checkpoint before intact.
+on the disk. So if a process is killed at any moment, the previous checkpoint is intact.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from numba_ss.io.files import is_remote, without_scheme
 from numba_ss.io.text_files import PIECE
 
 _WEB = ("http://", "https://")
-_PATIENCE = 60  # seconds without a byte
+_PATIENCE = 60  # seconds without a byte after which a download fails
 
 
 def is_stream(path: PathLike) -> bool:
@@ -154,7 +154,7 @@ def _refuse(name: str, path: str, error: Exception) -> None:
 
 
 def _options(path: str) -> dict[str, Any]:
-    """Let downloads take as long as they do, where aiohttp would end them after five minutes."""
+    """Let downloads take any time; by default aiohttp ends them after five minutes."""
     if not path.lower().startswith(_WEB):
         return {}
     aiohttp = import_optional("aiohttp", "a path on the web")

@@ -65,8 +65,8 @@ class Layout(NamedTuple):
 def find_layout(line: str, separators: str, wanted: Sequence[str]) -> Layout:
     """Return the layout that the first line of a file shows.
 
-    The separator is the first one that gives the wanted columns. If these are numbers, "0", "1"
-    ..., that are not names there, the file has no header, and they are positions.
+    The separator is the first one that gives the wanted columns. If none does and the wanted
+    columns are numbers, "0", "1" ..., the file has no header, and the numbers are positions.
     """
     found = {separator: _cells(line, separator) for separator in separators}
     fitting = [separator for separator, names in found.items() if set(wanted) <= set(names)]
@@ -93,7 +93,8 @@ class CsvFile:
     """
 
     def __init__(self, path: Path, wanted: Sequence[str]) -> None:
-        import_optional("pyarrow.csv", "reading CSV files")  # to fail now, not after hours
+        # If it is missing, fail now and not after hours.
+        import_optional("pyarrow.csv", "reading CSV files")
         self._path = path
         line = self._first_line()
         layout = find_layout(line, _SEPARATORS[plain_suffix(path)], wanted)
@@ -176,11 +177,12 @@ def _whole_rows(path: Path, separator: bytes) -> Iterator[bytes]:
 
 
 def _single(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same with another character in the place of two colons."""
+    """Yield the same text, with two colons replaced by one character."""
     rest = b""
     for piece in pieces:
         piece = rest + piece
-        rest = b":" * ((len(piece) - len(piece.rstrip(b":"))) % 2)  # its fellow may follow
+        # The second colon of a pair may be in the next piece.
+        rest = b":" * ((len(piece) - len(piece.rstrip(b":"))) % 2)
         done = piece[: len(piece) - len(rest)]
         yield done.replace(_COLONS.encode(), _UNIT.encode())
 

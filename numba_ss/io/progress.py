@@ -110,7 +110,7 @@ class Progress:
             log.info("%s", self._line())
 
     def describe(self, desc: str) -> None:
-        """Say what is done from now on; the log, if it stands for a bar, gets a line before.
+        """Change the name of the task. Without a bar, a last line of the old task is logged first.
 
         Parameters
         ----------

@@ -223,7 +223,7 @@ def _with_words(name: str, pieces: Pieces) -> Pieces:
 
 
 def _with_head(pieces: Pieces) -> Pieces:
-    """Yield the same data, with at least HEAD bytes in the first piece if there are so many."""
+    """Yield the same data, with HEAD bytes or more in the first piece (or all, if fewer)."""
     head, position = b"", 0
     while len(head) < HEAD and (item := next(pieces, None)) is not None:
         head, position = head + item[0], item[1]

@@ -71,7 +71,7 @@ def _with_nulls(values: Any, floats: NDArray[Any]) -> NDArray[Any]:
 
 
 def named_columns(name: str, value: Any) -> dict[str, Any]:
-    """Return by name the columns of a dict, a data frame, an Arrow table or a list of pairs."""
+    """Return the columns of a dict, a data frame, an Arrow table or a list of pairs, by name."""
     if hasattr(value, "column_names"):
         return {column: value.column(column) for column in value.column_names}
     if hasattr(value, "get_columns"):
@@ -87,7 +87,7 @@ def named_columns(name: str, value: Any) -> dict[str, Any]:
 def named_rows(name: str, value: Any) -> tuple[NDArray[Any], list[Any]]:
     """Return the names and the rows of a dict, or of a list, a series or an array of lists.
 
-    Names are strings or integers; those of rows without any are 0, 1, ...
+    Names are strings or integers; rows without names get 0, 1, ...
     """
     if isinstance(value, Mapping):
         names = factorize(as_array(name, list(value)), Place(name)).values

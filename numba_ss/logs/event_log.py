@@ -126,7 +126,7 @@ class _Times:
             self._parts.append(times(batch.columns[self.name], place))
 
     def values(self, known: Any) -> tuple[str, Times | None, Times | None]:
-        """Return a unit, and in it all times and those of the known events; free the parts."""
+        """Return a unit, all times in it, and the times of known events; free the parts."""
         if self.name is None:
             return "", None, None
         kept = getattr(known, "timestamps", None)

@@ -33,7 +33,7 @@ class Interactions:
     timestamps : ndarray of int64 or float64, shape (num_events,), or None
         Times of the events; None if the events of a user are a set.
     user_features, item_features : dict of str to Feature
-        By the name of the column.
+        The features by the names of their columns.
     time_unit : str
         What the timestamps are: "integers", "floats", "timestamps in ns" ...
     split : str

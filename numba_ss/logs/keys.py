@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Integers
-from numba_ss.io.vector_files import pack_words, unpack_words
+from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.logs.columns import Factors, Place, as_array, factorize
 
 _MOST = 2**31 - 1  # keys at most, because a log holds codes of 32 bits

@@ -1,4 +1,4 @@
-"""Item retrieval in the manner of YouTubeDNN: from who took what to what they take next."""
+"""Item retrieval as in YouTubeDNN: learn from who took what, and predict what they take next."""
 
 from __future__ import annotations
 
@@ -21,110 +21,109 @@ from numba_ss.retrieval.growth import FeatureRows, pack_log, require_tables, unp
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.parameters import checked_parameters
 from numba_ss.retrieval.queries import Queries
-from numba_ss.retrieval.samplers import continued, packed_state, unpacked_state
+from numba_ss.retrieval.samplers import packed_state, resume_sampler, unpacked_state
 from numba_ss.retrieval.start import begin, go_on
 from numba_ss.retrieval.training_set import TrainingSet
 from numba_ss.training.estimator import integer_events
 from numba_ss.training.events import TrainingEvent
 from numba_ss.training.session import FitSession
 
-# Parameters that say which numbers a model has.
+# Parameters that decide the shapes of a model's arrays.
 _SHAPE = (
     "embedding_dim", "hidden_units", "optimizer", "user", "user_features", "item_features"
 )
 
 
 class YouTubeDNN(Queries):
-    r"""Users and items as vectors, such that what a user takes next is near the user.
+    r"""Vectors of users and items, trained so that the items a user takes next are near the user.
 
-    A user is the output u of a ReLU network, whose inputs are the mean of the items of the
-    user's history and the vectors of categorical features; an item v is the sum of a row of
-    its own and those of its features. The same items stand in histories. Each event, an item
-    i that a user took, is told from `num_sampled` items N by
+    The vector u of a user is the output of a ReLU network. Its inputs are the mean of the vectors
+    of the items in the user's history, and the vectors of categorical features. The vector v of an
+    item, also in histories, is the sum of a row of its own and the rows of its features. For an
+    event, in which a user took the item i, and `num_sampled` random items N, the loss is
 
     .. math:: -\log \frac{e^{s(i)}}{e^{s(i)} + \sum_{j \in N} e^{s(j)}}, \qquad
        s(j) = \frac{1}{\tau} \frac{u^\top v_j}{\|u\| \|v_j\|} - [\log Q(j)],
 
-    with the temperature :math:`\tau` and Q(j), how often j is expected in N. A step costs the
-    same for any number of items. Every result is the same, bit for bit, for any number of
-    threads.
+    with the temperature :math:`\tau` and the expected count Q(j) of j in N. A step takes the same
+    time for any number of items. Every result is the same, bit for bit, for any number of threads.
 
     Parameters
     ----------
     embedding_dim : int, default=32
         Length of a vector.
     hidden_units : sequence of int, default=(64,)
-        Widths of the ReLU layers; a linear one to `embedding_dim` follows. Without any, a user
-        is the sum of the mean history and the features: plain matrix factorisation.
+        Widths of the ReLU layers; a linear layer to `embedding_dim` follows. With (), the vector
+        of a user is the sum of the mean history and the features: plain matrix factorisation.
     history_length : int, default=50
-        Events before an event that are its history, at most. The history of a user's first
-        event is a vector of its own. Where events have no time, so many of the user's others
-        are, drawn anew in each epoch; queries take all.
+        The most events before an event that are its history. An empty history has a vector of
+        its own. If events have no time, the history is this many other events of the user, drawn
+        again in each epoch; queries use all events.
     num_sampled : int, default=255
-        Items that are drawn for a batch, at most half of all, and fewer with "unigram" where
-        a few items have nearly all events. With "in_batch" none are drawn.
+        Number of items drawn for a batch. It is at most half of all items, and less with
+        "unigram" if a few items have nearly all events. With "in_batch" none are drawn.
     sampler : {"unigram", "uniform", "log_uniform", "learned_unigram", "in_batch", "mixed"}
-        "unigram", the default, draws by an item's events to the power of `distortion`;
-        "log_uniform" by its rank; "learned_unigram" by the events learned from so far; "in_batch"
-        takes the items of the batch, "mixed" those and `num_sampled` uniform ones.
+        "unigram", the default, draws items by their number of events to the power of
+        `distortion`; "log_uniform" by their rank; "learned_unigram" by the events learned from so
+        far; "uniform" with equal probability. "in_batch" takes the items of the batch, "mixed"
+        these and `num_sampled` uniform ones.
     distortion : float, default=1.0
-        Of the sampler "unigram", in [-2, 2].
+        The exponent of the sampler "unigram", in [-2, 2].
     subtract_log_q : bool, default=True
-        Whether scores are corrected for how often an item is drawn. Without it popular items
-        are held down.
+        Whether the log of the expected count is subtracted from each score. Without it, popular
+        items get lower scores.
     normalize : bool, default=True
-        Whether vectors are brought to unit length before they are compared.
+        Whether vectors are scaled to length 1 before they are compared.
     temperature : float, default=0.05
-        What inner products are divided by.
+        Inner products are divided by it.
     optimizer : {"adagrad", "sgd"}, default="adagrad"
-        Adagrad, one number a row of the tables, or plain gradient descent.
+        Adagrad, with one sum of squares for each row of the tables, or plain gradient descent.
     learning_rate : float, optional
-        By default 0.1 for "adagrad" and 10 for "sgd".
+        The rate; by default 0.1 for "adagrad" and 10 for "sgd".
     l2 : float, default=0.0
-        Decay of the rows that a batch touches: the loss has l2 / 2 times their squares.
+        Weight decay: l2 / 2 times the squares of the rows that a batch uses is added to its loss.
     batch_size : int, default=512
-        Events a step.
+        Number of events in a step.
     epochs : int, default=20
         Passes over the events.
     user, item, timestamp : str, default="user", "item", "timestamp"
         Columns of the log; ``timestamp=None`` says that events have no time. See
         `read_interactions`.
     user_features, item_features : sequence of str, optional
-        Columns of categorical features. The column `user` itself may be among the first: then
-        each user has a vector of its own besides the history.
+        Columns of categorical features. `user_features` may contain the column `user` itself:
+        then each user has a vector of its own, besides the history.
     validation : float, optional
-        Share of the users whose last event is held out and asked for after each epoch, of
-        those to whom its item is new. A user's features are those of the last event, held out
-        or not: where they change from event to event, they tell of it.
+        The share of users whose last event is held out, for metrics after each epoch. Only
+        users to whom the item of this event is new can be chosen. A user's features are those
+        of the last event, even if it is held out. So features that change from event to event
+        reveal something about it.
     early_stopping : int, optional
-        Epochs without a better NDCG@50 of the held-out events after which training ends; the
-        model is then that of the best epoch.
+        Training ends after this number of epochs in which NDCG@50 of the held-out events did
+        not improve. The result is the model of the best epoch.
     num_threads : int, optional
         Threads; by default Numba's setting.
     seed : int, default=1
-        Of all that is drawn.
+        Seed of all random draws.
 
     Attributes
     ----------
     log_ : Interactions
-        The events learned from, with all keys.
+        The events of the log, with all keys.
     item_vectors_ : ndarray of float32, shape (num_items, embedding_dim)
-        Vectors of the items, in the order of ``log_.item_keys``; of unit length with
-        `normalize`.
+        Vectors of the items, in the order of ``log_.item_keys``; with `normalize`, of length 1.
     history_ : list of dict
-        For each epoch its mean loss, learning rate, events, seconds, events a second, and
-        figures of the held-out events.
+        For each epoch: mean loss, learning rate, events, seconds, events per second, and metrics
+        of the held-out events.
 
     See Also
     --------
     read_interactions : what logs can be, and how they are read
-    SampledSoftmax : the same idea as a layer for other people's models
+    SampledSoftmax : the same idea as a layer for your own model
 
     Notes
     -----
-    Several Python threads can use one model. `fit` and `partial_fit` wait for each other; what
-    asks the model runs side by side, and while it learns is answered by what it had learned
-    before.
+    Several Python threads can use one model. `fit` and `partial_fit` wait for each other. Queries
+    run at the same time. While a model learns, queries use the result of the previous fit.
 
     P. Covington, J. Adams, E. Sargin, "Deep Neural Networks for YouTube Recommendations",
     RecSys 2016, section 3. Log Q: X. Yi et al., "Sampling-Bias-Corrected Neural Modeling for
@@ -191,24 +190,24 @@ class YouTubeDNN(Queries):
         ----------
         interactions
             An `Interactions`, or what `read_interactions` takes: tables, Parquet and CSV
-            files, arrays, sparse matrices. An array may also be one of floats, as steps of a
-            pipeline hand them on, if all are whole numbers below 2**53.
+            files, arrays, sparse matrices. An array may also hold floats, which steps of a
+            pipeline may pass, if all of them are whole numbers below 2**53.
         y : optional
-            Not used; for the sake of scikit-learn's pipelines.
+            Not used; scikit-learn's pipelines pass it.
         callbacks : callable or list of callables
-            Each is called with a `TrainingEvent`. `StopTraining` ends the training as if all
-            epochs were done; after any other exception the model is that of the last finished
-            epoch, if one is.
+            Each is called with a `TrainingEvent`. If one raises `StopTraining`, training ends as
+            if all epochs were done. After any other exception, the model is that of the last
+            finished epoch, if there is one.
         progress : {"auto", True, False}
             Whether a bar is shown; see `Progress`.
         checkpoint : path, optional
             A folder for checkpoints; it keeps the last two.
         checkpoint_minutes : float
-            How often one is written; there is one at the end as well.
+            How often a checkpoint is written; one is also written at the end.
         resume : bool, default=False
-            Go on from the newest checkpoint of the folder, if it has one, and end with the
-            bits of a run that was not interrupted. A finished run goes on if `epochs` is
-            larger now.
+            Continue from the newest checkpoint of the folder, if it has one. The result has the
+            same bits as that of a run without interruption. A finished run continues if
+            `epochs` is larger now.
 
         Returns
         -------
@@ -218,15 +217,16 @@ class YouTubeDNN(Queries):
         Raises
         ------
         ArgumentError
-            If a parameter or the log cannot be used; what was learned before stays.
+            If a parameter or the log cannot be used; the model is then the one before the call.
         TrainingDivergedError
-            If the loss becomes NaN or infinite; the model is that of the last finished epoch,
-            if one is.
+            If the loss becomes NaN or infinite. The model is that of the last finished epoch,
+            if there is one.
         KeyboardInterrupt
-            After Ctrl-C, when the step is finished and a checkpoint written; the model is as
-            far as it got. A second Ctrl-C ends at once, and the last finished epoch or what was
-            learned before stays. SIGTERM, SIGHUP and SIGUSR1 do as Ctrl-C does, and the
-            exception then ends a process that does not catch it with their exit status.
+            After Ctrl-C, when the current step is finished and a checkpoint is written. The
+            model has learned up to this step. A second Ctrl-C ends at once: the model is then
+            that of the last finished epoch, or the one before the call. SIGTERM, SIGHUP and
+            SIGUSR1 have the same effect. If nobody catches the exception, the process ends with
+            the exit status of the signal.
         """
         options = self._checked()
         require_distinct({"checkpoint": checkpoint}, {"interactions": interactions})
@@ -241,14 +241,14 @@ class YouTubeDNN(Queries):
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: Show = "auto",
     ) -> Self:
-        """Learn on from further events; new users, items and values of features join.
+        """Continue training on further events; new users, items and values of features are added.
 
-        Old events stay in the histories, but only new ones are learned from.
+        Old events remain in the histories, but the model learns from new events only.
 
         Parameters
         ----------
         interactions, y, callbacks, progress
-            As in `fit`; an `Interactions` is one that was read with ``known=model.log_``.
+            As in `fit`. An `Interactions` must have been read with ``known=model.log_``.
 
         Returns
         -------
@@ -300,7 +300,7 @@ class YouTubeDNN(Queries):
         model.load(arrays)
         stream = unpacked_state(arrays, state["sampler"])
         size = options["batch_size"]  # what a further fit goes on from is to be sound as well
-        continued(model.sampler, options["sampler"], stream, log.counts(), size, size)
+        resume_sampler(model.sampler, options["sampler"], stream, log.counts(), size, size)
         history = checked_history("history", state["history"])
         self._publish(log, model, given, data.rows, data.events.item_rows, stream, history)
 
@@ -327,5 +327,5 @@ class YouTubeDNN(Queries):
         return replace(source, **chosen)
 
     def _checked(self) -> dict[str, Any]:
-        """Return the parameters, checked and with their defaults, as JSON holds them."""
+        """Return the checked parameters with their defaults, as JSON values."""
         return checked_parameters(self.get_params())

@@ -117,7 +117,7 @@ def positions_of(
     return np.flatnonzero(learned)
 
 
-def appended(log: Interactions, more: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
+def merge_logs(log: Interactions, more: Interactions) -> tuple[Interactions, NDArray[np.bool_]]:
     """Return both logs as one, with the keys of the second, and which events are new.
 
     The keys of the second log must begin with those of the first. The events of a user are
@@ -190,7 +190,7 @@ def require_growth(argument: str, name: str, old: Keys, new: Keys) -> None:
         _checks.fail(argument, expected, f"one with other {name}")
 
 
-def take_over(
+def warm_start(
     model: RetrievalModel, rows: FeatureRows, old: RetrievalModel, old_rows: FeatureRows
 ) -> None:
     """Copy the tables of a smaller model; rows of new users, items and values stay as they are."""

@@ -12,18 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from numba_ss import _checks
 from numba_ss._types import Arrays, Float32s, Integers, PathLike
 from numba_ss.io.copies import Copies
-from numba_ss.io.vector_files import (
-    first_not_finite,
-    first_repeated,
-    pack_words,
-    read_archive,
-    read_table,
-    read_tensors,
-    unpack_words,
-    write_archive,
-    write_table,
-    write_tensors,
-)
+from numba_ss.io.npz_files import read_archive, write_archive
+from numba_ss.io.packed_words import pack_words, unpack_words
+from numba_ss.io.parquet_files import read_table, write_table
+from numba_ss.io.safetensors_files import read_tensors, write_tensors
+from numba_ss.io.stored_vectors import first_not_finite, first_repeated
 from numba_ss.logs.columns import Place, as_array, factorize
 
 _SUFFIXES = (".npz", ".safetensors", ".parquet")

@@ -1,6 +1,6 @@
-"""The tables and the network of a retrieval model, and a step of learning.
+"""The tables and the network of a retrieval model, and a training step.
 
-What `YouTubeDNN` trains: it knows codes and rows, no keys and no files.
+This is what `YouTubeDNN` trains. It knows codes and rows, but no keys and no files.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Float32s, Integers
-from numba_ss.engine.losses import make_columns
+from numba_ss.engine.candidate_sampler import CandidateSampler, SampledCandidates
+from numba_ss.engine.columns import make_columns
 from numba_ss.engine.memory import aligned_zeros, widen
 from numba_ss.engine.sampled_pass import SampledPass
-from numba_ss.engine.samplers import CandidateSampler, SampledCandidates
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core import ids as id_kernels
 from numba_ss.kernels.core.threads import threads_for
@@ -26,17 +26,17 @@ from numba_ss.kernels.softmax import adagrad
 from numba_ss.retrieval.tower import Tower
 
 _NOTHING = np.empty(0, np.float32)
-# Of one pass when vectors are computed: users, events in their histories, items.
+# The most users, events in their histories, and items of one pass that computes vectors.
 _USERS, _HISTORIES, _ITEMS = 1024, 2**18, 65536
-# Multiplications that take as long as moving a number that lies somewhere in a table.
+# Reading a number of a random row takes as long as this many multiplications.
 _MOVED = 4
 
 
 class Options(NamedTuple):
-    """What a model is and how it learns; see `YouTubeDNN`.
+    """The shape of a model and how it learns; see `YouTubeDNN`.
 
-    `unordered` says that the events of a user have no order, `num_features` how many rows of
-    features a user has.
+    `unordered` says that the events of a user have no order. `num_features` is the number of
+    features of a user.
     """
 
     dim: int
@@ -56,9 +56,9 @@ class Options(NamedTuple):
 class Events(NamedTuple):
     """Events grouped by user, and the rows of features.
 
-    The items of user u are items[offsets[u]:ends[u]]; what stands from there to the next
-    offset is held out. `user_rows` (num_users, any) and `item_rows` (num_items + 1, any) are
-    rows of features; the last line of the latter belongs to the empty history.
+    The items of user u are items[offsets[u]:ends[u]]; those from ends[u] to the next offset are
+    held out. `user_rows` (num_users, any) and `item_rows` (num_items + 1, any) have the rows of the
+    features of each user and item. The last row of `item_rows` belongs to the empty history.
     """
 
     items: NDArray[np.int32]
@@ -69,7 +69,7 @@ class Events(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """What a pass forward leaves behind for the pass back; see the kernels."""
+    """What the forward pass keeps for the backward pass; see the kernels in `kernels.retrieval`."""
 
     first: Integers
     rows: Integers
@@ -83,10 +83,10 @@ class _Batch(NamedTuple):
 
 
 class RetrievalModel:
-    """Rows of items and features, and a network of users, that learn from batches of events.
+    """Rows of items and features, and the network of users, trained on batches of events.
 
-    The row after the last item stands for an empty history. The `unknown` rows of features
-    are zero and stay so: what is not known adds nothing.
+    The row after the last item stands for an empty history. The `unknown` rows of features are
+    zeros and are never changed, so an unknown value adds nothing.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class RetrievalModel:
         self._workspace, self._scratch = Workspace(), Workspace()
 
     def arrays(self) -> dict[str, Float32s]:
-        """Return all that is learned, and what the updater remembers; not copies."""
+        """Return all learned arrays and the sums of the optimizer, without copying them."""
         dim = self.options.dim
         return {
             "items": self.items[:, :dim], "item_squares": self.item_squares,
@@ -118,7 +118,7 @@ class RetrievalModel:
         }
 
     def load(self, arrays: dict[str, Float32s]) -> None:
-        """Take over what `arrays` returned."""
+        """Copy arrays, named as `arrays` names them, into the model."""
         for name, array in self.arrays().items():
             given = arrays[name]
             if given.shape != array.shape or not np.isfinite(given).all():
@@ -132,14 +132,14 @@ class RetrievalModel:
         self, scratch: Workspace, events: Events, users: Integers, positions: Integers,
         unordered: bool, key: np.uint64, length: int, first: Integers,
     ) -> _Batch:
-        """Compute users' vectors, and gather the items `first` and of histories, each once."""
+        """Compute the users' vectors; gather each item of `first` and of the histories once."""
         batch_size, width, o = len(users), self.items.shape[1], self.options
         array, skip = scratch.array, len(first)
         offsets = array("offsets", (batch_size + 1,), np.int64)
         user_events = histories.UserEvents(events.items, events.offsets, events.ends, unordered)
         longest = histories.measure_histories(user_events, users, positions, length, offsets)
         shares = self._shares
-        if len(shares) <= longest:  # another thread may put shorter ones there
+        if len(shares) <= longest:  # kept in a local name: another thread may replace it
             shares = self._shares = _inverses(2 * longest)
         num_ids = skip + int(offsets[-1])
         ids = array("ids", (num_ids,), np.int64)
@@ -186,7 +186,7 @@ class RetrievalModel:
     ) -> float:
         """Take a step on the events `positions` of `users`; return the sum of their losses.
 
-        `key` draws which of a user's unordered events are the history.
+        If events have no order, `key` is the seed that draws the history of each event.
         """
         o, batch_size = self.options, len(users)
         labels = events.items[positions].astype(np.int64)[:, None]
@@ -225,7 +225,7 @@ class RetrievalModel:
         self, events: Events, batch: _Batch, grad_users: Float32s, grads: Float32s,
         rate: np.float32,
     ) -> None:
-        """Bring the gradients of users' vectors and compared items down to all rows."""
+        """Propagate the gradients of users' vectors and of compared items to all rows."""
         o, t = self.options, self.tower
         width = int(batch.network.layers[0, 0])
         threads, moving = threads_for(batch.operations), threads_for(_MOVED * grads.size)
@@ -263,9 +263,9 @@ class RetrievalModel:
         """Return each user's vector after all its events, or the last `length`."""
         out = np.empty((len(events.ends), self.options.dim), np.float32)
         none = np.empty(0, np.int64)
-        # Of its own: several threads may ask at once, and long histories need much.
+        # New for each call: several threads may query at once, and long histories need much memory.
         scratch = Workspace()
-        # `offsets` may have one more, the end of all.
+        # `offsets` may have one element more, the end of the last user's items.
         sums = np.cumsum(np.clip(events.ends - events.offsets[: len(out)], 1, length))
         start = 0
         while start < len(out):
@@ -280,7 +280,7 @@ class RetrievalModel:
         return out
 
     def item_vectors(self, item_rows: Integers) -> Float32s:
-        """Return the vector of each item, of unit length where the model normalizes."""
+        """Return the vector of each item; of length 1 if the model normalizes vectors."""
         out = np.empty((self.num_items, self.options.dim), np.float32)
         width = self.items.shape[1]
         for start in range(0, self.num_items, _ITEMS):
@@ -300,12 +300,12 @@ def _hashes(scratch: Workspace, count: int) -> NDArray[np.int32]:
 
 
 def _random_rows(rng: np.random.Generator, num_rows: int, dim: int) -> Float32s:
-    """Return rows of about unit length, padded."""
+    """Return padded random rows of a length near 1."""
     rows = rng.standard_normal((num_rows, dim), np.float32)
     rows *= np.float32(dim**-0.5)
     return widen(rows, num_rows)
 
 
 def _inverses(length: int) -> Float32s:
-    """Return 1 / n for n up to `length`; the first is not used."""
+    """Return 1 / n for n = 0 ... `length`; the number for n = 0 is not used."""
     return (1 / np.maximum(np.arange(length + 1), 1)).astype(np.float32)

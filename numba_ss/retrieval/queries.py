@@ -32,11 +32,11 @@ class Recommendations(NamedTuple):
     Attributes
     ----------
     users : ndarray, shape (n,)
-        Keys of users, or of histories that were given their names, or else 0, 1, ...
+        Keys of users, or names of histories; without names, 0, 1, ...
     items : ndarray, shape (n, k)
-        Keys of items. Where there are no more items it is None, or -2**63 among integers.
+        Keys of items. If there are fewer than k items, the rest is None, or -2**63 among integers.
     scores : ndarray of float32, shape (n, k)
-        Inner products of the vectors, falling; -inf where there are no more items.
+        Inner products of the vectors, in descending order; -inf if there are no more items.
 
     Examples
     --------
@@ -53,12 +53,13 @@ class Recommendations(NamedTuple):
     scores: NDArray[np.float32]
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return one row a recommendation: user, item, rank from 1 on, score.
+        """Return the columns of a table with a row for each recommendation.
 
         Returns
         -------
         dict of ndarray
-            Which pyarrow, pandas and polars make a table of.
+            "user", "item", "rank" (1 is the best) and "score". pyarrow, pandas and polars make a
+            table of it.
         """
         there = np.isfinite(self.scores)
         rank = np.broadcast_to(np.arange(1, self.scores.shape[1] + 1), self.scores.shape)
@@ -71,7 +72,7 @@ class Recommendations(NamedTuple):
 class Queries(Estimator):
     """The methods of `YouTubeDNN` that query a fitted model.
 
-    They change nothing, so several Python threads may call them at once.
+    They do not change the model, so several Python threads may call them at once.
     """
 
     user: str
@@ -95,18 +96,18 @@ class Queries(Estimator):
         Parameters
         ----------
         users : array of keys, shape (n,), optional
-            Users; by default all, in the order of ``log_.user_keys``. One that is not known
-            has an empty history, and no known features.
+            Users; by default all, in the order of ``log_.user_keys``. An unknown user has an
+            empty history and unknown features.
         histories : sequence of n sequences of keys, or dict of such, optional
-            Instead of `users`: items of anybody, in order of time; a column of lists of any
-            library will do, and a dict has them by name. Unknown ones do not count.
+            Instead of `users`: the items of anybody, in order of time. It may be a column of
+            lists of any library, or a dict of lists by name. Unknown items are ignored.
         features : dict of str to array of shape (n,), data frame or table, optional
-            With `histories`: values of `user_features`.
+            For `histories`: the values of `user_features`.
 
         Returns
         -------
         ndarray of float32, shape (n, embedding_dim)
-            Of unit length with `normalize`.
+            With `normalize`, vectors of length 1.
         """
         return self._vectors(self._queries(users, histories, features)[1])
 
@@ -116,18 +117,18 @@ class Queries(Estimator):
         histories: Any = None, features: Any = None, exclude_seen: bool = True,
         index: Index | None = None,
     ) -> Recommendations:
-        """Return the items that users take next.
+        """Recommend the items that users probably take next.
 
         Parameters
         ----------
         users, histories, features : optional
             See `user_vectors`.
         k : int, default=10
-            Items for each.
+            Number of items for each user.
         exclude_seen : bool, default=True
-            Whether items of the user's events, or of the history given, are left out.
+            Whether to leave out items of the user's events, or of the given history.
         index : Index, optional
-            Where to search, such as a `FaissIndex` that `fill_index` filled. By default all
+            Searches for the items, such as a `FaissIndex` filled by `fill_index`. By default all
             items are compared, which is exact.
 
         Returns
@@ -158,25 +159,27 @@ class Queries(Estimator):
         self, test: Any, k: int | Sequence[int] = (10, 50), *, exclude_seen: bool = True,
         index: Index | None = None,
     ) -> dict[str, Any]:
-        """Judge recommendations by events that came later.
+        """Compute metrics of recommendations from events that came later.
 
         Parameters
         ----------
         test
-            The second part of `leave_one_out` or `split_by_time`, or any log, of which no
-            columns but those of users and items are needed.
+            The second part of `leave_one_out` or `split_by_time`, or any other log. Only the
+            columns of users and items are used.
         k : int or sequence of int
             Ranks to cut at.
         exclude_seen : bool, default=True
-            Whether items that a user has had are neither recommended nor asked for.
+            Whether items of the user's earlier events are neither recommended nor count as
+            relevant.
         index : Index, optional
             See `recommend`.
 
         Returns
         -------
         dict
-            What `ranking_metrics` gives, and as "protocol" what was asked for, in words, and
-            how many users and items are not known; if most are not, a warning is logged.
+            The metrics of `ranking_metrics`, and "protocol", a text that says what was
+            evaluated and how many users and items are unknown. If most are unknown, a warning
+            is logged.
         """
         self._require_fit()
         test = self._read_test(test)
@@ -212,12 +215,12 @@ class Queries(Estimator):
         return figures
 
     def score(self, interactions: Any, y: Any = None) -> float:
-        """Return NDCG@50 of a further log, seen items left out; for scikit-learn's searches.
+        """Return NDCG@50 of a further log without seen items, for scikit-learn's searches.
 
         Parameters
         ----------
         interactions
-            As `test` in `evaluate`.
+            See `test` of `evaluate`.
         y : optional
             Not used.
         """
@@ -257,11 +260,11 @@ class Queries(Estimator):
 
     @property
     def n_features_in_(self) -> int:
-        """Columns of these events as an array: 2, or 3 with times; for scikit-learn."""
+        """The number of columns of the log as an array, for scikit-learn: 2, or 3 with times."""
         return 2 if self.log_.timestamps is None else 3
 
     def _read_test(self, source: Any) -> Interactions:
-        # The order of events and features are of no account.
+        # The order of events and their features are not used.
         known = replace(self.log_, user_features={}, item_features={})
         test = source if isinstance(source, Interactions) else read_interactions(
             integer_events("test", source), user=self.user, item=self.item,
@@ -274,7 +277,7 @@ class Queries(Estimator):
     def _queries(
         self, users: ArrayLike | None, histories: Any, features: Any
     ) -> tuple[NDArray[Any], Events]:
-        """Return whom is asked about, and their events."""
+        """Return the keys of the users or names of the histories, and their events."""
         self._require_fit()
         if histories is None:
             if features is not None:
@@ -305,7 +308,7 @@ class Queries(Estimator):
         return codes[codes >= 0]
 
     def _set_features(self, rows: Integers, features: dict[str, Any]) -> None:
-        """Put given values of user features in the place of unknown ones."""
+        """Replace unknown user features by the given values."""
         names = list(self.log_.user_features)
         for name, values in features.items():
             if name not in names:
@@ -319,7 +322,7 @@ class Queries(Estimator):
             rows[:, column] = self._rows.user[column] + 1 + codes
 
     def _events_of(self, codes: Integers) -> Events:
-        """Return all events of users; -1 is one that is not known, and has none."""
+        """Return all events of users; -1 stands for an unknown user, who has none."""
         begins, known = self.log_.offsets, codes >= 0
         starts = np.where(known, begins[codes], 0)
         ends = np.where(known, begins[1:][codes], 0)
@@ -328,9 +331,10 @@ class Queries(Estimator):
         )
 
     def _vectors(self, events: Events) -> NDArray[np.float32]:
-        o = self._model.options
+        options = self._model.options
+        length = LONGEST if options.unordered else options.history_length
         with use_threads(_checks.threads(self.num_threads)):
-            return self._model.user_vectors(events, LONGEST if o.unordered else o.history_length)
+            return self._model.user_vectors(events, length)
 
     def _search(self, events: Events, k: int, exclude_seen: bool, index: Index | None) -> TopK:
         k = _checks.integer("k", k, 1)
@@ -353,11 +357,11 @@ class Queries(Estimator):
 
 
 def _seen(events: Events) -> tuple[Integers, Integers]:
-    """Return the items of users, one user's after the other's, and their offsets."""
+    """Return the items of all users, one user after the other, and their offsets."""
     sizes = events.ends - events.offsets
     offsets = np.append(0, np.cumsum(sizes))
-    places = np.arange(offsets[-1]) + np.repeat(events.offsets - offsets[:-1], sizes)
-    return events.items[places].astype(np.int64), offsets
+    positions = np.arange(offsets[-1]) + np.repeat(events.offsets - offsets[:-1], sizes)
+    return events.items[positions].astype(np.int64), offsets
 
 
 def _codes(name: str, keys: Keys, values: ArrayLike) -> Integers:

@@ -28,10 +28,10 @@ from numba_ss.training.session import FitSession
 
 log = logging.getLogger("numba_ss")
 
-_REPORT = 32  # batches between two looks at bar and callbacks
+_REPORT = 32  # batches between two updates of the bar and calls of callbacks
 LONGEST = 2**40  # more events than any user has
-JUDGED = 50  # recommendations that are looked at for held-out events
-MONITORED = f"NDCG@{JUDGED}"  # of these, for early stopping
+JUDGED = 50  # recommendations for each user among which held-out events are searched
+MONITORED = f"NDCG@{JUDGED}"  # the metric for early stopping
 
 
 @dataclass
@@ -56,7 +56,7 @@ def checked_event_state(name: str, given: Any, best: Arrays, num_events: int) ->
 class RetrievalRun(TrainingRun):
     """Trains a `RetrievalModel` on the events of a `TrainingSet`.
 
-    `fixed` has what must be the same when the run is resumed: parameters and the log.
+    `fixed` has the parameters and the description of the log that must be equal in a resumed run.
     """
 
     unit, monitored, grows = "events", f"validation_{MONITORED}", True
@@ -73,7 +73,7 @@ class RetrievalRun(TrainingRun):
         self.model: RetrievalModel = model
         self.state: EventState = state
         self.data, self._fixed = data, fixed
-        # Who each event belongs to: looking that up takes a tenth of a small step.
+        # The user of each event: finding it again in each step would take a tenth of a small step.
         events = data.events
         sizes = np.diff(events.offsets, append=len(events.items))
         self._owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)

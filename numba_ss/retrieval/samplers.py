@@ -8,8 +8,8 @@ import numpy as np
 
 from numba_ss._types import Integers
 from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
+from numba_ss.engine.candidate_sampler import CandidateSampler
 from numba_ss.engine.samplers import (
-    CandidateSampler,
     FixedUnigramSampler,
     LearnedUnigramSampler,
     LogUniformSampler,
@@ -63,7 +63,7 @@ def draws(kind: str, num_sampled: int, counts: Integers, distortion: float) -> i
     return most
 
 
-def continued(
+def resume_sampler(
     fresh: CandidateSampler, kind: str, before: dict[str, Any], counts: Integers,
     batch_size: int, batch_size_before: int,
 ) -> CandidateSampler:

@@ -11,9 +11,9 @@ from numba_ss import _checks
 from numba_ss._types import Arrays
 from numba_ss.io.checkpoint import reading
 from numba_ss.logs.interactions import Interactions
-from numba_ss.retrieval.growth import appended, pack_log, take_over, unknown_keys
+from numba_ss.retrieval.growth import merge_logs, pack_log, unknown_keys, warm_start
 from numba_ss.retrieval.run import EventState, RetrievalRun, checked_event_state
-from numba_ss.retrieval.samplers import continued, unpacked_state
+from numba_ss.retrieval.samplers import resume_sampler, unpacked_state
 from numba_ss.retrieval.training_set import TrainingSet
 from numba_ss.training.run import best_arrays
 from numba_ss.training.session import FitSession, require_epochs, require_same
@@ -59,15 +59,15 @@ def _resumed(
 def go_on(session: FitSession, more: Interactions) -> RetrievalRun:
     """Return a run that trains a fitted estimator on further events."""
     before, options = session.estimator, session.options
-    whole, is_new = appended(before.log_, more)
+    whole, is_new = merge_logs(before.log_, more)
     unknown = unknown_keys(before.log_, more)
     if unknown:
         log.info("new events: %s, and learned", unknown)
     state = EventState(history=list(before.history_))
     data = TrainingSet.of(whole, options, is_new)
     model = data.make_model(options, len(state.history))
-    take_over(model, data.rows, before._model, before._rows)
-    model.sampler = continued(
+    warm_start(model, data.rows, before._model, before._rows)
+    model.sampler = resume_sampler(
         model.sampler, options["sampler"], before._stream, before.log_.counts(),
         options["batch_size"], before._options["batch_size"],
     )

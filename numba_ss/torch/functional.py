@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from numba_ss import _checks
-from numba_ss.engine.losses import SampledProblem
+from numba_ss.engine.sampled_problem import SampledProblem
 from numba_ss.engine.shards import Strategy
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd

@@ -23,10 +23,10 @@ from numba_ss.engine.by_name import (
     make_sampler,
     options_of,
 )
+from numba_ss.engine.candidate_sampler import CandidateSampler
+from numba_ss.engine.columns import make_columns
 from numba_ss.engine.full_losses import sigmoid_loss, softmax_loss
 from numba_ss.engine.full_pass import label_logits, normalizers
-from numba_ss.engine.losses import make_columns
-from numba_ss.engine.samplers import CandidateSampler
 from numba_ss.engine.top_k import top_k
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd

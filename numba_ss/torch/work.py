@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
+from numba_ss.engine.candidate_sampler import SampledCandidates
+from numba_ss.engine.columns import Columns, check_counts
 from numba_ss.engine.full_losses import (
     sigmoid_loss,
     sigmoid_loss_and_grad,
     softmax_loss,
     softmax_loss_and_grad,
 )
-from numba_ss.engine.losses import SampledProblem, check_counts, spread
-from numba_ss.engine.sampled_pass import ClassGradients, Columns, SampledPass
-from numba_ss.engine.samplers import SampledCandidates
+from numba_ss.engine.results import spread
+from numba_ss.engine.sampled_pass import ClassGradients, SampledPass
+from numba_ss.engine.sampled_problem import SampledProblem
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.torch.autograd import Rows
@@ -163,5 +165,5 @@ class FullWork:
         """Return the gradients of the inputs and of the tables."""
         function = sigmoid_loss_and_grad if self._logistic else softmax_loss_and_grad
         with pytorch_threads():
-            grads = function(*self._given, grad_loss=grad_output)
+            grads = function(*self._given, grad_output=grad_output)
         return grads.grad_inputs, [Rows(None, grads.grad_weights), Rows(None, grads.grad_biases)]

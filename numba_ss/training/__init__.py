@@ -1,6 +1,7 @@
 """What both trainers share: the estimator's protocol, the training loop, events and signals.
 
-Stands on `io`; knows no words, no items and no loss. A third trainer starts here: it subclasses
-`estimator.Estimator`, which has the parameters and the file of a model, and `run.TrainingRun`,
-which has the loop. Each call of ``fit`` makes a `session.FitSession` and a run.
+This room uses `io`, and knows no words, no items and no loss. A third trainer starts here. It
+subclasses `estimator.Estimator`, which has the parameters and the file of a model, and
+`run.TrainingRun`, which has the loop, and stops a run that diverges. Each call of ``fit`` makes a
+`session.FitSession` and a run.
 """

@@ -14,14 +14,14 @@ from numba_ss._types import Arrays, PathLike
 from numba_ss.io.checkpoint import read_state, reading, write_state
 from numba_ss.io.files import whole_file
 
-_FORMAT = 2  # of the file of a model; version 0.3 wrote none
-_EXACT = 2**53  # from here on a float may stand for several integers
+_FORMAT = 2  # the format of model files; those of version 0.3 have no number
+_EXACT = 2**53  # a larger float64 may stand for several integers
 
 
 class NotFittedError(_checks.ArgumentError, AttributeError):
-    """A model that has not learned is asked for what it learned.
+    """A model is used before it has been fitted.
 
-    Scikit-learn's error of this name is a ValueError and an AttributeError as well.
+    Like scikit-learn's error of this name, it is a ValueError and an AttributeError.
 
     Examples
     --------
@@ -35,9 +35,9 @@ class NotFittedError(_checks.ArgumentError, AttributeError):
 
 
 class Estimator:
-    """Parameters are the keywords of ``__init__``, kept as attributes and not touched.
+    """An estimator: its parameters are the keywords of ``__init__``, kept unchanged as attributes.
 
-    `_takes` says what `fit` takes, by the names of scikit-learn's ``InputTags``.
+    `_takes` says what `fit` takes, in the names of scikit-learn's ``InputTags``.
     """
 
     _takes: tuple[str, ...] = ()
@@ -52,12 +52,12 @@ class Estimator:
         Parameters
         ----------
         deep : bool, default=True
-            Of no effect: no parameter is an estimator.
+            Has no effect, because no parameter is an estimator.
         """
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name; all or, if one is unknown, none.
+        """Set parameters by name; if one is unknown, none is set.
 
         Parameters
         ----------
@@ -76,14 +76,14 @@ class Estimator:
         shown = [
             f"{name}={reprlib.repr(value)}"
             for name, value in self.get_params().items()
-            # Not by ==, which arrays and True == 1 have notions of their own about.
+            # Not by ==: it is no bool for arrays, and True == 1.
             if repr(value) != repr(defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     @of_a_moment
     def save(self, path: PathLike) -> None:
-        """Write the whole model, with which `partial_fit` can go on, to one file.
+        """Write the whole model to one file; `partial_fit` can continue from it.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class Estimator:
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:
-        # Only scikit-learn calls this, so it is there.
+        # Only scikit-learn calls this, so scikit-learn is installed.
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         transforms = hasattr(type(self), "transform")
@@ -168,11 +168,10 @@ class Estimator:
 
 
 def integer_events(name: str, source: Any) -> Any:
-    """Return an array of events, (n, 2) or (n, 3), as integers; what is no array as it is.
+    """Return an array of events, (n, 2) or (n, 3), as integers; return other objects unchanged.
 
-    Steps of a pipeline hand on floats where they were given integers, so floats that are
-    whole numbers are taken for integers, and no others. Messages have the words that
-    scikit-learn's checks look for.
+    Steps of a pipeline may turn integers into floats. So floats are accepted if they are whole
+    numbers. Messages contain the words that scikit-learn's checks look for.
     """
     if not isinstance(source, np.ndarray):
         return source
@@ -198,7 +197,7 @@ def integer_events(name: str, source: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a parameter without NumPy's types, which JSON does not hold."""
+    """Return a parameter without NumPy's types, which JSON cannot store."""
     if isinstance(value, (tuple, list, np.ndarray)):
         return [_plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value

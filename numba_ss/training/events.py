@@ -9,21 +9,21 @@ from numba_ss import _checks
 
 
 class TrainingEvent(NamedTuple):
-    """What callbacks receive.
+    """The argument of callbacks.
 
     Attributes
     ----------
     kind : {"begin", "step", "epoch", "checkpoint", "end"}
-        What happened. Steps come every few batches.
+        What happened. A "step" comes every few batches.
     epoch : int
-        Epochs that are finished.
+        Number of finished epochs.
     examples : int
-        Words, or events of a log, learned from so far, in all epochs.
+        Number of words or events learned from so far, in all epochs.
     loss : float
-        Mean loss of the present epoch so far, of a finished one as a whole; NaN before the
-        first step.
+        Mean loss of the current epoch so far, or of the epoch that has just finished. NaN before
+        the first step.
     learning_rate : float
-        Step size.
+        The current rate.
     model : Word2Vec or YouTubeDNN
         The estimator. At the events "epoch" and "end" it can be used and saved; at the others
         its tables are being changed.
@@ -66,7 +66,7 @@ class StopTraining(Exception):
 
 
 class TrainingDivergedError(FloatingPointError):
-    """The loss became NaN, infinite or absurd; no checkpoint was written of that.
+    """The loss became NaN, infinite or absurdly large; no checkpoint was written after that.
 
     Examples
     --------

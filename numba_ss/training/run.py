@@ -28,7 +28,7 @@ from numba_ss.training.signals import deferred_interrupt
 log = logging.getLogger("numba_ss")
 
 
-_STATE_BYTES = 2**20  # of a checkpoint, besides its arrays
+_STATE_BYTES = 2**20  # room for the state in a checkpoint, besides its arrays
 
 
 class Model(Protocol):
@@ -149,7 +149,7 @@ class TrainingRun(ABC):
 
     @abstractmethod
     def check_arrays(self) -> None:
-        """Call `diverged` if the arrays are not finite, or absurd."""
+        """Call `diverged` if the arrays are not finite, or absurdly large."""
 
     @abstractmethod
     def validate(self) -> dict[str, float]:

@@ -19,11 +19,11 @@ SIGNALS = [
 
 
 class Interrupted(KeyboardInterrupt, SystemExit):
-    """Another signal than that of Ctrl-C asked the process to end.
+    """A signal other than that of Ctrl-C asked the process to end.
 
-    It is a KeyboardInterrupt, so that whoever is ready for that is ready for this; if nobody
-    catches it, the process ends without a traceback, and with the status that shells give to
-    a process that such a signal ended: 128 and its number.
+    It is a KeyboardInterrupt, so code that handles Ctrl-C handles it, too. If nobody catches it,
+    the process ends without a traceback. Its exit status is 128 plus the number of the signal, as
+    shells report a process that was ended by a signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -33,23 +33,23 @@ class Interrupted(KeyboardInterrupt, SystemExit):
 
 
 def raise_for(number: int) -> NoReturn:
-    """Raise what stands for a signal."""
+    """Raise the exception for a signal."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise Interrupted(number)
 
 
 def exit_status(error: KeyboardInterrupt) -> int:
-    """Return the status that a process ends with which a signal ended."""
+    """Return the exit status of a process that a signal ended."""
     return 128 + getattr(error, "number", signal.SIGINT)
 
 
 class RaisesOnce:
-    """A handler for the signals of a command: the first one raises, and others are too late.
+    """A handler for the signals of a command: the first signal raises, later ones do nothing.
 
-    As a context it is in force for all signals that are not ignored, as nohup ignores one, or
-    handled by somebody else. Behind it, what was in force before comes back with `restore`;
-    without, where the process is to end, nothing can interrupt that.
+    As a context manager, it handles all signals that are neither ignored (nohup ignores one) nor
+    handled by somebody else. With `restore`, the earlier handlers are set again at its end.
+    Without, the process is about to end, and no signal can interrupt that.
     """
 
     def __init__(self, restore: bool) -> None:
@@ -77,19 +77,19 @@ class RaisesOnce:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C or the like instead of raising; yield a function that reports it.
+    """Remember the first signal to end instead of raising; yield a function that reports it.
 
-    A second one raises at once. A KeyboardInterrupt that leaves the context is one of the
-    signal that was noted. Only the main thread can catch signals. A process that ignores
-    one, such as Ctrl-C in the background of a script, goes on to do so, and one that handles
-    others than Ctrl-C itself, too.
+    A second signal raises at once. If a KeyboardInterrupt leaves the context, it is replaced by the
+    exception of the remembered signal. Only the main thread can catch signals. Signals that the
+    process ignores, such as Ctrl-C in the background of a script, stay ignored. Handlers that the
+    process has set for other signals than Ctrl-C stay in force.
     """
     asked: list[int] = []
     before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         if asked:
-            # Of a command's signals only one is raised: cleaning up is not to be interrupted.
+            # A command raises only for one signal, so that nothing interrupts its cleaning up.
             if isinstance(before[number], RaisesOnce):
                 before[number](number, frame)
             else:

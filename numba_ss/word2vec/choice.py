@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss.io.vector_files import pack_words, unpack_words
+from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.word2vec.parameters import settle, settle_min_count
 from numba_ss.word2vec.vocabulary import Vocabulary
 
@@ -100,10 +100,10 @@ def merge_words(
 def rare_words(words: list[str], counts: NDArray[np.int64], vocabulary: Vocabulary) -> Rare:
     """Return the most frequent words that are not in the vocabulary."""
     outside = np.array([word not in vocabulary.index for word in words], bool)
-    places = np.flatnonzero(outside)
-    places = np.sort(places[np.argsort(-counts[places], kind="stable")[:_MOST_RARE]])
-    packed = pack_words([words[i] for i in places.tolist()])
-    return dict(zip(_RARE, (packed["words"], packed["offsets"], counts[places]), strict=True))
+    positions = np.flatnonzero(outside)
+    positions = np.sort(positions[np.argsort(-counts[positions], kind="stable")[:_MOST_RARE]])
+    packed = pack_words([words[i] for i in positions.tolist()])
+    return dict(zip(_RARE, (packed["words"], packed["offsets"], counts[positions]), strict=True))
 
 
 def rare_of(name: Any, arrays: dict[str, NDArray[Any]]) -> Rare:

@@ -1,9 +1,9 @@
 """Corpora: text, lists of words, tables and packed ids, each read as a stream of word ids.
 
 A sentence is a line of text, a list of words, or a row of a table. The words of a line are
-``line.decode("utf-8", "replace").split()``; those of a list are its strings. In the stream each
-sentence ends with -1. Words outside the vocabulary are left out, and so are sentences that have
-no other words.
+``line.decode("utf-8", "replace").split()``; those of a list are its strings. In the stream, each
+sentence ends with -1. Words outside the vocabulary are left out, and so are sentences without any
+word of the vocabulary.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ Progress = Callable[[int, int | None], object]
 STREAM_SIZE = 2**18  # ids in an array of the stream
 _UNKNOWN = -2
 _BATCH = 2**18  # words of sentences that are looked up at a time
-_SENTENCES = 2**14  # between two reports of progress
-_LINES = 20  # from which on single words are no accident
+_SENTENCES = 2**14  # sentences between two reports of progress
+_LINES = 20  # with at least this many lines, one word in each is no accident
 _PART = 2**23  # bytes of a table that are read at a time
 # Ids of packed sentences as words.
 _DECIMAL = re.compile("0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}")
@@ -79,8 +79,8 @@ class Corpus(ABC):
         Parameters
         ----------
         progress : callable, optional
-            Called now and then with the amount that is done and the total, or None if it is not
-            known: in bytes for text, in sentences otherwise.
+            Called now and then with two numbers: the work done so far, and the total work or
+            None if that is not known. The unit is bytes for text, and sentences otherwise.
 
         Returns
         -------
@@ -100,7 +100,7 @@ class Corpus(ABC):
         return words, counts
 
     def encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
-        """Yield the ids of all words in one pass, in arrays of 2**18 (the last one is shorter).
+        """Yield the ids of all words in one pass, in arrays of 2**18 ids; the last may be shorter.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Corpus(ABC):
 
     @abstractmethod
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
-        """Yield ids with END_OF_SENTENCE, which may come first, but never twice in a row."""
+        """Yield ids; END_OF_SENTENCE may come first, but never twice in a row."""
 
 
 def _tidy(ids: Ids) -> Ids:
@@ -214,7 +214,7 @@ class SentenceCorpus(Corpus):
         self._spent = isinstance(self._corpus, Iterator)
         sentences: Any = self._corpus
         if not hasattr(type(sentences), "__iter__") and hasattr(sentences, "__len__"):
-            # A data set of PyTorch, for example, which may accept any position without an error.
+            # For example a data set of PyTorch, which may return something for any position.
             sentences = map(sentences.__getitem__, range(len(sentences)))
         for i, sentence in enumerate(sentences):
             yield i, sentence if type(sentence) is list else self._words(i, sentence)
@@ -516,7 +516,7 @@ def _arrow_table(paths: list[Path]) -> Any:
 
 
 class _MarkupWarning:
-    """Says, once, of files that look like something else that they are read as lines of words."""
+    """Warns once if files are read as lines of words, but look like something else."""
 
     def __init__(self) -> None:
         self._given = False
@@ -600,7 +600,7 @@ def open_corpus(
     Raises
     ------
     ArgumentError
-        If the value is not a corpus, or cannot be read so often.
+        If the value is not a corpus, or cannot be read as often as `passes` says.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from numba_ss._guards import alone
 from numba_ss._types import Show
 from numba_ss.engine.by_name import SampledLoss, WordSampler
 from numba_ss.io.checkpoint import checked_history
-from numba_ss.io.vector_files import pack_words, unpack_words
+from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.training.estimator import Estimator
 from numba_ss.training.events import TrainingEvent
@@ -29,81 +29,82 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 
 class Word2Vec(Estimator):
-    r"""Word vectors that tell a word from noise by its neighbours.
+    r"""Word vectors, trained to tell the words near a word from random ones.
 
-    Skip-gram: each word w of the context of a target o, at most b places away with b
-    drawn from 1 .. `window`, gives the loss
+    In skip-gram, a target o is a word of the text. Its context are the words at most b places away,
+    with b drawn from 1 .. `window`. Each word w of the context has the loss
 
     .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
        \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
 
-    with `num_sampled` noise words N for each window; v are the vectors that are kept. CBOW: the
-    mean of the context takes the place of :math:`v_w`, and each of its m words gets a share 1/m
-    of the gradient; up to eight windows that follow each other have the same N. Repetitions in N
-    do not count and, except with NCE, nor does the target.
+    with `num_sampled` negative samples N for each window. The vectors v are the result. In CBOW,
+    the mean of the context vectors replaces :math:`v_w`, and each of the m words of the context
+    gets 1/m of the gradient; up to eight consecutive windows share the same N. A word that is
+    several times in N counts once. The target does not count as a sample, except with the loss
+    "nce".
 
-    Gradients of a batch of windows are taken at the same vectors and then added up. However
-    often a word repeats, its vector moves no further than its scores bear: see Notes. Every
-    result is the same, bit for bit, for any number of threads.
+    All gradients of a batch of windows are computed with the same vectors, and then added up. The
+    update of a word that repeats in a batch is limited, see Notes. Every result is the same, bit
+    for bit, for any number of threads.
 
     Parameters
     ----------
     vector_size : int, default=100
         Length of a vector.
     window : int, default=5
-        Words to either side at most.
+        The largest number of context words on each side.
     min_count : int, optional
-        Rarer words are left out: nothing can be learned from them. By default 5, less for a
-        text of fewer than 100,000 words.
+        Words with a smaller count are left out, because too little can be learned about them.
+        By default 5, and less for a text of fewer than 100,000 words.
     max_vocabulary : int, optional
         Keep the most frequent words only.
     vocabulary : list of str or Vocabulary, optional
-        These words instead of the frequent ones. Those that the text lacks are left out, and
-        named in the log.
+        Learn these words instead of the frequent ones. Words that are not in the text are left
+        out, and the log names them.
     architecture : {"skipgram", "cbow"}, default="skipgram"
-        Skip-gram gives the better vectors, CBOW costs half the time.
+        Skip-gram gives better vectors; CBOW takes half the time.
     loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
-        The first is the default: as good as negative sampling at the same cost, and its
-        loss estimates that of the full softmax.
+        "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
+        and its loss estimates that of the full softmax.
     num_sampled : int, optional
-        Noise words; by default 6 for skip-gram and 16 for CBOW. More give better vectors, for
-        a twentieth more time each with skip-gram, a fortieth with CBOW. They are chosen from a
-        pool of words that is drawn for some windows that follow each other.
+        Negative samples; by default 6 for skip-gram and 16 for CBOW. More give better vectors.
+        Each one more takes 5 % more time with skip-gram, and 2.5 % with CBOW. They are chosen
+        from a pool of words, which is drawn once for several consecutive windows.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
-        Whether noise is drawn by the words' counts, by their rank as TensorFlow's
-        log-uniform sampler does, or evenly.
+        How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
+        log-uniform sampler, or with equal probability.
     distortion : float, default=0.75
-        Exponent of the noise probabilities, word2vec's.
+        Exponent of the counts for the sampler "unigram"; 0.75 is word2vec's.
     subtract_log_q : bool, optional
-        Whether the log of the expected count is subtracted from each score. By default
-        as `loss` says: not for the first two. Without it, scores are learned relative to
-        the words' frequency, which is what similarity wants.
+        Whether the log of the expected count is subtracted from each score. By default it is
+        for "sampled_logistic" and "nce", and is not for the others. Without it, scores are
+        learned relative to the frequencies of the words, which suits similarity.
     subsample : float, optional
-        Words of a larger share f of the text stay with probability
-        sqrt(subsample / f) + subsample / f. 0 keeps all. By default 1e-4, or with fewer than
-        5,000 words in the vocabulary half of the share of an average one: in a small
-        vocabulary every word is frequent.
+        Drop some occurrences of frequent words: a word that is the share f of the text is kept
+        with probability sqrt(subsample / f) + subsample / f, if that is less than 1. 0 keeps
+        all. By default 1e-4. In a vocabulary of fewer than 5,000 words every word is frequent,
+        so there the default is half of the mean share of a word.
     learning_rate : float, optional
-        At the start; by default 0.035 for skip-gram and 0.09 for CBOW,
-        whose inputs share one gradient.
+        The rate at the start. By default 0.035 for skip-gram, and 0.09 for CBOW, in which the
+        words of a context share one gradient.
     min_learning_rate : float, default=0.0001
-        At the end.
+        The rate at the end.
     schedule : {"linear", "constant"}, default="linear"
-        How the learning rate goes from one to the other; constant for endless streams.
+        How the learning rate changes between these two; "constant" stays at the first, for
+        streams without an end.
     epochs : int, optional
-        Passes over the text. By default 5, more, up to 50, for a text of fewer than 20,000
-        words.
+        Passes over the text. By default 5; for a text of fewer than 20,000 words more, up to 50.
     early_stopping : int, optional
-        Epochs without a better loss of the held-out text after which training ends; the
-        vectors are then those of the best epoch. See `fit`, `validation`.
+        Training ends after this number of epochs in which the loss of the held-out text, the
+        argument `validation` of `fit`, did not improve. The result has the vectors of the best
+        epoch.
     batch_size : int, optional
-        Words whose windows are learned from at the same vectors. By default up to 2048, less
-        where one word fills a large part of a small vocabulary's text. Larger batches keep
-        more threads busy.
+        Number of targets in a batch. By default up to 2048; less if one word makes up a large
+        part of the text. Larger batches keep more threads busy.
     num_threads : int, optional
         Threads; by default Numba's setting.
     seed : int, default=1
-        Of initial vectors and of all that is drawn.
+        Seed of the initial vectors and of all random draws.
 
     Attributes
     ----------
@@ -112,29 +113,30 @@ class Word2Vec(Estimator):
     vocabulary_ : Vocabulary
         Words and counts, the most frequent first.
     history_ : list of dict
-        For each epoch its mean loss, learning rate, words, seconds, words a second, and
-        with a held-out text its full softmax loss.
+        For each epoch: mean loss, learning rate, words, seconds, words per second; and the full
+        softmax loss of a held-out text, if there is one.
 
     See Also
     --------
-    SampledSoftmax : the same idea as a layer for other people's models
+    SampledSoftmax : the same idea as a layer for your own model
 
     Notes
     -----
     T. Mikolov et al., "Distributed Representations of Words and Phrases and their
-    Compositionality", NIPS 2013. The shared noise of a window: S. Ji et al.,
+    Compositionality", NIPS 2013. Sharing the samples of a window: S. Ji et al.,
     "Parallelizing Word2Vec in Shared and Distributed Memory", arXiv:1604.04661. The
     gradient of CBOW: O. Irsoy et al., "Corrected CBOW Performs as well as Skip-gram",
-    arXiv:2012.15332. The loss is the mean over all pairs of context and target, as they
-    come in training; of zero vectors it is log(1 + num_sampled).
+    arXiv:2012.15332. The loss is the mean over all pairs of context and target during
+    training. With zero vectors it is log(1 + num_sampled).
 
-    The summed gradient of a vector is scaled by min(1, 1 / x), where x is the learning rate times
-    the curvature of the loss of its batch in the direction of the sum. So its scores change by 1
-    at most in a batch, in the mean over those it has met, as those of single steps would, which
-    saturate. A vector whose word does not repeat much moves by the plain sum.
+    If a word repeats in a batch, the plain sum of its gradients may be too large: single steps
+    would saturate. So the sum is scaled by min(1, 1 / x), where x is the learning rate times the
+    curvature of the loss of the batch in the direction of the sum. In a batch, the scores of a
+    vector then change by at most 1 in the mean. A vector whose word does not repeat much gets the
+    plain sum.
 
-    Training takes the memory of both tables twice: a copy of the last finished epoch is kept, in
-    case the next one fails.
+    Training takes twice the memory of both tables, because a copy of the last finished epoch is
+    kept in case the next one fails.
 
     Examples
     --------
@@ -201,33 +203,33 @@ class Word2Vec(Estimator):
         Parameters
         ----------
         corpus
-            What `open_corpus` takes: files, lists of words, tables, packed ids. Its words and
-            counts are those of a first pass; the passes after it may have another order, or
-            other sentences of these words, such as new walks over a graph.
+            What `open_corpus` takes: files, lists of words, tables, packed ids. Words are
+            counted in a first pass. Later passes may come in another order, or have other
+            sentences of the same words, such as new walks over a graph.
         y : optional
-            Not used; for the sake of scikit-learn's pipelines.
+            Not used; scikit-learn's pipelines pass it.
         validation : optional
-            A held-out text of the same forms; its full softmax loss is taken after each
-            epoch, over the windows of a thousand of its first million words.
+            A held-out text, in any form that `corpus` may have. After each epoch its full
+            softmax loss is computed, for a thousand targets among its first million words.
         column : str, optional
             The column of a table.
         encoding : str, optional
-            Of the files of both texts, such as "cp1252"; see `open_corpus`.
+            The encoding of the files of both texts, such as "cp1252"; see `open_corpus`.
         callbacks : callable or list of callables
-            Each is called with a `TrainingEvent`. `StopTraining` ends the training as if all
-            epochs were done; after any other exception the vectors are those of the last
-            finished epoch, if one is.
+            Each is called with a `TrainingEvent`. If one raises `StopTraining`, training ends as
+            if all epochs were done. After any other exception, the vectors are those of the last
+            finished epoch, if there is one.
         progress : {"auto", True, False}
             Whether a bar is shown; see `Progress`.
         checkpoint : path, optional
             A folder for checkpoints; it keeps the last two.
         checkpoint_minutes, checkpoint_words : float, int
-            How often one is written: after so many minutes or, if given, words learned
-            from, whichever is first; and at the end.
+            How often a checkpoint is written: after this many minutes or, if given, words,
+            whichever comes first; and at the end.
         resume : bool, default=False
-            Go on from the newest checkpoint of the folder, if it has one, and end with
-            the bits of a run that was not interrupted. A finished run goes on if `epochs` is
-            larger now.
+            Continue from the newest checkpoint of the folder, if it has one. The result has the
+            same bits as that of a run without interruption. A finished run continues if
+            `epochs` is larger now.
 
         Returns
         -------
@@ -237,14 +239,15 @@ class Word2Vec(Estimator):
         Raises
         ------
         ArgumentError
-            If a parameter or the corpus cannot be used, or a run is resumed on another text;
-            vectors learned before stay, or those of the last finished epoch, if one is.
+            If a parameter or the corpus cannot be used, or if a run is resumed on another text.
+            The vectors are those of the last finished epoch or, if there is none, of before the
+            call.
         TrainingDivergedError
-            If the loss or a vector becomes NaN, infinite or absurdly large; the vectors are
-            those of the last finished epoch, if one is.
+            If the loss or a vector becomes NaN, infinite or absurdly large. The vectors are
+            those of the last finished epoch, if there is one.
         KeyboardInterrupt
-            After Ctrl-C, when the step is finished and a checkpoint written; `vectors_`
-            is as far as it got.
+            After Ctrl-C, when the current step is finished and a checkpoint is written.
+            `vectors_` then has what was learned up to this step.
         """
         every = None
         if checkpoint_words is not None:
@@ -266,11 +269,11 @@ class Word2Vec(Estimator):
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: Show = "auto",
     ) -> Self:
-        """Learn on from a further text; words that are frequent by now join the vocabulary.
+        """Continue training on a further text; words that are now frequent join the vocabulary.
 
-        Counts of all texts add up, also those of words that are too rare so far, so ids change:
-        they stay ordered by count. With `max_vocabulary` the most frequent words stay. The
-        learning rate goes through its schedule once more.
+        The counts of all texts are added up, also those of words that were too rare so far. Ids
+        may change, because words are ordered by count. With `max_vocabulary`, the most frequent
+        words are kept. The schedule of the learning rate starts again.
 
         Parameters
         ----------
@@ -298,14 +301,14 @@ class Word2Vec(Estimator):
         return self
 
     def transform(self, documents: Iterable[Sequence[str]]) -> NDArray[np.float32]:
-        """Return the mean vector of each document: see `WordVectors.transform`.
+        """Return the mean vector of each document, see `WordVectors.transform`.
 
-        With it a fitted model is a step of scikit-learn's pipelines.
+        So a fitted model can be a step of scikit-learn's pipelines.
 
         Parameters
         ----------
         documents : iterable of n lists of words
-            As `fit` takes them.
+            As in `fit`.
 
         Returns
         -------
@@ -322,7 +325,7 @@ class Word2Vec(Estimator):
         Parameters
         ----------
         documents : iterable of n lists of words
-            A list or the like, which can be read again and again.
+            A list, or another object that can be read several times.
         y : optional
             Not used.
         options
@@ -334,7 +337,7 @@ class Word2Vec(Estimator):
         """
         return self.fit(documents, y, **options).transform(documents)
 
-    if not TYPE_CHECKING:  # type checkers are to refuse what is not there
+    if not TYPE_CHECKING:  # type checkers should report attributes that do not exist
 
         def __getattr__(self, name: str) -> NoReturn:
             answer_attribute(type(self).__name__, name)

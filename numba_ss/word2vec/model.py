@@ -19,8 +19,8 @@ from numba_ss.kernels.core.threads import get_num_threads
 from numba_ss.kernels.words import row_updates, train_windows, window_chunks
 from numba_ss.word2vec.noise import Noise
 
-_CHUNKS = 64  # of a batch
-_WINDOWS_A_THREAD = 16  # of a batch, or a further thread costs more than it gives
+_CHUNKS = 64  # chunks of a batch
+_WINDOWS_A_THREAD = 16  # windows of a batch that make one more thread worth its cost
 # In a phase of a batch: those of a thread that is late are taken by others.
 _TASKS_A_THREAD = 4
 
@@ -33,8 +33,8 @@ _SUBTRACT_LOG_Q = {"nce", "sampled_logistic"}
 class Tables:
     """The rows: an input vector and an output vector for each word, padded for the kernels.
 
-    `parts` yields the initial input vectors, then the output vectors, each of `dim` columns. The
-    first may be freed before the second is made.
+    `parts` yields the initial input vectors, then the initial output vectors, each with `dim`
+    columns. So the first array can be freed before the second is made.
     """
 
     def __init__(self, parts: Iterable[Float32s], dim: int) -> None:
@@ -64,7 +64,7 @@ class Tables:
         self.longest = max(self.longest, length)
 
     def release(self) -> tuple[Float32s, Float32s]:
-        """Return both tables, packed in their own memory; this object has none any more."""
+        """Return both tables without padding, in the same memory; this object then has none."""
         inputs, outputs = (narrow(table, self.num_words, self.dim) for table in self._wide)
         self._wide = [aligned_zeros(0, self._wide[0].shape[1])] * 2
         return inputs, outputs
@@ -92,7 +92,7 @@ class WordModel:
         )
         self._work = _scratch(self._model, noise.num_sampled)
         self._num_threads = 0
-        # Multiplications, of which a third are the forward pass.
+        # Multiplications of a window; a third of them are the forward pass.
         vectors = 1 if self.cbow else window + 1
         self.work_a_window = 3 * vectors * (noise.num_sampled + 1) * tables.dim
         self.loss_of_zeros = noise.loss_of_zeros(LOSSES[loss].logistic, corrected)
@@ -102,24 +102,24 @@ class WordModel:
         return {"inputs": self.tables.inputs, "outputs": self.tables.outputs}
 
     def load(self, arrays: dict[str, Float32s]) -> None:
-        """Copy arrays as `arrays` returned them into the tables."""
+        """Copy arrays, named as `arrays` names them, into the tables."""
         for name, array in self.arrays().items():
             array[:] = arrays[name]
 
     def release(self) -> tuple[Float32s, Float32s]:
-        """Return packed copies of both tables, and free the tables; call it at the end."""
+        """Return both tables without padding; afterwards this object cannot be used."""
         none = aligned_zeros(0, self._model.inputs.shape[1])
         self._model = self._model._replace(inputs=none, outputs=none)
         return self.tables.release()
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """Sums of losses since they were set to zero; one a chunk."""
+        """The sum of the losses in each chunk, since it was last set to zero."""
         return np.asarray(self._work.losses)
 
     @property
     def pairs(self) -> NDArray[np.int64]:
-        """Numbers of losses since they were set to zero; one a chunk."""
+        """The number of losses in each chunk, since it was last set to zero."""
         return np.asarray(self._work.pairs)
 
     def start_epoch(self, epoch: int) -> None:
@@ -132,7 +132,7 @@ class WordModel:
     ) -> None:
         """Learn from the windows around stream[first:last], a batch for each of `rates`.
 
-        `position` is that of stream[0] in its epoch.
+        `position` is the position of stream[0] in its epoch.
         """
         threads = min(get_num_threads(), max(1, self.batch_size // _WINDOWS_A_THREAD))
         changed = threads != self._num_threads

@@ -1,6 +1,6 @@
 """The random draws of word vectors: which words are kept, and the negative samples.
 
-They depend on counts and a seed only, not on the vectors. So every machine that has the counts
+They depend on the counts and a seed only, not on the vectors. So every machine with the same counts
 draws the same.
 """
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from numba_ss.kernels.softmax import sampling
 from numba_ss.kernels.words import windows
 
-# Of 100 MB of Wikipedia, batches of 1,024 to 4,096 words give the same vectors.
+# Measured on 100 MB of Wikipedia: batches of 1,024 to 4,096 words give equally good vectors.
 _LARGEST_BATCH = 2048
-# How often the most frequent word may be a target of one batch. Where a row repeats more, its
-# update holds it back, and it learns less from a text than single steps would.
+# How often the most frequent word may be a target in one batch. A row that repeats more often gets
+# a limited update, so it learns less from a text than by single steps.
 _MOST_REPEATED = 12
 
 
@@ -32,7 +32,7 @@ def noise_weights(
 
 
 def keep_probabilities(counts: NDArray[np.int64], subsample: float) -> NDArray[np.float64]:
-    """Return the probability of each word to stay: word2vec's sqrt(t / f) + t / f."""
+    """Return the probability that each word is kept: word2vec's sqrt(t / f) + t / f."""
     if subsample == 0:
         return np.ones(len(counts))
     ratio = subsample * counts.sum() / np.maximum(counts, 1)
@@ -58,7 +58,8 @@ class Noise:
         self._keep = np.minimum(np.ceil(keep * 2.0**32), 2**32).astype(np.int64)
         self._kept = counts * keep
         self._weights = noise_weights(counts, sampler, distortion)
-        # The log of how often a word is expected in one draw of noise; repetitions are dropped.
+        # The log of the expected count of each word among the samples of a window, without
+        # repetitions.
         share = self._weights / self._weights.sum()
         expected = -np.expm1(num_sampled * np.log1p(-share))
         self.log_q = np.asarray(np.log(expected), np.float32)

@@ -18,8 +18,9 @@ ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
 NUM_SAMPLED = {"skipgram": 6, "cbow": 16}
 _LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
-# Defaults of short texts: min_count rises by 1 with so many words of the text; so many words
-# are learned from at least; and so many in the vocabulary have the subsample of a long text.
+# Defaults for short texts. min_count rises by 1 for every _FREQUENT words of the text. There are
+# enough epochs to learn from _LONG words. With a vocabulary of _AVERAGE words, subsample is that of
+# a long text.
 _FREQUENT, _LONG, _AVERAGE = 25_000, 100_000, 5_000
 _MOST_EPOCHS = 50
 # Parameters whose default depends on the text, with the checks of their values in a file.
@@ -100,19 +101,19 @@ def fixed_options(session: FitSession) -> dict[str, Any]:
 
 
 def default_min_count(num_words: int) -> int:
-    """Return the default of min_count for a text of so many words."""
+    """Return the default of min_count for a text of `num_words` words."""
     return min(5, 1 + num_words // _FREQUENT)
 
 
 def settle_min_count(options: dict[str, Any], total: int) -> int:
-    """Set min_count for a text of so many words, if it is None, and return it."""
+    """Set min_count if it is None, for a text of `total` words, and return it."""
     if options["min_count"] is None:
         options["min_count"] = default_min_count(total)
     return int(options["min_count"])
 
 
 def settle(options: dict[str, Any], total: int, num_words: int) -> None:
-    """Set subsample and epochs, where they are None, by the sizes of text and vocabulary."""
+    """Set subsample and epochs if they are None, from the sizes of text and vocabulary."""
     if options["subsample"] is None:
         options["subsample"] = 1e-4 * max(1.0, _AVERAGE / num_words)
     if options["epochs"] is None:

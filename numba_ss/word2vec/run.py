@@ -1,7 +1,7 @@
 """An epoch of words: one pass over a text, subsampled and cut into batches.
 
-Draws are a function of the position in the text, so a resumed run reads the text up to where
-it stopped and goes on with the same bits.
+Random draws are a function of the position in the text. So a resumed run reads the text up to the
+position where it stopped, and continues with the same bits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numba_ss import _checks
 from numba_ss._types import Arrays
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.full_losses import softmax_loss
+from numba_ss.io.packed_words import pack_words
 from numba_ss.io.text_files import read_ahead
-from numba_ss.io.vector_files import pack_words
 from numba_ss.kernels.core.threads import get_num_threads, use_threads
 from numba_ss.kernels.words import train_windows
 from numba_ss.training.run import RunState, TrainingRun, announce, checked_state
@@ -35,24 +35,26 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
 
-# Between two looks at loss, bar, callbacks and Ctrl-C: words at most, and multiplications.
+# The most words and multiplications of one call of the kernel. Between calls, the loss is checked,
+# the bar and callbacks are called, and Ctrl-C is noticed.
 _WORDS_A_CALL, _WORK_A_CALL = 2**16, 2**29
-_BATCHES_A_TRIAL = 2  # in such a call
-# A mean loss so many times that of zero vectors, or a vector so long, is no learning any more.
+_BATCHES_A_TRIAL = 2  # batches of a call that measures another number of threads
+# A run has diverged if its mean loss is this many times that of zero vectors, or a vector so long.
 _DIVERGED, _LONGEST = 3.0, 100.0
-# The mean of fewer pairs says little; and how many pairs one call has depends on the clock.
+# The loss is checked after at least this many pairs, because the mean of fewer pairs says little.
+# The number of pairs in a call depends on measured times.
 _PAIRS_A_LOOK = 10_000
-_TARGETS = 1000  # of the held-out text, for the full softmax loss
+_TARGETS = 1000  # targets of the held-out text whose full softmax loss is computed
 _PAIR = "a sentence with two words of the vocabulary that subsample does not leave out"
-_HELD_OUT = 2**32 - 1  # the "epoch" whose random numbers thin the held-out text
-_THREADS_A_READER = 8  # that learn, for each thread that reads
+_HELD_OUT = 2**32 - 1  # the "epoch" whose random numbers subsample the held-out text
+_THREADS_A_READER = 8  # training threads for each reading thread
 
 
 @dataclass
 class WordState(RunState):
     """How far a run is; `position` counts words and ends of sentences of the subsampled text.
 
-    `read` is the length and the checksum of the ids of the text up to here, `whole` those of a
+    `read` has the length and the checksum of all ids read so far in this pass, `whole` those of a
     whole pass. `varies` says that two passes were different.
     """
 
@@ -78,10 +80,11 @@ def checked_word_state(name: str, given: Any, best: Arrays) -> WordState:
 
 
 class Piece(NamedTuple):
-    """A part of an epoch's thinned text: whole batches, and the words around them.
+    """A part of an epoch's subsampled text: whole batches, and the words around them.
 
-    Batches are those of stream[first:last]; stream[0] is the position-th number of the epoch.
-    `words` are those of each batch. `read` is the length and checksum of the ids up to here.
+    The batches are stream[first:last], and stream[0] has the position `position` in the epoch.
+    `words` has the number of words in each batch, `read` the length and the checksum of the ids
+    read so far.
     """
 
     stream: NDArray[np.int64]
@@ -93,14 +96,14 @@ class Piece(NamedTuple):
 
 
 def reader_threads() -> int:
-    """Return how many threads are worth using to read what all threads learn from."""
+    """Return the number of threads for reading the text."""
     return max(1, get_num_threads() // _THREADS_A_READER)
 
 
 def read_pieces(
     model: WordModel, corpus: Corpus, vocabulary: Vocabulary, epoch: int, num_threads: int
 ) -> Generator[Piece, None, None]:
-    """Read the text once, and leave out frequent words."""
+    """Read the text once; yield it subsampled, in pieces."""
     size, window, separator = model.batch_size, model.window, model.num_words
     stream, position, first = np.empty(0, np.int64), 0, 0
     read = [0, 0]
@@ -115,7 +118,7 @@ def read_pieces(
         for ids in corpus.encode(vocabulary):
             stream = np.concatenate([stream, model.noise.thin(ids, epoch, read[0])])
             read = [read[0] + len(ids), zlib.crc32(ids.data, read[1])]
-            # The last windows need the words after them.
+            # The windows of the last words need words that are not read yet.
             last = first + max(0, len(stream) - window - first) // size * size
             yield piece(last)
             drop = max(0, last - window)
@@ -134,9 +137,9 @@ def read_checksum(corpus: Corpus, vocabulary: Vocabulary) -> list[int]:
 class WordRun(TrainingRun):
     """Trains a `WordModel` on the words of a corpus.
 
-    `settled` has the parameters of `Word2Vec`, without None where the default depends on the
-    text. `rare` has the counts of words outside the vocabulary, for `partial_fit`. `held_out` is a
-    text for the full softmax loss after each epoch.
+    `settled` has the parameters of `Word2Vec`, with values also for those whose default depends on
+    the text. `rare` has the counts of words outside the vocabulary, for `partial_fit`. `held_out`
+    is the text whose full softmax loss is computed after each epoch.
     """
 
     unit, monitored, grows = "words", "validation_loss", False
@@ -168,7 +171,7 @@ class WordRun(TrainingRun):
         self._tuner = ThreadTuner()
 
     def _rate_at(self, words: int) -> float:
-        """Return the learning rate after so many words, as the schedule says."""
+        """Return the learning rate after this number of words."""
         o = self._settled
         top, low = o["learning_rate"], min(o["learning_rate"], o["min_learning_rate"])
         if o["schedule"] == "constant":
@@ -176,9 +179,9 @@ class WordRun(TrainingRun):
         return float(top + (low - top) * min(words / self._total, 1.0))
 
     def prepare(self) -> None:
-        """Log the parameters; if the run may be resumed, take the checksum of the text.
+        """Log the parameters; if there is a folder for checkpoints, compute the text's checksum.
 
-        A resumed run is refused if any part of the text has changed, also one not yet read.
+        A run is not resumed if any part of the text has changed, also a part not yet read.
         """
         super().prepare()
         o = self._settled
@@ -194,7 +197,7 @@ class WordRun(TrainingRun):
         announce(train_windows.train_windows)
 
     def learn_epoch(self) -> Generator[None, None, None]:
-        """Go through the text once, from state.position on."""
+        """Train on the text from state.position to its end."""
         state, model, resumed = self.state, self.model, list(self.state.read)
         epoch = self.first_epoch + state.epoch
         model.start_epoch(epoch)
@@ -206,17 +209,17 @@ class WordRun(TrainingRun):
         with closing(read_ahead(pieces)) as coming:
             for piece in coming:
                 before, read = read[0], piece.read
-                # The same text comes in the same arrays: one of them ends there.
+                # The same text comes in the same arrays, so one of them ends at the old position.
                 if before < resumed[0] <= read[0] and read != resumed:
                     self._changed()
-                if read[0] < resumed[0]:  # all learned, and not yet known to be the same text
+                if read[0] < resumed[0]:  # learned before; the checksum is compared at its end
                     continue
                 state.read = read
                 yield from self._learn_piece(piece)
         if read[0] == 0:
-            number = len(state.history) + 2  # the count came first
+            number = len(state.history) + 2  # pass 1 counted the words
             _checks.fail(self.corpus.name, "words in every pass", f"none in pass {number}")
-        # A state that fits no batch, or lies behind the end, is not of this text either.
+        # A position between two batches' starts, or after the end, is one of another text.
         if read[0] < resumed[0] or state.position != piece.position + piece.last:
             self._changed()
         self._note_pass(read)
@@ -247,14 +250,14 @@ class WordRun(TrainingRun):
         )
 
     def _learn_piece(self, piece: Piece) -> Generator[None, None, None]:
-        """Learn from the batches of a piece that are still to be learned from."""
+        """Learn from those batches of a piece that are not learned from yet."""
         model, state, size = self.model, self.state, self.model.batch_size
         first = max(piece.first, state.position - piece.position)
         done, rest = divmod(first - piece.first, size)
         if rest and first < piece.last:
             self._changed()
         while first < piece.last:
-            # To try out other threads, few batches are enough.
+            # A few batches are enough to measure another number of threads.
             batches = _BATCHES_A_TRIAL if self._tuner.is_trial else self._batches
             words = piece.words[done : done + batches]
             learned = state.examples + np.cumsum(words)
@@ -338,7 +341,7 @@ class WordRun(TrainingRun):
 def held_out_stream(
     corpus: Corpus, vocabulary: Vocabulary, noise: Noise
 ) -> NDArray[np.int64]:
-    """Return the first million words of a held-out text, thinned as the training text is."""
+    """Return the first million words of a held-out text, subsampled like the training text."""
     for ids in corpus.encode(vocabulary):
         stream = noise.thin(ids, _HELD_OUT, 0)
         is_word = stream != noise.num_words
@@ -349,10 +352,10 @@ def held_out_stream(
 
 
 def held_out_loss(model: WordModel, stream: NDArray[np.int64]) -> float:
-    """Return the mean full softmax loss over the windows of some targets of a text.
+    """Return the mean full softmax loss for some targets of a text and their contexts.
 
-    Where the training loss has no log-Q correction, a score is learned relative to how
-    often its word is drawn: log Q is added before the loss over all words is taken.
+    Without log-Q correction, scores are learned relative to the expected counts of the words. Then
+    log Q is added to the scores before the loss is computed.
     """
     targets = np.flatnonzero(stream != model.num_words)
     targets = targets[np.linspace(0, len(targets) - 1, min(_TARGETS, len(targets))).astype(int)]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._types import Arrays, Float32s, Show
 from numba_ss.io.checkpoint import checked_fields, reading
+from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.io.progress import Progress
-from numba_ss.io.vector_files import pack_words, unpack_words
 from numba_ss.training.run import best_arrays
 from numba_ss.training.session import FitSession, require_epochs, require_same
 from numba_ss.word2vec.choice import (
@@ -43,7 +43,7 @@ def begin(
         return _resumed(session, corpus, validation, *found)
     settled = dict(session.options)
     chosen, rare = _count_words(session, corpus, settled)
-    # Words that stay, among many that go, would keep the memory of all: they are made anew.
+    # The words were packed and are now new strings, so that the memory of all others is free.
     words = unpack_words("", chosen["words"], chosen["offsets"])
     vocabulary = Vocabulary(words, chosen["counts"])
     model = make_model(_first_tables(len(vocabulary), settled), vocabulary.counts, settled)
@@ -169,7 +169,7 @@ def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Float32s]
 def _grown_tables(
     before: Any, old_ids: NDArray[np.int64], options: dict[str, Any]
 ) -> Iterator[Float32s]:
-    """Yield both tables for a larger vocabulary; known words keep their rows."""
+    """Yield both tables for a changed vocabulary; known words keep their rows."""
     old = old_ids >= 0
     known = before.vectors_.vectors, before._outputs
     for fresh, rows in zip(_first_tables(len(old_ids), options), known, strict=True):

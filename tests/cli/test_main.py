@@ -192,7 +192,7 @@ def test_usage_is_that_of_the_command(capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 def test_closed_standard_streams(text, tmp_path):
-    """As cron and daemons have them."""
+    """Cron and daemons start processes in this way."""
     command = shlex.join([sys.executable, "-m", "numba_ss", "word2vec", str(text), "-o", "v.npz", *map(str, FLAGS)])
     for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
         done = subprocess.run(
@@ -240,7 +240,7 @@ def test_a_reader_who_has_seen_enough(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_and_resume(tmp_path, text):
-    """Sent when the first checkpoint is there, of two hundred."""
+    """The signal is sent when the first of two hundred checkpoints is written."""
     options = {**OPTIONS, "epochs": 200 if JIT else 12}
     folder, output = tmp_path / "folder", tmp_path / "got.npz"
     command = ["word2vec", text, "-o", output, *as_flags(options), "--quiet", "--checkpoint", folder]

@@ -192,7 +192,7 @@ def test_every_option_arrives(run, monkeypatch):
 
 
 def test_recommend_to_standard_output(run, caplog, model):
-    """For all users, and for some, each once, in the order given."""
+    """For all users, and for given ones: each once, in the given order."""
     want = rows(model.recommend(k=3))
     lines = run("recommend", "model", "-k", "3")
     assert parsed(csv.reader(io.StringIO("\n".join(lines)), delimiter="\t")) == want
@@ -234,7 +234,7 @@ def test_recommend_to_files(run, caplog, model, tmp_path):
 
 @pytest.mark.parametrize(("name", "kind"), [("model", "string"), ("numbered", "int64")])
 def test_recommend_to_parquet(name, kind, run, monkeypatch):
-    """With the types of the keys, in parts."""
+    """Written in parts; columns have the types of the keys."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet files need pyarrow")
     want = YouTubeDNN.load(name).recommend(k=4)
     monkeypatch.setattr(retrieve_commands, "_USERS", 7)
@@ -374,7 +374,7 @@ def test_export(name, suffix, run, caplog):
 
 
 def test_what_would_fail_late_fails_early(refused, monkeypatch):
-    """Before the model is read, or the log."""
+    """It fails before the model or the log is read."""
     assert "--output: expected a file, got the folder dir" in refused("train", "log.csv", "-o", "dir")
     assert "--output: expected a file in a folder" in refused("export", "absent", "-o", "no/v.npz")
     assert "ends in .npz" in refused("export", "absent", "-o", "dir")
@@ -387,7 +387,7 @@ def test_what_would_fail_late_fails_early(refused, monkeypatch):
 
 
 def test_no_input_is_written_over(refused, run, tmp_path):
-    """Nor two results to one file; the message names both arguments."""
+    """Two results cannot be written to one file either; the message names both arguments."""
     pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
     write_log("dir/log.csv")
     (tmp_path / "link").symlink_to("dir/log.csv")
@@ -468,7 +468,7 @@ def test_the_last_finished_epoch_of_a_failed_training_is_saved(run, refused, cap
 
 
 def test_a_saved_model_learns_on(run):
-    """As in Python; what is given counts, and all else is as it was."""
+    """The result is that of Python; options that are not given keep their old values."""
     pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
     more = [(u, i, t + 100, c) for u, i, t, c in events(7, 3)] + [("new", "ÄX", 200, "X")]
     write_log("more.csv", more)
@@ -508,7 +508,7 @@ def test_recommendations_go_to_a_device_too(run):
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_from_log_to_recommendations_in_the_shell(suffix, model, tmp_path):
-    """Processes of their own; the end of one table is as good as its beginning."""
+    """Each command runs in a process of its own."""
     arrow = pytest.importorskip("pyarrow", reason="tables need pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     log, found = tmp_path / f"log.{suffix}", tmp_path / f"found.{suffix}"

@@ -115,7 +115,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_pat
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("signals", [["INT"], ["TERM"], ["HUP"], ["USR1"], 5 * ["INT"], ["TERM", "INT", "TERM"]])
 def test_signals_and_resume(tmp_path, signals):
-    """Sent when the first checkpoint is there, of hundreds."""
+    """The signal is sent when the first of hundreds of checkpoints is written."""
     pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
     write_log(tmp_path / "log.csv")
     options = {**OPTIONS, "epochs": 400 if JIT else 8}
@@ -147,6 +147,6 @@ def test_signals_and_resume(tmp_path, signals):
 
 
 def test_the_shell_s_flags_are_understood():
-    """As the other tests give them."""
+    """With the flags of the other tests."""
     args = parsed("train", "log.csv", "-o", "m", *FLAGS)
     assert {name: args[name] for name in OPTIONS} == OPTIONS

@@ -134,7 +134,7 @@ def test_every_option_arrives(run, monkeypatch):
 
 
 def test_a_saved_model_learns_on(run, caplog, tmp_path):
-    """As in Python; what is given counts, and all else is as it was."""
+    """The result is that of Python; options that are not given keep their old values."""
     more = topic_text(2, 5, 20, 10, seed=4)
     (tmp_path / "more.txt").write_text("".join(f"{' '.join(s)}\n" for s in more))
     run("word2vec", "text.txt", *FLAGS, "--model", "model.npz")
@@ -334,7 +334,7 @@ def test_a_disk_that_is_too_small_is_found_before_training(refused, caplog, monk
 
 
 def test_vectors_that_cannot_be_written_are_kept(refused, run, monkeypatch, tmp_path, capsys):
-    """The disk is full for one name only; the last line says what finishes the job."""
+    """The disk is full for one name only; the last line of the error says what to do."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     save = WordVectors.save
 
@@ -411,7 +411,7 @@ def test_limit_and_errors(run, refused, vectors, tmp_path):
 
 
 def test_files_of_the_user_stay(run, tmp_path):
-    """Trying whether the folder can be written to leaves no traces."""
+    """Checking whether the folder can be written to leaves no files."""
     (tmp_path / "vectors.npz.trial").write_text("mine")
     before = sorted(path.name for path in tmp_path.iterdir())
     run("word2vec", "text.txt", *FLAGS)
@@ -435,7 +435,7 @@ def test_neighbors(run, vectors):
 
 
 def test_analogy(run, refused, vectors):
-    """East is to near as north is to what lies 20 degrees on."""
+    """East is to near as north is to the word 20 degrees further."""
     vector = sum(sign * np.exp(1j * np.radians(angle)) for sign, angle in ((1, 20), (-1, 0), (1, 80)))
     want = [("far", 100), ("west", 160)]
     assert run("analogy", "v.npz", "east", "near", "north") == [

@@ -51,7 +51,7 @@ def test_adagrad_does_not_depend_on_chunks(monkeypatch, rng):
 
 
 def test_no_gradient_is_no_step():
-    """A row whose gradients cancel has seen nothing: its step is 0, not NaN."""
+    """The gradients of a row sum to 0: its step is 0, not NaN."""
     table, squares = np.ones((3, 2), np.float32), np.zeros(3, np.float32)
     grads = np.array([[1, 2], [-1, -2]], np.float32)
     update_rows(table, [1, 1], grads, 0.1, squares=squares)

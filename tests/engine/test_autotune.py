@@ -17,7 +17,7 @@ def run(tuner, seconds_alone, seconds_together, steps):
 
 
 def test_all_threads_stay_where_they_are_faster():
-    """What is tried beside costs a share that becomes small."""
+    """The share of time that trials take becomes small."""
     seen = run(ThreadTuner(), 2.0, 1.0, 20_000)
     assert not any(seen[:32])
     assert 0 < sum(seen[:1000])
@@ -42,7 +42,7 @@ def test_what_is_faster_may_change():
 
 
 def test_the_first_steps_after_a_change_do_not_count():
-    """They compile, or wake threads."""
+    """These steps may compile, or wake threads."""
     tuner, seen = ThreadTuner(), []
     since = 0
     for _ in range(2000):
@@ -53,7 +53,7 @@ def test_the_first_steps_after_a_change_do_not_count():
 
 
 def test_a_change_of_the_setting_is_noticed(monkeypatch):
-    """Not at once: to ask costs as much as a small step's checks do."""
+    """It is noticed after some steps, because asking takes as long as the checks of a small step."""
     available, asked = 2, []
 
     def get_num_threads():
@@ -72,7 +72,7 @@ def test_a_change_of_the_setting_is_noticed(monkeypatch):
 
 
 def test_steps_are_timed_by_their_work(monkeypatch):
-    """Inside, one thread is used while the tuner says so; of one thread nothing is to be chosen."""
+    """Inside, one thread is used if the tuner says so. With one thread there is nothing to choose."""
     clock, used = [0.0], []
     monkeypatch.setattr(autotune, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(threads.numba, "get_num_threads", lambda: 2)

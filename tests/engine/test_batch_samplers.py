@@ -38,7 +38,7 @@ def test_in_batch_with_counts():
 
 @pytest.mark.parametrize("kind", [InBatchSampler, MixedSampler])
 def test_absent_labels_do_not_count(kind):
-    """As the layer proposes them: -1 is no label, and no class."""
+    """The layer passes -1 for an absent label."""
     num_sampled = None if kind is InBatchSampler else 2
     samplers = [kind(5, counts=[8, 4, 2, 1, 1]) for _ in range(2)]
     for sampler in samplers[1:]:
@@ -87,7 +87,7 @@ def test_streaming_starts_where_the_counts_stand(kind):
 
 
 def test_streaming_follows_a_change(rng):
-    """A class that the counts say is rare, and is not, gets its own frequency in time."""
+    """A class that is more frequent than its count says gets its true frequency after some time."""
     sampler = InBatchSampler.streaming(2, [999, 1], 4, decay=0.02)
     assert estimates(sampler)[1] < 0.004
     for _ in range(2000):
@@ -96,7 +96,7 @@ def test_streaming_follows_a_change(rng):
 
 
 def test_streaming_of_a_new_class_that_comes_often():
-    """With a share of 1/1000 before it, the class has its own frequency at once."""
+    """A new class has its true frequency at once, although its share was 1/1000 before."""
     sampler = InBatchSampler.streaming(3, [999, 1, 0], 4, decay=0.01).grown(4)
     for i in range(12):
         got = sampler.sample([[0], [2], [3]] if i % 2 else [[0], [3]])
@@ -152,7 +152,7 @@ def test_mixed_occurrences_are_as_expected(rng):
 
 
 def test_mixed_stream_has_the_counts_of_both_parts(rng):
-    """Without counts, a class in every batch is certain, and one in none is drawn alone."""
+    """Without counts, a class in every batch has Q = 1; one in no batch is only drawn uniformly."""
     sampler = MixedSampler(8, seed=5)
     for _ in range(30):
         got = sampler.sample([[2], [2]], 4)

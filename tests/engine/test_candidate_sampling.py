@@ -5,7 +5,7 @@ import pytest
 
 import numba_ss
 from numba_ss import ArgumentError
-from tests.engine.test_samplers import CLASSES, LABELS, assert_same, make
+from tests.engine.sampler_cases import CLASSES, LABELS, assert_same, make
 
 FUNCTIONS = {
     name: getattr(numba_ss, f"{name}_candidate_sampler") for name in CLASSES if name != "all"

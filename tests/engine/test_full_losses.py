@@ -21,7 +21,7 @@ def test_against_the_reference(name, dtype, num_true, batch_size, rng, monkeypat
     monkeypatch.setattr(full_pass, "EXPS", 2**14)
     monkeypatch.setattr(full_pass, "EXAMPLES", 64)
     arguments = problem.weights, problem.biases, problem.labels, problem.inputs
-    got = getattr(numba_ss, f"{name}_loss_and_grad")(*arguments, grad_loss=problem.grad_loss)
+    got = getattr(numba_ss, f"{name}_loss_and_grad")(*arguments, grad_output=problem.grad_loss)
     loss = getattr(numba_ss, f"{name}_loss")(*arguments)
     np.testing.assert_array_equal(loss, got.loss)
     assert loss.dtype == got.grad_weights.dtype == dtype
@@ -116,8 +116,8 @@ def test_an_example_without_a_label_has_no_loss_and_no_gradient(name, rng):
     problem.inputs[4] = np.nan  # does not matter
     some = problem.labels[:, 0] >= 0
     one, model = getattr(numba_ss, f"{name}_loss_and_grad"), (problem.weights, problem.biases)
-    got = one(*model, problem.labels, problem.inputs, grad_loss=problem.grad_loss)
-    want = one(*model, problem.labels[some], problem.inputs[some], grad_loss=problem.grad_loss[some])
+    got = one(*model, problem.labels, problem.inputs, grad_output=problem.grad_loss)
+    want = one(*model, problem.labels[some], problem.inputs[some], grad_output=problem.grad_loss[some])
     for part in ("loss", "grad_inputs"):
         assert not getattr(got, part)[~some].any()
         np.testing.assert_array_equal(getattr(got, part)[some], getattr(want, part))
@@ -149,7 +149,7 @@ def test_no_biases_are_zeros(name, rng):
 
 
 def test_what_a_float32_cannot_hold_is_refused():
-    """In float64 it is a number, and in the type of the result infinite."""
+    """It is finite in float64, and infinite in the type of the result."""
     weights, inputs = np.ones((5, 2)), np.ones((2, 2), np.float32)
     weights[2] = 1e300
     with pytest.raises(ArgumentError, match=r"loss: expected numbers that float32 can hold"):

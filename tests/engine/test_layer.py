@@ -42,9 +42,9 @@ def test_step_is_the_functional_gradient_row_by_row(loss, reduction, num_true, r
     inputs, labels = batch(rng, num_true)
     weights, biases = layer.weights.copy(), layer.biases.copy()
     values = numba_ss.LogUniformSampler(CLASSES, seed=0).sample(labels, SAMPLED)
-    grad_loss = np.full(BATCH, 1 / BATCH if reduction == "mean" else 1, np.float32)
+    grad_output = np.full(BATCH, 1 / BATCH if reduction == "mean" else 1, np.float32)
     ref = getattr(numba_ss, f"{loss}_loss_and_grad")(
-        weights, biases, labels, inputs, SAMPLED, CLASSES, num_true, values, grad_loss=grad_loss
+        weights, biases, labels, inputs, SAMPLED, CLASSES, num_true, values, grad_output=grad_output
     )
     got, grad_inputs = layer.step(inputs, labels)
     assert got == pytest.approx(getattr(ref.loss, reduction)(), rel=1e-6)
@@ -115,7 +115,7 @@ def gradients(loss, weights, biases, labels, inputs, sampler):
 @pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
 @pytest.mark.parametrize("inputs", ["given", "table", "tied"])
 def test_adagrad_is_that_of_the_summed_gradients(loss, inputs, rng):
-    """Against float64: labels repeat, are absent, and are candidates and inputs too."""
+    """Compared with float64. Labels repeat, are absent, and are also candidates and inputs."""
     full = loss in ("softmax", "logistic")
     layer = make(loss=loss, reduction="sum", num_true=2, optimizer="adagrad")
     if full:
@@ -189,7 +189,7 @@ def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
 
 
 def test_adagrad_knows_a_table_by_its_memory(rng):
-    """A new view of it is the same table; another table starts anew."""
+    """A new view of the array is the same table; for another table all sums start at 0."""
     ids, labels = [1, 2, 2], [[3], [4], [5]]
     layer, table = make(optimizer="adagrad"), rng.standard_normal((9, DIM)).astype(np.float32)
     seen = []
@@ -546,7 +546,7 @@ def test_a_state_is_for_the_same_optimizer():
 
 @pytest.mark.parametrize("loss", ["softmax", "logistic", "sampled_softmax", "nce"])
 def test_an_empty_batch_changes_nothing(loss, rng):
-    """Not even by what the step before left in the buffers."""
+    """The contents that the previous step left in the buffers have no effect either."""
     number = None if loss in ("softmax", "logistic") else SAMPLED
     layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, learning_rate=0.5)
     inputs, labels = batch(rng)
@@ -572,7 +572,7 @@ def test_a_sampler_is_pickled_without_what_it_remembers(rng):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 def test_bits_do_not_depend_on_pace(optimizer, monkeypatch):
-    """Whoever works, alone or together; and the layer does as it is told."""
+    """One thread or several give the same bits; the layer uses as many as the tuner says."""
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("needs two threads")
 
@@ -638,7 +638,7 @@ def test_one_call_or_several(loss, kind, monkeypatch):
 
 
 def test_a_large_batch_on_one_thread(monkeypatch):
-    """It is taken in parts, with the same result."""
+    """The batch is computed in parts, with the same result."""
     results = []
     for exps in (workspace.EXPS, 1):
         monkeypatch.setattr(workspace, "EXPS", exps)
@@ -658,7 +658,7 @@ def test_a_large_batch_on_one_thread(monkeypatch):
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 @pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
 def test_a_bias_of_minus_infinity_leaves_a_class_out(loss, optimizer, rng):
-    """The step is that of a layer in which the class has a bias so low that nothing is left."""
+    """The step equals one in which the class has such a low bias that its probability is 0."""
     found = []
     masked = np.arange(5, CLASSES, 2)
     for bias in (-np.inf, -1e30):
@@ -715,7 +715,7 @@ def test_examples_without_a_label_are_as_if_they_were_not_there(loss, reduction,
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_weights_of_examples(loss, optimizer, reduction, rng):
-    """Of 1 they change nothing; of whole numbers, an example comes so often."""
+    """Weights of 1 change nothing; a whole number counts like so many equal examples."""
     options = {"loss": loss, "optimizer": optimizer, "sampler": "uniform", "reduction": reduction}
     inputs, labels = batch(rng)
     plain, ones, weighted, often = (make(**options) for _ in range(4))
@@ -749,7 +749,7 @@ def test_bad_weights_of_examples_change_nothing(bad, rng):
 
 
 def test_inputs_may_be_rows_of_the_weights(rng):
-    """They are those before the step."""
+    """The inputs are the rows before the step."""
     for loss in ("sampled_softmax", "softmax"):
         layer, other = make(loss=loss), make(loss=loss)
         _, labels = batch(rng, size=20)
@@ -826,7 +826,7 @@ def test_steps_from_two_threads_have_the_losses_of_one(rng):
 @needs_jit
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 def test_steps_and_queries_from_several_threads_do_not_mix(optimizer, rng):
-    """What is asked between two steps belongs to one moment: here all weights are alike."""
+    """A query between two steps sees one state: here all weights are equal."""
     layer = SampledSoftmax(
         CLASSES, DIM, None, loss="softmax", optimizer=optimizer, learning_rate=1.0,
         weights=np.zeros((CLASSES, DIM), np.float32), num_true=CLASSES,
@@ -894,7 +894,7 @@ for sizes in ((64, 20), (700, 300)) * 5:
 
 @needs_jit
 def test_threads_that_step_one_layer_leave_the_heap_whole():
-    """Processes, for what this looks for ends them."""
+    """In processes of their own, because the fault that this looks for ends a process."""
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", STRESS], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL

@@ -5,10 +5,10 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import workspace as workspaces
+from numba_ss.engine.candidate_sampler import SampledCandidates
 from numba_ss.engine.candidate_sampling import find_hits
-from numba_ss.engine.losses import make_columns
+from numba_ss.engine.columns import make_columns
 from numba_ss.engine.sampled_pass import SampledPass
-from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.softmax.sampled_classes import BLOCK
 from tests.conftest import Problem, densify
@@ -49,7 +49,7 @@ def in_parts(monkeypatch):
 @pytest.mark.parametrize("logistic", [False, True])
 @pytest.mark.parametrize("parts", [False, True])
 def test_the_upstream_gradient_comes_in_backward(logistic, parts, rng, monkeypatch):
-    """One for each example; zero stops one example's gradient, and no other's."""
+    """There is one number for each example; zero stops only this example's gradient."""
     if parts:
         in_parts(monkeypatch)
     problem = make(rng, np.float64, ragged=True)
@@ -71,7 +71,7 @@ def test_the_upstream_gradient_comes_in_backward(logistic, parts, rng, monkeypat
 
 @pytest.mark.parametrize("logistic", [False, True])
 def test_gradients_are_those_of_finite_differences(logistic, rng):
-    """Of the sum of grad_output * loss, by what `forward` itself returns."""
+    """Differences of the sum of grad_output * loss, with the losses of `forward`."""
     problem = make(rng, np.float64)
     batch = make_pass(problem, logistic)
     batch.forward()
@@ -103,7 +103,7 @@ def test_gradients_are_those_of_finite_differences(logistic, rng):
 @pytest.mark.parametrize("logistic", [False, True])
 @pytest.mark.parametrize("parts", [False, True])
 def test_backward_can_be_called_again(logistic, parts, rng, monkeypatch):
-    """With another upstream gradient, and with the first one once more: the same bits."""
+    """Called with another upstream gradient, then with the first one again: the same bits."""
     if parts:
         in_parts(monkeypatch)
     problem = make(rng)
@@ -132,7 +132,7 @@ def test_forward_and_backward_together_are_the_same(logistic, parts, rng, monkey
 
 @pytest.mark.parametrize("own_samples", [False, True])
 def test_class_gradients(own_samples, rng):
-    """Labels row by row, then an example's own samples, then the shared; absent ones are out."""
+    """Labels by example, then each example's own samples, then sampled classes; none absent."""
     problem = make(rng, np.float64, ragged=True)
     columns = problem.columns()
     if own_samples:
@@ -166,7 +166,7 @@ def test_class_gradients(own_samples, rng):
 
 
 def test_summed_gradients_with_inputs(rng):
-    """The weights are the table: an input's gradient is one of its row, and has no bias."""
+    """The table is the weights: an input's gradient is added to its row, and has no bias."""
     problem = make(rng, np.float64)
     problem.table = problem.weights
     problem.ids[:3] = 59
@@ -185,7 +185,7 @@ def test_summed_gradients_with_inputs(rng):
 
 @pytest.mark.parametrize("train_table", [False, True])
 def test_update(train_table, rng):
-    """Rows and biases less the learning rate times the sum of their gradients."""
+    """The update subtracts the learning rate times the sum of the gradients."""
     problem = make(rng, np.float64)
     batch = make_pass(problem, train_table=train_table)
     inputs = batch.forward_and_backward(problem.grad_loss)[1].inputs

@@ -34,7 +34,7 @@ def test_buffers_follow_the_hits():
 
 
 def test_memory_of_exps_is_bounded():
-    """A batch of 100,000 with 1,000 candidates is taken in parts."""
+    """A batch of 100,000 with 1,000 candidates is computed in parts."""
     workspace = workspaces.Workspace()
     out = workspace.batch(100_000, 1, 1_000, 1, 4, 2, np.float32)
     assert workspace.array("probabilities", (1,), np.float32).base.nbytes <= 4 * workspaces.EXPS

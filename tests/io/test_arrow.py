@@ -93,7 +93,7 @@ def test_without_pyarrow(monkeypatch, tmp_path):
 
 
 def test_flipped_bits_are_found(tmp_path):
-    """Checksums are written, so they are looked at."""
+    """The files have checksums, and these are compared."""
     path = tmp_path / "log.parquet"
     parquet.write_table(TABLE, path, write_page_checksum=True, compression="none", use_dictionary=False)
     data = path.read_bytes()

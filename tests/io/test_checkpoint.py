@@ -234,7 +234,7 @@ def test_damaged_newest(tmp_path, caplog, damage):
 
 
 def test_any_flipped_bit_is_noticed_or_harmless(tmp_path, rng):
-    """Also those in the zip's own records, where no checksum looks."""
+    """Also bits in the records of the zip itself, which have no checksum."""
     _, newest = save_numbers(tmp_path, 1, 2)
     folder, data = CheckpointFolder(tmp_path), newest.read_bytes()
     numbers = set()
@@ -335,7 +335,7 @@ def test_a_second_process_is_refused_at_once_and_clears_nothing(tmp_path):
 
 
 def test_the_lock_goes_with_the_folder(tmp_path):
-    """And a process that has it can take it again, as after an error in a notebook."""
+    """A process that has the lock can take it again, as after an error in a notebook."""
     pytest.importorskip("fcntl")
     first = CheckpointFolder(tmp_path)
     first.save({}, {"n": 1})

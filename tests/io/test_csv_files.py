@@ -52,7 +52,7 @@ def test_what_python_reads_wherever_a_block_ends(tmp_path, monkeypatch, separato
 
 
 def test_nobody_puts_events_in_a_comment(tmp_path):
-    """At the blocks' real size, the quoted line break moving over the end of a block."""
+    """With blocks of their real size; a quoted line break moves over the end of a block."""
     path = tmp_path / "log.csv"
     head, comment = "user,item,text\n", 'u,i,"a\r\nwho,is,this"\r\n'
     for shift in range(-len(comment) - 1, 2):

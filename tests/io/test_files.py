@@ -140,7 +140,7 @@ def test_the_mode_of_an_older_file_is_kept(tmp_path):
 
 @posix
 def test_the_mask_of_the_process_is_left_alone(tmp_path, monkeypatch):
-    """It is everybody's: while it is changed, files that other threads make are open to all."""
+    """All threads share it: if it were changed, files of other threads would be open to all."""
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("changed"))
     write(tmp_path / "name.bin")
 

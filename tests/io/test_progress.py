@@ -80,7 +80,7 @@ def test_last_line(screen, clock, caplog):
 
 
 def test_each_stage_leaves_a_line(screen, clock, caplog):
-    """Of the whole work; that a stage begins twice says nothing."""
+    """A line is logged for each stage, but not if the same stage begins twice."""
     screen(False)
     with Progress(20, desc="epoch 1/2") as bar:
         for stage in ("epoch 1/2", "epoch 2/2"):

@@ -151,7 +151,7 @@ def test_a_few_bytes_that_are_no_text_are_replaced_and_told_of_once(tmp_path, ca
 
 @pytest.mark.parametrize("compress", [bytes, *COMPRESS.values()])
 def test_text_without_blanks_is_refused_before_it_fills_the_memory(compress, tmp_path):
-    """What unfolds from a few KB is looked at piece by piece."""
+    """A few KB decompress to much text, which is checked piece by piece."""
     path = write(tmp_path, "t.txt", compress(b"a b\n" + b"x" * 2**25))
     seen = []
     with pytest.raises(ArgumentError, match=r"t\.txt: expected a blank or a line end every 1048576"):  # noqa: PT012
@@ -301,7 +301,7 @@ def test_a_word_too_long_is_refused(monkeypatch):
 
 @given(st.binary(max_size=30), st.binary(max_size=9))
 def test_repair(data, more):
-    """What follows may complete the last character, and no other."""
+    """The next block may complete the last character only."""
     reader = BlockReader(iter([(data, 1), (more, 2)]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_files, "BLOCK", 1)

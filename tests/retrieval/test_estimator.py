@@ -77,7 +77,7 @@ CASES = list(product(SAMPLERS, OPTIMIZERS, ((), (16,)), (True, False)))
     ("sampler", "optimizer", "hidden_units", "normalize"), CASES[:: 3 if JIT else 13]
 )
 def test_what_follows_is_found(sampler, optimizer, hidden_units, normalize):
-    """By chance 1 in 19 would be right, of those not seen."""
+    """By chance, 1 in 19 answers would be right, because one item is seen."""
     log = cycle(120, 6) if JIT else cycle(24, 6)
     rate = 0.3 if optimizer == "adagrad" else 10 if normalize else 1
     options = {
@@ -145,7 +145,7 @@ def test_features_of_users_alone_tell():
 
 @needs_jit
 def test_the_user_itself_as_a_feature():
-    """Between users without a history nothing else can tell."""
+    """Users without a history differ in nothing else."""
     log = groups(6, 8)
     options = {"history_length": 1, "epochs": 60, "learning_rate": 0.3, "temperature": 0.2}
     model = trained(log, user_features=["user", "taste"], **options)
@@ -177,7 +177,7 @@ def test_new_items_of_a_known_category_come_near_it():
 
 
 def test_item_features_alone_tell():
-    """Items that nobody took twice have but their category in common."""
+    """Nobody takes an item twice, so items have only their category in common."""
     num_users, length = (80, 4) if JIT else (20, 3)
     kind = np.repeat(np.arange(num_users) % 3, length)
     events = np.arange(num_users * length)
@@ -210,7 +210,7 @@ def test_any_number_of_threads_gives_the_same_bits(sampler):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_seed_decides(sampler):
-    """Of initial vectors, the order of events and candidates."""
+    """It decides initial vectors, the order of events, and candidates."""
     three = trained(seed=3, sampler=sampler)
     assert bits(three) == bits(trained(seed=3, sampler=sampler))
     four = trained(seed=2**31 - 1, sampler=sampler)
@@ -267,7 +267,7 @@ def test_arrays_and_matrices():
 
 
 def test_two_fits_are_one(tmp_path):
-    """Nothing of an earlier fit stays, nor of a failed one."""
+    """A second fit starts from nothing, also after a failed one."""
     model = trained(MANY, epochs=1)
     model.set_params(epochs=2)
     assert bits(model.fit(LOG, progress=False)) == bits(trained())
@@ -308,7 +308,7 @@ COLUMNS = {
 
 @needs_jit
 def test_two_threads_that_learn_wait_for_each_other():
-    """Both logs are learned from, as if one call had come after the other."""
+    """Both logs are learned from, as if one call had followed the other."""
     first, second = random_log(1), random_log(2)
     want = []
     for pair in ((first, second), (second, first)):
@@ -518,7 +518,7 @@ def test_an_estimator_of_scikit_learn_s():
     ],
 )
 def test_states_with_wrong_contents_are_refused(part, name, value, tmp_path, monkeypatch):
-    """Before as much memory is taken as they ask for."""
+    """They are refused before the memory that they ask for is allocated."""
     trained().save(tmp_path / "model")
     with open(tmp_path / "model", "rb") as file:
         arrays, state = read_state(file)
@@ -551,7 +551,7 @@ def test_times_of_a_later_log_may_be_of_another_form():
 
 @pytest.mark.parametrize("sampler", ["learned_unigram", "in_batch", "mixed"])
 def test_what_samplers_remember_is_checked(sampler, tmp_path):
-    """When a file is read, not when the model learns on."""
+    """It is checked when the file is read, not when training continues."""
     model = trained(sampler=sampler)
     if sampler != "learned_unigram":
         model.partial_fit(MANY, progress=False)

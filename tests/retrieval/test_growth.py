@@ -9,14 +9,14 @@ from numba_ss.logs.interactions import Interactions, read_interactions
 from numba_ss.logs.keys import Keys
 from numba_ss.retrieval.growth import (
     FeatureRows,
-    appended,
     choose_held_out,
+    merge_logs,
     pack_log,
     positions_of,
     require_growth,
-    take_over,
     training_events,
     unpack_log,
+    warm_start,
 )
 from numba_ss.retrieval.model import Options, RetrievalModel
 
@@ -136,7 +136,7 @@ def test_held_out_items_are_new_to_their_user():
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_two_logs_as_one(timed):
-    """As if both had been read at once, but for the order of the keys."""
+    """The result is that of reading both at once, except for the order of the keys."""
     options = {} if timed else {"timestamp": None}
     more = {
         "user": ["zoe", "ann", "bob", "ann", "zoe"], "item": [3, 7, 9, 3, 6], "timestamp": [1, 2, 100, 3, 0],
@@ -144,7 +144,7 @@ def test_two_logs_as_one(timed):
     }
     old = read(**options)
     later = read(more, known=old, **options)
-    whole, is_new = appended(old, later)
+    whole, is_new = merge_logs(old, later)
     at_once = read({name: [*TABLE[name], *more[name]] for name in TABLE}, **options)
     assert events_of(whole) == events_of(at_once)
     assert (whole.num_events, is_new.sum()) == (12, 5)
@@ -167,14 +167,14 @@ def test_logs_that_do_not_fit():
     untimed = read(timestamp=None, known=old)
     for pair in ((old, untimed), (untimed, read(known=untimed))):
         with pytest.raises(ArgumentError, match=r"^timestamp: expected times in both logs or in none, got"):
-            appended(*pair)
+            merge_logs(*pair)
     for name, keys in (("user_keys", ["bob", "ann", "eve", "joe"]), ("item_keys", [5, 6])):
         parts = {**vars(old), name: Keys(keys)}
         with pytest.raises(ArgumentError, match=f"^interactions: expected a log that was .* other {name}"):
-            appended(old, Interactions(**parts))
+            merge_logs(old, Interactions(**parts))
     others = read({**TABLE, "town": ["y", *TABLE["town"][1:]]}, known=read(user_features=[]))
     with pytest.raises(ArgumentError, match=r"^interactions: .* one with other user_features 'town'"):
-        appended(old, others)
+        merge_logs(old, others)
 
 
 def test_growth():
@@ -201,14 +201,14 @@ def make_model(log, rows, *, adaptive=True, seed=1):
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("by_id", [True, False])
 def test_a_model_takes_over_what_a_smaller_one_learned(adaptive, by_id):
-    """Each row stands where its item, user or value does in the larger log."""
+    """Each row has the position of its item, user or value in the larger log."""
     more = {"user": ["zoe"], "item": [3], "timestamp": [1], "age": [77], "town": ["q"], "kind": [9]}
     old = read()
     new = read(more, known=old)
     old_rows, rows = (FeatureRows.of(log, by_id) for log in (old, new))
     before, model = make_model(old, old_rows, adaptive=adaptive), make_model(new, rows, adaptive=adaptive, seed=2)
     fresh = {name: array.copy() for name, array in model.arrays().items()}
-    take_over(model, rows, before, old_rows)
+    warm_start(model, rows, before, old_rows)
     had, has = before.arrays(), model.arrays()
     for name in ("dense", "dense_squares"):
         np.testing.assert_array_equal(has[name], had[name])

@@ -63,7 +63,7 @@ def test_every_form_of_keys_and_vectors(path, table):
 
 
 def test_words_are_shared_with_word_vectors(path, table):
-    """Keys may be words, with one format; of integers it cannot make words."""
+    """Both use one format if keys are words; word vectors cannot read integers."""
     save_vectors(path, STRINGS, table)
     loaded = WordVectors.load(path)
     assert loaded.index_to_key == STRINGS

@@ -62,7 +62,7 @@ print(json.dumps(dict(ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), names))))
 
 @pytest.mark.skipif(find_spec("ranx") is None, reason="compares with ranx")
 def test_metrics_are_those_of_ranx(rng):
-    """In a process of its own, interpreted: it takes a minute to compile."""
+    """In a process of its own and interpreted, because ranx takes a minute to compile."""
     recommended, relevant = random_ranking(rng)
     qrels = {u: dict.fromkeys(true, 1) for u, true in enumerate(relevant) if true}
     # A user without any recommendation has an unknown item there.

@@ -171,7 +171,7 @@ def test_plain_step_is_the_gradient(name):
 
 @pytest.mark.parametrize("name", ["plain", "no layer, features", "three layers", "unordered", "decay"])
 def test_adaptive_steps(name):
-    """Two of them: of a row by its mean squared gradients, of the network by each number's."""
+    """A row has one sum of mean squared gradients; the network has a sum for each number."""
     case, rate, arrays, squares = Case(adaptive=True, **CASES[name]), 0.1, None, None
     o = case.options
     for _ in range(2):
@@ -326,7 +326,7 @@ def test_a_new_model():
 @pytest.mark.parametrize("name", ["plain", "no layer, features", "three layers", "not normalized", "unordered"])
 @pytest.mark.parametrize("length", [1, 3, 50])
 def test_vectors(name, length, monkeypatch):
-    """Also in parts: a vector depends on nobody else in the same pass."""
+    """Also in parts: a vector does not depend on other users in the same pass."""
     case = Case(**CASES[name])
     o, m, e = case.options, case.model, case.events
     arrays = case.arrays()
@@ -370,7 +370,7 @@ def test_vectors_change_nothing():
 
 
 def test_a_query_with_long_histories_is_not_cut_by_one_with_short_ones():
-    """Both ask for shares at once; what the other puts there is too short for this one."""
+    """Both need 1 / n at once; the other query leaves fewer numbers than this one needs."""
     case = Case()
     want = case.model.user_vectors(case.events, 40)
 

@@ -242,7 +242,7 @@ def test_warnings_of_the_wrapper_are_not_the_user_s(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("maker", ["exact", "flat"])
 def test_threads_that_add_and_search_at_once_lose_nothing(maker, monkeypatch):
-    """A search finds what was there at one moment, and in the end there is every item."""
+    """A search sees the items of one moment; at the end, all items are found."""
     index, rounds, extended = MAKERS[maker](), 8, nearest._Ids.extended
     index.add([0], np.ones((1, 4)))
 

@@ -28,7 +28,7 @@ def test_every_parameter_is_checked():
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in NUMBERS for value in values])
 def test_bad_parameter(name, value):
-    """The log would fail as well, but is not looked at."""
+    """The log would fail, too, but is not read."""
     model = YouTubeDNN(validation=0.5).set_params(**{name: value})
     # Those that are compared with each other are named together.
     start = r"user, item, timestamp" if value in ("user", "item") else rf"{name}\b"

@@ -180,7 +180,7 @@ def test_what_was_longer_ago_than_the_history_is_forgotten():
 
 
 def test_newcomers():
-    """A user who is not known is one without a history and features."""
+    """An unknown user is like one without history and features."""
     model = trained(MANY, user_features=["taste", "user"])
     found = model.recommend([-1, 10**6], 4)
     assert found.users.tolist() == [-1, 10**6]
@@ -329,7 +329,7 @@ def test_bad_tests(message, arguments):
 
 @needs_jit
 def test_nothing_of_the_size_of_batch_times_items_is_built():
-    """It would be 4 MB in float32, and 64 MB for all users when they are asked about."""
+    """Such an array would take 4 MB in float32, and 64 MB for all users."""
     num_items = num_users = 4096
     rng = np.random.default_rng(0)
     log = {"user": np.arange(2 * num_items) % num_users, "item": rng.permutation(2 * num_items) % num_items}
@@ -351,7 +351,7 @@ def test_nothing_of_the_size_of_batch_times_items_is_built():
 
 
 def test_unknown_users_and_items_are_told(caplog):
-    """Also where other keys were meant: the figures alone would look well."""
+    """Also if the keys were made in another way: the metrics alone would look good."""
     letters = {"user": list("aabbccdd"), "item": list("ABCDEFGA"), "timestamp": range(8)}
     model, keys = trained(letters), (list("abc"), list("DEF"))
     test = {"user": keys[0], "item": keys[1]}

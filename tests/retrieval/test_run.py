@@ -184,7 +184,7 @@ def test_ctrl_c_ends_the_step_and_saves(whole, tmp_path, caplog):
 
 @pytest.mark.parametrize("when", [("epoch", 1), ("epoch", 3), ("checkpoint", 1)])
 def test_ctrl_c_at_the_end_of_an_epoch(whole, tmp_path, when):
-    """It is never lost, also where there is no further step."""
+    """The signal is never lost, even if no further step follows."""
     with pytest.raises(KeyboardInterrupt):
         run(folder=tmp_path, minutes=10**6, callbacks=at_event(*when, send_interrupt))
     assert outcome(run(folder=tmp_path, resume=True)) == whole["plain"]
@@ -281,7 +281,7 @@ def test_another_program_s_checkpoints(tmp_path, state):
     ],
 )
 def test_checkpoints_with_wrong_contents_are_refused(tmp_path, field, value):
-    """Their checksums are right, and kernels would follow what they say."""
+    """Their checksums are right, and kernels would use their contents unchecked."""
     stopped(tmp_path, "epoch", 2)
     folder = CheckpointFolder(tmp_path)
     arrays, state, _ = folder.load()
@@ -372,7 +372,7 @@ def test_an_exception_in_the_first_epoch_leaves_the_estimator_alone(tmp_path, ki
 @pytest.mark.parametrize(("kind", "epochs"), [("step", 2), ("epoch", 2), ("end", 3), ("checkpoint", 1)])
 @pytest.mark.parametrize("form", ["fit", "partial_fit"])
 def test_after_an_exception_the_last_finished_epoch_stays(tmp_path, kind, epochs, form):
-    """With all that later ones need."""
+    """It stays with everything that later epochs need."""
     if (kind, form) == ("checkpoint", "partial_fit"):
         pytest.skip("writes none")
     model, want = (trained(MANY, sampler="in_batch", epochs=1) for _ in "ab")
@@ -428,7 +428,7 @@ def test_held_out_events_are_those_of_leave_one_out():
 
 @pytest.mark.parametrize("timestamp", ["timestamp", None])
 def test_held_out_are_events_of_items_that_are_new_to_a_user(timestamp):
-    """Others could not be recommended."""
+    """Other items could not be recommended, because seen ones are left out."""
     log = read_interactions(random_log(), progress=False, timestamp=timestamp)
     histories = [log.history(user).tolist() for user in range(log.num_users)]
     new = [user for user, items in enumerate(histories) if len(items) > 1 and items[-1] not in items[:-1]]
@@ -473,7 +473,7 @@ def test_early_stopping_ends_and_puts_back_the_best(tmp_path):
 
 
 def test_all_epochs_are_done_where_none_is_awaited():
-    """Without patience the last epoch's model stays, whatever its figures."""
+    """Without early stopping, the model of the last epoch stays, whatever its metrics."""
     model = run(**STOPPING | {"early_stopping": None, "epochs": 6})
     plain = run(**STOPPING | {"early_stopping": 30, "epochs": 6})
     assert len(model.history_) == len(plain.history_) == 6
@@ -481,7 +481,7 @@ def test_all_epochs_are_done_where_none_is_awaited():
 
 
 def test_partial_fit_holds_out_of_what_is_new():
-    """What has been learned from cannot judge."""
+    """Events that were learned from cannot be held out."""
     model = trained(MANY)
     more = {"user": [0, 0, 0, 1, 1], "item": [1, 12, 22, 3, 4], "timestamp": np.arange(5) + 10**6}
     model.set_params(validation=1.0).partial_fit(more, progress=False)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from numba_ss.engine.by_name import ITEM_SAMPLERS as SAMPLERS
-from numba_ss.engine.samplers import CandidateSampler
+from numba_ss.engine.candidate_sampler import CandidateSampler
 from numba_ss.retrieval.samplers import (
-    continued,
     draws,
     make_sampler,
     packed_state,
+    resume_sampler,
     unpacked_state,
 )
 from tests.conftest import needs_jit
@@ -55,7 +55,7 @@ def test_every_name_has_a_sampler():
     ],
 )
 def test_how_likely_an_item_is(kind, share):
-    """One draw has the chances themselves; all 8 have been drawn after a while."""
+    """The expected counts of one draw are the probabilities; in the end all 8 items are drawn."""
     counts = expected_counts(made(kind), 1, np.arange(8))
     np.testing.assert_allclose(counts, share / share.sum(), rtol=1e-5)
     assert {c for row in drawn(made("uniform"), 4, 40) for c in row} == set(range(8))
@@ -140,10 +140,10 @@ def test_draws():
 @pytest.mark.parametrize("kind", SAMPLERS)
 @pytest.mark.parametrize("streaming", [False, True])
 def test_states_survive_a_file(kind, streaming):
-    """As arrays without objects, and as JSON."""
+    """They are saved as arrays without objects, and as JSON."""
     sampler = made(kind)
     if streaming:
-        sampler = continued(sampler, kind, made(kind).state_dict(), COUNTS, 4, 4)
+        sampler = resume_sampler(sampler, kind, made(kind).state_dict(), COUNTS, 4, 4)
     stream(sampler, kind)
     arrays, plain = packed_state(sampler.state_dict())
     assert all(name.startswith("sampler_") and array.dtype.kind != "O" for name, array in arrays.items())
@@ -152,7 +152,7 @@ def test_states_survive_a_file(kind, streaming):
     assert state.keys() == sampler.state_dict().keys()
     again = made(kind)
     if streaming:
-        again = continued(again, kind, made(kind).state_dict(), COUNTS, 4, 4)
+        again = resume_sampler(again, kind, made(kind).state_dict(), COUNTS, 4, 4)
     again.load_state_dict(state)
     assert stream(again, kind) == stream(sampler, kind)
 
@@ -167,13 +167,13 @@ def test_nested_states():
 @pytest.mark.parametrize("before", SAMPLERS)
 @pytest.mark.parametrize("kind", SAMPLERS)
 def test_a_further_fit(before, kind):
-    """Of another sampler too, over more items; every time the same."""
+    """Also with another sampler, and over more items; each time with the same result."""
     old = made(before)
     stream(old, before)
     counts = np.append(COUNTS, [2, 1])
 
     def further():
-        return continued(made(kind, counts, number=1), kind, old.state_dict(), COUNTS, 4, 4)
+        return resume_sampler(made(kind, counts, number=1), kind, old.state_dict(), COUNTS, 4, 4)
 
     sampler = further()
     assert sampler.range_max == 10
@@ -181,7 +181,7 @@ def test_a_further_fit(before, kind):
     assert stream(sampler, kind) == stream(further(), kind)
     # And once more, from what that one has come to.
     def once_more():
-        return continued(made(kind, counts, number=2), kind, sampler.state_dict(), counts, 4, 4)
+        return resume_sampler(made(kind, counts, number=2), kind, sampler.state_dict(), counts, 4, 4)
 
     assert stream(once_more(), kind) == stream(once_more(), kind)
     # The uniform part is drawn anew, or goes on: it does not begin again.
@@ -192,17 +192,17 @@ def test_a_further_fit(before, kind):
 def test_adaptive_remembers():
     old = made("learned_unigram")
     drawn(old, 2, 9)
-    sampler = continued(made("learned_unigram", np.ones(10, int), number=1), "learned_unigram", old.state_dict(), COUNTS, 4, 4)
+    sampler = resume_sampler(made("learned_unigram", np.ones(10, int), number=1), "learned_unigram", old.state_dict(), COUNTS, 4, 4)
     weights = sampler.state_dict()["weights"]
     assert weights.tolist() == (1 + 9 * np.bincount(LABELS[:, 0], minlength=10)).tolist()
 
 
 @pytest.mark.parametrize("kind", ["in_batch", "mixed"])
 def test_batches_are_estimated_from_where_the_counts_stand(kind):
-    """The first time the chances are those of the counts; then they follow the stream."""
+    """At first, expected counts are those of the counts; then they follow the stream."""
     num_sampled = None if kind == "in_batch" else 1
     known = made(kind, COUNTS + 1)
-    sampler = continued(made(kind, COUNTS + 1, number=1), kind, known.state_dict(), COUNTS + 1, len(LABELS), len(LABELS))
+    sampler = resume_sampler(made(kind, COUNTS + 1, number=1), kind, known.state_dict(), COUNTS + 1, len(LABELS), len(LABELS))
     one, two = (s.sample(LABELS, num_sampled) for s in (known, sampler))
     np.testing.assert_allclose(two.true_expected_count, one.true_expected_count, rtol=0.02)
     rare = np.full((4, 1), 6)

@@ -71,7 +71,7 @@ def test_partial_fit_grows_the_tables(timestamp):
 
 
 def test_partial_fit_of_the_next_part_of_a_log():
-    """Users without new events keep their vectors where no item and no weight of theirs learned."""
+    """Users without new events keep their vectors if no row or weight of theirs was trained."""
     whole = read_interactions({**LOG, "of": LOG["user"] % 3}, user_features=["of"], progress=False)
     train, test = split_by_time(whole, 0.3)
     model = trained(train, user_features=["of"])
@@ -83,7 +83,7 @@ def test_partial_fit_of_the_next_part_of_a_log():
 
 
 def test_partial_fit_learns_what_is_new():
-    """Who went round forwards goes backwards now; by chance 1 in 19 would be right."""
+    """Users who took items in ascending order take them in descending order now."""
     log = cycle(120, 4) if JIT else cycle(40, 4)
     back = {**log, "item": (NUM_ITEMS - log["item"]) % NUM_ITEMS, "timestamp": log["timestamp"] + 100}
     model = trained(log, history_length=1, epochs=20 if JIT else 8, learning_rate=0.3, temperature=0.1)

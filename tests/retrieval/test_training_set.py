@@ -26,7 +26,7 @@ def test_without_validation_all_events_are_learned_from():
 
 
 def test_the_last_new_item_of_some_users_is_held_out():
-    """User b took x before: only a and c can be asked for their last items."""
+    """User b took x before, so only the last items of a and c can be held out."""
     data = TrainingSet.of(LOG, options(validation=1.0))
     assert data.held_out.tolist() == [True, False, True]
     assert data.positions.tolist() == [0, 1, 3, 4, 5, 6]

@@ -92,7 +92,7 @@ def test_a_full_work_is_the_engine_s(logistic, rng):
     name = "sigmoid" if logistic else "softmax"
     want = getattr(numba_ss, f"{name}_loss_and_grad")(
         problem.weights, problem.biases, problem.labels, problem.inputs,
-        grad_loss=problem.grad_loss,
+        grad_output=problem.grad_loss,
     )
     np.testing.assert_array_equal(work.losses, want.loss)
     inputs, (weights, biases) = work.backward(problem.grad_loss)

@@ -91,7 +91,7 @@ def test_what_is_shown_makes_the_same_again():
 
 
 def test_parameters_are_kept_as_they_come():
-    """Checked when they are used, or scikit-learn could not copy them."""
+    """They are checked when they are used, because scikit-learn copies them first."""
     model = Word2Vec("eight", vocabulary=WORDS, epochs=-1)
     assert model.vector_size == "eight"
     assert model.vocabulary is WORDS
@@ -181,7 +181,7 @@ def test_what_was_not_learned_is_not_there(tmp_path, pairs):
 
 @pytest.mark.parametrize("make", [recommender, word_model])
 def test_a_model_of_version_0_3_is_refused(make, pairs, sentences, tmp_path):
-    """It knew samplers under other names; and what a later version may write is not guessed at."""
+    """Version 0.3 had other names of samplers; a later format is refused, too."""
     make().fit(pairs if make is recommender else sentences, progress=False).save(tmp_path / "new")
     with open(tmp_path / "new", "rb") as file:
         arrays, state = read_state(file)
@@ -207,7 +207,7 @@ def test_score_wants_something_new(pairs):
 
 @pytest.mark.parametrize("sampler", ["unigram", "learned_unigram", "in_batch", "mixed"])
 def test_copies_are_alike_and_apart(pairs, sampler):
-    """A copy in memory recommends the same, and learns on the same, by itself."""
+    """A copy in memory gives the same recommendations, and continues training by itself."""
     old, new = pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :] + np.array([5, 2])  # new keys
     model = recommender(sampler=sampler, hidden_units=(5,)).fit(old, progress=False)
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
@@ -261,7 +261,7 @@ def test_scikit_learn_sees_whether_it_has_learned(make, pairs, sentences):
 
 @needs_sklearn
 def test_pipeline_of_events(pairs):
-    """The step before makes an array, of floats too, or a table."""
+    """The previous step returns an array, also of floats, or a table."""
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer
     from sklearn.utils.validation import check_is_fitted
@@ -408,7 +408,7 @@ EVENTS_REASONS = {
 
 @checks(recommender(epochs=1), EVENTS_REASONS)
 def test_scikit_learn_checks_events(estimator, check):
-    """Its numbers are rounded, for users and items are categories."""
+    """The numbers of its checks are rounded, because users and items are categories."""
     check(estimator)
 
 

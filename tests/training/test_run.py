@@ -151,7 +151,7 @@ def test_after_a_divergence_the_last_finished_epoch_stays(tmp_path):
 
 
 def test_training_ends_when_nothing_gets_better(tmp_path):
-    """The model is then that of the best epoch; so it is if the run is resumed."""
+    """The model is then that of the best epoch, also if the run is resumed."""
     losses = [3.0, 2.0, 2.5, 2.0, 1.0]
     run = counting(folder=tmp_path, epochs=9, patience=2, losses=losses)
     run.run()

@@ -102,7 +102,7 @@ for i in range(5):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_text_from_standard_input_is_removed(tmp_path, name):
-    """While it comes, and while it is learned from."""
+    """Both while it is copied and while it is learned from."""
     number = getattr(signal, name)
     command = [sys.executable, "-m", "numba_ss", "word2vec", "-", "-o", "v.npz", "--epochs", "999999"]
     for ends in (False, True):
@@ -207,7 +207,7 @@ def test_in_another_thread_nothing_is_caught():
 
 
 def test_one_inside_the_other():
-    """The inner one catches; the outer one learns nothing of it."""
+    """The inner context catches the signal; the outer one does not notice it."""
     with deferred_interrupt() as outer:
         with deferred_interrupt() as inner:
             interrupt()
@@ -250,7 +250,7 @@ def test_signals_that_somebody_else_handles_are_theirs():
 
 
 def test_in_a_command_no_more_than_one_signal_is_raised():
-    """So that nothing interrupts what the first one has cleaned up."""
+    """So a second signal cannot interrupt the cleaning up after the first one."""
     with RaisesOnce(restore=True), deferred_interrupt() as asked:
         interrupt()
         assert asked()

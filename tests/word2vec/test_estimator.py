@@ -92,7 +92,7 @@ def test_words_of_a_topic_become_neighbours(architecture, loss, sampler, subtrac
 @pytest.mark.parametrize("window", [1, 2])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_window_reaches_so_far(architecture, window, rng):
-    """Four classes of words take turns: those two places apart meet if the window is 2."""
+    """Four classes of words take turns: words at distance 2 meet if the window is 2."""
     text = [[f"{i % 4}_{rng.integers(3)}" for i in range(40)] for _ in range(50)]
     model = trained(
         text, vector_size=16, window=window, learning_rate=0.1, architecture=architecture, epochs=4
@@ -152,7 +152,7 @@ def planted(kind, seed=1):
 @pytest.mark.parametrize("kind", ["bursts", "graph", "two words", "one document", "one frequent word"])
 @pytest.mark.parametrize(("architecture", "loss"), list(product(ARCHITECTURES, LOSSES)))
 def test_no_text_makes_vectors_grow(kind, architecture, loss):
-    """They stay as short as those of gensim, which are up to 19 long on such texts."""
+    """Vectors stay as short as gensim's, whose length is at most 19 on such texts."""
     text, options = planted(kind)
     model = trained(
         text, architecture=architecture, loss=loss, epochs=4,
@@ -252,7 +252,7 @@ def test_every_form_of_a_text_gives_the_same_bits(form, tmp_path):
 @pytest.mark.parametrize("num_sampled", [1, 6])
 @pytest.mark.parametrize("loss", ["sampled_softmax", "negative_sampling"])
 def test_the_first_loss_is_that_of_zero_vectors(loss, num_sampled, rng):
-    """A few noise words less count: repetitions, and the target itself."""
+    """Fewer samples count, because repetitions and the target itself do not."""
     text = [[str(word) for word in rng.permutation(400)] for _ in range(10 if JIT else 5)]
     options = {"loss": loss, "num_sampled": num_sampled, "sampler": "uniform", "learning_rate": 0}
     one, three = trained(text, epochs=1, **options), trained(text, epochs=3, **options)
@@ -293,7 +293,7 @@ def full_loss(model, log_q):
     [(True, "unigram", 6), (False, "uniform", 6), (False, "unigram", 1)],
 )
 def test_validation_loss(architecture, subtract_log_q, sampler, num_sampled):
-    """Log Q, where scores are learned relative to it: all the same, or of a single draw."""
+    """With log Q added if scores are learned relative to it, for two cases of Q."""
     model = trained(
         architecture=architecture, subtract_log_q=subtract_log_q, sampler=sampler,
         num_sampled=num_sampled, window=3, learning_rate=0.1,
@@ -312,7 +312,7 @@ def test_validation_loss(architecture, subtract_log_q, sampler, num_sampled):
 
 
 def test_validation_loss_falls():
-    """From a choice of eight words towards one of four, for who knows the topic and no more."""
+    """It falls from log 8 towards log 4, the loss of a model that knows the topic only."""
     model = trained(
         topic_text(2, 4, 20, 10), fit={"validation": HELD_OUT}, learning_rate=0.02,
         subtract_log_q=True, epochs=4, window=3,
@@ -373,7 +373,7 @@ class Turns:
 
 
 class Spent:
-    """An iterable that hides an iterator."""
+    """An iterable that returns the same iterator each time."""
 
     def __init__(self):
         self.iterator = iter(TEXT)

@@ -52,7 +52,7 @@ def test_the_batch_shrinks_with_the_vocabulary(rng):
 
 
 def test_who_has_counts_and_seed_draws_the_same(rng):
-    """No row is needed, and the parts of a text are thinned as the whole is."""
+    """No row is needed, and parts of a text are subsampled as the whole text is."""
     options = {"sampler": "unigram", "distortion": 0.75, "num_sampled": 5, "subsample": 1e-2, "seed": 3}
     one, two = (Noise(np.array([900, 90, 9]), **options) for _ in "ab")
     ids = rng.integers(-1, 3, 500).astype(np.int32)

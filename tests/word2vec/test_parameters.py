@@ -48,7 +48,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("name", "value"), [(n, value) for n, values in NUMBERS for value in values])
 def test_bad_parameter(name, value):
-    """The text would fail as well, but is not looked at."""
+    """The text would fail, too, but is not read."""
     model = Word2Vec().set_params(**{name: value})
     with pytest.raises(ArgumentError, match=rf"^{name}\b"):
         model.fit(iter([]), progress=False)

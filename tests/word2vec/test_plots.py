@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from numba_ss import ArgumentError
+from numba_ss.word2vec.lookup import UnknownWordError
 from numba_ss.word2vec.plots import _drawn, _label, _map, plot_loss, plot_words
-from numba_ss.word2vec.vectors import UnknownWordError, WordVectors
+from numba_ss.word2vec.vectors import WordVectors
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 

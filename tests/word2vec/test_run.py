@@ -188,7 +188,7 @@ def test_who_ignores_ctrl_c_goes_on(whole):
 
 
 def test_in_another_thread(whole):
-    """Where signals cannot be caught."""
+    """Signals cannot be caught there."""
     with ThreadPoolExecutor(1, initializer=np.seterr, initargs=(None if JIT else "ignore",)) as pool:
         assert pool.submit(lambda: bits(run())).result() == whole["skipgram"]
 
@@ -289,7 +289,7 @@ def test_how_often_checkpoints_come(tmp_path, minutes, words):
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    """No text makes vectors grow: here what is long is set so low that they pass it."""
+    """No text makes vectors grow too long, so the test sets the limit very low."""
     model, seen = trained(), []
     before = bits(model)
     options = {"learning_rate": 0.1, "epochs": 30}
@@ -325,7 +325,7 @@ def test_what_counts_as_divergence(loss, longest, how):
 
 
 def test_a_few_pairs_of_high_loss_are_no_divergence():
-    """They are judged with those after them."""
+    """They are averaged with the pairs after them."""
     run = run_with(9_999, 6.1)
     WordRun._check_loss(run)
     assert run._seen == (5.0, 7)
@@ -392,7 +392,7 @@ def test_an_exception_in_the_first_epoch_leaves_the_estimator_alone(tmp_path, ki
 @pytest.mark.parametrize(("kind", "epochs"), [("step", 1), ("step", 2), ("epoch", 2), ("end", 3)])
 @pytest.mark.parametrize("form", ["fit", "partial_fit"])
 def test_after_an_exception_the_last_finished_epoch_stays(kind, epochs, form):
-    """With all that later ones need; at a constant rate an epoch does not know of those after it."""
+    """It stays with everything that later epochs need, compared at a constant rate."""
     model, want = (trained(schedule="constant", epochs=1) for _ in "ab")
     model.set_params(epochs=3)
     want.set_params(epochs=epochs)
@@ -507,7 +507,7 @@ def test_the_bar_goes_on_where_it_was(tmp_path, monkeypatch):
 
 @needs_jit
 def test_held_out_targets_are_spread_over_the_text(monkeypatch):
-    """Of a long text only some are taken: the mean over them is close to that over all."""
+    """A long text has more targets than are used: their mean loss is close to that of all."""
     model = trained(learning_rate=0.1, fit={"validation": HELD_OUT})
     separator = len(model.vectors_)
     ids = [np.array([model.vocabulary_.index.get(w, 0) for w in s] + [-1], np.int32) for s in HELD_OUT]

@@ -120,7 +120,7 @@ def test_another_scheme_is_refused(tmp_path, monkeypatch):
     ],
 )
 def test_a_state_that_is_no_state_is_refused(tmp_path, field, value):
-    """With right checksums: whoever wrote it, the kernels do not see it."""
+    """Their checksums are right, but kernels never get their contents."""
     stopped(tmp_path / "old")
     arrays, state, _ = CheckpointFolder(tmp_path / "old").load()
     state["run"][field] = value

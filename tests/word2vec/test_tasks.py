@@ -85,7 +85,7 @@ def test_analogies_are_gensim_s(restrict_vocab, vectors, questions):
 @needs_jit
 @needs_test_sets
 def test_public_analogies_are_gensim_s(rng):
-    """With random vectors of two parts, one for the pair and one for the side of it."""
+    """Vectors are random sums of two parts: one for the pair, one for the side of the pair."""
     pytest.importorskip("gensim", reason="compares with gensim")
     path = TEST_SETS / "questions-words.txt"
     lines = [line.lower().split() for line in path.read_text().splitlines() if line[0] != ":"]

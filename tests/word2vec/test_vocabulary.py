@@ -118,7 +118,7 @@ def test_table_grows_with_what_it_counts(monkeypatch):
 
 
 def test_table_of_words_that_no_text_can_hold(monkeypatch):
-    """They have ids as all others, but are found nowhere."""
+    """They have ids, but are never found in a text."""
     monkeypatch.setattr(vocabulary, "_ROOM", 1)
     words = ["New York", "New", "", "a\nb", "b", "\ud800", "York\u3000", "\xa0", "last"]
     text = "New York a b last \u3000York\n".encode()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from numba_ss import reference
+from numba_ss.engine.candidate_sampler import SampledCandidates
 from numba_ss.engine.candidate_sampling import find_hits
-from numba_ss.engine.losses import make_columns
+from numba_ss.engine.columns import make_columns
 from numba_ss.engine.sampled_pass import NO_BITS, SampledPass, batch_of, buffers_of
-from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
 from numba_ss.kernels.softmax.buffers import NUM_LEFT_OUT
