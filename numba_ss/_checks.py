@@ -45,7 +45,8 @@ def shortened(data: object) -> str:
 
 def fail(name: str, expected: str, got: object) -> NoReturn:
     """Raise an `ArgumentError`."""
-    raise ArgumentError(f"{shortened(name)}: expected {expected}, got {shortened(got)}")
+    parts = map(shortened, (name, expected, got))  # any of them may hold data of the caller
+    raise ArgumentError("{}: expected {}, got {}".format(*parts))
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -111,6 +112,13 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         fail(name, "True or False", repr(value))
     return bool(value)
+
+
+def state(value: Any) -> dict[str, Any]:
+    """Return what should be the result of a ``state_dict()``, if it is a dict at all."""
+    if not isinstance(value, dict):
+        fail("state_dict", "what state_dict() returned, a dict", type(value).__name__)
+    return value
 
 
 def choice(name: str, value: Any, choices: Any) -> str:

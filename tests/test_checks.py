@@ -78,3 +78,6 @@ def test_a_message_holds_500_letters_of_data_at_most():
     assert len(message) < 1000
     assert message.startswith("yyy")
     assert message.endswith("zz']")
+    with pytest.raises(ArgumentError) as error:
+        _checks.fail("table", f"a column {'c' * 10_000}", "none")
+    assert len(str(error.value)) < 600

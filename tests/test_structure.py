@@ -22,7 +22,7 @@ from tests.conftest import JIT, Problem, needs_jit
 PACKAGE = Path(numba_ss.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 COMPILED = [path for path in sorted((PACKAGE / "kernels").rglob("*.py"))
-            if path.stem not in ("__init__", "_jit", "_cache", "threads")]
+            if path.stem not in ("__init__", "_jit", "_compiling", "_cache", "threads")]
 TREES = {path: ast.parse(path.read_text()) for path in MODULES}
 
 # What a room may import of the library, besides the kernels, the checks and the guards.
@@ -55,7 +55,7 @@ ORDER = {
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files word2vec_files npz_files "
     "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds",
     "torch": "layer functional optimizers work autograd tensors threads",
-    "kernels": "_jit _cache",
+    "kernels": "_jit _compiling _cache",
     "kernels.core": "team calls row_tile tile rows llvm ids rng scalar threads",
     "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs sampled_classes "
     "softmax adagrad adam buffers members sampling encodings arguments",

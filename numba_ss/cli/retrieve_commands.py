@@ -87,7 +87,8 @@ def update(args: Namespace) -> None:
     model = _load(args.model)
     given = {name: getattr(args, name) for name in ("epochs", "learning_rate", "num_threads")}
     model.set_params(**{name: value for name, value in given.items() if value is not None})
-    require_room("--output", args.output, Path(args.model).stat().st_size, "the model")
+    size = saved_bytes(model.log_, checked_parameters(model.get_params()))
+    require_room("--output", args.output, size, "the model")
     with saving(model, lambda: _save(args, model), args.output):
         model.partial_fit(args.logs, progress=not args.quiet and "auto")
 

@@ -15,7 +15,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
 from numba_ss.io.copies import Copies
-from numba_ss.io.files import require_distinct, require_writable
+from numba_ss.io.files import is_remote, require_distinct, require_writable
 from numba_ss.io.packed_words import require_words
 from numba_ss.io.text_files import TextFiles
 from numba_ss.io.vector_files import format_of, metadata_path
@@ -206,7 +206,7 @@ def _held_out(args: Namespace) -> Corpus | None:
 
 
 def _load(path: str, args: Namespace) -> WordVectors:
-    mmap = path.lower().endswith(".npz")
+    mmap = path.lower().endswith(".npz") and not is_remote(path)
     return WordVectors.load(path, mmap=mmap, limit=args.limit, errors=args.errors)
 
 
@@ -262,7 +262,8 @@ def convert(args: Namespace) -> None:
 
 def _read_history(path: str) -> list[dict[str, Any]]:
     try:
-        history = json.loads(Path(path).read_text(encoding="utf-8"))
+        with Copies() as copies:
+            history = json.loads(Path(copies.local("source", path)).read_text(encoding="utf-8"))
     except ValueError as error:
         _checks.fail(path, "what --history wrote, in JSON", error)
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):

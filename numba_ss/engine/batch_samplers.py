@@ -159,6 +159,7 @@ class _LabelSampler(CandidateSampler):
         if self._share is not None:
             super().load_state_dict(state)
             return
+        state = _checks.state(state)
         step = _checks.integer("state_dict['step']", state.get("step"), 0, 2**62)
         for name, kinds, lowest, highest in (
             ("last_step", "iu", -(2**62), step - 1), ("gap", "f", 0.5, np.finfo(np.float32).max),

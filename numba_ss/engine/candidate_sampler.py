@@ -315,6 +315,7 @@ class CandidateSampler:
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state of another sampler."""
+        state = _checks.state(state)
         for name, want in (("sampler", type(self).__name__), ("range_max", self.range_max)):
             if state.get(name) != want:
                 _checks.fail(f"state_dict[{name!r}]", repr(want), repr(state.get(name)))

@@ -490,6 +490,7 @@ class SampledSoftmax:
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state of another layer; the numbers are copied into these arrays."""
+        state = _checks.state(state)
         for name in ("weights", "biases"):
             array, want = np.asarray(state.get(name)), getattr(self, name)
             if array.shape != want.shape or array.dtype != want.dtype:

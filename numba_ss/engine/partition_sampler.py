@@ -237,7 +237,7 @@ class PartitionSampler(CandidateSampler):
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state of another sampler."""
-        proposal = type(self.proposal).__name__
+        state, proposal = _checks.state(state), type(self.proposal).__name__
         for name, want in (("sampler", type(self).__name__), ("proposal", proposal)):
             if state.get(name) != want:
                 _checks.fail(f"state_dict[{name!r}]", repr(want), repr(state.get(name)))

@@ -106,10 +106,11 @@ class LearnedUnigramSampler(CandidateSampler):
     @alone
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from the state of another sampler."""
-        weights = np.asarray(state.get("weights"))
+        weights = np.asarray(_checks.state(state).get("weights"))
         if weights.dtype != np.int32 or weights.shape != (self.range_max,):
             _checks.fail(
-                "state_dict['weights']", f"int32 numbers, ({self.range_max},)", weights.dtype
+                "state_dict['weights']", f"int32 numbers of shape ({self.range_max},)",
+                f"{weights.dtype} of shape {weights.shape}",
             )
         total = int(weights.sum(dtype=np.int64))
         if weights.min() < 1 or total > MODULUS:
@@ -216,7 +217,8 @@ class FixedUnigramSampler(CandidateSampler):
 
 def _read_weights(path: str | PathLike[str]) -> list[float]:
     weights = []
-    with open(path, encoding="utf-8") as lines:
+    # Only the numbers are used, so words in any encoding will do.
+    with open(path, encoding="utf-8", errors="replace") as lines:
         for count, line in enumerate(lines, 1):
             if not line.strip():
                 continue

@@ -256,6 +256,11 @@ def _worded(error: OSError, text: str) -> OSError:
     return OSError(error.errno, f"checkpoint folder: {text} ({error.strerror or error})")
 
 
+def is_checkpoint(name: str) -> bool:
+    """Return whether a file has the name of a checkpoint."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _number(path: Path) -> int:
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else 0

@@ -1,4 +1,8 @@
-"""Local copies of inputs that can be read only once or are remote: pipes, s3://, https://."""
+"""Local copies of inputs that can be read only once or are remote: pipes, s3://, https://.
+
+What fsspec needs for a scheme, such as s3fs, is no part of the extra `all`, because such packages
+demand exact versions of many others. The error names one that is missing.
+"""
 
 from __future__ import annotations
 

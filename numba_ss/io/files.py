@@ -47,7 +47,8 @@ def without_scheme(path: PathLike) -> PathLike:
 def require_local(name: str, path: PathLike) -> None:
     """Require that a path to write to is one of this machine."""
     if is_remote(path):
-        _checks.fail(name, "a path of this machine (copy what is there afterwards)", repr(path))
+        expected = "a path of this machine, without a scheme (copy the file afterwards)"
+        _checks.fail(name, expected, repr(path))
 
 
 @contextmanager

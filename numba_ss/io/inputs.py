@@ -12,6 +12,7 @@ from pathlib import Path
 
 from numba_ss import _checks
 from numba_ss._types import PathLike
+from numba_ss.io.checkpoint import is_checkpoint
 
 log = logging.getLogger("numba_ss")
 
@@ -22,7 +23,8 @@ _MARK = re.compile(r"\.|_SUCCESS$|_committed_|_started_|_metadata$|_common_metad
 def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk a folder as ``os.walk`` does; follow links, but visit each folder once.
 
-    A Delta table is refused, because only its log says which of its files are valid.
+    Checkpoints are left out: a run may save them beside what it reads. A Delta table is refused,
+    because only its log says which of its files are valid.
     """
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
@@ -35,7 +37,7 @@ def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
             folders.clear()
             continue
         seen.add(real)
-        yield place, folders, names
+        yield place, folders, [name for name in names if not is_checkpoint(name)]
 
 
 def _inside(folder: str) -> list[Path]:

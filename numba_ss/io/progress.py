@@ -1,4 +1,8 @@
-"""The progress of long work: a bar on a terminal, otherwise lines in the log."""
+"""The progress of long work: a bar on a terminal, otherwise lines in the log.
+
+Compiling kernels is not progress: the bar says when that happens, and the time it takes counts
+neither for the speed nor for the time left.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import Any
 
 from numba_ss import _checks
 from numba_ss._types import Show
+from numba_ss.kernels._compiling import Compilations
 
 log = logging.getLogger("numba_ss")
 
@@ -71,6 +76,8 @@ class Progress:
         self._show = show
         self._figures: dict[str, float] = {}
         self._bar: Any = None
+        self._compilations = Compilations(self._say_compiling)
+        self._left_out = 0.0  # seconds of compilations that the bar's clock has left out
 
     def __enter__(self) -> Progress:
         terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -81,6 +88,7 @@ class Progress:
         self._every = every if self._show and self._bar is None else inf
         self._start = monotonic()
         self._due = self._start + self._every
+        self._compilations.start()
         return self
 
     def update(self, n: int, **figures: float) -> None:
@@ -103,6 +111,7 @@ class Progress:
         self.done += n
         self._figures.update(figures)
         if self._bar is not None:
+            self._leave_out_compilations()
             self._bar.set_postfix_str(_listed(self._figures), refresh=False)
             self._bar.update(n)
         elif monotonic() >= self._due:
@@ -130,7 +139,9 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._compilations.stop()
         if self._bar is not None:
+            self._leave_out_compilations()
             self._bar.close()
         elif self._every < inf and kind is None:
             log.info("%s", self._line())
@@ -143,8 +154,20 @@ class Progress:
             initial=self.initial, dynamic_ncols=True, file=sys.stderr,
         )
 
+    def _say_compiling(self) -> None:
+        """Show it until the next update; the log has a line of its own."""
+        if self._bar is not None:
+            self._bar.set_postfix_str("compiling")
+
+    def _leave_out_compilations(self) -> None:
+        more = self._compilations.seconds - self._left_out
+        self._left_out += more
+        if more and not self._bar.disable:  # by an environment variable of tqdm
+            self._bar.start_t += more
+            self._bar.last_print_t += more
+
     def _line(self) -> str:
-        seconds = monotonic() - self._start
+        seconds = monotonic() - self._start - self._compilations.seconds
         speed = (self.done - self.initial) / seconds if seconds > 0 else 0.0
         parts = [f"{_short(self.done)} {self.unit} in {_clock(seconds)}"]
         if self.total:

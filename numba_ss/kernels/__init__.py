@@ -2,7 +2,8 @@
 
 `core` serves the other three rooms: `softmax` (sampled and full softmax), `words` (text and word
 vectors) and `retrieval` (items for users). These three do not know each other. `_jit` holds every
-option of the compiler, `_cache` keeps the compiled code on disk.
+option of the compiler, `_cache` keeps the compiled code on disk, and `_compiling` tells those who
+wait.
 
 Kernels take at most a dozen arguments. Arguments that belong together form a NamedTuple, which
 costs nothing inside compiled code. A NamedTuple that a parallel kernel takes must not hold

@@ -2,6 +2,8 @@
 
 One file holds one compiled form of one kernel, behind a checksum; a damaged file is ignored and
 its kernel compiled again. The code in a file is run, so files of other users are not read.
+All folders are read, also those that cannot be written to. If none can be written to, a private
+folder serves this process and those that it starts, and is removed when this process ends.
 Nothing here ends a program: if no file can be read or written, every process compiles its
 kernels itself.
 """
@@ -13,7 +15,11 @@ import logging
 import os
 import pickle
 import secrets
+import shutil
+import stat
 import sys
+import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numba
@@ -25,6 +31,9 @@ log = logging.getLogger("numba_ss")
 
 _HERE = Path(__file__)
 _DIGEST = hashlib.sha256().digest_size
+# The variable that names the private folder to children. Numba would read its settings anew if a
+# variable changed whose name begins with NUMBA.
+_PRIVATE = "PRIVATE_CACHE_OF_NUMBA_SS"
 _untold = ["that there is no cache"]
 
 
@@ -47,12 +56,35 @@ def _folders() -> list[Path]:
     roots.append(_HERE.parent / "__pycache__")
     if os.path.isabs(home):  # without a home directory it is "~/.cache"
         roots.append(os.path.join(home, "numba_ss"))
+    if _is_private(os.environ.get(_PRIVATE, "")):
+        roots.append(os.environ[_PRIVATE])
     return [Path(root).absolute() / _version() for root in roots]
+
+
+def _is_private(folder: str) -> bool:
+    """Return whether a folder is there, and nobody but this user can change what is in it."""
+    try:
+        status = os.lstat(folder)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == _user() and not status.st_mode & 0o077
+
+
+def _make_private() -> None:
+    """Make the private folder, which goes when this process ends."""
+    folder = tempfile.mkdtemp(prefix="numba_ss-")  # nobody else can read or write it
+    os.environ[_PRIVATE] = folder
+    # Unlike atexit, this also works in a forked worker, and not in the children of this process.
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _trusted_owners() -> set[int]:
     """Return the users whose code we run anyway: this one, root, and the package's owner."""
-    return {os.getuid() if hasattr(os, "getuid") else 0, 0, os.stat(_HERE).st_uid}
+    return {_user(), 0, os.stat(_HERE).st_uid}
 
 
 def _read(path):
@@ -72,9 +104,25 @@ def _read(path):
 
 
 def _write(name, data) -> None:
-    """Write a file, whole or not at all, to the first folder that can be written."""
+    """Write a file to the first folder that can be written, or else to a private one."""
     content = dumps(data)
     content = hashlib.sha256(content).digest() + content
+    errors = _written(name, content)
+    if errors and _untold:
+        _untold.clear()
+        kept = "not kept, and every process compiles anew"
+        with contextlib.suppress(OSError):
+            _make_private()
+            if not _written(name, content):
+                kept = f"kept in {os.environ[_PRIVATE]} until this process ends"
+        log.warning(
+            "compiled code is %s: set NUMBA_CACHE_DIR to a folder that can be written to (%s)",
+            kept, "; ".join(errors),
+        )
+
+
+def _written(name, content) -> list[str]:
+    """Write a file, whole or not at all; return the reasons if no folder can be written."""
     errors = []
     for folder in _folders():
         temporary = folder / f".{name}.{secrets.token_hex(4)}"
@@ -82,17 +130,12 @@ def _write(name, data) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content)
             temporary.replace(folder / name)
-            return
+            return []
         except OSError as error:
             errors.append(f"{folder.parent}: {error.strerror}")
             with contextlib.suppress(OSError):
                 temporary.unlink()
-    if _untold:
-        _untold.clear()
-        log.warning(
-            "compiled code is not kept, and every process compiles anew: set NUMBA_CACHE_DIR to "
-            "a folder that can be written to (%s)", "; ".join(errors),
-        )
+    return errors
 
 
 class KernelCache:
@@ -128,20 +171,12 @@ class KernelCache:
 
     def flush(self):
         """Forget all of this kernel."""
-        for path in _files_of(self._function):
-            path.unlink(missing_ok=True)
+        for folder in _folders():
+            for path in folder.glob(f"{prefix_of(self._function)}*"):
+                path.unlink(missing_ok=True)
 
 
 def prefix_of(function) -> str:
     """Return how the names of a kernel's files begin."""
     name = function.__qualname__.replace("<", "").replace(">", "")
     return f"{function.__module__.rpartition('.')[2]}.{name}-"
-
-
-def _files_of(function):
-    return [path for folder in _folders() for path in folder.glob(f"{prefix_of(function)}*")]
-
-
-def compiled_before(kernel) -> bool:
-    """Return whether a parallel kernel was compiled on this machine, now or earlier."""
-    return bool(_files_of(kernel))

@@ -19,8 +19,11 @@ import numba
 import numpy as np
 from numba import config, extending, types
 
+from numba_ss.kernels import _compiling
 from numba_ss.kernels._cache import KernelCache
 from numba_ss.kernels.core import threads
+
+_compiling.in_log.start()  # the log says why a first call takes long
 
 # All of LLVM's fast-math flags but "nnan" and "ninf": reductions may be
 # reordered, and so vectorised, while NaN and infinity keep their meaning.

@@ -18,12 +18,11 @@ from numba_ss import _checks
 from numba_ss._types import Arrays
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.top_k import top_k
-from numba_ss.kernels.retrieval import tower
 from numba_ss.retrieval.metrics import ranking_metrics
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.samplers import packed_state
 from numba_ss.retrieval.training_set import TrainingSet
-from numba_ss.training.run import RunState, TrainingRun, announce, checked_state
+from numba_ss.training.run import RunState, TrainingRun, checked_state
 from numba_ss.training.session import FitSession
 
 log = logging.getLogger("numba_ss")
@@ -79,11 +78,6 @@ class RetrievalRun(TrainingRun):
         self._owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         self._kept_stream: dict[str, Any] = {}
         self._tuner = ThreadTuner()
-
-    def prepare(self) -> None:
-        """Check the room for checkpoints; log if the kernels have to be compiled."""
-        super().prepare()
-        announce(tower.forward_tower)
 
     def learn_epoch(self) -> Generator[None, None, None]:
         """Learn from the rest of the events of this epoch."""

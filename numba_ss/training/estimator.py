@@ -12,6 +12,7 @@ from numba_ss import _checks
 from numba_ss._guards import of_a_moment
 from numba_ss._types import Arrays, PathLike
 from numba_ss.io.checkpoint import read_state, reading, write_state
+from numba_ss.io.copies import Copies
 from numba_ss.io.files import whole_file
 
 _FORMAT = 2  # the format of model files; those of version 0.3 have no number
@@ -108,7 +109,7 @@ class Estimator:
         Parameters
         ----------
         path : str or path
-            The file.
+            The file; with a scheme, such as ``s3://``, fsspec makes a temporary copy.
 
         Raises
         ------
@@ -116,8 +117,9 @@ class Estimator:
             If the file is damaged or of another kind.
         """
         expected = f"a model that {cls.__name__}.save wrote"
-        with open(path, "rb") as file, reading(str(path), expected):
-            arrays, state = read_state(file)
+        with Copies() as copies, open(copies.local("path", path), "rb") as file:
+            with reading(str(path), expected):
+                arrays, state = read_state(file)
         if "params" in state and "format" not in state:
             got = "one of 0.3: train again, or stay on 0.3"
             _checks.fail(str(path), "a model of numba_ss 0.4 or later", got)

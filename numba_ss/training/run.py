@@ -20,7 +20,6 @@ from numba_ss import _checks
 from numba_ss._types import Arrays
 from numba_ss.io.checkpoint import checked_fields, checked_history
 from numba_ss.io.progress import Progress
-from numba_ss.kernels._cache import compiled_before
 from numba_ss.training.events import StopTraining, TrainingDivergedError, TrainingEvent
 from numba_ss.training.session import FitSession
 from numba_ss.training.signals import deferred_interrupt
@@ -93,12 +92,6 @@ def best_arrays(arrays: Arrays) -> Arrays:
         name.removeprefix("best_"): array
         for name, array in arrays.items() if name.startswith("best_")
     }
-
-
-def announce(kernel: Any) -> None:
-    """Log why the first step takes long, if the kernel has to be compiled."""
-    if not compiled_before(kernel):
-        log.info("compiling for this machine, once: about a minute")
 
 
 class TrainingRun(ABC):

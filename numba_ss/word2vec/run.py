@@ -24,8 +24,7 @@ from numba_ss.engine.full_losses import softmax_loss
 from numba_ss.io.packed_words import pack_words
 from numba_ss.io.text_files import read_ahead
 from numba_ss.kernels.core.threads import get_num_threads, use_threads
-from numba_ss.kernels.words import train_windows
-from numba_ss.training.run import RunState, TrainingRun, announce, checked_state
+from numba_ss.training.run import RunState, TrainingRun, checked_state
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.corpus import Corpus
 from numba_ss.word2vec.model import WordModel
@@ -194,7 +193,6 @@ class WordRun(TrainingRun):
             if self.state.whole not in (None, whole):
                 self._changed()
             self.state.whole = whole
-        announce(train_windows.train_windows)
 
     def learn_epoch(self) -> Generator[None, None, None]:
         """Train on the text from state.position to its end."""

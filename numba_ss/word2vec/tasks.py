@@ -97,7 +97,8 @@ def analogies(
     vectors : WordVectors
         Vectors to evaluate, in the order of falling frequency.
     path : str or path
-        A text file of lines of four words; a line ``: name`` starts a section.
+        A text file of lines of four words; a line ``: name`` starts a section. Lines that start
+        with # or // are comments.
     restrict_vocab : int or None, default=30000
         Number of words that are used; None for all.
 
@@ -161,7 +162,7 @@ def similarity(
         A text file as MEN, WordSim-353, SimLex-999, RareWords, SimVerb and others are
         published. A line has two words and a score, the first number after them, separated by
         tabs, commas, semicolons or blanks. The first line may hold titles. Parts of speech are
-        removed if all words have one (``sun-n``). Lines that start with # are comments.
+        removed if all words have one (``sun-n``). Lines that start with # or // are comments.
     restrict_vocab : int or None, default=300000
         Number of words that are used; None for all.
 
@@ -251,13 +252,13 @@ def _solved(
 
 
 def _lines(path: PathLike) -> Iterator[tuple[str, str]]:
-    """Yield the position and the text of each line that is not empty."""
+    """Yield the position and the text of each line that is neither empty nor a comment."""
     with Copies() as copies:
         file = Path(copies.local("path", path))
         pieces = TextFiles([file], names={file: str(path)}, strict=True).pieces()
         text = b"".join(piece for piece, _ in pieces).decode()
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
+        if line.strip() and not line.startswith(("#", "//")):
             yield f"{path}, line {number}", line
 
 
@@ -272,7 +273,7 @@ def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:
             if not sections:
                 sections.append((Path(path).stem, []))
             sections[-1][1].append(words)
-        elif words[0][0] != "#":
+        else:
             _checks.fail(place, 'four words, or a section ": name"', repr(line.strip()[:80]))
     if not sections:
         _checks.fail(str(path), "questions", "none")
@@ -281,7 +282,7 @@ def _read_questions(path: PathLike) -> list[tuple[str, list[list[str]]]]:
 
 def _read_pairs(path: PathLike) -> list[tuple[str, str, float]]:
     """Return pairs of words in capitals with their scores."""
-    lines = [(place, line) for place, line in _lines(path) if not line.startswith("#")]
+    lines = list(_lines(path))
     first = lines[0][1] if lines else ""
     separator = next((mark for mark in "\t;," if first.count(mark) > 1), None)
     rows = [(place, _fields(line.upper(), separator)) for place, line in lines]

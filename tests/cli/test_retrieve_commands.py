@@ -481,6 +481,22 @@ def test_a_saved_model_learns_on(run):
         assert len(json.load(file)) == OPTIONS["epochs"] + 2
 
 
+def test_a_model_elsewhere_is_read_through_a_copy(run, tmp_path):
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    write_log("log.csv")
+    for name in ("model", "log.csv"):
+        system.pipe(f"/bucket/{name}", (tmp_path / name).read_bytes())
+    try:
+        for command in (["recommend", "{}model", "-k", "2"], ["evaluate", "{}model", "{}log.csv", "--include-seen"]):
+            here, there = ([part.format(place) for part in command] for place in ("", "memory://bucket/"))
+            assert run(*there) == run(*here) != []
+        run("update", "memory://bucket/model", "memory://bucket/log.csv", "-o", "new", "--epochs", "1")
+        assert len(YouTubeDNN.load("new").history_) == OPTIONS["epochs"] + 1
+    finally:
+        system.store.clear()
+
+
 def test_an_update_spares_the_model(refused, tmp_path):
     write_log("more.csv")
     before = (tmp_path / "model").read_bytes()

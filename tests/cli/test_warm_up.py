@@ -10,8 +10,9 @@ from tests.conftest import needs_jit
 
 CHECK = """
 import numba_ss.kernels.{0} as module
-from numba_ss.kernels._cache import compiled_before
-raise SystemExit(0 if compiled_before(module.{1}) else 9)
+from numba_ss.kernels._cache import _folders, prefix_of
+files = (path for folder in _folders() for path in folder.glob(prefix_of(module.{1}) + "*"))
+raise SystemExit(0 if any(files) else 9)
 """
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -519,6 +520,30 @@ def test_plot(run, caplog, vectors, tmp_path):
     assert "<!-- epoch -->" in shown["loss"]
     for name, words in (("all", set(ANGLES)), ("two", {"east", "far"}), ("first", {"east", "near", "north"})):
         assert {word for word in ANGLES if f"<!-- {word} -->" in shown[name]} == words
+
+
+def test_what_is_elsewhere_is_read_through_a_copy(run, refused, vectors, tmp_path):
+    """What can be read by a path with a scheme in Python can be so by all commands."""
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    run("word2vec", "text.txt", *FLAGS, "--model", "m.npz", "--history", "h.json")
+    for name in ("v.npz", "m.npz", "h.json"):
+        system.pipe(f"/bucket/{name}", (tmp_path / name).read_bytes())
+    try:
+        for command in (["neighbors", "{}v.npz", "east"], ["analogy", "{}v.npz", *ANGLES]):
+            here, there = ([part.format(place) for part in command[:5]] for place in ("", "memory://bucket/"))
+            assert run(*there) == run(*here) != []
+        run("convert", "memory://bucket/v.npz", "v.txt")
+        assert WordVectors.load("v.txt").index_to_key == list(ANGLES)
+        run("update", "memory://bucket/m.npz", "text.txt", "--epochs", "1", "--model", "new.npz")
+        assert len(Word2Vec.load("new.npz").history_) == OPTIONS["epochs"] + 1
+        for flag in ("--output", "--model", "--history", "--checkpoint"):
+            expected = "a path of this machine, without a scheme"
+            assert expected in refused("word2vec", "text.txt", flag, "memory://bucket/new.npz")
+        if find_spec("matplotlib"):
+            run("plot", "memory://bucket/h.json", "-o", "loss.svg")
+            assert (tmp_path / "loss.svg").exists()
+    finally:
+        system.store.clear()
 
 
 @pytest.mark.parametrize(

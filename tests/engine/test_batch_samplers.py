@@ -259,6 +259,13 @@ def test_bad_input(message, call):
         call()
 
 
+@pytest.mark.parametrize("kind", [InBatchSampler, MixedSampler])
+def test_what_is_no_state_is_refused(kind):
+    for sampler in (kind(3), kind.streaming(3, [1, 2, 3], 2)):
+        with pytest.raises(ArgumentError, match=r"^state_dict: expected what state_dict\(\) returned"):
+            sampler.load_state_dict(None)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -62,6 +62,7 @@ DAMAGED = [
     ("learned_unigram", "weights", np.arange(50, dtype=np.int32)),
     ("learned_unigram", "weights", np.full(50, 2**30, np.int32)),
     ("learned_unigram", "weights", np.ones(50)),
+    ("learned_unigram", "weights", np.ones(3, np.int32)),
     ("uniform", "block", -1),
     ("uniform", "block", 2**64),
     ("uniform", "key", 0.5),
@@ -77,6 +78,13 @@ def test_a_damaged_state_is_refused_and_changes_nothing(name, field, value):
         sampler.load_state_dict(before | {field: value})
     for key, want in before.items():
         np.testing.assert_array_equal(sampler.state_dict()[key], want)
+
+
+@pytest.mark.parametrize("name", ["uniform", "learned_unigram"])
+@pytest.mark.parametrize("state", [None, [1, 2], "state"])
+def test_what_is_no_state_is_refused(name, state):
+    with pytest.raises(ArgumentError, match=r"^state_dict: expected what state_dict\(\) returned"):
+        make(name).load_state_dict(state)
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, 2**40])

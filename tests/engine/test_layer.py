@@ -537,6 +537,8 @@ def test_bad_state_of_adagrad(change):
 
 
 def test_a_state_is_for_the_same_optimizer():
+    with pytest.raises(ArgumentError, match=r"^state_dict: expected what state_dict\(\) returned"):
+        make().load_state_dict(None)
     with pytest.raises(ArgumentError, match=r"state_dict\['optimizer'\]: expected 'sgd', got 'adagrad'"):
         make().load_state_dict(make(optimizer="adagrad").state_dict())
     state = make().state_dict()

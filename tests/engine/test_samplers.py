@@ -194,6 +194,14 @@ def test_bad_vocab_file(line, count, tmp_path):
         numba_ss.FixedUnigramSampler(2, vocab_file=path)
 
 
+def test_words_of_a_vocab_file_may_be_in_any_encoding(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("Zoë,3\nÄrger,1\n".encode("latin-1"))
+    sampler = numba_ss.FixedUnigramSampler(2, vocab_file=path)
+    counts = sampler.sample([[0], [1]], 4, unique=False).true_expected_count
+    assert counts.ravel().tolist() == [3, 1]
+
+
 def test_missing_vocab_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         numba_ss.FixedUnigramSampler(2, vocab_file=tmp_path / "none")

@@ -34,6 +34,14 @@ def test_a_link_back_ends_no_search(tmp_path):
     assert find_files("corpus", tmp_path) == [path]
 
 
+def test_checkpoints_beside_a_text_are_not_read(tmp_path):
+    path = write(tmp_path, "a.txt")
+    write(tmp_path, "checkpoint-1.npz")
+    write(tmp_path, "saved/checkpoint-12.npz")
+    other = write(tmp_path, "checkpoint-of-work.txt")
+    assert find_files("corpus", tmp_path) == [path, other]
+
+
 def test_a_parquet_folder_has_other_files_too(tmp_path):
     folder = tmp_path / "table.parquet"
     part = write(folder, "part-0.parquet")

@@ -124,6 +124,80 @@ def test_resumed_work_does_not_count_for_the_speed(screen, clock, caplog):
     assert lines(caplog)[-1] == "60% of 1k words in 0:01:40, 1 words/s, 0:06:40 left"
 
 
+class Kernels:
+    """Compilations that are made up, in the place of those of Numba."""
+
+    def __init__(self, begins):
+        self.seconds, self.begin, self.heard = 0.0, begins, False
+        self.made.append(self)
+
+    def start(self):
+        self.heard = True
+
+    def stop(self):
+        self.heard = False
+
+
+@pytest.fixture
+def compiles(monkeypatch, clock):
+    """A function that spends some seconds compiling, while a bar is open."""
+    made = Kernels.made = []
+    monkeypatch.setattr(progress, "Compilations", Kernels)
+
+    def compiles(seconds):
+        assert made[-1].heard
+        made[-1].begin()
+        clock[0] += seconds
+        made[-1].seconds += seconds
+
+    yield compiles
+    assert not any(kernels.heard for kernels in made)
+
+
+def test_compiling_counts_neither_for_the_speed_nor_for_the_time_left(screen, clock, caplog, compiles):
+    screen(True)
+    with Progress(1000) as bar:
+        compiles(60)
+        clock[0] += 1
+        bar.update(100)
+        compiles(40)
+        clock[0] += 9
+        bar.update(900)
+    first, second, last = lines(caplog)
+    assert first == "10% of 1k words in 0:00:01, 100 words/s, 0:00:09 left"
+    assert second == last == "100% of 1k words in 0:00:10, 100 words/s"
+
+
+def test_the_bar_says_each_time_that_it_compiles(screen, clock, compiles, monkeypatch):
+    monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
+    stream = screen(True, tqdm=True)
+
+    def shown():
+        return stream.getvalue().rstrip().split("\r")[-1]
+
+    with Progress(1000, show=True) as bar:
+        for seconds in (60, 40):
+            compiles(seconds)
+            assert ", compiling]" in shown()
+            clock[0] += 1
+            bar.update(100, loss=2.5)
+            assert "100 words/s, loss 2.5]" in shown()
+        clock[0] += 8
+        bar.update(800)
+    assert "[00:10<00:00, 100 words/s, loss 2.5]" in shown()
+
+
+def test_a_bar_that_is_switched_off_compiles_on(screen, clock, compiles, monkeypatch):
+    tqdm = pytest.importorskip("tqdm")
+    off = tqdm.std.tqdm
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda **given: off(**given, disable=True))
+    stream = screen(True, tqdm=True)
+    with Progress(10) as bar:
+        compiles(5)
+        bar.update(10)
+    assert stream.getvalue() == ""
+
+
 def test_figures_stay_until_given_anew(screen, clock, caplog):
     screen(False)
     with Progress(10) as bar:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,6 @@ import pytest
 
 from numba_ss.kernels import _cache
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.training.run import announce
 from tests.conftest import needs_jit
 
 
@@ -29,6 +30,7 @@ def folder(monkeypatch, tmp_path):
     folder = tmp_path / "version"
     monkeypatch.setattr(_cache, "_folders", lambda: [folder])
     monkeypatch.setattr(_cache, "_untold", ["that there is no cache"])
+    monkeypatch.setattr(_cache, "_make_private", lambda: None)
     return folder
 
 
@@ -115,6 +117,88 @@ def test_who_is_trusted(monkeypatch):
     assert _cache._trusted_owners() == {os.getuid(), 0, os.stat(_cache.__file__).st_uid}
 
 
+@pytest.fixture
+def full(monkeypatch, tmp_path):
+    """The only folder of compiled code, which cannot be written to; and a place for others."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(_cache, "_HERE", tmp_path / "file" / "_cache.py")
+    monkeypatch.setattr(_cache, "_version", lambda: "version")
+    monkeypatch.setattr(_cache, "_trusted_owners", lambda: {os.stat(tmp_path).st_uid})
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(_cache, "_untold", ["that there is no cache"])
+    monkeypatch.setenv(_cache._PRIVATE, "")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    removals = []
+    monkeypatch.setattr(_cache, "Finalize", lambda _, *call, exitpriority: removals.append(call))
+    yield tmp_path
+    for function, arguments in removals:
+        function(*arguments)
+    assert not list(tmp_path.glob("numba_ss-*"))
+
+
+@needs_jit
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs owners of files")
+def test_where_nothing_can_be_written_a_private_folder_serves_until_the_end(full, caplog):
+    assert compile_again() == 0
+    assert compile_again(double) == 0
+    assert compile_again() == compile_again(double) == 1
+    (folder,) = full.glob("numba_ss-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (message,) = caplog.messages
+    assert message.startswith(f"compiled code is kept in {folder} until this process ends: set NUMBA_CACHE_DIR")
+    assert os.environ[_cache._PRIVATE] == str(folder)  # which children inherit
+
+
+@needs_jit
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs owners of files")
+@pytest.mark.parametrize("change", [
+    lambda folder, monkeypatch: folder.chmod(0o770),
+    lambda folder, monkeypatch: monkeypatch.setattr(_cache, "_user", lambda: 4242),
+    lambda folder, monkeypatch: monkeypatch.setenv(_cache._PRIVATE, str(folder.parent / "file")),
+    lambda folder, monkeypatch: monkeypatch.setenv(_cache._PRIVATE, str(folder.parent / "gone")),
+], ids=["others may write", "another owner", "a file", "gone"])
+def test_a_folder_that_is_not_private_is_not_used(change, full, monkeypatch):
+    compile_again()
+    (folder,) = full.glob("numba_ss-*")
+    files = list(folder.rglob("*"))
+    change(folder, monkeypatch)
+    assert compile_again() == 0
+    assert list(folder.rglob("*")) == files
+    assert not (full / "gone").exists()
+
+
+def test_a_process_removes_its_private_folder_and_a_child_uses_it(tmp_path):
+    """Also a child that ends first, or that is forked, leaves it there."""
+    code = f"""
+import multiprocessing, os, sys
+sys.path.insert(0, {str(Path(_cache.__file__).parents[2])!r})
+from numba_ss.kernels import _cache
+_cache._make_private()
+folder = os.environ[_cache._PRIVATE]
+print(folder)
+def child():
+    assert _cache._folders()[-1].parent == _cache.Path(folder)
+for method in multiprocessing.get_all_start_methods():
+    if method == "fork":
+        process = multiprocessing.get_context(method).Process(target=child)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        if not (pid := os.fork()):
+            sys.exit()
+        os.waitpid(pid, 0)
+assert os.path.isdir(folder)
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    # Newer versions of Python warn of a fork beside threads, such as those of NumPy.
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 @needs_jit
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_where_nothing_can_be_written_nothing_is_kept_and_that_is_said_once(
@@ -189,14 +273,3 @@ def test_both_forms_of_a_kernel_are_kept_apart(folder):
             assert sum(form.stats.cache_hits.values()) == hits
     kernel.serial._cache.flush()
     assert not list(folder.iterdir())
-
-
-@needs_jit
-def test_what_was_compiled_is_known(folder, caplog):
-    kernel = parallel_kernel(lambda x, num_chunks: None)
-    caplog.set_level("INFO", "numba_ss")
-    announce(kernel)
-    assert caplog.messages == ["compiling for this machine, once: about a minute"]
-    kernel.serial(1.0, 1)
-    announce(kernel)
-    assert len(caplog.messages) == 1

@@ -196,6 +196,28 @@ def test_a_model_of_version_0_3_is_refused(make, pairs, sentences, tmp_path):
             type(make()).load(tmp_path / "old")
 
 
+@pytest.mark.parametrize("make", [recommender, word_model])
+def test_a_model_elsewhere_is_read_through_a_copy(make, pairs, sentences, tmp_path):
+    """It is saved on this machine only, and a path with a scheme is refused before any work."""
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    model = make().fit(pairs if make is recommender else sentences, progress=False)
+    with pytest.raises(ArgumentError, match=r"a path of this machine, without a scheme \(copy the file"):
+        model.save("memory://bucket/model")
+    model.save(tmp_path / "model")
+    whole = (tmp_path / "model").read_bytes()
+    system.pipe("/bucket/model", whole)
+    system.pipe("/bucket/cut", whole[:-9])
+    try:
+        got = type(model).load("memory://bucket/model")
+        (arrays, state), (copied, of_copy) = model._pack(), got._pack()
+        assert of_copy == state
+        assert {name: a.tobytes() for name, a in copied.items()} == {name: a.tobytes() for name, a in arrays.items()}
+        with pytest.raises(ArgumentError, match=r"^memory://bucket/cut: expected a model that"):
+            type(model).load("memory://bucket/cut")
+    finally:
+        system.store.clear()
+
+
 def test_score_wants_something_new(pairs):
     model = recommender().fit(pairs, progress=False)
     with pytest.raises(ArgumentError, match="test: expected an event of an item that the user has not had"):

@@ -135,6 +135,7 @@ HEADS_AND_ROWS = {
     "MEN lemmas": ("", "{}-n {}-j {}"),
     "WordSim-353": ("Word 1\tWord 2\tHuman (mean)\n", "{}\t{}\t{}"),
     "WordSim-353 csv": ("\ufeffWord 1,Word 2,Human (mean)\r\n", "{},{},{}\r"),
+    "a comment of C": ("// made by hand 5\n", "{} {} {}"),
     "WordSim-353 by person": ("# all\nWord 1\tWord 2\tHuman (mean)\t1\t2\n", "{}\t{}\t{}\t7.0\t8.0"),
     "SimLex-999": ("word1\tword2\tPOS\tSimLex999\tconc(w1)\n", "{}\t{}\tA\t{}\t2.72"),
     "RareWords": ("", "{}\t{}\t{}\t10\t7\t8"),
@@ -162,7 +163,7 @@ def test_a_word_may_end_as_a_part_of_speech_does(vectors, tmp_path):
     assert similarity(hyphened, tmp_path / "pairs").num_used == 2
 
 
-@pytest.mark.parametrize("head", ["", "\ufeff: x\n", ":x\n", "# by hand\n"])
+@pytest.mark.parametrize("head", ["", "\ufeff: x\n", ":x\n", "# by my hand\n", "//Copyright 2013 Some Inc.\n"])
 def test_published_questions(head, vectors, tmp_path):
     path = tmp_path / "syntax.txt"
     path.write_text(head + "man king woman queen\nking man queen nobody\n", "utf-8")
