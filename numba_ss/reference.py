@@ -662,6 +662,26 @@ def full_loss_and_grad(
     return loss, grad @ weights, grad_weights, grad_biases
 
 
+def list_uses(
+    own: Array, num_true: int, sampled: Array, inputs: Array, grad_own_logits: Array,
+    grad_rows: Array, grad_biases: Array,
+) -> tuple[Array, Array, Array]:
+    """Return the class of each use, and the gradients of its row and its bias."""
+    uses = [
+        (own[i, c], grad_own_logits[i, c] * np.asarray(inputs[i], float), grad_own_logits[i, c])
+        for columns in (range(num_true), range(num_true, own.shape[1]))
+        for i in range(len(own)) for c in columns if own[i, c] >= 0
+    ]
+    uses += zip(sampled, grad_rows, grad_biases, strict=True)
+    ids, rows, biases = zip(*uses, strict=True)
+    return np.array(ids), np.array(rows), np.array(biases)
+
+
+def all_finite(values: Array) -> bool:
+    """Return whether no number is NaN or infinite."""
+    return bool(np.isfinite(values).all())
+
+
 # All classes
 
 

@@ -50,15 +50,15 @@ ORDER = {
     "training": "run session events estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
     "engine": "layer by_name top_k full_losses losses sampled_problem results candidate_sampling "
-    "partition_sampler batch_samplers samplers sgd adagrad full_pass sampled_pass columns candidate_sampler remaining_draws "
+    "partition_sampler batch_samplers samplers sgd adaptive adam adagrad full_pass sampled_pass columns candidate_sampler remaining_draws "
     "rows workspace shards memory seeds autotune schedules",
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files word2vec_files npz_files "
     "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds",
-    "torch": "layer functional optimizers work autograd tensors threads",
+    "torch": "layer functional optimizers work autograd unit_rows tensors threads",
     "kernels": "_jit _compiling _cache",
-    "kernels.core": "team calls row_tile tile rows llvm ids rng scalar threads",
+    "kernels.core": "team calls row_tile tile rows llvm ids rng scalar finite threads",
     "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs sampled_classes "
-    "softmax adagrad adam buffers members sampling encodings arguments",
+    "softmax uses adagrad adam buffers members sampling encodings arguments",
     "kernels.words": "train_windows skipgram cbow window_chunks row_updates windows text",
     "kernels.retrieval": "items tower histories",
 }

@@ -34,6 +34,16 @@ class Columns(NamedTuple):
         """Return the number of multiplications of the forward pass."""
         return (self.own.size + len(self.own) * len(self.sampled)) * dim
 
+    def compact(self) -> tuple[Integers, Columns]:
+        """Return the classes in use, ascending, and columns with their positions instead of ids."""
+        present = self.own >= 0
+        uses = np.concatenate([self.own[present], self.sampled])
+        classes, positions = np.unique(uses, return_inverse=True)
+        num_own = len(uses) - len(self.sampled)
+        own = np.full_like(self.own, -1)
+        own[present] = positions[:num_own]
+        return classes, self._replace(own=own, sampled=positions[num_own:])
+
 
 def check_counts(labels: Integers, sampled: SampledCandidates, subtract_log_q: bool) -> None:
     """Require positive expected counts if their logarithm is subtracted."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from numba_ss import _checks
 from numba_ss._guards import alone, reading
 from numba_ss._types import Float32s, Integers
-from numba_ss.engine.adagrad import Adagrad
+from numba_ss.engine.adaptive import RULES, AdaptiveOptimizer
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.by_name import (
     LOSSES,
@@ -34,7 +34,7 @@ from numba_ss.engine.sampled_pass import NO_BITS, SampledPass, batch_of, buffers
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update, use_threads
-from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
+from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, WHOLE, Step
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.kernels.softmax.step import sampled_step, sampled_step_chunk
 
@@ -86,11 +86,12 @@ class SampledSoftmax:
         sampled loss approach the full one. "negative_sampling" never does.
     learning_rate : float or callable, default=0.1
         The rate, or a function that returns it for the number of steps so far.
-    optimizer : {"sgd", "adagrad"}, default="sgd"
+    optimizer : {"sgd", "adagrad", "adam"}, default="sgd"
         "sgd" subtracts the learning rate times the gradient. "adagrad" divides the rate of
         each row by the root of a sum over all steps: of the mean squared gradient of the row,
-        or of the squared gradient of a bias; see `update_rows`. If a batch uses a row several
-        times, its gradients are first added up.
+        or of the squared gradient of a bias; see `update_rows`. "adam" is Adam for touched
+        rows; see the notes. If a batch uses a row several times, "adagrad" and "adam" first add
+        its gradients up.
     reduction : {"mean", "sum", "none"}, default="mean"
         The loss that a step returns, and whose gradient it takes. "none" returns the loss of
         each example, and takes the gradient of their sum.
@@ -121,10 +122,29 @@ class SampledSoftmax:
 
     Notes
     -----
+    "adam" [1]_ keeps of each number a mean m of its gradients g, and a mean v of their squares.
+    In step t, with the learning rate :math:`\alpha`,
+
+    .. math::
+        m &\leftarrow \beta_1 m + (1 - \beta_1) g \\
+        v &\leftarrow \beta_2 v + (1 - \beta_2) g^2 \\
+        w &\leftarrow w - \alpha \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
+            \frac{m}{\sqrt{v} + \epsilon}
+
+    where :math:`\beta_1 = 0.9`, :math:`\beta_2 = 0.999` and :math:`\epsilon = 10^{-8}`. This is
+    done for the rows that the batch touches alone, as by `torch.optim.SparseAdam`. In the Adam of
+    the paper all other rows have a gradient of 0: their means fade in each step, and they move on
+    by what is left of m. Here they wait. t counts the steps, not those of a row. The means take
+    twice the memory of the tables.
+
     Several Python threads can use one layer. Steps wait for each other and for queries; queries
     (`evaluate` and `top_k`) run at the same time. The arrays themselves are not guarded. So do not
     train two layers on one array at once, train a table in several threads, or read `weights`
     while another thread steps. `state_dict` copies them between two steps.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.
 
     Examples
     --------
@@ -151,7 +171,7 @@ class SampledSoftmax:
         remove_accidental_hits: bool = True,
         subtract_log_q: bool = True,
         learning_rate: LearningRate = 0.1,
-        optimizer: Literal["sgd", "adagrad"] = "sgd",
+        optimizer: Literal["sgd", "adagrad", "adam"] = "sgd",
         reduction: Literal["mean", "sum", "none"] = "mean",
         seed: int | None = 0,
         num_threads: int | None = None,
@@ -169,7 +189,7 @@ class SampledSoftmax:
         self.learning_rate = learning_rate
         if not callable(learning_rate):
             _checks.rate("learning_rate", learning_rate)
-        self.optimizer = _checks.choice("optimizer", optimizer, ("sgd", "adagrad"))
+        self.optimizer = _checks.choice("optimizer", optimizer, ("sgd", *RULES))
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
         seed = _checks.optional_integer("seed", seed)
         self._num_threads = _checks.threads(num_threads)
@@ -188,8 +208,10 @@ class SampledSoftmax:
         self._biases = _checks.trainable("biases", biases, shape[:1], "num_classes,")
         if np.may_share_memory(self._weights, self._biases):
             _checks.fail("biases", "memory of its own", "a part of the weights")
-        adaptive = optimizer == "adagrad"
-        self._adagrad = Adagrad(self._weights, self._biases) if adaptive else None
+        self._adaptive = (
+            AdaptiveOptimizer(optimizer, self._weights, self._biases)
+            if optimizer in RULES else None
+        )
         self.num_steps = 0
         self._workspace = Workspace()
         self._tuner = ThreadTuner()
@@ -263,9 +285,9 @@ class SampledSoftmax:
         Parameters
         ----------
         table : ndarray of float32, shape (num_rows, dim)
-            Input embeddings, updated in place. It may be `weights` itself. "adagrad" keeps
-            sums for the rows of the last table only: they are lost if you train another
-            table. Sums from a loaded state belong to the next table with as many rows.
+            Input embeddings, updated in place. It may be `weights` itself. "adagrad" and "adam"
+            keep numbers for the rows of the last table only: they are lost if you train another
+            table. Those of a loaded state belong to the next table with as many rows.
         ids : array of integers, shape (batch_size,)
             Rows of `table`; they may repeat.
         labels, learning_rate, sample_weight
@@ -294,7 +316,7 @@ class SampledSoftmax:
         tied = table.ctypes.data == self.weights.ctypes.data
         if np.may_share_memory(table, self.weights) and not tied:
             _checks.fail("table", "the layer's weights or memory of its own", "a part of them")
-        if self._adagrad is not None and len(table) > self.num_classes and tied:
+        if self._adaptive is not None and len(table) > self.num_classes and tied:
             _checks.fail("table", "the layer's weights or memory of its own", "more than them")
         self._tied = tied
         return table
@@ -347,7 +369,7 @@ class SampledSoftmax:
                 self._explain(out.arrays.losses, table, ids, labels, reached, update_table)
             return total
 
-        at_once = out.is_whole and len(ids) and self._adagrad is None
+        at_once = out.is_whole and len(ids) and self._adaptive is None
         take = self._step_at_once if at_once else self._step_in_parts
         given = table, ids, columns, grad_output, learning_rate, update_table, threads, out, check
         start = perf_counter()
@@ -378,7 +400,7 @@ class SampledSoftmax:
         given = (
             NO_BITS if update_table else table.view(np.uint32),
             batch_of(table, ids, self._weights, self._biases, columns), grad_output,
-            self._logistic or None, Step(learning_rate, inputs, num_updates),
+            self._logistic or None, Step(WHOLE, learning_rate, inputs, num_updates),
             threads, out.all,
         )
         if threads == 1:
@@ -399,10 +421,10 @@ class SampledSoftmax:
         )
         losses, _ = batch.forward_and_backward(grad_output)
         total = check(sum_losses(losses))
-        if self._adagrad is None:
+        if self._adaptive is None:
             batch.update(learning_rate)
         else:
-            self._adagrad.step_touched(batch, table if update_table else None, ids, learning_rate)
+            self._adaptive.step_touched(batch, table if update_table else None, ids, learning_rate)
         return total
 
     def _explain(
@@ -433,8 +455,8 @@ class SampledSoftmax:
             self._workspace, self.weights, self.biases, inputs, labels, normalizer, targets,
             grad_output, self._logistic, grad_inputs,
         )
-        if self._adagrad is not None:
-            self._adagrad.step_all(
+        if self._adaptive is not None:
+            self._adaptive.step_all(
                 blocks, table if update_table else None, ids, grad_inputs, learning_rate
             )
             return loss, total, grad_inputs
@@ -483,8 +505,8 @@ class SampledSoftmax:
             "num_steps": self.num_steps,
             "sampler": self.sampler.state_dict(),
         }
-        if self._adagrad is not None:
-            state["squares"] = self._adagrad.state_dict()
+        if self._adaptive is not None:
+            state |= self._adaptive.state_dict()
         return state
 
     @alone
@@ -502,12 +524,12 @@ class SampledSoftmax:
         optimizer = state.get("optimizer", "sgd")
         if optimizer != self.optimizer:
             _checks.fail("state_dict['optimizer']", repr(self.optimizer), repr(optimizer))
-        if self._adagrad is not None:
-            self._adagrad.check_state(state.get("squares"))
+        if self._adaptive is not None:
+            self._adaptive.check_state(state)
         steps = _checks.integer("state_dict['num_steps']", state.get("num_steps"), 0)
         self.sampler.load_state_dict(state.get("sampler", {}))
         self.weights[:] = state["weights"]
         self.biases[:] = state["biases"]
         self.num_steps = steps
-        if self._adagrad is not None:
-            self._adagrad.load_state_dict(state["squares"])
+        if self._adaptive is not None:
+            self._adaptive.load_state_dict(state)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from numba_ss._types import Floats, Integers
+from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.ids import factorize
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.phases import scatter_rows
@@ -36,10 +37,20 @@ def distinct(ids: Integers, num_first: int = 0) -> tuple[Integers, Integers, int
     return rows[:count], inverse, first
 
 
-def ascending(ids: Integers, inverse: Integers, num_first: int) -> tuple[Integers, Integers]:
-    """Sort the first `num_first` of distinct ids; return them and the new positions of all uses."""
-    order = np.arange(len(ids))
-    order[:num_first] = np.argsort(ids[:num_first])
-    positions = np.empty_like(order)
-    positions[order] = np.arange(len(ids))
-    return ids[order], positions[inverse]
+def sum_rows(
+    ids: Integers, grads: Floats, dim: int, scratch: Workspace
+) -> tuple[Integers, Floats]:
+    """Return the distinct ids, and of each the sum of its gradients, added up in order.
+
+    The gradients' rows may be padded. The sums stand in `scratch`.
+    """
+    rows, inverse, _ = distinct(ids)
+    sums = scratch.array("row_sums", (len(rows), dim), grads.dtype)
+    sums[:] = 0
+    add_rows(inverse, grads, sums)
+    return rows, sums
+
+
+def as_rows(array: Floats) -> Floats:
+    """Return numbers as rows of one."""
+    return array if array.ndim == 2 else array[:, None]

@@ -1,8 +1,8 @@
 """The forward and backward pass of a batch over sampled classes, and its update.
 
 `SampledPass` cuts a batch into parts and calls the kernels; its arrays were checked before. The
-losses, the layer and the retrieval model use it. The results depend on shapes and values alone, not
-on the number of threads.
+losses, the layer, the retrieval model and the layer for PyTorch use it. The results depend on
+shapes and values alone, not on the number of threads.
 """
 
 from __future__ import annotations
@@ -14,13 +14,23 @@ from numpy.typing import DTypeLike
 
 from numba_ss._types import Floats, Integers
 from numba_ss.engine.columns import Columns
-from numba_ss.engine.rows import add_rows, ascending, distinct, subtract_rows
+from numba_ss.engine.rows import add_rows, distinct, subtract_rows
 from numba_ss.engine.workspace import BatchBuffers, Workspace
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax import phases
-from numba_ss.kernels.softmax.arguments import Batch, Blocks
+from numba_ss.kernels.softmax.arguments import (
+    BACKWARD,
+    FORWARD,
+    KEPT,
+    WHOLE,
+    Batch,
+    Blocks,
+    Step,
+)
 from numba_ss.kernels.softmax.buffers import NUM_UNIQUE
 from numba_ss.kernels.softmax.sampled_classes import blocks_of
+from numba_ss.kernels.softmax.step import sampled_step, sampled_step_chunk
+from numba_ss.kernels.softmax.uses import list_uses
 
 NO_BITS = np.empty((0, 0), np.uint32)
 
@@ -113,18 +123,23 @@ class SampledPass:
     ) -> None:
         self.buffers = buffers_of(workspace, columns, weights.shape[1], threads, weights.dtype)
         self._batch = batch_of(table, ids, weights, biases, columns)
+        self._bits = NO_BITS if train_table else table.view(np.uint32)
         self._weights, self._biases, self._columns = weights, biases, columns
         self._trains_table = train_table
         self._use_logistic, self._threads = logistic or None, threads
+        self._at_once = self.buffers.is_whole and len(ids) > 0
         self._num_inputs = 0
         self._compared: Blocks | None = None  # whose probabilities are in memory
 
     def forward(self) -> Floats:
         """Return the losses (batch_size,), an array of the workspace; they may not be finite."""
+        losses: Floats = self.buffers.arrays.losses
+        if self._at_once:
+            self._call(FORWARD, losses)
+            return losses
         self._group()
         for blocks in self._parts():
             self._compare(blocks)
-        losses: Floats = self.buffers.arrays.losses
         return losses
 
     def backward(self, grad_output: Floats | None = None) -> Gradients:
@@ -137,6 +152,11 @@ class SampledPass:
         """
         if grad_output is None:
             grad_output = np.ones_like(self.buffers.arrays.losses)
+        if self._at_once:
+            if self._compared is None:  # the probabilities are used up
+                self._call(FORWARD, grad_output)
+            self._call(BACKWARD, grad_output)
+            return self.gradients
         for blocks in self._parts():
             if self._compared != blocks:  # another part has overwritten the probabilities
                 self._compare(blocks)
@@ -149,6 +169,9 @@ class SampledPass:
         The results are those of `forward` and `backward`. But if the batch is so large that it is
         computed in parts, each part is computed only once.
         """
+        if self._at_once:
+            self._call(WHOLE, grad_output)
+            return self.buffers.arrays.losses, self.gradients
         self._group()
         for blocks in self._parts():
             self._compare(blocks)
@@ -165,31 +188,32 @@ class SampledPass:
             out.grad_sampled_rows[:num_sampled, :dim], out.grad_sampled_biases[:num_sampled],
         )
 
-    def class_gradients(self) -> ClassGradients:
-        """Return new arrays with the gradients of the classes, one for each use of a class.
+    def class_gradients(self, lender: Workspace | None = None) -> ClassGradients:
+        """Return the gradients of the classes, one for each use of a class.
 
-        First come the labels, example by example; then candidates that were drawn for one example
-        alone; then the sampled classes. Absent columns are left out.
+        They are new arrays, or arrays that `lender` lends. First come the labels, example by
+        example; then candidates that were drawn for one example alone; then the sampled classes.
+        Absent columns are left out.
         """
-        own, num_true = self._columns.own, self._columns.num_true
-        order = np.arange(own.size).reshape(own.shape)
-        order = np.concatenate([order[:, :num_true].ravel(), order[:, num_true:].ravel()])
-        order = order[own.ravel()[order] >= 0]
-        out, grads = self.buffers.arrays, self.gradients
-        own_logits, dim = grads.own_logits.ravel()[order], self._weights.shape[1]
-        rows = np.empty((len(order) + len(grads.sampled_rows), dim), self._weights.dtype)
-        inputs = out.unique_inputs[out.inverse[order // max(own.shape[1], 1)], :dim]
-        np.multiply(own_logits[:, None], inputs, out=rows[: len(order)])
-        rows[len(order) :] = grads.sampled_rows
-        return ClassGradients(
-            np.concatenate([own.ravel()[order], self._columns.sampled]), rows,
-            np.concatenate([own_logits, grads.sampled_biases]),
+        columns, dtype = self._columns, self._weights.dtype
+        num_own = int(np.count_nonzero(columns.own >= 0))
+        size, dim = num_own + len(columns.sampled), self._weights.shape[1]
+        lender = lender or Workspace()
+        ids, biases = lender.lend("ids", (size,), np.int64), lender.lend("biases", (size,), dtype)
+        rows = lender.lend("rows", (size, dim), dtype)
+        list_uses(
+            columns.own, columns.num_true, columns.sampled,
+            min(self._threads, threads_for_update(rows.size)), ids, rows, biases,
+            self.buffers.all,
         )
+        return ClassGradients(ids, rows, biases)
 
     def summed_class_gradients(
-        self, scratch: Workspace | None = None, *, with_inputs: bool = False, sort: bool = False
+        self, scratch: Workspace | None = None, *, with_inputs: bool = False
     ) -> ClassGradients:
         """Return the distinct classes of the batch and the sums of their gradients.
+
+        They are in the order of first use.
 
         Parameters
         ----------
@@ -198,16 +222,12 @@ class SampledPass:
         with_inputs : bool
             For a table that is the weights themselves: add the gradients of the inputs to those of
             their rows. Rows that are inputs only come last, and have no bias.
-        sort : bool
-            Whether the classes are ascending; otherwise they are in the order of first use.
         """
         columns, scratch = self._columns, scratch or Workspace()
         present = columns.own >= 0
         classes = np.concatenate([columns.own[present], columns.sampled])
         uses = np.concatenate([classes, self._batch.ids]) if with_inputs else classes
         ids, inverse, num_biases = distinct(uses, len(classes))
-        if sort:
-            ids, inverse = ascending(ids, inverse, num_biases)
         num_own = len(classes) - len(columns.sampled)
         own = np.full_like(columns.own, -1)
         own[present] = inverse[:num_own]
@@ -237,6 +257,21 @@ class SampledPass:
             grads = self.buffers.arrays.grad_inputs
             subtract_rows(self._batch.ids, grads, learning_rate, self._batch.table)
 
+    def _call(self, part: int, grad_output: Floats) -> None:
+        """Go through the phases of a part of a step, in one call; nothing is updated."""
+        out, rate = self.buffers.arrays, self._weights.dtype.type(0)
+        out.board.fill(0)
+        given = (
+            self._bits, self._batch, grad_output, self._use_logistic, Step(part, rate, KEPT, 0),
+            self._threads, self.buffers.all,
+        )
+        if self._threads == 1:
+            sampled_step_chunk(0, *given)
+        else:
+            sampled_step(*given)
+        self._num_inputs = int(out.sizes[NUM_UNIQUE])
+        self._compared = self._parts()[0] if part == FORWARD else None
+
     def _parts(self) -> list[Blocks]:
         """Return the parts of the batch; the probabilities of one part fit into memory."""
         count, part = blocks_of(self._num_inputs), self.buffers.part
@@ -248,10 +283,9 @@ class SampledPass:
     def _group(self) -> None:
         """Find the unique inputs, and gather the rows of the sampled classes."""
         out = self.buffers.arrays
-        bits = NO_BITS if self._trains_table else self._batch.table.view(np.uint32)
         threads = self._threads if len(self._columns.sampled) else 1
         phases.prepare(
-            bits, self._batch, len(out.grad_sampled_rows), threads, self.buffers.all
+            self._bits, self._batch, len(out.grad_sampled_rows), threads, self.buffers.all
         )
         self._num_inputs = int(out.sizes[NUM_UNIQUE])
         if not self._num_inputs:  # there is no part that would write them

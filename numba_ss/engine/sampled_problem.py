@@ -127,14 +127,8 @@ class SampledProblem:
         columns, dtype, classes = self.columns, self.inputs.dtype, None
         weights, biases = self.weights.direct(dtype), self.biases.direct(dtype)
         if weights is None or biases is None:
-            present = columns.own >= 0
-            uses = np.concatenate([columns.own[present], columns.sampled])
-            classes, rows = np.unique(uses, return_inverse=True)
+            classes, columns = columns.compact()
             weights, biases = self.weights.rows(classes, dtype), self.biases.rows(classes, dtype)
-            num_own = len(uses) - len(columns.sampled)
-            own, sampled = np.full_like(columns.own, -1), rows[num_own:]
-            own[present] = rows[:num_own]
-            columns = columns._replace(own=own, sampled=sampled)
         return SampledPass(
             workspace, self.inputs, np.arange(len(self.inputs)), weights, biases, columns,
             logistic, threads_for(columns.operations(self.inputs.shape[1])),

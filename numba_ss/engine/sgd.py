@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 
 from numba_ss import _checks
 from numba_ss._types import Float32s
-from numba_ss.engine.adagrad import as_rows, check_squares, step_repeated
-from numba_ss.engine.rows import subtract_rows
+from numba_ss.engine.adagrad import check_squares, step_distinct
+from numba_ss.engine.rows import as_rows, subtract_rows, sum_rows
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import use_threads
 
@@ -93,6 +93,8 @@ def update_rows(
         check_squares("squares", squares, ids)
     with use_threads(_checks.threads(num_threads)):
         if squares is not None:
-            step_repeated(table, ids, values, rate, squares, Workspace())
+            given = as_rows(values)
+            touched, sums = sum_rows(ids, given, given.shape[1], Workspace())
+            step_distinct(table, touched, sums, rate, squares)
             return
         subtract_rows(ids, as_rows(values), rate, as_rows(table))

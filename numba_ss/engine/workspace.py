@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from numba_ss.kernels.softmax.step import NUM_PHASES, parts_of
 # The most numbers in an array of a pass; a larger batch is computed in parts. In float32 these are
 # 16 MB, which fit into the last-level cache of a server.
 EXPS = 2**22
+
+_LENT = 2  # arrays of a name that are remembered: of this step, and of the one before it
 
 
 def round_up(count: int, multiple: int) -> int:
@@ -53,6 +56,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._buffers: dict[str, NDArray[Any]] = {}
+        self._lent: dict[str, list[tuple[NDArray[Any], weakref.ref[NDArray[Any]]]]] = {}
         self._key: object = None
         self._batch: BatchBuffers | None = None
 
@@ -68,6 +72,25 @@ class Workspace:
             # Kernels read whole vectors, also at the end of the array.
             buffer = self._buffers[name] = np.zeros(size + LANES, dtype)
         return buffer[:size].reshape(shape)
+
+    def lend(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array for somebody else, whose content is undefined.
+
+        The memory is used again when nobody holds this very array: to fill fresh memory takes
+        several times as long, with a page fault for each 4 kB.
+        """
+        size, lent = math.prod(shape), self._lent.setdefault(name, [])
+        buffer = np.empty(0, dtype)
+        for place, (memory, holder) in enumerate(lent):
+            if holder() is None and memory.size >= size and memory.dtype == dtype:
+                buffer, _ = lent.pop(place)
+                break
+        if buffer.size < size:
+            buffer = np.empty(size, dtype)
+        array = buffer[:size].reshape(shape)
+        lent.append((buffer, weakref.ref(array)))
+        del lent[:-_LENT]
+        return array
 
     def batch(
         self, batch_size: int, num_own: int, num_sampled: int, num_hits: int, dim: int,

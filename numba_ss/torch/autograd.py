@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from numba_ss._types import Floats, Integers
+from numba_ss.engine.rows import add_rows, as_rows
 
 
 class Rows(NamedTuple):
-    """The gradient of a table: of distinct rows in ascending order, or with None of all."""
+    """The gradient of a table: of the rows `ids`, which may repeat, or with None of all."""
 
     ids: Integers | None
     values: Floats
@@ -23,6 +24,7 @@ class Work(Protocol):
     """A batch whose losses were computed, and whose gradients will be."""
 
     losses: Floats
+    total: float  # their sum
 
     def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
         """Return the gradients of the inputs and of the tables, in arrays of their own."""
@@ -43,7 +45,7 @@ class Loss(torch.autograd.Function):
         ctx.work, ctx.scale, ctx.sparse = work, scale, sparse
         # The backward pass reads their memory: PyTorch raises an error if it has changed.
         ctx.save_for_backward(inputs, *tables)
-        return as_tensor(work.losses, scale)
+        return as_tensor(work, scale)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -77,26 +79,25 @@ def work_type(inputs: Tensor) -> Any:
     return np.float32 if inputs.dtype == torch.float32 else np.float64
 
 
-def as_tensor(losses: Floats, scale: float | None) -> Tensor:
-    """Return a copy of losses, or their sum times `scale`, as a tensor."""
+def as_tensor(work: Work, scale: float | None) -> Tensor:
+    """Return a copy of a work's losses, or their sum times `scale`, as a tensor."""
     if scale is None:
-        return torch.from_numpy(losses.copy())
-    total = losses.sum(dtype=np.float64) * scale
-    return torch.from_numpy(np.asarray(total, losses.dtype))
+        return torch.from_numpy(work.losses.copy())
+    return torch.from_numpy(np.asarray(work.total * scale, work.losses.dtype))
 
 
 def table_gradient(table: Tensor, rows: Rows, sparse: bool) -> Tensor:
-    """Return the gradient of a table as a coalesced sparse tensor, or as a dense one."""
-    values = torch.from_numpy(rows.values)
+    """Return the gradient of a table as a sparse tensor, or as a dense one."""
     if rows.ids is None:
-        return values
+        return torch.from_numpy(rows.values)
     if sparse:
-        ids = torch.from_numpy(rows.ids)[None]
+        # Not coalesced: what accumulates gradients forgets it, so optimizers would do it again.
         return torch.sparse_coo_tensor(
-            ids, values, table.shape, is_coalesced=True, check_invariants=False
+            torch.from_numpy(rows.ids)[None], torch.from_numpy(rows.values), table.shape,
+            check_invariants=False,
         )
     dense = torch.zeros_like(table)
-    dense.numpy()[rows.ids] = rows.values
+    add_rows(rows.ids, as_rows(rows.values), as_rows(dense.numpy()))
     return dense
 
 

@@ -85,7 +85,7 @@ def sampled_softmax_loss(
     >>> losses
     tensor([5.2393, 4.8694], grad_fn=<LossBackward>)
     >>> losses.sum().backward()
-    >>> weights.grad._indices()
+    >>> weights.grad.coalesce().indices()
     tensor([[  1,   3,   5,  15,  24, 111, 129, 545]])
     """
     return _sampled_loss(

@@ -33,6 +33,7 @@ from numba_ss.torch import autograd
 from numba_ss.torch.optimizers import RowOptimizer
 from numba_ss.torch.tensors import hidden_states, label_ids, memory_of, uncompiled
 from numba_ss.torch.threads import pytorch_threads
+from numba_ss.torch.unit_rows import unit_rows
 from numba_ss.torch.work import FullWork, LayerWork, Some
 
 
@@ -81,14 +82,19 @@ class SampledSoftmax(nn.Embedding):
         As in `numba_ss.SampledSoftmax`.
     temperature : float, default=1.0
         What hidden states are divided by.
+    normalize : bool, default=False
+        Whether hidden states and class embeddings are divided by their lengths, so that a logit
+        is their cosine, over the temperature, and the bias. Evaluation and queries then copy the
+        whole table.
     reduction : {"mean", "sum", "none"}, default="mean"
         As in `nn.CrossEntropyLoss`. The mean is that of the examples that have a label, and 0
         if none has.
     ignore_index : int, default=-100
         What marks an absent label. An example without any, such as padding, has the loss 0.
     sparse : bool, default=True
-        Whether the gradients of `weight` and `bias` are sparse tensors of the touched rows,
-        which `torch.optim.SGD`, `torch.optim.SparseAdam` and `optimizer` take, or dense ones.
+        Whether the gradients of `weight` and `bias` are sparse tensors, one row for each use of
+        a class as those of `nn.Embedding`, which `torch.optim.SGD`, `torch.optim.SparseAdam`,
+        `torch.optim.Adagrad` and `optimizer` take; or dense ones.
     seed : int, optional
         Of the sampler: with the same, the same candidates as TensorFlow's. By default a number
         from PyTorch's generator. In a process group each rank adds its own.
@@ -160,6 +166,7 @@ class SampledSoftmax(nn.Embedding):
         remove_accidental_hits: bool = True,
         subtract_log_q: bool = True,
         temperature: float = 1.0,
+        normalize: bool = False,
         reduction: Literal["mean", "sum", "none"] = "mean",
         ignore_index: int = -100,
         sparse: bool = True,
@@ -186,6 +193,7 @@ class SampledSoftmax(nn.Embedding):
         self.temperature = _checks.number("temperature", temperature, positive=True)
         if not self.temperature:
             _checks.fail("temperature", "a number > 0", temperature)
+        self.normalize = _checks.flag("normalize", normalize)
         self.reduction = _checks.choice("reduction", reduction, ("mean", "sum", "none"))
         self.ignore_index = _checks.integer("ignore_index", ignore_index, -(2**63))
         self._logistic = LOSSES[loss].logistic
@@ -249,6 +257,8 @@ class SampledSoftmax(nn.Embedding):
 
     def _hidden_states(self, inputs: Tensor) -> Tensor:
         h = hidden_states(inputs, self.dim, self.weight.dtype)
+        if self.normalize:
+            h = nn.functional.normalize(h)
         return h if self.temperature == 1 else h / self.temperature
 
     def _tables(self) -> tuple[Floats, Floats]:
@@ -261,6 +271,11 @@ class SampledSoftmax(nn.Embedding):
         _checks.shaped("bias", biases, (self.num_classes,), "num_classes,")
         return weights, _checks.cast("bias", biases, weights.dtype)
 
+    def _all_classes(self) -> tuple[Floats, Floats]:
+        """Return all classes as they are compared with hidden states, and their biases."""
+        weights, biases = self._tables()
+        return unit_rows(weights).rows if self.normalize else weights, biases
+
     def _losses(self, h: Tensor, labels: Integers, some: Some, scale: float | None) -> Tensor:
         """Return the losses of all examples, or their sum times `scale`."""
         weights, biases = self._tables()
@@ -268,7 +283,7 @@ class SampledSoftmax(nn.Embedding):
         work = (
             self._sampled(weights, biases, inputs, labels, some)
             if self.training
-            else FullWork(weights, biases, inputs, labels, self._logistic)
+            else FullWork(weights, biases, inputs, labels, self._logistic, self.normalize)
         )
         return autograd.apply(work, scale, self.sparse, h, self.weight, self.bias)
 
@@ -282,7 +297,9 @@ class SampledSoftmax(nn.Embedding):
         columns = make_columns(
             labels, sampled, weights.dtype, self._remove_hits, self._subtract_log_q
         )
-        work = LayerWork(self._spare, weights, biases, inputs, some, columns, self._logistic)
+        work = LayerWork(
+            self._spare, weights, biases, inputs, some, columns, self._logistic, self.normalize
+        )
         if torch.is_grad_enabled():
             accept()
         return work
@@ -299,7 +316,7 @@ class SampledSoftmax(nn.Embedding):
         )
         loss = sigmoid_loss if self._logistic else softmax_loss
         with pytorch_threads():
-            losses = loss(*self._tables(), y, h)
+            losses = loss(*self._all_classes(), y, h)
         count = len(y) if some is None else np.count_nonzero(some)
         return float(losses.sum(dtype=np.float64) / max(count, 1))
 
@@ -315,7 +332,7 @@ class SampledSoftmax(nn.Embedding):
         """
         h = self._hidden_states(inputs).detach().numpy()
         with pytorch_threads():
-            best = top_k(*self._tables(), h, k)
+            best = top_k(*self._all_classes(), h, k)
         shape = (*inputs.shape[:-1], k)
         return TopK(*(torch.from_numpy(part).reshape(shape) for part in best))
 
@@ -329,7 +346,7 @@ class SampledSoftmax(nn.Embedding):
         y, _ = label_ids(
             labels, inputs.shape[:-1], self.num_true, self.ignore_index, self.num_classes
         )
-        weights, biases = self._tables()
+        weights, biases = self._all_classes()
         with pytorch_threads():
             logits, _ = label_logits(weights, biases, h, y)
             normalizer = normalizers(weights, biases, h, logistic=False)

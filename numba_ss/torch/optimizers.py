@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
-from numba_ss.engine.rows import add_rows, distinct, subtract_rows
-from numba_ss.kernels.core.threads import threads_for_update
-from numba_ss.kernels.softmax.adagrad import adagrad_rows
-from numba_ss.kernels.softmax.adam import Rates, adam_rows
+from numba_ss.engine import adagrad, adam
+from numba_ss.engine.rows import as_rows, subtract_rows, sum_rows
+from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.core.finite import all_finite
 from numba_ss.torch.tensors import memory_of
 from numba_ss.torch.threads import pytorch_threads
 
@@ -45,8 +44,9 @@ class RowOptimizer(torch.optim.Optimizer):
 
     Notes
     -----
-    Gradients of the same row, as several backward passes leave them, are added up first. A
-    gradient that is not finite is an error, and nothing is changed.
+    A row may have several gradients, one for each of its uses. "sgd" subtracts them one after the
+    other, so a step has the bits of one of `numba_ss.SampledSoftmax`; the others add them up
+    first. A gradient that is not finite is an error, and nothing is changed.
 
     Examples
     --------
@@ -62,8 +62,8 @@ class RowOptimizer(torch.optim.Optimizer):
         name: str,
         lr: float,
         *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        betas: tuple[float, float] = adam.BETAS,
+        eps: float = adam.EPSILON,
     ) -> None:
         _checks.choice("name", name, ("sgd", "adagrad", "adam"))
         _checks.rate("lr", lr)
@@ -87,44 +87,37 @@ class RowOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         work = [
-            (group, parameter, memory_of("a parameter", parameter), *_rows_of(parameter.grad))
+            (group, parameter, memory_of("a parameter", parameter), *_uses_of(parameter.grad))
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None
         ]
         with pytorch_threads():
             for group, parameter, table, ids, grads in work:
-                self._update(group, self.state[parameter], table, ids, grads)
+                self._update(group, parameter, as_rows(table), ids, as_rows(grads))
                 torch.autograd.graph.increment_version(parameter)
         return loss
 
     def _update(
-        self, group: dict[str, Any], state: dict[str, Any], table: Floats, ids: Integers,
+        self, group: dict[str, Any], parameter: Tensor, table: Floats, ids: Integers,
         grads: Floats,
     ) -> None:
         number = table.dtype.type
         rate = _checks.rate("lr", float(group["lr"]))
-        table, grads = _two_dimensional(table), _two_dimensional(grads)
-        dim, threads = table.shape[1], threads_for_update(grads.size)
         if group["name"] == "sgd":
             subtract_rows(ids, grads, number(rate), table)
-        elif group["name"] == "adagrad":
+            return
+        ids, grads = sum_rows(ids, grads, grads.shape[1], Workspace())
+        state, like = self.state[parameter], table if parameter.ndim == 2 else table[:, 0]
+        if group["name"] == "adagrad":
             squares = _state(state, "squares", table[:, 0])
-            adagrad_rows(ids, grads, number(rate), number(0), dim, threads, table, squares)
-        else:
-            steps = state["step"] = state.get("step", 0) + 1
-            kept, kept_squares = group["betas"]
-            rate *= math.sqrt(1 - kept_squares**steps) / (1 - kept**steps)
-            means, squares = (_state(state, name, table) for name in ("means", "mean_squares"))
-            rates = Rates(
-                number(rate), number(1 - kept), number(1 - kept_squares), number(group["eps"])
-            )
-            adam_rows(ids, grads, rates, threads, table, means, squares)
-
-
-def _two_dimensional(array: Floats) -> Floats:
-    """Return numbers as rows of one."""
-    return array if array.ndim == 2 else array.reshape(len(array), -1)
+            adagrad.step_distinct(table, ids, grads, number(rate), squares)
+            return
+        means, squares = (_state(state, name, like) for name in ("means", "mean_squares"))
+        state["step"] = state.get("step", 0) + 1
+        adam.step_distinct(
+            table, ids, grads, rate, means, squares, state["step"], group["betas"], group["eps"]
+        )
 
 
 def _state(state: dict[str, Any], name: str, like: Floats) -> Floats:
@@ -134,20 +127,12 @@ def _state(state: dict[str, Any], name: str, like: Floats) -> Floats:
     return memory_of(name, state[name])
 
 
-def _rows_of(grad: Tensor) -> tuple[Integers, Floats]:
-    """Return the distinct rows of a gradient, and their sums."""
+def _uses_of(grad: Tensor) -> tuple[Integers, Floats]:
+    """Return the rows that have a gradient, which may repeat, and the gradients."""
     if not grad.is_sparse:
         ids, values = np.arange(len(grad)), grad.contiguous().numpy()
     else:
-        # Not coalesce(): of one backward pass the rows are distinct, though PyTorch forgets it.
         ids, values = grad._indices()[0].numpy(), grad._values().contiguous().numpy()
-        if not grad.is_coalesced() and (ids[1:] <= ids[:-1]).any():
-            rows, inverse, _ = distinct(ids)
-            sums = np.zeros((len(rows), *values.shape[1:]), values.dtype)
-            add_rows(inverse, _two_dimensional(values), _two_dimensional(sums))
-            ids, values = rows, sums
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = values.sum()  # of finite numbers, too, it may be infinite, though seldom
-    if not math.isfinite(total) and not np.isfinite(values).all():
+    if not all_finite(values.reshape(-1)):
         _checks.fail("a gradient", "finite numbers", "NaN or infinity")
     return ids, values

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
+from numba_ss.kernels.core.ids import first_outside
 
 R = TypeVar("R")
 
@@ -37,7 +38,7 @@ def on_cpu(name: str, value: Any) -> Tensor:
     """Return a tensor that has memory, on the CPU."""
     if not isinstance(value, Tensor):
         _checks.fail(name, "a torch.Tensor", type(value).__name__)
-    if value.device.type != "cpu":
+    if not value.is_cpu:
         _checks.fail(name, "a tensor on the CPU, where the kernels run", f"one on {value.device}")
     return value
 
@@ -62,6 +63,8 @@ def hidden_states(inputs: Any, dim: int, dtype: torch.dtype) -> Tensor:
         if tensor.dtype not in HALF:
             _checks.fail("inputs", f"{dtype} as the weights, or 16-bit floats", tensor.dtype)
         tensor = tensor.to(dtype)
+    if tensor.ndim == 2 and tensor.is_contiguous():  # as mostly, and a view is a node of the graph
+        return tensor
     return tensor.reshape(-1, dim).contiguous()
 
 
@@ -78,6 +81,8 @@ def label_ids(
         expected = (*shape, num_true) if num_true > 1 else tuple(shape)
         _checks.fail("labels", f"shape {expected}, as the inputs", f"shape {tuple(tensor.shape)}")
     ids = _checks.ids("labels", tensor.detach().numpy()).reshape(-1, num_true)
+    if not 0 <= ignore_index < num_classes and first_outside(ids.reshape(-1), num_classes) < 0:
+        return ids, None
     absent = ids == ignore_index
     if not absent.any():
         _checks.in_range("labels", ids, num_classes, "num_classes")

@@ -23,8 +23,10 @@ from numba_ss.engine.sampled_pass import ClassGradients, SampledPass
 from numba_ss.engine.sampled_problem import SampledProblem
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
+from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.torch.autograd import Rows
 from numba_ss.torch.threads import pytorch_threads
+from numba_ss.torch.unit_rows import unit_rows
 
 Some = NDArray[np.bool_] | None  # which examples have a label, None if all do
 
@@ -37,24 +39,28 @@ class _SampledWork(ABC):
     """
 
     def __init__(self, spare: list[Workspace], some: Some) -> None:
-        self._spare, self._workspace, self._some = spare, Workspace(), some
+        self._spare, self._some = spare, some
+        self._workspace = Workspace()
         self._pass: SampledPass | None = None
-        self.losses = spread(self._forward()[1], some)
-        if not math.isfinite(self.losses.sum(dtype=np.float64)):
+        losses = self._forward()[1]
+        self.losses, self.total = spread(losses, some), sum_losses(losses)
+        if not math.isfinite(self.total):
             self._explain()
 
     def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
         """Return the gradients of the inputs and of the tables.
 
-        The workspace is another's from here on: who asks again has the forward pass done again.
+        They stand in arrays that the workspace lends. It is another's from here on: who asks
+        again has the forward pass done again.
         """
         batch, some = self._pass or self._forward()[0], self._some
         with pytorch_threads():
             grads = batch.backward(grad_output if some is None else grad_output[some])
-            rows = self._share_out(batch.summed_class_gradients(sort=True))
-        grad_inputs = spread(grads.inputs.copy(), some)
+            rows = self._share_out(batch.class_gradients(self._workspace))
+        grad_inputs = self._workspace.lend("grad_inputs", grads.inputs.shape, grads.inputs.dtype)
+        grad_inputs[:] = grads.inputs
         self._release()
-        return grad_inputs, rows
+        return spread(grad_inputs, some), rows
 
     def _forward(self) -> tuple[SampledPass, Floats]:
         """Return a pass with a workspace of its own, and its losses."""
@@ -87,25 +93,36 @@ class _SampledWork(ABC):
 
 
 class LayerWork(_SampledWork):
-    """A batch of the layer; `columns` are of the examples that have a label."""
+    """A batch of the layer; `columns` are of the examples that have a label.
+
+    With `normalize` the classes' rows are divided by their lengths.
+    """
 
     def __init__(
         self, spare: list[Workspace], weights: Floats, biases: Floats, inputs: Floats,
-        some: Some, columns: Columns, logistic: bool,
+        some: Some, columns: Columns, logistic: bool, normalize: bool = False,
     ) -> None:
-        self._columns, self._logistic = columns, logistic
+        self._columns, self._logistic, self._normalize = columns, logistic, normalize
         self._weights, self._biases, self._inputs = weights, biases, inputs
         self._ids = np.arange(len(inputs)) if some is None else np.flatnonzero(some)
         super().__init__(spare, some)
 
     def _make_pass(self, workspace: Workspace) -> SampledPass:
+        weights, biases, columns = self._weights, self._biases, self._columns
+        if self._normalize:
+            self._classes, columns = columns.compact()
+            self._unit = unit_rows(weights[self._classes])
+            weights, biases = self._unit.rows, biases[self._classes]
         return SampledPass(
-            workspace, self._inputs, self._ids, self._weights, self._biases, self._columns,
-            self._logistic, threads_for(self._columns.operations(self._inputs.shape[1])),
+            workspace, self._inputs, self._ids, weights, biases, columns, self._logistic,
+            threads_for(columns.operations(weights.shape[1])),
         )
 
     def _share_out(self, classes: ClassGradients) -> list[Rows]:
-        return [Rows(classes.ids, classes.rows), Rows(classes.ids, classes.biases)]
+        ids, rows = classes.ids, classes.rows
+        if self._normalize:
+            ids, rows = self._classes[ids], self._unit.gradients(ids, rows)
+        return [Rows(ids, rows), Rows(ids, classes.biases)]
 
     def _explain(self) -> None:
         columns = self._columns
@@ -150,20 +167,28 @@ class FunctionWork(_SampledWork):
 class FullWork:
     """A batch of which each example is compared with all classes, a block at a time.
 
-    Of the labels -1 marks an absent one. The gradients of the tables are dense.
+    Of the labels -1 marks an absent one. The gradients of the tables are dense. With `normalize`
+    the classes' rows are divided by their lengths, in a copy.
     """
 
     def __init__(
-        self, weights: Floats, biases: Floats, inputs: Floats, labels: Integers, logistic: bool
+        self, weights: Floats, biases: Floats, inputs: Floats, labels: Integers, logistic: bool,
+        normalize: bool = False,
     ) -> None:
-        self._given = weights, biases, labels, inputs
+        self._unit = unit_rows(weights) if normalize else None
+        rows = weights if self._unit is None else self._unit.rows
+        self._given = rows, biases, labels, inputs
         self._logistic = logistic
         with pytorch_threads():
             self.losses = (sigmoid_loss if logistic else softmax_loss)(*self._given)
+        self.total = sum_losses(self.losses)
 
     def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
         """Return the gradients of the inputs and of the tables."""
         function = sigmoid_loss_and_grad if self._logistic else softmax_loss_and_grad
         with pytorch_threads():
             grads = function(*self._given, grad_output=grad_output)
-        return grads.grad_inputs, [Rows(None, grads.grad_weights), Rows(None, grads.grad_biases)]
+        rows = grads.grad_weights
+        if self._unit is not None:
+            rows = self._unit.gradients(slice(None), rows)
+        return grads.grad_inputs, [Rows(None, rows), Rows(None, grads.grad_biases)]

@@ -11,7 +11,7 @@ import pytest
 
 import numba_ss
 from numba_ss import ArgumentError, LogUniformSampler, SampledSoftmax, reference
-from numba_ss.engine import adagrad, rows, sampled_pass, workspace
+from numba_ss.engine import adagrad, adam, rows, sampled_pass, workspace
 from numba_ss.engine import layer as layers
 from numba_ss.engine.autotune import ThreadTuner
 from tests.conftest import JIT, densify, needs_jit
@@ -90,16 +90,43 @@ def test_full_losses_train_by_the_full_gradient(loss, rng):
     np.testing.assert_array_equal(twin.weights, layer.weights)
 
 
-def dense_adagrad(values, squares, grads, rate):
-    """Take a dense step in float64; a row that has seen nothing takes none."""
-    squares = squares + (grads.reshape(len(grads), -1) ** 2).mean(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        step = np.where(squares > 0, rate / np.sqrt(squares), 0)
-    return values - (step * grads.T).T, squares
+class DenseAdagrad:
+    """Dense steps in float64; a row that has seen nothing takes none."""
+
+    def __init__(self, values):
+        self.squares = np.zeros(len(values))
+
+    def step(self, values, grads, rate, touched):
+        self.squares = self.squares + (grads.reshape(len(grads), -1) ** 2).mean(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.where(self.squares > 0, rate / np.sqrt(self.squares), 0)
+        return values - (step * grads.T).T
+
+
+class DenseAdam:
+    """Dense steps in float64, of which only those of touched rows are taken."""
+
+    def __init__(self, values):
+        self.means, self.mean_squares, self.steps = 0 * values, 0 * values, 0
+
+    def step(self, values, grads, rate, touched):
+        self.steps += 1
+        out = values.copy()
+        for row in touched:
+            self.means[row] = 0.9 * self.means[row] + 0.1 * grads[row]
+            self.mean_squares[row] = 0.999 * self.mean_squares[row] + 0.001 * grads[row] ** 2
+            mean = self.means[row] / (1 - 0.9**self.steps)
+            root = np.sqrt(self.mean_squares[row] / (1 - 0.999**self.steps))
+            # As in PyTorch, epsilon comes to the root that is not corrected.
+            out[row] -= rate * mean / (root + 1e-8 / np.sqrt(1 - 0.999**self.steps))
+        return out
+
+
+RULES = {"adagrad": DenseAdagrad, "adam": DenseAdam}
 
 
 def gradients(loss, weights, biases, labels, inputs, sampler):
-    """Return the summed loss's gradients, dense, of the functional form in float64."""
+    """Return the summed loss, its gradients, dense, and the classes; of the functional form."""
     if loss in ("softmax", "logistic"):
         name = {"softmax": "softmax", "logistic": "sigmoid"}[loss]
         ref = getattr(numba_ss, f"{name}_loss_and_grad")(weights, biases, labels, inputs)
@@ -109,50 +136,56 @@ def gradients(loss, weights, biases, labels, inputs, sampler):
             weights, biases, labels, inputs, SAMPLED, CLASSES, labels.shape[1], values
         )
     dense = (densify(ref.rows, grad, CLASSES) for grad in (ref.grad_weights, ref.grad_biases))
-    return ref.loss.sum(), *dense, ref.grad_inputs
+    return ref.loss.sum(), *dense, ref.grad_inputs, ref.rows
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
 @pytest.mark.parametrize("inputs", ["given", "table", "tied"])
-def test_adagrad_is_that_of_the_summed_gradients(loss, inputs, rng):
+@pytest.mark.parametrize("optimizer", RULES)
+def test_a_rule_is_that_of_the_summed_gradients(optimizer, loss, inputs, rng):
     """Compared with float64. Labels repeat, are absent, and are also candidates and inputs."""
     full = loss in ("softmax", "logistic")
-    layer = make(loss=loss, reduction="sum", num_true=2, optimizer="adagrad")
+    layer = make(loss=loss, reduction="sum", num_true=2, optimizer=optimizer)
     if full:
         layer = SampledSoftmax(
             CLASSES, DIM, None, loss=loss, reduction="sum", num_true=2, learning_rate=0.3,
-            optimizer="adagrad", weights=layer.weights,
+            optimizer=optimizer, weights=layer.weights,
         )
+    # Where a gradient is nearly 0, Adam's step is what rounding makes of it.
+    rate, tolerance = (0.3, 2e-3) if optimizer == "adagrad" else (1e-3, 2e-4)
     sampler = numba_ss.LogUniformSampler(CLASSES, seed=0)
     table = layer.weights if inputs == "tied" else rng.standard_normal((50, DIM)).astype(np.float32)
     want = [a.astype(float) for a in (layer.weights, layer.biases, table)]
-    squares = [np.zeros(len(a)) for a in want]
+    rules = [RULES[optimizer](a) for a in want]
     for _ in range(3):
         _, labels = batch(rng, 2)
         labels[::3, 1] = -1
         ids = rng.integers(0, 50, BATCH)
-        *grads, grad_inputs = gradients(loss, *want[:2], labels, want[2][ids], sampler)
+        *grads, grad_inputs, classes = gradients(loss, *want[:2], labels, want[2][ids], sampler)
         grads.append(densify(ids, grad_inputs, len(table)))
+        touched = [set(classes), set(classes), set(ids)]
         if inputs == "given":
-            got, grad = layer.step(table[ids], labels)
+            got, grad = layer.step(table[ids], labels, rate)
             np.testing.assert_allclose(grad, grad_inputs, atol=1e-3)
-            grads[-1][:] = 0
+            grads[-1][:], touched[-1] = 0, set()
         else:
-            got = layer.step_rows(table, ids, labels)
+            got = layer.step_rows(table, ids, labels, rate)
         assert got == pytest.approx(grads.pop(0), rel=1e-4)
         if inputs == "tied":
             grads[0] += grads[2]
+            touched[0] |= touched[2]
         for i in range(3):
-            want[i], squares[i] = dense_adagrad(want[i], squares[i], grads[i], 0.3)
+            want[i] = rules[i].step(want[i], grads[i], rate, touched[i])
         if inputs == "tied":
             want[2] = want[0]
         for have, value in zip((layer.weights, layer.biases, table), want, strict=True):
-            np.testing.assert_allclose(have, value, atol=2e-3)
-    state = layer.state_dict()["squares"]
-    np.testing.assert_allclose(state["weights"], squares[0], rtol=2e-3)
-    np.testing.assert_allclose(state["biases"], squares[1], rtol=2e-3)
-    if inputs == "table":
-        np.testing.assert_allclose(state["table"], squares[2], rtol=2e-3)
+            np.testing.assert_allclose(have, value, atol=tolerance)
+    state = layer.state_dict()
+    for field, kept in vars(rules[0]).items():
+        names = ["weights", "biases", *["table"] * (inputs == "table")]
+        for name, rule in zip(names, rules, strict=False):
+            np.testing.assert_allclose(state[field][name], getattr(rule, field), rtol=2e-3, atol=1e-4)
+        assert np.shape(state[field]["weights"]) == np.shape(kept)
 
 
 def test_adagrad_changes_what_a_batch_touches_alone(rng):
@@ -170,19 +203,20 @@ def test_adagrad_changes_what_a_batch_touches_alone(rng):
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_adagrad_does_not_depend_on_chunks(loss, tied, monkeypatch):
+@pytest.mark.parametrize("optimizer", RULES)
+def test_a_rule_does_not_depend_on_chunks(optimizer, loss, tied, monkeypatch):
     results = []
     for chunks in (1, 2, 5):
-        for module in (adagrad, rows, sampled_pass):
+        for module in (adagrad, adam, rows, sampled_pass):
             monkeypatch.setattr(module, "threads_for_update", lambda numbers, n=chunks: n)
         monkeypatch.setattr(ThreadTuner, "threads_for", lambda tuner, operations, n=chunks: n)
         rng = np.random.default_rng(3)
         number = None if loss == "softmax" else SAMPLED
-        layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad")
+        layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer=optimizer)
         table = layer.weights if tied else rng.standard_normal((50, DIM)).astype(np.float32)
         for _ in range(2):
             layer.step_rows(table, rng.integers(0, 50, BATCH), batch(rng)[1])
-        results.append((layer.weights, layer.biases, table, *layer.state_dict()["squares"].values()))
+        results.append((layer.weights, layer.biases, table))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -205,10 +239,11 @@ def test_adagrad_knows_a_table_by_its_memory(rng):
 
 @pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_adagrad_resumes_exactly(loss, tied, rng):
+@pytest.mark.parametrize("optimizer", RULES)
+def test_a_rule_resumes_exactly(optimizer, loss, tied, rng):
     number = None if loss == "softmax" else SAMPLED
     layer, other = (
-        SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer="adagrad", seed=seed)
+        SampledSoftmax(CLASSES, DIM, number, loss=loss, optimizer=optimizer, seed=seed)
         for seed in (1, 2)
     )
     table = layer.weights if tied else rng.standard_normal((50, DIM)).astype(np.float32)
@@ -225,8 +260,9 @@ def test_adagrad_resumes_exactly(loss, tied, rng):
     np.testing.assert_array_equal(layer.biases, other.biases)
 
 
-def test_adagrad_of_changing_batches(rng):
-    layer, table = make(num_true=3, optimizer="adagrad"), np.ones((5, DIM), np.float32)
+@pytest.mark.parametrize("optimizer", RULES)
+def test_a_rule_of_changing_batches(optimizer, rng):
+    layer, table = make(num_true=3, optimizer=optimizer), np.ones((5, DIM), np.float32)
     for size in (1, 70, 3, 0, 129):
         inputs, labels = batch(rng, 3, size)
         labels[::2, 1] = -1
@@ -387,7 +423,7 @@ def _spoil(name):
 @pytest.mark.parametrize("name", ["weights", "biases", "table", "labels", "ids"])
 @pytest.mark.parametrize("sampler", ["log_uniform", "learned_unigram", "in_batch", "mixed"])
 @pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "adam"])
 def test_a_failed_step_changes_nothing(name, sampler, loss, optimizer, rng):
     num_sampled = None if sampler == "in_batch" or loss == "softmax" else SAMPLED
     layer = SampledSoftmax(
@@ -448,7 +484,7 @@ TABLE = np.zeros((CLASSES, DIM), F32)
         ("num_sampled", {"sampler": "in_batch"}),
         ("num_sampled", {"sampler": "mixed", "num_sampled": None}),
         ("num_sampled: .*softmax_loss", {"sampler": "mixed", "num_sampled": CLASSES + 1}),
-        ("optimizer: expected one of 'sgd', 'adagrad'", {"optimizer": "adam"}),
+        ("optimizer: expected one of 'sgd', 'adagrad', 'adam'", {"optimizer": "rmsprop"}),
         ("dim", {"dim": 0}),
     ],
 )
@@ -657,7 +693,7 @@ def test_a_large_batch_on_one_thread(monkeypatch):
     np.testing.assert_allclose(whole.weights, parts.weights, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad", "adam"])
 @pytest.mark.parametrize("loss", [*LOSSES, "softmax", "logistic"])
 def test_a_bias_of_minus_infinity_leaves_a_class_out(loss, optimizer, rng):
     """The step equals one in which the class has such a low bias that its probability is 0."""

@@ -5,6 +5,8 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.engine import rows
+from numba_ss.engine.workspace import Workspace
+from tests.conftest import densify
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -35,10 +37,21 @@ def test_distinct_ids_as_they_come(num_first):
     assert first == len(set(ids[:num_first].tolist()))
 
 
-@pytest.mark.parametrize("num_first", [0, 2, 4])
-def test_ascending_ids_keep_those_that_come_first(num_first):
-    ids, inverse = np.array([7, 2, 9, 4]), np.array([0, 1, 0, 2, 1, 3])
-    unique, places = rows.ascending(ids, inverse, num_first)
-    assert unique[:num_first].tolist() == sorted(ids[:num_first].tolist())
-    assert unique[num_first:].tolist() == ids[num_first:].tolist()
-    np.testing.assert_array_equal(unique[places], ids[inverse])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_of_a_row_are_added_up(dtype, rng):
+    ids, padded = rng.integers(3, 9, 50), rng.standard_normal((50, 7)).astype(dtype)
+    scratch = Workspace()
+    for count in (50, 20, 0):
+        have, sums = rows.sum_rows(ids[:count], padded[:count], 5, scratch)
+        assert len(set(have.tolist())) == len(have)
+        total = np.zeros((9, 5))
+        total[have] = sums
+        np.testing.assert_allclose(total, densify(ids[:count], padded[:count, :5], 9), atol=1e-5)
+
+
+def test_numbers_are_rows_of_one():
+    numbers = np.arange(3.0)
+    rows.as_rows(numbers)[1, 0] = 7
+    assert numbers.tolist() == [0, 7, 2]
+    table = np.zeros((2, 3))
+    assert rows.as_rows(table) is table

@@ -154,15 +154,14 @@ def test_class_gradients(own_samples, rng):
     np.testing.assert_array_equal(got.biases[:number], biases)
     np.testing.assert_array_equal(got.rows[:number], rows)
     np.testing.assert_array_equal(got.rows[number:], batch.gradients.sampled_rows)
-    for sort in (False, True):
-        summed = batch.summed_class_gradients(sort=sort)
-        first_uses = list(dict.fromkeys([*columns.own[columns.own >= 0], *columns.sampled]))
-        assert summed.ids.tolist() == (sorted(first_uses) if sort else first_uses)
-        for name in ("rows", "biases"):
-            want = densify(got.ids, getattr(got, name), 60)
-            np.testing.assert_allclose(
-                densify(summed.ids, getattr(summed, name), 60), want, atol=1e-12
-            )
+    summed = batch.summed_class_gradients()
+    first_uses = list(dict.fromkeys([*columns.own[columns.own >= 0], *columns.sampled]))
+    assert summed.ids.tolist() == first_uses
+    for name in ("rows", "biases"):
+        want = densify(got.ids, getattr(got, name), 60)
+        np.testing.assert_allclose(
+            densify(summed.ids, getattr(summed, name), 60), want, atol=1e-12
+        )
 
 
 def test_summed_gradients_with_inputs(rng):
@@ -226,3 +225,15 @@ def test_an_empty_batch_has_no_gradients(rng):
     assert grads.inputs.shape == (0, problem.weights.shape[1])
     assert not grads.sampled_rows.any()
     assert not grads.sampled_biases.any()
+
+
+def test_columns_of_the_classes_in_use(rng):
+    problem = make(rng, ragged=True)
+    columns = problem.columns()
+    classes, compact = columns.compact()
+    assert (np.diff(classes) > 0).all()
+    np.testing.assert_array_equal(classes[compact.sampled], columns.sampled)
+    np.testing.assert_array_equal(compact.own >= 0, columns.own >= 0)
+    present = columns.own >= 0
+    np.testing.assert_array_equal(classes[compact.own[present]], columns.own[present])
+    assert compact.own_counts is columns.own_counts

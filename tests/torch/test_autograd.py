@@ -14,6 +14,7 @@ class Squares:
     def __init__(self, inputs):
         self.inputs = inputs.detach().numpy()
         self.losses = (self.inputs**2).sum(axis=1)
+        self.total = self.losses.sum()
 
     def backward(self, grad_output):
         return 2 * grad_output[:, None] * self.inputs, [
@@ -36,6 +37,14 @@ def test_losses_with_an_upstream_gradient(sparse):
     torch.testing.assert_close(inputs.grad, 2 * upstream[:, None] * inputs.detach())
     assert table.grad.is_sparse == sparse
     assert table.grad.to_dense().tolist() == [1, 0, -2, 0, 0]
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_rows_that_repeat_add_up(sparse):
+    rows = autograd.Rows(np.array([3, 1, 3]), np.float32([[1, 2], [3, 4], [5, 6]]))
+    grad = autograd.table_gradient(torch.zeros(5, 2), rows, sparse)
+    assert grad.is_sparse == sparse
+    assert grad.to_dense().tolist() == [[0, 0], [3, 4], [0, 0], [6, 8], [0, 0]]
 
 
 def test_an_upstream_gradient_of_any_layout():

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
 import numba_ss  # noqa: E402
 from numba_ss import ArgumentError  # noqa: E402
-from numba_ss.torch import SampledSoftmax  # noqa: E402
+from numba_ss.torch import SampledSoftmax, autograd  # noqa: E402
 from tests.conftest import needs_jit  # noqa: E402
 from tests.torch import dense  # noqa: E402
 
@@ -57,9 +57,12 @@ def expected(layer, inputs, labels, sample_weight=None):
     candidates, true_count, sampled_count = dense.next_candidates(layer, y[some])
     counts = torch.ones(y.shape, dtype=true_count.dtype)
     counts[some] = true_count
-    h = inputs.reshape(-1, DIM).to(layer.weight.dtype) / layer.temperature
+    h, weight = inputs.reshape(-1, DIM).to(layer.weight.dtype), layer.weight
+    if layer.normalize:
+        h, weight = torch.nn.functional.normalize(h), torch.nn.functional.normalize(weight)
+    h = h / layer.temperature
     values = dense.losses(
-        layer.weight, layer.bias, h, y, (candidates, counts, sampled_count), layer.loss,
+        weight, layer.bias, h, y, (candidates, counts, sampled_count), layer.loss,
         layer._remove_hits, layer._subtract_log_q,
     )
     weight = None if sample_weight is None else sample_weight.reshape(-1)
@@ -106,6 +109,7 @@ def test_losses_and_gradients_are_those_of_a_dense_layer(loss, reduction, form):
     {"temperature": 0.2}, {"sampler": "uniform"}, {"sampler": "learned_unigram"},
     {"sampler": "in_batch", "num_sampled": None}, {"sampler": "mixed"},
     {"sampler": "all", "num_sampled": NUM_CLASSES}, {"ignore_index": 3}, {"sparse": False},
+    {"normalize": True, "temperature": 0.1}, {"normalize": True, "loss": "nce", "bias": False},
 ], ids=str)
 def test_options_are_those_of_the_engine(options):
     layer = make(**options)
@@ -133,9 +137,12 @@ def test_examples_have_weights(reduction):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("loss", LOSSES)
-def test_gradcheck(loss, training):
-    layer = make(loss=loss, num_true=2, reduction="none", sparse=False).train(training)
+@pytest.mark.parametrize(("loss", "normalize"), [
+    *((loss, False) for loss in LOSSES), ("sampled_softmax", True), ("nce", True),
+])
+def test_gradcheck(loss, normalize, training):
+    layer = make(loss=loss, num_true=2, reduction="none", sparse=False, normalize=normalize)
+    layer.train(training)
     inputs, labels = batch((3,), num_true=2)
     state = layer.get_extra_state()
 
@@ -165,10 +172,8 @@ def test_numbers_are_the_engine_s_bit_for_bit(reduction):
         optimizer.step()
         np.testing.assert_array_equal(have.detach().numpy(), np.float32(loss))
         np.testing.assert_array_equal(inputs.grad.numpy(), grad_inputs)
-        # The sum of a row's gradients is subtracted, not one after the other.
-        np.testing.assert_allclose(layer.weight.detach(), engine.weights, atol=1e-6)
-        np.testing.assert_allclose(layer.bias.detach(), engine.biases, atol=1e-6)
-        engine.weights[:], engine.biases[:] = layer.weight.detach(), layer.bias.detach()
+        np.testing.assert_array_equal(layer.weight.detach(), engine.weights)
+        np.testing.assert_array_equal(layer.bias.detach(), engine.biases)
 
 
 def test_candidates_are_those_of_the_engine_s_sampler():
@@ -223,20 +228,58 @@ def test_temperature_is_for_queries_too():
     torch.testing.assert_close(layer.topk(inputs, 3).values, logits.topk(3).values.detach())
 
 
-def test_gradients_are_sparse_with_distinct_rows():
+def test_logits_are_cosines():
+    layer = make(normalize=True, temperature=0.5).eval()
+    inputs, labels = batch()
+    cosines = torch.nn.functional.cosine_similarity(inputs[:, None], layer.weight, dim=2)
+    logits = 2 * cosines + layer.bias
+    want = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(layer(inputs, labels), want)
+    assert layer.evaluate(inputs, labels) == pytest.approx(want.item())
+    torch.testing.assert_close(layer.topk(inputs, 3).values, logits.topk(3).values.detach())
+    log_prob = logits.log_softmax(dim=1).gather(1, labels[:, None])[:, 0].detach()
+    torch.testing.assert_close(layer.log_prob(inputs, labels), log_prob)
+
+
+def test_a_row_of_zeros_has_no_direction():
+    layer = make(normalize=True, reduction="none")
+    with torch.no_grad():
+        layer.weight[:] = 0
+    inputs, labels = batch()
+    want = expected(layer, inputs, labels)
+    torch.testing.assert_close(layer(inputs, labels), want)
+
+
+def test_gradients_are_sparse_with_a_row_for_each_use():
+    """As those of `nn.Embedding`; and the memory is not copied on its way to `grad`."""
     layer = make()
     inputs, labels = batch()
-    grads = torch.autograd.grad(layer(inputs, labels), [layer.weight, layer.bias])
-    for grad, parameter in zip(grads, layer.parameters(), strict=True):
-        assert grad.is_coalesced()
+    candidates, _, _ = dense.next_candidates(layer, labels[:, None])
+    uses = torch.cat([labels, candidates])
+    for parameter, grad in zip(
+        layer.parameters(),
+        torch.autograd.grad(layer(inputs, labels), [layer.weight, layer.bias]), strict=True,
+    ):
+        assert not grad.is_coalesced()
         assert grad.shape == parameter.shape
-        ids = grad.indices()[0]
-        assert (ids[1:] > ids[:-1]).all()
-        assert set(labels.tolist()) <= set(ids.tolist())
-        torch.testing.assert_close(grad.to_dense(), grad.clone().coalesce().to_dense())
-    layer(inputs, labels).backward()
-    ids = layer.weight.grad._indices()[0]
-    assert (ids[1:] > ids[:-1]).all()
+        assert torch.equal(grad._indices()[0], uses)
+
+
+def test_the_memory_of_gradients_is_not_copied(monkeypatch):
+    seen = []
+
+    def table_gradient(*given, make=autograd.table_gradient):
+        seen.append(make(*given))
+        return torch.sparse_coo_tensor(
+            seen[-1]._indices().detach(), seen[-1]._values().detach(), seen[-1].shape,
+            check_invariants=False,
+        )
+
+    layer = make()
+    monkeypatch.setattr(autograd, "table_gradient", table_gradient)
+    layer(*batch()).backward()
+    for parameter, grad in zip(layer.parameters(), seen, strict=True):
+        assert parameter.grad._values().data_ptr() == grad._values().data_ptr()
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
+import numba_ss  # noqa: E402
 from numba_ss import ArgumentError  # noqa: E402
 from numba_ss.torch import RowOptimizer, SampledSoftmax  # noqa: E402
 
@@ -262,7 +263,7 @@ def test_pytorch_s_optimizers_take_the_layer_s_gradients(name):
         touched |= set(sparse.weight.grad._indices()[0].tolist())
         if other is None:
             for parameter, like in zip(dense.parameters(), sparse.parameters(), strict=True):
-                ids = like.grad._indices()[0]
+                ids = like.grad.coalesce().indices()[0]
                 parameter.grad = torch.sparse_coo_tensor(
                     ids[None], parameter.grad[ids], parameter.shape, check_invariants=True
                 )
@@ -271,3 +272,35 @@ def test_pytorch_s_optimizers_take_the_layer_s_gradients(name):
     rows = sorted(touched)
     torch.testing.assert_close(sparse.weight[rows], dense.weight[rows])
     torch.testing.assert_close(sparse.bias, dense.bias)
+
+
+@pytest.mark.parametrize("inputs", ["given", "table", "tied"])
+def test_adam_of_the_engine_is_pytorch_s_sparse_adam(inputs):
+    """Twenty steps of the engine's layer, and of this one by PyTorch's optimizer."""
+    torch.manual_seed(0)
+    layer = SampledSoftmax(DIM, NUM_ROWS, num_sampled=9, seed=3)
+    table = torch.nn.Embedding(NUM_ROWS, DIM, sparse=True)
+    if inputs == "tied":
+        table.weight = layer.weight
+    engine = numba_ss.SampledSoftmax(
+        NUM_ROWS, DIM, 9, seed=3, optimizer="adam", learning_rate=0.01,
+        weights=layer.weight.detach().numpy().copy(), biases=layer.bias.detach().numpy().copy(),
+    )
+    rows = engine.weights if inputs == "tied" else table.weight.detach().numpy().copy()
+    parameters = {*layer.parameters(), *(table.parameters() if inputs != "given" else ())}
+    optimizer = torch.optim.SparseAdam(list(parameters), lr=0.01)
+    for step in range(20):
+        generator = torch.Generator().manual_seed(step)
+        ids, labels = torch.randint(0, 30, (2, 12), generator=generator)
+        optimizer.zero_grad()
+        hidden = table(ids)
+        loss = layer(hidden.detach() if inputs == "given" else hidden, labels)
+        loss.backward()
+        optimizer.step()
+        if inputs == "given":
+            have, _ = engine.step(rows[ids], labels[:, None].numpy())
+        else:
+            have = engine.step_rows(rows, ids.numpy(), labels[:, None].numpy())
+        assert have == pytest.approx(loss.item(), rel=1e-4)
+    for array, tensor in ((engine.weights, layer.weight), (engine.biases, layer.bias), (rows, table.weight)):
+        torch.testing.assert_close(torch.from_numpy(array), tensor.detach(), rtol=0, atol=1e-4)

@@ -33,13 +33,17 @@ class Blocks(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step of SGD does with the gradients."""
+    """Which part of a step of SGD is taken, and what it does with the gradients."""
 
+    part: Any  # WHOLE, FORWARD or BACKWARD
     learning_rate: Any
     inputs: Any  # what happens to the gradients of the inputs: KEPT, SUBTRACTED or TIED
-    num_updates: Any  # number of tasks into which the columns are cut for an update
+    num_updates: Any  # number of tasks into which the columns are cut for an update; 0: no update
 
 
+# A step is taken at once; or in two calls, of which the first ends with the losses and the second
+# begins with the upstream gradient.
+WHOLE, FORWARD, BACKWARD = range(3)
 # The gradients of the inputs are KEPT in `grad_inputs`, SUBTRACTED from the rows of the table, or
 # subtracted after those of the classes, because the table is TIED: it is the table of classes.
 KEPT, SUBTRACTED, TIED = range(3)

@@ -1,4 +1,4 @@
-"""A whole step of SGD in one call, for one thread or for several.
+"""A step of SGD in one call, or in two, for one thread or for several.
 
 It runs the phases of `phases` in the same order, and gives the same bits. In a step of a tenth of
 a millisecond, separate calls and the Python code between them would take a sixth of the time.
@@ -11,7 +11,7 @@ from numpy import int64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.core.team import next_task, take_task, wait_for
-from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, Blocks
+from numba_ss.kernels.softmax.arguments import BACKWARD, FORWARD, KEPT, SUBTRACTED, Blocks
 from numba_ss.kernels.softmax.batch import forward_inputs_chunk
 from numba_ss.kernels.softmax.buffers import NUM_LEFT_OUT, NUM_UNIQUE, integers, numbers
 from numba_ss.kernels.softmax.examples import (
@@ -50,34 +50,41 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
     # About as long as the products of the inputs would take on one thread.
     patience = 8192 + ids.shape[0] * weights.shape[1] * (batch.sampled.shape[0] + 1) // 512
     num_rows = numbers(buffers, "grad_sampled_rows", weights).shape[0]
-    task = take_task(board, _PREPARE, num_chunks, chunk, num_chunks)
-    while task >= 0:
-        prepare_chunk(task, num_chunks, bits, batch, num_rows, buffers)
-        task = next_task(board, _PREPARE, num_chunks, chunk, num_chunks)
-    if not wait_for(board, _PREPARE, num_chunks, patience):
-        return
+    if step.part != BACKWARD:
+        task = take_task(board, _PREPARE, num_chunks, chunk, num_chunks)
+        while task >= 0:
+            prepare_chunk(task, num_chunks, bits, batch, num_rows, buffers)
+            task = next_task(board, _PREPARE, num_chunks, chunk, num_chunks)
+        if not wait_for(board, _PREPARE, num_chunks, patience):
+            return
 
     sizes = integers(buffers, "sizes")
     num_blocks = blocks_of(sizes[NUM_UNIQUE])
     blocks = Blocks(0, num_blocks, num_blocks, sizes[NUM_UNIQUE])
-    task = take_task(board, _INPUTS, num_chunks, chunk, num_chunks)
-    while task >= 0:
-        forward_inputs_chunk(task, num_chunks, blocks, table, ids, use_logistic, buffers)
-        task = next_task(board, _INPUTS, num_chunks, chunk, num_chunks)
-    if not wait_for(board, _INPUTS, num_chunks, patience):
-        return
+    if step.part != BACKWARD:
+        task = take_task(board, _INPUTS, num_chunks, chunk, num_chunks)
+        while task >= 0:
+            forward_inputs_chunk(task, num_chunks, blocks, table, ids, use_logistic, buffers)
+            task = next_task(board, _INPUTS, num_chunks, chunk, num_chunks)
+        if not wait_for(board, _INPUTS, num_chunks, patience):
+            return
 
     task = take_task(board, _EXAMPLES, num_chunks, chunk, num_chunks)
     while task >= 0:
-        forward_examples_chunk(task, num_chunks, blocks, batch, use_logistic, buffers)
-        # Scaled right away, while the arrays are in the cache: the upstream gradient is known.
-        scale_examples_chunk(
-            task, num_chunks, blocks, batch.num_true, grad_output, use_logistic, buffers
-        )
+        if step.part != BACKWARD:
+            forward_examples_chunk(task, num_chunks, blocks, batch, use_logistic, buffers)
+        if step.part != FORWARD:
+            # If the upstream gradient is known, right away, while the arrays are in the cache.
+            scale_examples_chunk(
+                task, num_chunks, blocks, batch.num_true, grad_output, use_logistic, buffers
+            )
         task = next_task(board, _EXAMPLES, num_chunks, chunk, num_chunks)
     if not wait_for(board, _EXAMPLES, num_chunks, patience):
         return
-    if not math.isfinite(sum_losses(numbers(buffers, "losses", weights))):
+    if step.part == FORWARD:
+        return
+    # Where nothing is updated the caller has the losses, and judges them.
+    if step.num_updates > 0 and not math.isfinite(sum_losses(numbers(buffers, "losses", weights))):
         return
 
     # The gradients of a row are subtracted in the order of the examples. Unless classes are left
@@ -127,8 +134,9 @@ def sampled_step_chunk(chunk, bits, batch, grad_output, use_logistic, step, num_
 def sampled_step(bits, batch, grad_output, use_logistic, step, num_chunks, buffers):
     """Compute the losses of a batch; if their sum is finite, update the classes and the inputs.
 
-    `step` says what happens to the gradients. The batch is not empty, all its blocks are in memory
-    at once, and `board` is zeros. Everything else is as in `phases`.
+    `step` says which part of this is done, and what happens to the gradients. The batch is not
+    empty, all its blocks are in memory at once, and `board` is zeros. Everything else is as in
+    `phases`.
     """
     for chunk in prange(num_chunks):
         sampled_step_chunk(

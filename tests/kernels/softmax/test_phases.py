@@ -67,6 +67,7 @@ def test_a_pass_goes_through_the_phases_in_their_order(rng, monkeypatch):
         Workspace(), problem.inputs.copy(), np.arange(len(problem.inputs)), problem.weights,
         problem.biases, problem.columns(), False, 1, train_table=True,
     )
+    batch._at_once = False
     batch.forward()
     assert seen == list(KERNELS)[:3]
     batch.backward()

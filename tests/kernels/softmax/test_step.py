@@ -9,7 +9,15 @@ from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.engine.columns import make_columns
 from numba_ss.engine.sampled_pass import NO_BITS, SampledPass, batch_of, buffers_of
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.softmax.arguments import KEPT, SUBTRACTED, TIED, Step
+from numba_ss.kernels.softmax.arguments import (
+    BACKWARD,
+    FORWARD,
+    KEPT,
+    SUBTRACTED,
+    TIED,
+    WHOLE,
+    Step,
+)
 from numba_ss.kernels.softmax.buffers import NUM_LEFT_OUT
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.kernels.softmax.sampled_classes import BLOCK
@@ -36,9 +44,17 @@ def step(problem, inputs, logistic, columns, num_chunks=2, num_updates=1):
     out.arrays.board[:] = 0
     sampled_step(
         NO_BITS, batch_of(table, problem.ids, problem.weights, problem.biases, columns),
-        problem.grad_loss, logistic or None, Step(STEP, inputs, num_updates), num_chunks, out.all,
+        problem.grad_loss, logistic or None, Step(WHOLE, STEP, inputs, num_updates), num_chunks, out.all,
     )
     return sum_losses(out.arrays.losses), out.arrays
+
+
+def in_phases(monkeypatch):
+    """Let passes call one phase after the other."""
+    made = Workspace.batch
+    monkeypatch.setattr(
+        Workspace, "batch", lambda *given: made(*given)._replace(is_whole=False)
+    )
 
 
 def copies(problem):
@@ -50,7 +66,8 @@ def copies(problem):
 @pytest.mark.parametrize("num_true", [1, 3])
 @pytest.mark.parametrize("inputs", [KEPT, SUBTRACTED, TIED])
 @pytest.mark.parametrize(("num_chunks", "num_updates"), [(1, 1), (2, 1), (2, 2), (8, 3)])
-def test_as_in_parts(logistic, by_class, num_true, inputs, num_chunks, num_updates, rng):
+def test_as_in_parts(logistic, by_class, num_true, inputs, num_chunks, num_updates, rng, monkeypatch):
+    in_phases(monkeypatch)
     problem = make(rng, by_class, num_true)
     columns, (weights, biases, table) = problem.columns(), copies(problem)
     table = weights if inputs == TIED else table
@@ -101,8 +118,9 @@ def test_a_loss_that_is_not_finite_changes_nothing(inputs, rng):
 
 
 @pytest.mark.parametrize("logistic", [False, True])
-def test_candidates_of_an_example_s_own(logistic, rng):
+def test_candidates_of_an_example_s_own(logistic, rng, monkeypatch):
     """They are no labels."""
+    in_phases(monkeypatch)
     problem = make(rng, num_true=1)
     size, number = len(problem.labels), 5
     drawn = rng.integers(0, 80, (size, number))
@@ -119,6 +137,35 @@ def test_candidates_of_an_example_s_own(logistic, rng):
     assert total == sum_losses(losses)
     for got, want in zip(copies(problem), before, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("num_chunks", [1, 2, 8])
+def test_a_step_in_two_calls(logistic, num_chunks, rng, monkeypatch):
+    """The losses before the upstream gradient is known, and the gradients after; no update."""
+    in_phases(monkeypatch)
+    problem = make(rng)
+    columns, before = problem.columns(), copies(problem)
+    batch = SampledPass(
+        Workspace(), problem.table, problem.ids, problem.weights, problem.biases, columns,
+        logistic, 2, train_table=True,
+    )
+    losses, grads = batch.forward_and_backward(problem.grad_loss)
+    out = buffers_of(Workspace(), columns, problem.table.shape[1], num_chunks, np.float32)
+    for part, upstream in ((FORWARD, np.full_like(losses, np.nan)), (BACKWARD, problem.grad_loss)):
+        out.arrays.board[:] = 0
+        sampled_step(
+            NO_BITS, batch_of(problem.table, problem.ids, *before[:2], columns), upstream,
+            logistic or None, Step(part, STEP, KEPT, 0), num_chunks, out.all,
+        )
+        np.testing.assert_array_equal(out.arrays.losses, losses)
+    size, dim = len(columns.sampled), problem.table.shape[1]
+    np.testing.assert_array_equal(out.arrays.grad_inputs[:, :dim], grads.inputs)
+    np.testing.assert_array_equal(out.arrays.grad_own_logits, grads.own_logits)
+    np.testing.assert_array_equal(out.arrays.grad_sampled_rows[:size, :dim], grads.sampled_rows)
+    np.testing.assert_array_equal(out.arrays.grad_sampled_biases[:size], grads.sampled_biases)
+    for have, want in zip(before, copies(problem), strict=True):
+        np.testing.assert_array_equal(have, want)
 
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 8])

@@ -1,0 +1,22 @@
+"""finite.py: one number among many tells."""
+
+import numpy as np
+import pytest
+
+from numba_ss import reference
+from numba_ss.kernels.core.finite import all_finite
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [0, 1, 7, 1000])
+def test_all_finite(dtype, size, rng):
+    # Their sum is infinite, and so is that of their squares.
+    values = np.finfo(dtype).max * rng.choice([-1, 1], size).astype(dtype)
+    assert all_finite(values)
+    assert reference.all_finite(values)
+    for place in {0, size // 2, size - 1} & set(range(size)):
+        for bad in (np.nan, np.inf, -np.inf):
+            broken = values.copy()
+            broken[place] = bad
+            assert not all_finite(broken)
+            assert not reference.all_finite(broken)
