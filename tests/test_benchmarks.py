@@ -214,3 +214,38 @@ def test_the_model_of_threads_counts_a_text(tmp_path):
     seconds, shares = zip(*(found.predicted(n, 0.0) for n in (1, 2, 8)), strict=True)
     assert seconds[0] > seconds[1] > seconds[2] > 0
     assert all(0 < share <= 1.0001 for pair in shares for share in pair)
+
+
+def compare_language_models(*options):
+    pytest.importorskip("torch", reason="the extra torch is not installed")
+    command = [sys.executable, FOLDER / "compare_language_model.py", *options]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, cwd=FOLDER.parent,
+    )
+
+
+def test_comparison_of_language_models(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = np.minimum(rng.zipf(1.3, 30_000), 2_000)
+    (tmp_path / "text.txt").write_text(" ".join(f"w{i}" for i in ids))
+    done = compare_language_models(
+        tmp_path / "text.txt", "--minutes", "0.02", "--dim", "8", "--num-sampled", "50",
+        "--batch-size", "4", "--length", "5",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in done.stdout.splitlines()}
+    full, sampled, ratio = map(float, rows["100"])
+    assert ratio == pytest.approx(sampled / full, abs=3e-3)
+    # Of words in any order no model can say more than how often they come.
+    words, counts = np.unique(ids[:-12_800], return_counts=True)
+    held_out = np.where(np.isin(ids[-12_800:], words[counts > 1]), ids[-12_800:], -1)
+    shares = np.unique(held_out, return_counts=True)[1] / len(held_out)
+    bound = np.exp(-(shares * np.log(shares)).sum())
+    for side in "full softmax", "sampled softmax":
+        assert float(rows[side][-1]) == pytest.approx(bound, rel=0.1), side
+
+
+def test_a_text_that_is_not_there_is_said(tmp_path):
+    done = compare_language_models(tmp_path / "text.txt")
+    assert done.returncode == 1
+    assert "skipped: there is no text" in done.stderr

@@ -1,7 +1,7 @@
 """The house rules, read off the source: imports, compile options, kernels, documentation."""
 
 import ast
-import importlib.util
+import importlib
 import inspect
 import re
 import subprocess
@@ -35,9 +35,11 @@ MAY_IMPORT = {
     "engine": set(),
     "io": set(),
     "torch": {"engine"},
+    "jax": {"engine"},
+    "keras": {"torch", "jax"},
 }
 # Rooms whose names are a contract of their own, as those of the package are.
-FACES = {"torch"}
+FACES = {"torch", "jax", "keras"}
 KERNEL_ROOMS = {"kernels", "kernels.core", "kernels.softmax", "kernels.words", "kernels.retrieval"}
 # Inside a room, a module imports only what stands behind it.
 ORDER = {
@@ -55,6 +57,8 @@ ORDER = {
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files word2vec_files npz_files "
     "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds",
     "torch": "layer functional optimizers work autograd unit_rows tensors threads",
+    "jax": "functional",
+    "keras": "layer",
     "kernels": "_jit _compiling _cache",
     "kernels.core": "team calls row_tile tile rows llvm ids rng scalar finite threads",
     "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs sampled_classes "
@@ -238,10 +242,13 @@ def public():
     """Yield the names that are a contract, and what they stand for."""
     for name in numba_ss.__all__:
         yield name, getattr(numba_ss, name)
-    if importlib.util.find_spec("torch"):
-        face = importlib.import_module("numba_ss.torch")
+    for room in sorted(FACES):
+        try:
+            face = importlib.import_module(f"numba_ss.{room}")
+        except ModuleNotFoundError:  # an extra
+            continue
         for name in face.__all__:
-            yield f"torch.{name}", getattr(face, name)
+            yield f"{room}.{name}", getattr(face, name)
 
 
 def public_functions():
@@ -307,7 +314,7 @@ PACKAGE_NAMES = {
 } | set(FIELDS)
 
 
-OTHERS = {"tf", "np", "torch", "nn"}  # under which names of other libraries are quoted
+OTHERS = {"tf", "np", "torch", "nn", "jax", "keras"}  # under which names of other libraries are quoted
 
 
 def unknown_names(path):

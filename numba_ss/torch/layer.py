@@ -128,6 +128,10 @@ class SampledSoftmax(nn.Embedding):
 
     `torch.get_num_threads` is the number of threads, and the result does not depend on it.
 
+    Loops that have one optimizer for all parameters, such as those of Lightning and of Hugging
+    Face, can take ``RowOptimizer(model.parameters(), "adam", lr)``. PyTorch's Adam and AdamW refuse
+    sparse gradients; PyTorch clips these by norm, not by value.
+
     Examples
     --------
     >>> layer = SampledSoftmax(8, 1000, num_sampled=20, seed=0)
@@ -200,6 +204,33 @@ class SampledSoftmax(nn.Embedding):
         self._remove_hits, self._subtract_log_q = options
         self._rank = rank
         self._spare: list[Workspace] = []
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, embeddings: Tensor, num_sampled: int | None, *, freeze: bool = True, **options: Any
+    ) -> SampledSoftmax:
+        """Return a layer whose class embeddings are a tensor, of which it shares the memory.
+
+        Parameters
+        ----------
+        embeddings : Tensor of float32 or float64, shape (num_classes, dim)
+            Class embeddings.
+        num_sampled : int or None
+            Classes drawn for a batch.
+        freeze : bool, default=True
+            Whether they stay as they are, as in `nn.Embedding`. Biases are trained.
+        options
+            Other arguments of the layer.
+        """
+        weights = memory_of("embeddings", embeddings)
+        if weights.ndim != 2:
+            _checks.fail("embeddings", "shape (num_classes, dim)", f"shape {weights.shape}")
+        layer = cls(weights.shape[1], len(weights), num_sampled, device="meta", **options)
+        trained = not _checks.flag("freeze", freeze)
+        layer.weight = nn.Parameter(embeddings.detach(), requires_grad=trained)
+        if layer.bias is not None:
+            layer.bias = nn.Parameter(torch.zeros(len(weights), dtype=embeddings.dtype))
+        return layer
 
     def reset_parameters(self) -> None:
         """Draw new weights from PyTorch's generator; set the biases to 0."""
@@ -293,7 +324,8 @@ class SampledSoftmax(nn.Embedding):
     ) -> LayerWork:
         if some is not None:
             labels = labels[some]
-        sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        with pytorch_threads():
+            sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(
             labels, sampled, weights.dtype, self._remove_hits, self._subtract_log_q
         )

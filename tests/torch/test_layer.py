@@ -443,6 +443,31 @@ def test_tied_embeddings_add_both_gradients():
         torch.testing.assert_close(embedding.weight.grad.to_dense(), want.to_dense())
 
 
+@pytest.mark.parametrize("freeze", [True, False])
+def test_a_layer_of_pretrained_embeddings_shares_their_memory(freeze):
+    table = torch.randn(NUM_CLASSES, DIM, dtype=torch.float64)
+    layer = SampledSoftmax.from_pretrained(table, NUM_SAMPLED, freeze=freeze, seed=3)
+    assert layer.weight.data_ptr() == table.data_ptr()
+    before, (inputs, labels) = table.clone(), batch()
+    torch.testing.assert_close(layer(inputs, labels), expected(layer, inputs, labels))
+    layer(inputs, labels).backward()
+    layer.optimizer("sgd", lr=1.0).step()
+    assert torch.equal(table, before) == freeze
+    assert layer.bias.abs().sum() > 0
+    plain = SampledSoftmax.from_pretrained(table, NUM_SAMPLED, bias=False, loss="nce")
+    assert (plain.bias, plain.loss, plain.weight.requires_grad) == (None, "nce", False)
+
+
+@pytest.mark.parametrize(("table", "message"), [
+    ([[1.0]], "embeddings: expected a torch.Tensor, got list"),
+    (torch.ones(3), r"embeddings: expected shape \(num_classes, dim\), got shape \(3,\)"),
+    (torch.ones(3, 2, dtype=torch.int64), "embeddings: expected float32 or float64"),
+])
+def test_embeddings_that_cannot_be_a_layer_s(table, message):
+    with pytest.raises(ArgumentError, match=message):
+        SampledSoftmax.from_pretrained(table, 2)
+
+
 def test_copies_train_themselves():
     layer = make()
     inputs, labels = batch()

@@ -29,13 +29,14 @@ def test_kernels_use_as_many_threads_as_pytorch():
 
 @needs_jit
 @pytest.mark.parametrize("first", ["torch", "numba_ss.torch"])
-def test_numba_s_start_leaves_pytorch_its_number(first):
-    """Whichever is imported first; Numba starts its threads when a number is first asked for."""
+@pytest.mark.parametrize("num_sampled", [10, 4096])
+def test_numba_s_start_leaves_pytorch_its_number(first, num_sampled):
+    """Numba starts its threads when a number is first asked for: many candidates ask early."""
     script = f"""
 import {first}, torch
 torch.set_num_threads(1)
 from numba_ss.torch import SampledSoftmax
-layer = SampledSoftmax(8, 100, 10)
+layer = SampledSoftmax(8, 50_000, {num_sampled})
 layer(torch.ones(2, 8), torch.tensor([1, 2])).backward()
 assert torch.get_num_threads() == 1
 """

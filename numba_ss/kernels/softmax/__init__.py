@@ -26,8 +26,8 @@ Why is a step one compiled call? A step of a tenth of a millisecond has six phas
 needs all results of the one before. Six parallel loops with Python in between took 0.09 ms; one
 parallel loop through all phases takes 0.07 ms (512 examples, 64 sampled classes, 128 dimensions).
 Its threads take tasks from a shared board, first their own, then those that are left, and wait for
-each other between phases (`core.team`). Where the upstream gradient comes from somebody else's code, a step is two
-calls.
+each other between phases (`core.team`). Where the upstream gradient
+comes from somebody else's code, a step is two calls.
 
 The arrays of a pass. Shapes are in the symbols of `buffers.FIELDS` (B examples, C own columns,
 S sampled classes, K inputs of a block, ...); "number" is the type of the weights. The letters

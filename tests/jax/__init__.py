@@ -1,0 +1,1 @@
+"""Tests of the room for JAX; they need it, and skip without."""

@@ -1,0 +1,1 @@
+"""Tests of the room for Keras; they need it and a backend, and skip without."""
