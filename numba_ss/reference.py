@@ -384,7 +384,7 @@ def _pad(targets: Array, width: int) -> Array:
 
 
 def _softmax_block(
-    logits: Array, own: Array, num_true: int, grad_loss: Array
+    logits: Array, own: Array, num_true: int, grad_output: Array
 ) -> tuple[Array, Array]:
     """Return losses and gradients with respect to the logits; -inf is no column."""
     targets = _pad(_targets(own, num_true), logits.shape[1])
@@ -392,17 +392,17 @@ def _softmax_block(
     z = logits - running_max
     running_sum = np.exp(z).sum(axis=1, keepdims=True)
     loss = np.log(running_sum[:, 0]) - np.sum(np.where(targets > 0, z, 0) * targets, axis=1)
-    return loss, (np.exp(z) / running_sum - targets) * grad_loss[:, None]
+    return loss, (np.exp(z) / running_sum - targets) * grad_output[:, None]
 
 
 def _logistic_block(
-    logits: Array, own: Array, num_true: int, grad_loss: Array
+    logits: Array, own: Array, num_true: int, grad_output: Array
 ) -> tuple[Array, Array]:
     """Return losses summed over the columns and gradients; -inf is no column."""
     targets = _pad(_targets(own, num_true), logits.shape[1])
     loss = np.logaddexp(0, logits) - np.where(targets > 0, logits, 0) * targets
     sigmoid = np.exp(-np.logaddexp(0, -logits))
-    return loss.sum(axis=1), (sigmoid - targets) * grad_loss[:, None]
+    return loss.sum(axis=1), (sigmoid - targets) * grad_output[:, None]
 
 
 def nan_if_infinite(logit: float) -> float:
@@ -451,14 +451,14 @@ def logistic_own(
     return loss, np.exp(-np.logaddexp(0, -logits))
 
 
-def softmax_classes(logits: Array, normalizer: Array, grad_loss: Array) -> Array:
+def softmax_classes(logits: Array, normalizer: Array, grad_output: Array) -> Array:
     """Return softmax probabilities times the upstream gradient."""
-    return np.exp(logits - normalizer[:, None]) * grad_loss[:, None]
+    return np.exp(logits - normalizer[:, None]) * grad_output[:, None]
 
 
-def logistic_classes(logits: Array, grad_loss: Array) -> Array:
+def logistic_classes(logits: Array, grad_output: Array) -> Array:
     """Return sigmoids times the upstream gradient."""
-    return np.exp(-np.logaddexp(0, -logits)) * grad_loss[:, None]
+    return np.exp(-np.logaddexp(0, -logits)) * grad_output[:, None]
 
 
 def subtract_logs(counts: Array, logits: Array) -> Array:
@@ -508,7 +508,7 @@ class Forward(NamedTuple):
 
 def forward_examples(
     inputs: Array, weights: Array, biases: Array, own: Array, own_log_q: Array,
-    num_true: int, sampled: Array, sampled_log_q: Array, hits: Array, grad_loss: Array,
+    num_true: int, sampled: Array, sampled_log_q: Array, hits: Array, grad_output: Array,
     logistic: bool,
 ) -> Forward:
     """Compute a batch; hits (batch_size, any) are positions in `sampled` to leave out."""
@@ -522,7 +522,7 @@ def forward_examples(
         sampled_logits[i, positions[positions >= 0]] = -np.inf
     logits = np.concatenate([own_logits, sampled_logits], axis=1)
     block = _logistic_block if logistic else _softmax_block
-    loss, grad = block(logits, own, num_true, np.asarray(grad_loss, float))
+    loss, grad = block(logits, own, num_true, np.asarray(grad_output, float))
     grad_own_logits, probs = grad[:, : own.shape[1]], grad[:, own.shape[1] :]
     grad_own_logits = np.where(own >= 0, grad_own_logits, 0)
     grad_inputs = grad_examples(probs, rows, grad_own_logits, weights[rows_of_own])
@@ -537,14 +537,14 @@ def scale_examples(
 
 
 def forward_classes(
-    inputs: Array, weights: Array, biases: Array, grad_loss: Array, logistic: bool
+    inputs: Array, weights: Array, biases: Array, grad_output: Array, logistic: bool
 ) -> tuple[Array, Array]:
     """Return, without the labels' part, the gradients of all logits and of the inputs."""
     logits = multiply(inputs, transpose(weights)) + biases
     if logistic:
-        probs = logistic_classes(logits, grad_loss)
+        probs = logistic_classes(logits, grad_output)
     else:
-        probs = softmax_classes(logits, normalize(logits, logistic=False), grad_loss)
+        probs = softmax_classes(logits, normalize(logits, logistic=False), grad_output)
     return probs, multiply(probs, weights)
 
 
@@ -614,7 +614,7 @@ def wait_for(done: int, count: int) -> bool:
 
 def sampled_step(
     table: Array, ids: Array, weights: Array, biases: Array, labels: Array, log_q: Array,
-    sampled: Array, sampled_log_q: Array, hits: Array, grad_loss: Array, logistic: bool,
+    sampled: Array, sampled_log_q: Array, hits: Array, grad_output: Array, logistic: bool,
     learning_rate: float,
 ) -> tuple[float, Array, Array, Array]:
     """Return the sum of the losses, and weights, biases and table after a step of SGD.
@@ -624,7 +624,7 @@ def sampled_step(
     num_true = labels.shape[1]
     batch = forward_examples(
         table[ids], weights, biases, labels, log_q, num_true, sampled, sampled_log_q, hits,
-        grad_loss, logistic,
+        grad_output, logistic,
     )
     inputs, inverse = np.asarray(table[ids], float), np.arange(len(ids))
     grad_rows, grad_biases = grad_sampled(inputs, batch.probabilities)
@@ -646,7 +646,7 @@ def sum_losses(loss: Array) -> float:
 
 
 def full_loss_and_grad(
-    weights: Array, biases: Array, labels: Array, inputs: Array, grad_loss: Array, logistic: bool
+    weights: Array, biases: Array, labels: Array, inputs: Array, grad_output: Array, logistic: bool
 ) -> tuple[Array, Array, Array, Array]:
     """Return losses over all classes, and gradients of inputs, weights and biases."""
     inputs, weights, biases = (np.asarray(a, float) for a in (inputs, weights, biases))
@@ -656,8 +656,8 @@ def full_loss_and_grad(
     for j in range(labels.shape[1]):
         dense[np.arange(len(labels)), np.maximum(labels[:, j], 0)] += targets[:, j]
     loss = normalize(logits, logistic) - np.sum(dense * logits, axis=1)
-    grad, _ = forward_classes(inputs, weights, biases, np.asarray(grad_loss, float), logistic)
-    grad = grad - dense * np.asarray(grad_loss, float)[:, None]
+    grad, _ = forward_classes(inputs, weights, biases, np.asarray(grad_output, float), logistic)
+    grad = grad - dense * np.asarray(grad_output, float)[:, None]
     grad_weights, grad_biases = grad_sampled(inputs, grad)
     return loss, grad @ weights, grad_weights, grad_biases
 

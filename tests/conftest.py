@@ -87,7 +87,7 @@ class Problem:
         self.sampled = rng.choice(num_classes, num_sampled, replace=False)
         self.true_count = rng.uniform(0.05, 2, self.labels.shape).astype(np.float32)
         self.sampled_count = rng.uniform(0.05, 2, num_sampled).astype(np.float32)
-        self.grad_loss = rng.standard_normal(batch_size).astype(dtype)
+        self.grad_output = rng.standard_normal(batch_size).astype(dtype)
 
     @property
     def arguments(self):

@@ -67,7 +67,7 @@ def sampled_softmax_loss(
     -----
     The gradient of `weights` has their size, as all gradients in JAX, so a step with it takes time
     in proportion to the number of classes. Where that is too long, call
-    `numba_ss.sampled_softmax_loss_and_grad` or `numba_ss.SampledSoftmax.step` outside of `jit`.
+    `numba_ss.sampled_softmax_loss_and_grad` or `numba_ss.SampledSoftmax.step` outside of `jax.jit`.
 
     Examples
     --------

@@ -16,7 +16,7 @@ def call(problem, name, **changes):
     """Return the loss and gradients of a problem as dense arrays, computed in float64."""
     names = ("weights", "biases", "labels", "inputs", "num_sampled", "num_classes", "num_true", "sampled_values")
     given = dict(zip(names, problem.arguments, strict=True)) | changes
-    got = both(name)[1](**given, grad_output=problem.grad_loss)
+    got = both(name)[1](**given, grad_output=problem.grad_output)
     np.testing.assert_array_equal(both(name)[0](**given), got.loss)
     size = len(problem.weights)
     return got.loss, got.grad_inputs, densify(got.rows, got.grad_weights, size), densify(got.rows, got.grad_biases, size)
@@ -34,5 +34,5 @@ def call_one(problem, name, i, there):
     return both(name)[1](
         problem.weights, problem.biases, problem.labels[i : i + 1], problem.inputs[i : i + 1],
         int(there.sum()), len(problem.weights), problem.labels.shape[1], values,
-        grad_output=problem.grad_loss[i : i + 1],
+        grad_output=problem.grad_output[i : i + 1],
     )

@@ -5,7 +5,7 @@ import pytest
 
 from numba_ss import ArgumentError
 from numba_ss.engine.adaptive import RULES, AdaptiveOptimizer
-from numba_ss.engine.losses import make_columns
+from numba_ss.engine.columns import make_columns
 from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace

@@ -21,11 +21,11 @@ def test_against_the_reference(name, dtype, num_true, batch_size, rng, monkeypat
     monkeypatch.setattr(full_pass, "EXPS", 2**14)
     monkeypatch.setattr(full_pass, "EXAMPLES", 64)
     arguments = problem.weights, problem.biases, problem.labels, problem.inputs
-    got = getattr(numba_ss, f"{name}_loss_and_grad")(*arguments, grad_output=problem.grad_loss)
+    got = getattr(numba_ss, f"{name}_loss_and_grad")(*arguments, grad_output=problem.grad_output)
     loss = getattr(numba_ss, f"{name}_loss")(*arguments)
     np.testing.assert_array_equal(loss, got.loss)
     assert loss.dtype == got.grad_weights.dtype == dtype
-    ref = reference.full_loss_and_grad(*arguments, problem.grad_loss, name == "sigmoid")
+    ref = reference.full_loss_and_grad(*arguments, problem.grad_output, name == "sigmoid")
     np.testing.assert_array_equal(got.rows, np.arange(300))
     tolerance = 1e-5 if dtype == np.float32 else 1e-11
     have = got.loss, got.grad_inputs, got.grad_weights, got.grad_biases
@@ -116,8 +116,8 @@ def test_an_example_without_a_label_has_no_loss_and_no_gradient(name, rng):
     problem.inputs[4] = np.nan  # does not matter
     some = problem.labels[:, 0] >= 0
     one, model = getattr(numba_ss, f"{name}_loss_and_grad"), (problem.weights, problem.biases)
-    got = one(*model, problem.labels, problem.inputs, grad_output=problem.grad_loss)
-    want = one(*model, problem.labels[some], problem.inputs[some], grad_output=problem.grad_loss[some])
+    got = one(*model, problem.labels, problem.inputs, grad_output=problem.grad_output)
+    want = one(*model, problem.labels[some], problem.inputs[some], grad_output=problem.grad_output[some])
     for part in ("loss", "grad_inputs"):
         assert not getattr(got, part)[~some].any()
         np.testing.assert_array_equal(getattr(got, part)[some], getattr(want, part))

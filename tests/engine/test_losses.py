@@ -52,7 +52,7 @@ def spec(problem, name, remove=None):
     got = reference.forward_examples(
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
         problem.labels.shape[1], problem.sampled, log_q[1], hits if remove else hits[:, :0],
-        problem.grad_loss, name != "sampled_softmax",
+        problem.grad_output, name != "sampled_softmax",
     )
     present = problem.labels >= 0
     rows = np.concatenate([problem.labels[present], problem.sampled])
@@ -72,7 +72,7 @@ def test_against_the_reference(name, seed, batch_size, dim, num_sampled, num_tru
     rng = np.random.default_rng(seed)
     problem = Problem(rng, 60, dim, batch_size, num_true, num_sampled, dtype, ragged=ragged)
     loss, loss_and_grad = both(name)
-    got = loss_and_grad(*problem.arguments, grad_output=problem.grad_loss)
+    got = loss_and_grad(*problem.arguments, grad_output=problem.grad_output)
     np.testing.assert_array_equal(loss(*problem.arguments), got.loss)
     assert got.loss.dtype == got.grad_weights.dtype == dtype
     assert got.loss.shape == (batch_size,)
@@ -86,7 +86,7 @@ def test_against_the_reference(name, seed, batch_size, dim, num_sampled, num_tru
 def test_gradients_by_central_differences(name, num_true, rng):
     problem = Problem(rng, 20, 5, 6, num_true, 8, np.float64)
     loss, loss_and_grad = both(name)
-    got = loss_and_grad(*problem.arguments, grad_output=problem.grad_loss)
+    got = loss_and_grad(*problem.arguments, grad_output=problem.grad_output)
     dense = (
         ("weights", densify(got.rows, got.grad_weights, 20)),
         ("biases", densify(got.rows, got.grad_biases, 20)),
@@ -98,7 +98,7 @@ def test_gradients_by_central_differences(name, num_true, rng):
         values = []
         for step in (1e-5, -1e-5):
             setattr(problem, attribute, array + step * direction)
-            values.append(problem.grad_loss @ loss(*problem.arguments))
+            values.append(problem.grad_output @ loss(*problem.arguments))
         setattr(problem, attribute, array)
         slope = (values[0] - values[1]) / 2e-5
         assert np.sum(grad * direction) == pytest.approx(slope, rel=1e-6)

@@ -32,7 +32,7 @@ def test_an_example_without_a_label_has_no_loss_and_no_gradient(name, own, rng):
     count = problem.sampled_count[some] if own else problem.sampled_count
     want = both(name)[1](
         problem.weights, problem.biases, problem.labels[some], problem.inputs[some], sampled.shape[-1],
-        len(problem.weights), 2, (sampled, problem.true_count[some], count), grad_output=problem.grad_loss[some],
+        len(problem.weights), 2, (sampled, problem.true_count[some], count), grad_output=problem.grad_output[some],
     )
     np.testing.assert_array_equal(got[0][some], want.loss)
     np.testing.assert_array_equal(got[1][some], want.grad_inputs)

@@ -20,7 +20,7 @@ def make(rng, dtype=np.float32, ragged=False):
     problem = Problem(rng, 60, DIM, SIZE, 2, 11, dtype, ragged=ragged)
     counts = rng.uniform(0.05, 2, 60).astype(dtype)
     problem.true_count, problem.sampled_count = counts[problem.labels], counts[problem.sampled]
-    problem.grad_loss = rng.standard_normal(SIZE).astype(dtype)
+    problem.grad_output = rng.standard_normal(SIZE).astype(dtype)
     problem.table = rng.standard_normal((40, DIM)).astype(dtype)
     problem.ids = rng.integers(0, 40, SIZE)
     return problem
@@ -53,11 +53,11 @@ def test_the_upstream_gradient_comes_in_backward(logistic, parts, rng, monkeypat
     if parts:
         in_parts(monkeypatch)
     problem = make(rng, np.float64, ragged=True)
-    problem.grad_loss[[3, 70]] = 0
+    problem.grad_output[[3, 70]] = 0
     batch = make_pass(problem, logistic)
     losses = batch.forward().copy()
-    grads = batch.backward(problem.grad_loss)
-    ref = specified(problem, problem.grad_loss, logistic)
+    grads = batch.backward(problem.grad_output)
+    ref = specified(problem, problem.grad_output, logistic)
     np.testing.assert_allclose(losses, ref.loss, atol=1e-11)
     np.testing.assert_array_equal(batch.buffers.arrays.losses, losses)
     rows, biases = reference.grad_sampled(problem.table[problem.ids], ref.probabilities)
@@ -75,13 +75,13 @@ def test_gradients_are_those_of_finite_differences(logistic, rng):
     problem = make(rng, np.float64)
     batch = make_pass(problem, logistic)
     batch.forward()
-    grad_inputs = densify(problem.ids, batch.backward(problem.grad_loss).inputs, 40)
+    grad_inputs = densify(problem.ids, batch.backward(problem.grad_output).inputs, 40)
     classes = batch.summed_class_gradients()
     grad_weights = densify(classes.ids, classes.rows, 60)
     grad_biases = densify(classes.ids, classes.biases, 60)
 
     def weighted():
-        return make_pass(problem, logistic).forward() @ problem.grad_loss
+        return make_pass(problem, logistic).forward() @ problem.grad_output
 
     row, column = int(problem.labels[5, 0]), 4
     for array, place, grad in (
@@ -109,10 +109,10 @@ def test_backward_can_be_called_again(logistic, parts, rng, monkeypatch):
     problem = make(rng)
     batch = make_pass(problem, logistic)
     batch.forward()
-    first = [grad.copy() for grad in batch.backward(problem.grad_loss)]
+    first = [grad.copy() for grad in batch.backward(problem.grad_output)]
     other = batch.backward().inputs.copy()
     assert not np.array_equal(first[0], other)
-    for before, after in zip(first, batch.backward(problem.grad_loss), strict=True):
+    for before, after in zip(first, batch.backward(problem.grad_output), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
@@ -124,9 +124,9 @@ def test_forward_and_backward_together_are_the_same(logistic, parts, rng, monkey
     problem = make(rng)
     apart, together = make_pass(problem, logistic), make_pass(problem, logistic)
     losses = apart.forward()
-    got_losses, got = together.forward_and_backward(problem.grad_loss)
+    got_losses, got = together.forward_and_backward(problem.grad_output)
     np.testing.assert_array_equal(got_losses, losses)
-    for a, b in zip(apart.backward(problem.grad_loss), got, strict=True):
+    for a, b in zip(apart.backward(problem.grad_output), got, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -141,7 +141,7 @@ def test_class_gradients(own_samples, rng):
         columns = make_columns(problem.labels, sampled, np.float64, False, True)
     batch = make_pass(problem, columns=columns)
     batch.forward()
-    own_logits = batch.backward(problem.grad_loss).own_logits
+    own_logits = batch.backward(problem.grad_output).own_logits
     got = batch.class_gradients()
     ids, rows, biases = [], [], []
     for first, stop in ((0, 2), (2, columns.own.shape[1])):
@@ -173,7 +173,7 @@ def test_summed_gradients_with_inputs(rng):
     problem.sampled[problem.sampled == 59] = 1
     batch = make_pass(problem)
     batch.forward()
-    inputs = batch.backward(problem.grad_loss).inputs
+    inputs = batch.backward(problem.grad_output).inputs
     apart, together = batch.summed_class_gradients(), batch.summed_class_gradients(with_inputs=True)
     np.testing.assert_array_equal(together.ids[: len(together.biases)], apart.ids)
     np.testing.assert_array_equal(together.biases, apart.biases)
@@ -187,7 +187,7 @@ def test_update(train_table, rng):
     """The update subtracts the learning rate times the sum of the gradients."""
     problem = make(rng, np.float64)
     batch = make_pass(problem, train_table=train_table)
-    inputs = batch.forward_and_backward(problem.grad_loss)[1].inputs
+    inputs = batch.forward_and_backward(problem.grad_output)[1].inputs
     classes = batch.class_gradients()
     want = [
         problem.weights - 0.3 * densify(classes.ids, classes.rows, 60),

@@ -43,7 +43,7 @@ def test_losses_and_gradients_are_the_engine_s(dtype, num_true, remove_hits):
     options = OPTIONS | {"num_true": num_true, "remove_accidental_hits": remove_hits}
     upstream = np.linspace(-1, 2, BATCH_SIZE).astype(dtype)
     want = numba_ss.sampled_softmax_loss_and_grad(
-        weights, biases, labels, inputs, grad_loss=upstream, **options
+        weights, biases, labels, inputs, grad_output=upstream, **options
     )
 
     @jax.jit

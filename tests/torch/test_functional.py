@@ -69,11 +69,11 @@ def test_the_bits_are_the_engine_s(name, ragged, strategy, rng):
                 [table[k::4].copy() for k in range(4)] if strategy == "mod"
                 else [part.copy() for part in np.array_split(table, 4)]
             )
-    want = getattr(numba_ss, f"{name}_and_grad")(*arguments, grad_output=problem.grad_loss, **options)
+    want = getattr(numba_ss, f"{name}_and_grad")(*arguments, grad_output=problem.grad_output, **options)
     given = [*tensors(arguments[:2]), torch.from_numpy(labels), tensors(arguments[3])]
     sampled = [torch.from_numpy(part) for part in arguments[7]]
     losses = getattr(numba_ss.torch, name)(*given, *arguments[4:7], sampled, **options)
-    losses.backward(torch.from_numpy(problem.grad_loss))
+    losses.backward(torch.from_numpy(problem.grad_output))
     np.testing.assert_array_equal(losses.detach().numpy(), want.loss)
     np.testing.assert_array_equal(given[3].grad.numpy(), want.grad_inputs)
     shards = range(4) if strategy else [None]

@@ -449,7 +449,8 @@ def test_a_layer_of_pretrained_embeddings_shares_their_memory(freeze):
     layer = SampledSoftmax.from_pretrained(table, NUM_SAMPLED, freeze=freeze, seed=3)
     assert layer.weight.data_ptr() == table.data_ptr()
     before, (inputs, labels) = table.clone(), batch()
-    torch.testing.assert_close(layer(inputs, labels), expected(layer, inputs, labels))
+    want = expected(layer, inputs, labels)
+    torch.testing.assert_close(layer(inputs, labels), want)
     layer(inputs, labels).backward()
     layer.optimizer("sgd", lr=1.0).step()
     assert torch.equal(table, before) == freeze

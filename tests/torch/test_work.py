@@ -28,12 +28,12 @@ def test_a_workspace_is_had_from_forward_to_backward(rng):
     problem, spare = Problem(rng), []
     first, second = make(problem, spare), make(problem, spare)
     assert not spare
-    first.backward(problem.grad_loss)
+    first.backward(problem.grad_output)
     assert len(spare) == 1
     third = make(problem, spare)
     assert not spare
-    third.backward(problem.grad_loss)
-    second.backward(problem.grad_loss)
+    third.backward(problem.grad_output)
+    second.backward(problem.grad_output)
     assert len(spare) == 2
     make(problem, spare)  # dropped
     gc.collect()
@@ -44,15 +44,15 @@ def test_gradients_may_be_asked_for_again(rng):
     """From another workspace, while others use the first; the same bits."""
     problem, spare = Problem(rng), []
     work = make(problem, spare)
-    inputs, rows = work.backward(problem.grad_loss)
+    inputs, rows = work.backward(problem.grad_output)
     other = make(Problem(rng), spare)
-    again, same_rows = work.backward(problem.grad_loss)
+    again, same_rows = work.backward(problem.grad_output)
     np.testing.assert_array_equal(again, inputs)
     for one, two in zip(rows, same_rows, strict=True):
         np.testing.assert_array_equal(one.values, two.values)
-    doubled, _ = work.backward(2 * problem.grad_loss)
+    doubled, _ = work.backward(2 * problem.grad_output)
     np.testing.assert_allclose(doubled, 2 * inputs, rtol=1e-6)
-    assert other.backward(problem.grad_loss)[0].shape == inputs.shape
+    assert other.backward(problem.grad_output)[0].shape == inputs.shape
 
 
 def test_examples_without_a_label_get_zeros(rng):
@@ -61,8 +61,8 @@ def test_examples_without_a_label_get_zeros(rng):
     whole = make(problem, [])
     np.testing.assert_array_equal(work.losses[some], whole.losses[some])
     assert not work.losses[~some].any()
-    inputs, (weights, _) = work.backward(problem.grad_loss)
-    want, (all_weights, _) = whole.backward(problem.grad_loss * some)
+    inputs, (weights, _) = work.backward(problem.grad_output)
+    want, (all_weights, _) = whole.backward(problem.grad_output * some)
     np.testing.assert_allclose(inputs, want, atol=1e-6)
     np.testing.assert_allclose(
         densify(*weights, 60), densify(*all_weights, 60), atol=1e-6
@@ -95,10 +95,10 @@ def test_a_full_work_is_the_engine_s(logistic, rng):
     name = "sigmoid" if logistic else "softmax"
     want = getattr(numba_ss, f"{name}_loss_and_grad")(
         problem.weights, problem.biases, problem.labels, problem.inputs,
-        grad_output=problem.grad_loss,
+        grad_output=problem.grad_output,
     )
     np.testing.assert_array_equal(work.losses, want.loss)
-    inputs, (weights, biases) = work.backward(problem.grad_loss)
+    inputs, (weights, biases) = work.backward(problem.grad_output)
     assert weights.ids is None
     np.testing.assert_array_equal(inputs, want.grad_inputs)
     np.testing.assert_array_equal(weights.values, want.grad_weights)

@@ -22,12 +22,12 @@ def test_forward_classes(logistic, rng):
     got = np.zeros((300, 9))
     for block in full_pass.full_pass(
         Workspace(), problem.weights, problem.biases, full_pass.padded_inputs(inputs),
-        normalizer.astype(np.float32), problem.grad_loss, logistic, grad_inputs,
+        normalizer.astype(np.float32), problem.grad_output, logistic, grad_inputs,
     ):
         count = block.classes.stop - block.classes.start
         got[block.classes] = block.grad_rows[:count, :9]
     probs, ref = reference.forward_classes(
-        inputs.astype(float), problem.weights.astype(float), problem.biases, problem.grad_loss,
+        inputs.astype(float), problem.weights.astype(float), problem.biases, problem.grad_output,
         logistic,
     )
     np.testing.assert_allclose(grad_inputs[: len(inputs), :9], ref, atol=1e-4)

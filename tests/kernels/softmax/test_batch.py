@@ -49,7 +49,7 @@ def run(problem, hits, logistic, threads=2, subtract_log_q=True, backward=True):
     )
     batch.forward()
     if backward:
-        batch.backward(problem.grad_loss)
+        batch.backward(problem.grad_output)
     return SimpleNamespace(part=batch.buffers.part, **vars(batch.buffers.arrays))
 
 
@@ -65,7 +65,7 @@ def compare(problem, got, hits, logistic, tolerance, subtract_log_q=True):
     ]
     ref = reference.forward_examples(
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0],
-        problem.labels.shape[1], problem.sampled, log_q[1], hits, problem.grad_loss, logistic,
+        problem.labels.shape[1], problem.sampled, log_q[1], hits, problem.grad_output, logistic,
     )
     grad_rows, grad_biases = reference.grad_sampled(problem.inputs, ref.probabilities)
     (batch_size, dim), num_sampled = problem.inputs.shape, len(problem.sampled)
@@ -166,7 +166,7 @@ def test_by_id_or_by_content(logistic, by_class, rng):
             Workspace(), table, ids, problem.weights, problem.biases, problem.columns(), logistic,
             2, by_id,
         )
-        batch.forward_and_backward(problem.grad_loss)
+        batch.forward_and_backward(problem.grad_output)
         got = batch.buffers.arrays
         compare(problem, got, hits, logistic, 2e-5)
         found.append(num_inputs(got))
@@ -308,14 +308,14 @@ def test_a_small_gradient_beside_a_large_one(dtype, rng):
     problem.sampled[:] = 3, 1, 5
     problem.labels[:] = [[3], [5]]
     problem.true_count[:], problem.sampled_count[:] = 1, 1
-    problem.grad_loss[:] = 1e6, 1e-3
+    problem.grad_output[:] = 1e6, 1e-3
     hits = find_hits(problem.labels, problem.sampled)
     got = run(problem, hits, False)
     assert num_inputs(got) == 1
     zero = np.zeros((2, 1))
     ref = reference.forward_examples(
         problem.inputs, problem.weights, problem.biases, problem.labels, zero, 1,
-        problem.sampled, np.zeros(3), hits, problem.grad_loss, False,
+        problem.sampled, np.zeros(3), hits, problem.grad_output, False,
     )
     grad_rows, grad_biases = reference.grad_sampled(problem.inputs, ref.probabilities)
     np.testing.assert_allclose(got.grad_sampled_rows[:3, :9], grad_rows, rtol=1e-5)

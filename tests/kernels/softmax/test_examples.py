@@ -28,7 +28,7 @@ def forward(problem, ids, table, logistic=False, threads=2):
     ref = reference.forward_examples(
         table[ids], problem.weights, problem.biases, problem.labels, np.log(problem.true_count),
         problem.labels.shape[1], problem.sampled, np.log(problem.sampled_count),
-        find_hits(problem.labels, problem.sampled), problem.grad_loss, logistic,
+        find_hits(problem.labels, problem.sampled), problem.grad_output, logistic,
     )
     return batch, ref
 
@@ -57,12 +57,12 @@ def test_scale_examples(logistic, by_class, num_chunks, rng):
     """The upstream gradient multiplies probability less target, of each example by its own."""
     problem, ids, table = make(rng, by_class)
     batch, ref = forward(problem, ids, table, logistic, num_chunks)
-    ones = np.ones_like(problem.grad_loss)
+    ones = np.ones_like(problem.grad_output)
     plain = batch.backward(ones).own_logits.copy()
     np.testing.assert_array_equal(plain, batch.backward().own_logits)
-    got = batch.backward(problem.grad_loss).own_logits
+    got = batch.backward(problem.grad_output).own_logits
     np.testing.assert_allclose(got, ref.grad_own_logits, atol=2e-5)
-    want = reference.scale_examples(plain, np.zeros_like(plain), problem.grad_loss)
+    want = reference.scale_examples(plain, np.zeros_like(plain), problem.grad_output)
     np.testing.assert_allclose(got, want, atol=2e-5)
 
 
@@ -72,7 +72,7 @@ def test_rows_take_their_gradients_one_by_one(num_chunks, by_class, rng):
     """Bit for bit as the gradients that are kept, whether or not a row's examples are together."""
     problem, ids, table = make(rng, by_class)
     batch, ref = forward(problem, ids, table, threads=num_chunks)
-    grads = batch.backward(problem.grad_loss).inputs
+    grads = batch.backward(problem.grad_output).inputs
     np.testing.assert_allclose(grads, ref.grad_inputs, atol=2e-5)
     assert (batch.buffers.arrays.sizes[NUM_LEFT_OUT] > 0) != by_class
     step, got = np.float32(0.3), table.copy()
@@ -93,7 +93,7 @@ def test_grad_examples(num_chunks, rng):
     """Each chunk has whole inputs, and all chunks have all of them."""
     problem, ids, table = make(rng, True)
     batch, ref = forward(problem, ids, table, threads=num_chunks)
-    batch.backward(problem.grad_loss)
+    batch.backward(problem.grad_output)
     batch.buffers.arrays.grad_inputs[:] = np.nan
     for chunk in range(num_chunks):
         examples.grad_examples(

@@ -127,7 +127,7 @@ def test_backward_inputs(num_chunks, with_examples, rng):
     log_q = np.log(problem.true_count), np.log(problem.sampled_count)
     ref = reference.forward_examples(
         problem.inputs, problem.weights, problem.biases, problem.labels, log_q[0], 2,
-        problem.sampled, log_q[1], np.empty((90, 0), int), problem.grad_loss, False,
+        problem.sampled, log_q[1], np.empty((90, 0), int), problem.grad_output, False,
     )
     got = batch.buffers.arrays
     grad_logits, grad_inputs = reference.backward_inputs(
@@ -137,7 +137,7 @@ def test_backward_inputs(num_chunks, with_examples, rng):
     got.grad_inputs[:] = 7
     num_inputs, num_sampled = len(grad_logits), len(problem.sampled)
     blocks, buffers = Blocks(0, 2, 2, num_inputs), batch.buffers.all
-    scale_examples(blocks, 2, problem.grad_loss, None, num_chunks, buffers)
+    scale_examples(blocks, 2, problem.grad_output, None, num_chunks, buffers)
     given = batch_of(
         problem.inputs, np.arange(90), problem.weights, problem.biases, problem.columns()
     )

@@ -199,17 +199,17 @@ def test_all_columns(dtype, scale, cuts, num_true, use_logistic, rng):
 @DTYPES
 def test_classes(dtype, rng):
     logits = rng.standard_normal((SIZE, 8)).astype(dtype)
-    grad_loss = rng.standard_normal(SIZE).astype(dtype)
+    grad_output = rng.standard_normal(SIZE).astype(dtype)
     adjusted_biases = np.zeros(8, dtype)
     normalizer = reference.normalize(logits, False).astype(dtype)
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     got = np.ascontiguousarray(logits.T)
-    softmax.softmax_classes(0, SIZE, normalizer, grad_loss, adjusted_biases, got, 0)
-    ref = reference.softmax_classes(logits, normalizer, grad_loss)
+    softmax.softmax_classes(0, SIZE, normalizer, grad_output, adjusted_biases, got, 0)
+    ref = reference.softmax_classes(logits, normalizer, grad_output)
     np.testing.assert_allclose(got.T, ref, atol=tolerance)
     got = np.ascontiguousarray(logits.T)
-    softmax.logistic_classes(0, SIZE, grad_loss, adjusted_biases, got, 0)
-    np.testing.assert_allclose(got.T, reference.logistic_classes(logits, grad_loss), atol=tolerance)
+    softmax.logistic_classes(0, SIZE, grad_output, adjusted_biases, got, 0)
+    np.testing.assert_allclose(got.T, reference.logistic_classes(logits, grad_output), atol=tolerance)
 
 
 def test_a_small_logistic_loss_is_exact():

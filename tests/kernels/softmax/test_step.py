@@ -44,7 +44,7 @@ def step(problem, inputs, logistic, columns, num_chunks=2, num_updates=1):
     out.arrays.board[:] = 0
     sampled_step(
         NO_BITS, batch_of(table, problem.ids, problem.weights, problem.biases, columns),
-        problem.grad_loss, logistic or None, Step(WHOLE, STEP, inputs, num_updates), num_chunks, out.all,
+        problem.grad_output, logistic or None, Step(WHOLE, STEP, inputs, num_updates), num_chunks, out.all,
     )
     return sum_losses(out.arrays.losses), out.arrays
 
@@ -74,7 +74,7 @@ def test_as_in_parts(logistic, by_class, num_true, inputs, num_chunks, num_updat
     batch = SampledPass(
         Workspace(), table, problem.ids, weights, biases, columns, logistic, 2, train_table=True
     )
-    losses, grads = batch.forward_and_backward(problem.grad_loss)
+    losses, grads = batch.forward_and_backward(problem.grad_output)
     assert (batch.buffers.arrays.sizes[NUM_LEFT_OUT] == 0) == by_class
     batch.update(STEP)
     total, out = step(problem, inputs, logistic, columns, num_chunks, num_updates)
@@ -98,7 +98,7 @@ def test_sampled_step(logistic, rng):
     log_q = np.log(problem.true_count), np.log(problem.sampled_count)
     ref = reference.sampled_step(
         before[2], problem.ids, *before[:2], problem.labels, log_q[0], problem.sampled, log_q[1],
-        hits, problem.grad_loss, logistic, 0.3,
+        hits, problem.grad_output, logistic, 0.3,
     )
     assert total == pytest.approx(ref[0], rel=1e-5)
     for got, want in zip((problem.weights, problem.biases, problem.table), ref[1:], strict=True):
@@ -131,7 +131,7 @@ def test_candidates_of_an_example_s_own(logistic, rng, monkeypatch):
     batch = SampledPass(
         Workspace(), before[2], problem.ids, *before[:2], columns, logistic, 1, train_table=True
     )
-    losses, _ = batch.forward_and_backward(problem.grad_loss)
+    losses, _ = batch.forward_and_backward(problem.grad_output)
     batch.update(STEP)
     total, _ = step(problem, SUBTRACTED, logistic, columns)
     assert total == sum_losses(losses)
@@ -150,9 +150,9 @@ def test_a_step_in_two_calls(logistic, num_chunks, rng, monkeypatch):
         Workspace(), problem.table, problem.ids, problem.weights, problem.biases, columns,
         logistic, 2, train_table=True,
     )
-    losses, grads = batch.forward_and_backward(problem.grad_loss)
+    losses, grads = batch.forward_and_backward(problem.grad_output)
     out = buffers_of(Workspace(), columns, problem.table.shape[1], num_chunks, np.float32)
-    for part, upstream in ((FORWARD, np.full_like(losses, np.nan)), (BACKWARD, problem.grad_loss)):
+    for part, upstream in ((FORWARD, np.full_like(losses, np.nan)), (BACKWARD, problem.grad_output)):
         out.arrays.board[:] = 0
         sampled_step(
             NO_BITS, batch_of(problem.table, problem.ids, *before[:2], columns), upstream,

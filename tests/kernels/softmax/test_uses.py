@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numba_ss import reference
-from numba_ss.engine.losses import make_columns
+from numba_ss.engine.columns import make_columns
 from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.samplers import SampledCandidates
 from numba_ss.engine.workspace import Workspace
@@ -14,7 +14,7 @@ from tests.conftest import Problem
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("own", ["labels", "padding", "samples too", "nothing"])
+@pytest.mark.parametrize("own", ["labels", "padding", "samples too"])
 def test_list_uses(own, dtype, num_chunks, rng):
     problem = Problem(rng, 60, 21, 70, 1 if own == "labels" else 3, 11, dtype, ragged=own != "labels")
     columns = problem.columns()
@@ -22,10 +22,6 @@ def test_list_uses(own, dtype, num_chunks, rng):
         drawn, counts = rng.integers(0, 60, (70, 4)), rng.uniform(0.1, 1, (70, 4)).astype(dtype)
         sampled = SampledCandidates(drawn, problem.true_count, counts)
         columns = make_columns(problem.labels, sampled, dtype, True, True)
-    if own == "nothing":
-        columns = columns._replace(
-            own=np.empty((70, 0), np.int64), own_counts=np.empty((70, 0), dtype), num_true=0
-        )
     # Some inputs are equal, and worked on together.
     problem.inputs[::3] = problem.inputs[0]
     batch = SampledPass(
@@ -33,7 +29,7 @@ def test_list_uses(own, dtype, num_chunks, rng):
         True, 1,
     )
     batch.forward()
-    grads = batch.backward(problem.grad_loss)
+    grads = batch.backward(problem.grad_output)
     want = reference.list_uses(
         columns.own, columns.num_true, columns.sampled, problem.inputs, grads.own_logits,
         grads.sampled_rows, grads.sampled_biases,
