@@ -63,12 +63,12 @@ State = TypeVar("State", bound=RunState)
 
 def checked_state(
     kind: type[State], name: str, given: Any, own: Mapping[str, Callable[[str, Any], Any]],
-    best: Arrays,
+    best: Arrays | None,
 ) -> State:
     """Check the state in a file, which may be damaged or manipulated, and return it.
 
     `own` has the checks of the fields that a subclass of `RunState` adds, `best` the arrays of the
-    best epoch in the same file.
+    best epoch in the same file, None if they are elsewhere.
     """
 
     def count(field: str, value: Any) -> int:
@@ -81,7 +81,7 @@ def checked_state(
     }))
     if state.best_epoch > state.epoch:
         _checks.fail(f"{name}, best_epoch", f"at most {state.epoch}", state.best_epoch)
-    if bool(best) != (state.best_epoch > 0):
+    if best is not None and bool(best) != (state.best_epoch > 0):
         _checks.fail(f"{name}, best_epoch", "that of the arrays, if there are any", given)
     return state
 
@@ -95,7 +95,7 @@ def best_arrays(arrays: Arrays) -> Arrays:
 
 
 class TrainingRun(ABC):
-    """Trains `model` for `epochs` epochs, or until `patience` epochs in a row were no better.
+    """Trains a `Model` for `epochs` epochs, or until `patience` epochs in a row were no better.
 
     After the last epoch, Ctrl-C or `StopTraining`, the estimator gets everything that was learned.
     After an error it gets the result of the last finished epoch; if no epoch is finished, it keeps
@@ -112,7 +112,7 @@ class TrainingRun(ABC):
     remedy = "lower learning_rate"
 
     def __init__(
-        self, session: FitSession, model: Model, state: RunState, best: Arrays, *, epochs: int,
+        self, session: FitSession, model: Any, state: RunState, best: Arrays, *, epochs: int,
         patience: int | None, first_epoch: int, epoch_size: int, rate: float,
     ) -> None:
         self.session, self.model, self.state, self.best = session, model, state, best
@@ -121,7 +121,7 @@ class TrainingRun(ABC):
         self.in_step = False  # if True, the arrays are being changed
         self._epochs_before = state.epoch
         # The arrays after the last finished epoch, for the case that the next one fails.
-        self._kept: Arrays = {}
+        self._kept: Any = None
         self._is_asked: Callable[[], bool] = lambda: False
         self._is_stopped = False
         self._saved_at, self._saved_examples = time.monotonic(), state.examples
@@ -157,7 +157,7 @@ class TrainingRun(ABC):
         """Give the estimator the result; if it is the `last` time, it need not be a copy."""
 
     def prepare(self) -> None:
-        """Check what the run needs, before the first event; here the room for checkpoints."""
+        """Check what the run needs, before the first event; here the space for checkpoints."""
         folder = self.session.folder
         if folder is not None:
             tables, others = self.model.arrays(), self.contents()[0]
@@ -165,6 +165,24 @@ class TrainingRun(ABC):
             size += size * (self.patience is not None)
             size += sum(array.nbytes for array in others.values()) + _STATE_BYTES
             folder.require((folder.keep + 1) * size)
+
+    def copy(self) -> Any:
+        """Return a copy of all that was learned, for `restore`."""
+        return {name: array.copy() for name, array in self.model.arrays().items()}
+
+    def restore(self, copy: Any) -> None:
+        """Go back to a copy."""
+        self.model.load(copy)
+
+    def write(self) -> str:
+        """Write a checkpoint; return its path."""
+        arrays, state = self.contents()
+        best = {f"best_{name}": array for name, array in self.best.items()}
+        folder = self.session.folder
+        assert folder is not None
+        return str(folder.save(
+            {**self.model.arrays(), **best, **arrays}, {**state, "run": asdict(self.state)}
+        ))
 
     def is_asked(self) -> bool:
         """Return whether a signal such as Ctrl-C asks the run to end."""
@@ -289,19 +307,19 @@ class TrainingRun(ABC):
             is_best = state.best_epoch == 0 or is_better
         if is_best:
             state.best, state.best_epoch = reached or 0.0, state.epoch
-        self._kept = {}  # free the old copy before the new one is made
+        self._kept = None  # free the old copy before the new one is made
         if is_best or not self.is_finished:
-            self._kept = {name: array.copy() for name, array in self.model.arrays().items()}
+            self._kept = self.copy()
         if is_best:
             self.best = self._kept
 
     def go_back(self) -> None:
         """Restore the arrays after the last finished epoch."""
-        self.model.load(self._kept)
+        self.restore(self._kept)
 
     def _take_best(self) -> None:
         if self.best:
-            self.model.load(self.best)
+            self.restore(self.best)
             log.info("the model is that of epoch %d, the best", self.state.best_epoch)
 
     def diverged(self, how: str) -> NoReturn:
@@ -322,11 +340,7 @@ class TrainingRun(ABC):
             return
         self.check_arrays()
         self.state.seconds = time.monotonic() - self._began
-        arrays, state = self.contents()
-        best = {f"best_{name}": array for name, array in self.best.items()}
-        path = self.session.folder.save(
-            {**self.model.arrays(), **best, **arrays}, {**state, "run": asdict(self.state)}
-        )
+        path = self.write()
         log.info("checkpoint: %s", path)
         self._saved_at, self._saved_examples = time.monotonic(), self.state.examples
         self._tell("checkpoint")

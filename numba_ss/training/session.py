@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Show
-from numba_ss.io.checkpoint import CheckpointFolder
+from numba_ss.io.checkpoint import Checkpoint, CheckpointFolder
 from numba_ss.io.progress import check_show
 from numba_ss.training.events import TrainingEvent, check_callbacks
 
@@ -22,12 +23,14 @@ class FitSession:
     """One call of ``fit`` of an estimator with checked parameters.
 
     The arguments are those of ``fit``. They are checked, and the folder of checkpoints is made,
-    before any data is read. A checkpoint is due after `minutes` or, if given, `examples`.
+    before any data is read. A checkpoint is due after `minutes` or, if given, `examples`. `folder`
+    makes the folder from its path.
     """
 
     def __init__(
         self, estimator: Any, options: dict[str, Any], callbacks: Any, show: Show,
         checkpoint: Any = None, minutes: float = 1.0, examples: int | None = None,
+        folder: Callable[[Any], Any] = CheckpointFolder,
     ) -> None:
         self.estimator, self.options, self.show = estimator, options, show
         check_show("progress", show)
@@ -36,7 +39,7 @@ class FitSession:
         self.examples = examples
         if not isinstance(checkpoint, (str, os.PathLike, type(None))):
             _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))
-        self.folder = None if checkpoint is None else CheckpointFolder(checkpoint)
+        self.folder = None if checkpoint is None else folder(checkpoint)
         if self.folder is not None:
             self.folder.claim()
 
@@ -51,7 +54,7 @@ class FitSession:
             if resume:
                 _checks.fail("resume", "a folder as checkpoint=", "none")
             return None
-        found = self.folder.load()
+        found: Checkpoint | None = self.folder.load()
         if found is not None and not resume:
             _checks.fail(
                 "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)

@@ -1,0 +1,147 @@
+"""A folder of checkpoints: of each the files of all shards, and a JSON state, written last."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numba_ss import _checks
+from numba_ss._types import PathLike
+from numba_ss.distributed.shards import Saved
+from numba_ss.io.checkpoint import reading
+from numba_ss.io.files import FolderLock, lock_folder, require_local, whole_file
+
+log = logging.getLogger("numba_ss")
+
+_NAME = re.compile(r"checkpoint-([0-9]+)")
+_STATE = "state.json"
+_HELD = "held"  # the name of a checkpoint that stays
+
+
+class Found(NamedTuple):
+    """A checkpoint: the files of the shards, and the caller's state."""
+
+    saved: Saved
+    state: dict[str, Any]
+
+
+class RoundFolder:
+    """A folder that holds the last few checkpoints of a run on a cluster.
+
+    All machines see it under the same path. Each checkpoint is a folder, ``checkpoint-<number>``,
+    which counts only when it has its ``state.json``. One process at a time saves into the folder.
+    """
+
+    def __init__(self, path: PathLike, *, keep: int = 2) -> None:
+        require_local("checkpoint", path)
+        self.path, self.keep = Path(path).absolute(), keep
+        self._lock: FolderLock | None = None
+
+    def claim(self) -> None:
+        """Make the folder, lock it for this process, and remove what killed processes left.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made or written to, or another process saves here.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(self.path)
+            trial = self.path / "trial"
+            with whole_file(trial) as file:
+                file.write(b"writable")
+            trial.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            expected = f"one that no other process saves into, got {self.path}"
+            raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
+        for folder in self._folders():
+            if not (folder / _STATE).exists():
+                self._remove(folder)
+
+    def newest(self) -> Found | None:
+        """Return the newest checkpoint, or None if there is none."""
+        whole = [folder for folder in self._folders() if (folder / _STATE).exists()]
+        return _read(whole[-1]) if whole else None
+
+    def held(self) -> Found | None:
+        """Return the checkpoint that is held, or None if there is none."""
+        folder = self._held()
+        return None if folder is None else _read(folder)
+
+    def hold(self, saved: Saved) -> None:
+        """Keep a checkpoint until another one is held, however old it becomes."""
+        with whole_file(self.path / _HELD) as file:
+            file.write(Path(saved.folder).name.encode())
+
+    def begin(self, num_shards: int, rounds: int, epoch: int, index: int) -> Saved:
+        """Make a folder for the files of the shards; the arguments are those of `Saved`."""
+        if self._lock is None:
+            self.claim()
+        number = 1 + max(map(_number, self._folders()), default=0)
+        folder = self.path / f"checkpoint-{number}"
+        folder.mkdir()
+        return Saved(str(folder), num_shards, rounds, epoch, index)
+
+    def finish(self, saved: Saved, state: dict[str, Any]) -> None:
+        """Write the state when all files are there, then remove old checkpoints."""
+        missing = [
+            file for file in map(saved.file, range(saved.num_shards)) if not file.exists()
+        ]
+        if missing:
+            _checks.fail(
+                "checkpoint", "a folder that all machines see under the same path",
+                f"{self.path}, where {missing[0].name} of another machine is missing",
+            )
+        content = {**asdict(saved), "state": state}
+        del content["folder"]  # it may be moved
+        with whole_file(Path(saved.folder, _STATE)) as file:
+            file.write(json.dumps(content, allow_nan=False).encode())
+        folders = self._folders()
+        whole = [folder for folder in folders if (folder / _STATE).exists()]
+        for folder in folders:
+            if folder not in (*whole[-self.keep :], self._held()):
+                self._remove(folder)
+
+    def _held(self) -> Path | None:
+        try:
+            return self.path / (self.path / _HELD).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _folders(self) -> list[Path]:
+        """Return the folders of all checkpoints, oldest first."""
+        try:
+            inside = list(self.path.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted((path for path in inside if _NAME.fullmatch(path.name)), key=_number)
+
+    def _remove(self, folder: Path) -> None:
+        try:
+            (folder / _STATE).unlink(missing_ok=True)  # first: half a checkpoint is none
+            shutil.rmtree(folder)
+        except OSError as error:  # no reason to stop training
+            log.warning("an old checkpoint could not be removed: %s", error)
+
+
+def _read(folder: Path) -> Found:
+    path = folder / _STATE
+    with reading(str(path), "the state of a run on a cluster"):
+        found = json.loads(path.read_text())
+        state = found.pop("state")
+        if not isinstance(state, dict):
+            raise ValueError("state is not a dict")
+        numbers = {name: _checks.integer(name, value, 0) for name, value in found.items()}
+        return Found(Saved(str(folder), **numbers), state)
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
