@@ -1,10 +1,10 @@
 """Word vectors from text: corpora, vocabularies, the trainer, and what vectors are good for.
 
-This room uses `training`, `engine`, `io` and `kernels.words`, and knows nothing of `retrieval`. A
-newcomer opens `estimator` (what a user calls), then `start` (where a run begins), `run` (passes
-over the text), `noise` (random draws, from counts alone) and `model` (the tables and a training
-step). The result is a `WordVectors` of `vectors`, with its base classes in `neighbours` and
-`lookup`.
+This room uses `distributed`, `training`, `engine`, `io` and `kernels`, and knows nothing of
+`retrieval`. A newcomer opens `estimator` (what a user calls), then `start` (where a run begins),
+`run` (passes over the text), `noise` (random draws, from counts alone) and `model` (the tables and
+a training step). The result is a `WordVectors` of `vectors`, with its base classes in `neighbours`
+and `lookup`. `cluster` and `blocks` are for training on many machines.
 
 Which of the defaults matter? More epochs help analogies, more negative samples help similarity. Six
 negative samples and five epochs are the compromise (``benchmarks/README.md`` has the figures). By

@@ -50,7 +50,7 @@ STREAM_SIZE = 2**18  # ids in an array of the stream
 _UNKNOWN = -2
 _BATCH = 2**18  # words of sentences that are looked up at a time
 _SENTENCES = 2**14  # sentences between two reports of progress
-_LINES = 20  # with at least this many lines, one word in each is no accident
+_LINES = 20  # in a text of fewer lines, one word in each may be an accident
 _PART = 2**23  # bytes of a table that are read at a time
 # Ids of packed sentences as words.
 _DECIMAL = re.compile("0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}")

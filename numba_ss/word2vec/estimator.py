@@ -12,17 +12,22 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone
 from numba_ss._types import Show
+from numba_ss.distributed.checkpoints import RoundFolder
+from numba_ss.distributed.cluster import Cluster
+from numba_ss.distributed.ray_cluster import RayCluster
 from numba_ss.engine.by_name import SampledLoss, WordSampler
-from numba_ss.io.checkpoint import checked_history
+from numba_ss.io.checkpoint import CheckpointFolder, checked_history
 from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.training.estimator import Estimator
 from numba_ss.training.events import TrainingEvent
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.choice import Rare, rare_of
+from numba_ss.word2vec.cluster import Source, begin_on_cluster, go_on_cluster
 from numba_ss.word2vec.corpus import Corpus, open_corpus
 from numba_ss.word2vec.gensim_names import answer_attribute, answering_parameters
 from numba_ss.word2vec.parameters import checked_parameters
+from numba_ss.word2vec.parts import parts_of
 from numba_ss.word2vec.start import begin, go_on
 from numba_ss.word2vec.vectors import WordVectors
 from numba_ss.word2vec.vocabulary import Vocabulary
@@ -62,23 +67,23 @@ class Word2Vec(Estimator):
         Learn these words instead of the frequent ones. Words that are not in the text are left
         out, and the log names them.
     architecture : {"skipgram", "cbow"}, default="skipgram"
-        Skip-gram gives better vectors; CBOW takes half the time.
+        Skip-gram gives better vectors; CBOW takes somewhat less time.
     loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
     num_sampled : int, optional
-        Negative samples; by default 6 for skip-gram and 16 for CBOW. More give better vectors.
-        Each one more takes 5 % more time with skip-gram, and 2.5 % with CBOW. They are chosen
-        from a pool of words, which is drawn once for several consecutive windows.
+        Number of negative samples; by default 6 for skip-gram and 16 for CBOW. More give better
+        vectors. Each further sample takes 5 % more time with skip-gram, and 2.5 % more with CBOW.
+        They are chosen from a pool of words, which is drawn once for several consecutive windows.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
         log-uniform sampler, or with equal probability.
     distortion : float, default=0.75
         Exponent of the counts for the sampler "unigram"; 0.75 is word2vec's.
     subtract_log_q : bool, optional
-        Whether the log of the expected count is subtracted from each score. By default it is
-        for "sampled_logistic" and "nce", and is not for the others. Without it, scores are
-        learned relative to the frequencies of the words, which suits similarity.
+        Whether the log of the expected count is subtracted from each score. The default is True
+        for the losses "sampled_logistic" and "nce", and False for the others. With False, scores
+        are learned relative to the frequencies of the words, which suits similarity.
     subsample : float, optional
         Drop some occurrences of frequent words: a word that is the share f of the text is kept
         with probability sqrt(subsample / f) + subsample / f, if that is less than 1. 0 keeps
@@ -90,13 +95,13 @@ class Word2Vec(Estimator):
     min_learning_rate : float, default=0.0001
         The rate at the end.
     schedule : {"linear", "constant"}, default="linear"
-        How the learning rate changes between these two; "constant" stays at the first, for
-        streams without an end.
+        How the learning rate changes from `learning_rate` to `min_learning_rate`. With "constant"
+        it stays at `learning_rate`, for streams without an end.
     epochs : int, optional
         Passes over the text. By default 5; for a text of fewer than 20,000 words more, up to 50.
     early_stopping : int, optional
-        Training ends after this number of epochs in which the loss of the held-out text, the
-        argument `validation` of `fit`, did not improve. The result has the vectors of the best
+        Training ends when the loss of a held-out text has not improved for this number of epochs.
+        The text is the argument `validation` of `fit`. The result has the vectors of the best
         epoch.
     batch_size : int, optional
         Number of targets in a batch. By default up to 2048; less if one word makes up a large
@@ -129,11 +134,11 @@ class Word2Vec(Estimator):
     arXiv:2012.15332. The loss is the mean over all pairs of context and target during
     training. With zero vectors it is log(1 + num_sampled).
 
-    If a word repeats in a batch, the plain sum of its gradients may be too large: single steps
-    would saturate. So the sum is scaled by min(1, 1 / x), where x is the learning rate times the
-    curvature of the loss of the batch in the direction of the sum. In a batch, the scores of a
-    vector then change by at most 1 in the mean. A vector whose word does not repeat much gets the
-    plain sum.
+    If a word repeats in a batch, the plain sum of its gradients may be too large. Single steps
+    would become smaller near the optimum, but the sum goes far beyond it. So the sum is scaled by
+    min(1, 1 / x), where x is the learning rate times the curvature of the loss of the batch in the
+    direction of the sum. Then a batch changes the scores of a vector by at most 1 on average. If a
+    word repeats little, its vector gets the plain sum.
 
     Training takes twice the memory of both tables, because a copy of the last finished epoch is
     kept in case the next one fails.
@@ -196,7 +201,7 @@ class Word2Vec(Estimator):
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: Show = "auto", checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 10.0, checkpoint_words: int | None = None,
-        resume: bool = False,
+        resume: bool = False, cluster: RayCluster | None = None,
     ) -> Self:
         """Learn vectors for the words of a text.
 
@@ -230,6 +235,9 @@ class Word2Vec(Estimator):
             Continue from the newest checkpoint of the folder, if it has one. The result has the
             same bits as that of a run without interruption. A finished run continues if
             `epochs` is larger now.
+        cluster : RayCluster, optional
+            Machines to train on, see `RayCluster`. The corpus may then be a ``ray.data.Dataset``,
+            too; all machines must see files, and the folder for checkpoints, under the same path.
 
         Returns
         -------
@@ -253,9 +261,18 @@ class Word2Vec(Estimator):
         if checkpoint_words is not None:
             every = _checks.integer("checkpoint_words", checkpoint_words, 1)
         options = self._checked(validation)
+        folder = CheckpointFolder if cluster is None else RoundFolder
         session = FitSession(
-            self, options, callbacks, progress, checkpoint, checkpoint_minutes, every
+            self, options, callbacks, progress, checkpoint, checkpoint_minutes, every, folder
         )
+        if cluster is not None:
+            held_out = _open_validation(validation, encoding)
+            with cluster.open() as machines:
+                source = self._source(corpus, column, encoding, machines)
+                begin_on_cluster(
+                    session, source, held_out, machines, cluster, resume
+                ).run()
+            return self
         with use_threads(options["num_threads"]):
             opened = self._open(corpus, column, encoding)
             held_out = _open_validation(validation, encoding)
@@ -267,7 +284,7 @@ class Word2Vec(Estimator):
         self, corpus: Any, y: Any = None, *, validation: Any = None, column: str | None = None,
         encoding: str | None = None,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
-        progress: Show = "auto",
+        progress: Show = "auto", cluster: RayCluster | None = None,
     ) -> Self:
         """Continue training on a further text; words that are now frequent join the vocabulary.
 
@@ -277,7 +294,7 @@ class Word2Vec(Estimator):
 
         Parameters
         ----------
-        corpus, y, validation, column, encoding, callbacks, progress
+        corpus, y, validation, column, encoding, callbacks, progress, cluster
             As in `fit`.
 
         Returns
@@ -288,12 +305,18 @@ class Word2Vec(Estimator):
         if not hasattr(self, "vectors_"):
             return self.fit(
                 corpus, validation=validation, column=column, encoding=encoding,
-                callbacks=callbacks, progress=progress,
+                callbacks=callbacks, progress=progress, cluster=cluster,
             )
         options = self._checked(validation)
         if options["vector_size"] != self.vectors_.vector_size:
             _checks.fail("vector_size", f"{self.vectors_.vector_size}, as before", self.vector_size)
         session = FitSession(self, options, callbacks, progress)
+        if cluster is not None:
+            held_out = _open_validation(validation, encoding)
+            with cluster.open() as machines:
+                source = self._source(corpus, column, encoding, machines)
+                go_on_cluster(session, source, held_out, machines, cluster).run()
+            return self
         with use_threads(options["num_threads"]):
             opened = self._open(corpus, column, encoding)
             held_out = _open_validation(validation, encoding)
@@ -379,6 +402,13 @@ class Word2Vec(Estimator):
     def _open(self, corpus: Any, column: str | None, encoding: str | None) -> Corpus:
         passes = 1 + (self.epochs or 1)
         return open_corpus(corpus, passes=passes, column=column, encoding=encoding)
+
+    def _source(
+        self, corpus: Any, column: str | None, encoding: str | None, machines: Cluster
+    ) -> Source:
+        """Return the parts of a corpus that workers can read, or the corpus opened here."""
+        parts = parts_of(corpus, column, encoding, machines)
+        return self._open(corpus, column, encoding) if parts is None else parts
 
     def _checked(self, validation: Any = None) -> dict[str, Any]:
         """Return the parameters, checked and with their defaults."""

@@ -5,7 +5,9 @@ This module knows ids and rows, but no words and no files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.core.threads import get_num_threads
 from numba_ss.kernels.words import row_updates, train_windows, window_chunks
-from numba_ss.word2vec.noise import Noise
+from numba_ss.word2vec.noise import Draws, Noise
 
 _CHUNKS = 64  # chunks of a batch
 _WINDOWS_A_THREAD = 16  # windows of a batch that make one more thread worth its cost
@@ -28,6 +30,14 @@ _TASKS_A_THREAD = 4
 # by default subtract the log of the expected count.
 _KEEP_HITS = {"nce"}
 _SUBTRACT_LOG_Q = {"nce", "sampled_logistic"}
+
+
+_NONE = np.empty(0, np.float32)
+
+
+def subtracts_log_q(loss: str, subtract_log_q: bool | None) -> bool:
+    """Return whether the log of the expected count is subtracted from each score."""
+    return loss in _SUBTRACT_LOG_Q if subtract_log_q is None else subtract_log_q
 
 
 class Tables:
@@ -42,6 +52,14 @@ class Tables:
         self.num_words, self.dim = len(self._wide[0]) - 1, dim
         # The length of the longest vector so far; infinite if there was a NaN.
         self.longest = max(_longest(table) for table in (self.inputs, self.outputs))
+
+    @classmethod
+    def within(cls, inputs: Float32s, outputs: Float32s, dim: int) -> Self:
+        """Return tables in padded memory that is given; their last rows are those of separators."""
+        tables = cls.__new__(cls)
+        tables._wide, tables.num_words, tables.dim = [inputs, outputs], len(inputs) - 1, dim
+        tables.longest = 0.0
+        return tables
 
     @property
     def wide(self) -> tuple[Float32s, Float32s]:
@@ -74,28 +92,47 @@ class WordModel:
     """Trains tables on a stream of ids. The keyword arguments are parameters of `Word2Vec`."""
 
     def __init__(
-        self, tables: Tables, noise: Noise, *, window: int, architecture: str, loss: str,
-        subtract_log_q: bool | None, batch_size: int | None,
+        self, tables: Tables, noise: Draws, *, window: int, architecture: str, loss: str,
+        subtract_log_q: bool | None, batch_size: int,
+        totals: tuple[Float32s, Float32s] = (_NONE, _NONE),
     ) -> None:
         self.tables, self.noise = tables, noise
         self.num_words, self.window, self.cbow = noise.num_words, window, architecture == "cbow"
-        self.batch_size = batch_size or noise.batch_size
-        corrected = loss in _SUBTRACT_LOG_Q if subtract_log_q is None else subtract_log_q
-        self.corrected = corrected
+        self.batch_size = batch_size
+        self.corrected = corrected = subtracts_log_q(loss, subtract_log_q)
+        logistic = LOSSES[loss].logistic
         inputs, outputs = tables.wide
+        in_totals, out_totals = totals
         self._model = window_chunks.Model(
             inputs=inputs, outputs=outputs, num_vectors=-(-tables.dim // LANES),
             corrections=noise.log_q if corrected else np.empty(0, np.float32),
-            noise=noise.alias_table(), keys=np.zeros(3, np.uint64), window=window,
-            batch_size=self.batch_size, logistic=LOSSES[loss].logistic,
-            keep_hits=loss in _KEEP_HITS,
+            noise=noise.table, drawn=noise.drawn, drawn_from=noise.drawn_from,
+            keys=np.zeros(3, np.uint64), window=window,
+            batch_size=batch_size, logistic=logistic,
+            keep_hits=loss in _KEEP_HITS, in_totals=in_totals, out_totals=out_totals,
         )
         self._work = _scratch(self._model, noise.num_sampled)
-        self._num_threads = 0
+        self._num_threads = 0  # of `_lists`, or 0 if there are none
         # Multiplications of a window; a third of them are the forward pass.
         vectors = 1 if self.cbow else window + 1
         self.work_a_window = 3 * vectors * (noise.num_sampled + 1) * tables.dim
-        self.loss_of_zeros = noise.loss_of_zeros(LOSSES[loss].logistic, corrected)
+        # NaN for a block of a cluster, which does not know the counts.
+        self.loss_of_zeros = (
+            noise.loss_of_zeros(logistic, corrected) if isinstance(noise, Noise) else math.nan
+        )
+
+    def renew(self, tables: Tables, noise: Draws, totals: tuple[Float32s, Float32s]) -> None:
+        """Train other tables, with the same settings and in the same scratch."""
+        self.tables, self.noise, self.num_words = tables, noise, noise.num_words
+        inputs, outputs = tables.wide
+        self._model = self._model._replace(
+            inputs=inputs, outputs=outputs, noise=noise.table, drawn=noise.drawn,
+            drawn_from=noise.drawn_from, in_totals=totals[0], out_totals=totals[1],
+            corrections=noise.log_q if self.corrected else self._model.corrections,
+        )
+        self.losses[:], self.pairs[:] = 0, 0
+        if self._num_threads and len(inputs) > len(self._lists.heads):
+            self._num_threads = 0
 
     def arrays(self) -> dict[str, Float32s]:
         """Return both tables, without copying them."""
@@ -163,10 +200,22 @@ def _longest(table: Float32s) -> float:
     return float(np.sqrt(np.einsum("ij,ij->i", table, table).max(initial=0.0)))
 
 
-def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work:
-    size = max(window_chunks.GROUP, model.batch_size // _CHUNKS)
-    chunks = -(-model.batch_size // size)
+def _chunk_size(batch_size: int) -> int:
+    """Return the number of windows of a chunk."""
+    return max(window_chunks.GROUP, batch_size // _CHUNKS)
+
+
+def draws_of(batch_size: int, num_sampled: int) -> tuple[int, int]:
+    """Return how many noise words are drawn for each window, and for the pool of a chunk."""
+    size = _chunk_size(batch_size)
     pool = 1 << (max(2 * size, 4 * num_sampled) - 1).bit_length()
+    return -(-pool // size), pool
+
+
+def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work:
+    size = _chunk_size(model.batch_size)
+    chunks = -(-model.batch_size // size)
+    pool = draws_of(model.batch_size, num_sampled)[1]
     around, stride = 2 * model.window, model.inputs.shape[1]
     lanes = window_chunks.GROUP * (around + 1)
     shares = np.zeros(around + 1, np.float32)

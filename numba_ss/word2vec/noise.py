@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from numba_ss._types import Float32s
 from numba_ss.kernels.softmax import sampling
 from numba_ss.kernels.words import windows
 
@@ -39,8 +40,44 @@ def keep_probabilities(counts: NDArray[np.int64], subsample: float) -> NDArray[n
     return np.asarray(np.minimum(1.0, np.sqrt(ratio) + ratio))
 
 
-class Noise:
+class Draws:
     """Random draws for a vocabulary, as functions of seed, epoch and position.
+
+    A word is kept with probability keep[word] / 2**32. `table` is the alias table of the noise
+    words: each entry packs a threshold and an alias.
+    """
+
+    # Noise words that are drawn in advance, see `blocks`; and which draw of the epoch the first is.
+    drawn, drawn_from = np.empty(0, np.int64), 0
+
+    def __init__(
+        self, keep: NDArray[np.int64], table: NDArray[np.int64], log_q: Float32s,
+        num_sampled: int, seed: int,
+    ) -> None:
+        self.num_words, self.num_sampled, self.seed = len(log_q), num_sampled, seed
+        self.keep, self.table = keep, table
+        self.log_q = log_q  # log of how often a word is expected in one draw of noise
+
+    def thin(self, ids: NDArray[np.int32], epoch: int, position: int) -> NDArray[np.int64]:
+        """Drop some of the frequent words at random; separators get the id num_words."""
+        out = np.empty(len(ids) + 1, np.int64)
+        count = windows.thin_words(
+            ids, self.keep, self._key(epoch, 1), position, self.num_words, out
+        )
+        return out[:count]
+
+    def keys(self, epoch: int) -> NDArray[np.uint64]:
+        """Return the random keys of the kernels for an epoch."""
+        return np.array([self._key(epoch, stream) for stream in (0, 2, 3)], np.uint64)
+
+    def _key(self, epoch: int, stream: int) -> np.uint64:
+        """Return the key of one random stream of an epoch."""
+        words = np.random.SeedSequence([self.seed, epoch, stream]).generate_state(1, np.uint64)
+        return np.uint64(words[0])
+
+
+class Noise(Draws):
+    """The draws for words with the given counts, and what can be expected of them.
 
     `counts` are the counts of the words, and `present` those in the current text, if it is not the
     only one. The other arguments are the checked parameters of `Word2Vec`.
@@ -50,19 +87,20 @@ class Noise:
         self, counts: NDArray[np.int64], *, present: NDArray[np.int64] | None = None,
         sampler: str, distortion: float, num_sampled: int, subsample: float, seed: int,
     ) -> None:
-        self.num_words, self.num_sampled, self._seed = len(counts), num_sampled, seed
         here = counts if present is None else present
-        keep = keep_probabilities(counts, subsample)
+        shares = keep_probabilities(counts, subsample)
         self.num_present = int(here.sum())
-        self.expected_words = float(np.sum(here * keep))
-        self._keep = np.minimum(np.ceil(keep * 2.0**32), 2**32).astype(np.int64)
-        self._kept = counts * keep
+        self.expected_words = float(np.sum(here * shares))
+        self._kept = counts * shares
         self._weights = noise_weights(counts, sampler, distortion)
-        # The log of the expected count of each word among the samples of a window, without
-        # repetitions.
+        # Repetitions among the noise words of a window are dropped.
         share = self._weights / self._weights.sum()
         expected = -np.expm1(num_sampled * np.log1p(-share))
-        self.log_q = np.asarray(np.log(expected), np.float32)
+        super().__init__(
+            np.minimum(np.ceil(shares * 2.0**32), 2**32).astype(np.int64),
+            _alias_table(self._weights), np.asarray(np.log(expected), np.float32),
+            num_sampled, seed,
+        )
 
     @property
     def batch_size(self) -> int:
@@ -80,27 +118,15 @@ class Noise:
         of_noise = np.average(np.logaddexp(0, -offsets), weights=self._weights)
         return float(of_target + self.num_sampled * of_noise)
 
-    def alias_table(self) -> NDArray[np.int64]:
-        """Return the alias table of the kernels; each entry packs a threshold and an alias."""
-        own = self._weights.astype(np.float32)
-        cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
-        share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
-        sampling.fill_alias(own, cut, alias, share, *scratch)
-        return (cut.astype(np.float64) * 2.0**31).astype(np.int64) << 32 | alias
+    def draws(self) -> Draws:
+        """Return the draws alone, which take less memory."""
+        return Draws(self.keep, self.table, self.log_q, self.num_sampled, self.seed)
 
-    def thin(self, ids: NDArray[np.int32], epoch: int, position: int) -> NDArray[np.int64]:
-        """Drop some of the frequent words at random; separators get the id num_words."""
-        out = np.empty(len(ids) + 1, np.int64)
-        count = windows.thin_words(
-            ids, self._keep, self._key(epoch, 1), position, self.num_words, out
-        )
-        return out[:count]
 
-    def keys(self, epoch: int) -> NDArray[np.uint64]:
-        """Return the random keys of the kernels for an epoch."""
-        return np.array([self._key(epoch, stream) for stream in (0, 2, 3)], np.uint64)
-
-    def _key(self, epoch: int, stream: int) -> np.uint64:
-        """Return the key of one random stream of an epoch."""
-        words = np.random.SeedSequence([self._seed, epoch, stream]).generate_state(1, np.uint64)
-        return np.uint64(words[0])
+def _alias_table(weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the alias table of the kernels; each entry packs a threshold and an alias."""
+    own = weights.astype(np.float32)
+    cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
+    share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
+    sampling.fill_alias(own, cut, alias, share, *scratch)
+    return (cut.astype(np.float64) * 2.0**31).astype(np.int64) << 32 | alias

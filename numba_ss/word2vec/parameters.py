@@ -118,3 +118,11 @@ def settle(options: dict[str, Any], total: int, num_words: int) -> None:
         options["subsample"] = 1e-4 * max(1.0, _AVERAGE / num_words)
     if options["epochs"] is None:
         options["epochs"] = int(np.clip(-(-_LONG // total), 5, _MOST_EPOCHS))
+
+
+def rate_at(options: dict[str, Any], total: float, words: int) -> float:
+    """Return the learning rate after so many of `total` words, as the schedule says."""
+    top, low = options["learning_rate"], options["min_learning_rate"]
+    if options["schedule"] == "constant":
+        return float(top)
+    return float(top + (min(top, low) - top) * min(words / total, 1.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
-from numba_ss._types import Arrays
+from numba_ss._types import Arrays, Float32s
 from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.full_losses import softmax_loss
 from numba_ss.io.packed_words import pack_words
@@ -27,9 +27,9 @@ from numba_ss.kernels.core.threads import get_num_threads, use_threads
 from numba_ss.training.run import RunState, TrainingRun, checked_state
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.corpus import Corpus
-from numba_ss.word2vec.model import WordModel
-from numba_ss.word2vec.noise import Noise
-from numba_ss.word2vec.parameters import SETTLED, fixed_options
+from numba_ss.word2vec.model import WordModel, subtracts_log_q
+from numba_ss.word2vec.noise import Draws, Noise
+from numba_ss.word2vec.parameters import SETTLED, fixed_options, rate_at
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
@@ -39,7 +39,7 @@ log = logging.getLogger("numba_ss")
 _WORDS_A_CALL, _WORK_A_CALL = 2**16, 2**29
 _BATCHES_A_TRIAL = 2  # batches of a call that measures another number of threads
 # A run has diverged if its mean loss is this many times that of zero vectors, or a vector so long.
-_DIVERGED, _LONGEST = 3.0, 100.0
+DIVERGED, LONGEST = 3.0, 100.0
 # The loss is checked after at least this many pairs, because the mean of fewer pairs says little.
 # The number of pairs in a call depends on measured times.
 _PAIRS_A_LOOK = 10_000
@@ -148,12 +148,14 @@ class WordRun(TrainingRun):
         vocabulary: Vocabulary, rare: Arrays, state: WordState, best: Arrays, *,
         held_out: NDArray[np.int64] | None, first_epoch: int,
     ) -> None:
-        self._total = max(1.0, model.noise.expected_words * settled["epochs"])
+        assert isinstance(model.noise, Noise)
+        self.noise = noise = model.noise
+        self._total = max(1.0, noise.expected_words * settled["epochs"])
         self._settled = settled
         super().__init__(
             session, model, state, best, epochs=settled["epochs"],
             patience=settled["early_stopping"], first_epoch=first_epoch,
-            epoch_size=max(1, model.noise.num_present), rate=self._rate_at(state.examples),
+            epoch_size=max(1, noise.num_present), rate=self._rate_at(state.examples),
         )
         self.model: WordModel = model
         self.state: WordState = state
@@ -165,17 +167,13 @@ class WordRun(TrainingRun):
         words = min(_WORDS_A_CALL, _WORK_A_CALL // model.work_a_window)
         self._batches = max(1, words // model.batch_size)
         # The model learns from the subsampled text, but the bar counts words of the whole text.
-        self._scale = self.epoch_size / max(1.0, model.noise.expected_words)
+        self._scale = self.epoch_size / max(1.0, noise.expected_words)
         self._seen = (0.0, 0)
         self._tuner = ThreadTuner()
 
     def _rate_at(self, words: int) -> float:
-        """Return the learning rate after this number of words."""
-        o = self._settled
-        top, low = o["learning_rate"], min(o["learning_rate"], o["min_learning_rate"])
-        if o["schedule"] == "constant":
-            return float(top)
-        return float(top + (low - top) * min(words / self._total, 1.0))
+        """Return the learning rate after so many words, as the schedule says."""
+        return rate_at(self._settled, self._total, words)
 
     def prepare(self) -> None:
         """Log the parameters; if there is a folder for checkpoints, compute the text's checksum.
@@ -223,7 +221,7 @@ class WordRun(TrainingRun):
         self._note_pass(read)
         if state.epoch == 0 and not model.pairs.any():
             _checks.fail(self.corpus.name, _PAIR, "none")
-        if self.mean_loss() > _DIVERGED * model.loss_of_zeros:
+        if self.mean_loss() > DIVERGED * model.loss_of_zeros:
             self._loss_is_absurd("the epoch", self.mean_loss())
         self.rate = self._rate_at(state.examples)
 
@@ -276,7 +274,7 @@ class WordRun(TrainingRun):
     def done(self) -> int:
         """Return about how many words of the text have been read in this epoch."""
         state = self.state
-        learned = state.examples - state.epoch * self.model.noise.expected_words
+        learned = state.examples - state.epoch * self.noise.expected_words
         return int(learned * self._scale)
 
     def mean_loss(self) -> float:
@@ -289,7 +287,7 @@ class WordRun(TrainingRun):
         since = pairs - self._seen[1]
         lately = (total - self._seen[0]) / max(since, 1)
         is_enough = since >= _PAIRS_A_LOOK
-        if not np.isfinite(total) or (is_enough and lately > _DIVERGED * self.model.loss_of_zeros):
+        if not np.isfinite(total) or (is_enough and lately > DIVERGED * self.model.loss_of_zeros):
             self._loss_is_absurd("the last steps", lately)
         if is_enough:
             self._seen = (total, pairs)
@@ -302,7 +300,7 @@ class WordRun(TrainingRun):
     def check_arrays(self) -> None:
         """Call `diverged` if a vector is not finite, or absurdly long."""
         longest = self.model.tables.longest
-        if not longest < _LONGEST:
+        if not longest < LONGEST:
             how = "NaN or infinite" if not math.isfinite(longest) else f"{longest:.4g} long"
             self.diverged(f"a vector is {how}")
 
@@ -315,7 +313,12 @@ class WordRun(TrainingRun):
         """Return the full softmax loss of the held-out text."""
         if self.held_out is None:
             return {}
-        return {"validation_loss": held_out_loss(self.model, self.held_out)}
+        tables = self.model.tables
+        loss = held_out_loss(
+            self.held_out, tables.inputs.__getitem__, np.ascontiguousarray(tables.outputs),
+            self._settled, self.model.noise.log_q,
+        )
+        return {"validation_loss": loss}
 
     def contents(self) -> tuple[Arrays, dict[str, Any]]:
         """Return what a checkpoint needs besides the vectors and the state."""
@@ -337,7 +340,7 @@ class WordRun(TrainingRun):
 
 
 def held_out_stream(
-    corpus: Corpus, vocabulary: Vocabulary, noise: Noise
+    corpus: Corpus, vocabulary: Vocabulary, noise: Draws
 ) -> NDArray[np.int64]:
     """Return the first million words of a held-out text, subsampled like the training text."""
     for ids in corpus.encode(vocabulary):
@@ -349,26 +352,32 @@ def held_out_stream(
     _checks.fail("validation", _PAIR, "none")
 
 
-def held_out_loss(model: WordModel, stream: NDArray[np.int64]) -> float:
+def held_out_loss(
+    stream: NDArray[np.int64], inputs: Callable[[NDArray[np.int64]], Float32s],
+    outputs: Float32s, settled: dict[str, Any], log_q: Float32s,
+) -> float:
     """Return the mean full softmax loss for some targets of a text and their contexts.
 
-    Without log-Q correction, scores are learned relative to the expected counts of the words. Then
-    log Q is added to the scores before the loss is computed.
+    `inputs` returns the input vectors of some words. Without log-Q correction, scores are learned
+    relative to the expected counts of the words. Then log Q is added to the scores before the loss
+    is computed.
     """
-    targets = np.flatnonzero(stream != model.num_words)
+    separator = len(log_q)
+    targets = np.flatnonzero(stream != separator)
     targets = targets[np.linspace(0, len(targets) - 1, min(_TARGETS, len(targets))).astype(int)]
-    inputs, labels = [], []
-    for p in targets.tolist():
-        rows = model.tables.inputs[_context(stream, p, model.window, model.num_words)]
-        if model.cbow and len(rows):
-            rows = rows.mean(axis=0, keepdims=True)
-        inputs.append(rows)
-        labels += [int(stream[p])] * len(rows)
-    log_q = model.noise.log_q
-    biases = np.zeros_like(log_q) if model.corrected else log_q
+    contexts = [_context(stream, p, settled["window"], separator) for p in targets.tolist()]
+    rows = inputs(np.concatenate(contexts))
+    ends = np.cumsum([len(context) for context in contexts])
+    vectors, labels = [], []
+    for p, part in zip(targets.tolist(), np.split(rows, ends[:-1]), strict=True):
+        if settled["architecture"] == "cbow" and len(part):
+            part = part.mean(axis=0, keepdims=True)
+        vectors.append(part)
+        labels += [int(stream[p])] * len(part)
+    corrected = subtracts_log_q(settled["loss"], settled["subtract_log_q"])
     losses = softmax_loss(
-        np.ascontiguousarray(model.tables.outputs), biases, np.array(labels)[:, None],
-        np.concatenate(inputs),
+        outputs, np.zeros_like(log_q) if corrected else log_q, np.array(labels)[:, None],
+        np.concatenate(vectors),
     )
     return float(np.mean(losses))
 

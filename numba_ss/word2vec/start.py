@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +60,20 @@ def _count_words(
     return packed, rare_words(words, counts, vocabulary)
 
 
-def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> WordRun:
-    """Return a run that trains a fitted estimator on a further text."""
-    before, settled = session.estimator, dict(session.options)
-    words, counts = _counted(corpus, session.show)
+class Grown(NamedTuple):
+    """A fitted estimator before it learns a further text; `present` are the counts of that text."""
+
+    vocabulary: Vocabulary
+    rare: Rare
+    present: NDArray[np.int64]
+    tables: Iterator[Float32s]
+
+
+def grow(
+    session: FitSession, words: list[str], counts: NDArray[np.int64], settled: dict[str, Any]
+) -> Grown:
+    """Add the words of a further text to the vocabulary and the tables of an estimator."""
+    before = session.estimator
     vocabulary, old_ids, rare = merge_words(
         before.vocabulary_, before._rare, words, counts, given_words(before.vocabulary), settled
     )
@@ -72,10 +82,17 @@ def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> Wor
         if (position := vocabulary.index.get(word)) is not None:
             present[position] = count
     require_two_words(present, settled["min_count"])
-    model = make_model(_grown_tables(before, old_ids, settled), vocabulary.counts, settled, present)
-    return _run(
-        session, settled, model, corpus, vocabulary, rare, validation, list(before.history_)
-    )
+    return Grown(vocabulary, rare, present, _grown_tables(before, old_ids, settled))
+
+
+def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> WordRun:
+    """Return a run that trains a fitted estimator on a further text."""
+    settled = dict(session.options)
+    grown = grow(session, *_counted(corpus, session.show), settled)
+    vocabulary = grown.vocabulary
+    model = make_model(grown.tables, vocabulary.counts, settled, grown.present)
+    history = list(session.estimator.history_)
+    return _run(session, settled, model, corpus, vocabulary, grown.rare, validation, history)
 
 
 def _resumed(
@@ -135,35 +152,44 @@ def _held_out(
     return None if validation is None else held_out_stream(validation, vocabulary, model.noise)
 
 
+def make_noise(
+    counts: NDArray[np.int64], settled: dict[str, Any], present: NDArray[np.int64] | None = None
+) -> Noise:
+    """Return the random draws of a model; see `Noise`."""
+    names = "sampler", "distortion", "num_sampled", "subsample", "seed"
+    return Noise(counts, present=present, **{name: settled[name] for name in names})
+
+
 def make_model(
     tables: Iterable[Float32s], counts: NDArray[np.int64], settled: dict[str, Any],
     present: NDArray[np.int64] | None = None,
 ) -> WordModel:
     """Return a model with the given input and output vectors; see `Tables` and `Noise`."""
-
-    def chosen(*names: str) -> dict[str, Any]:
-        return {name: settled[name] for name in names}
-
-    noise = Noise(
-        counts, present=present,
-        **chosen("sampler", "distortion", "num_sampled", "subsample", "seed"),
-    )
+    noise = make_noise(counts, settled, present)
+    names = "window", "architecture", "loss", "subtract_log_q"
     return WordModel(
         Tables(tables, settled["vector_size"]), noise,
-        **chosen("window", "architecture", "loss", "subtract_log_q", "batch_size"),
+        batch_size=settled["batch_size"] or noise.batch_size,
+        **{name: settled[name] for name in names},
     )
+
+
+def first_inputs(num_words: int, options: dict[str, Any], start: int, stop: int) -> Float32s:
+    """Return the rows of some words of the initial input vectors: small random numbers."""
+    rng, dim = np.random.default_rng([options["seed"], num_words]), options["vector_size"]
+    # Two numbers come from one draw of the generator, which can jump to any draw.
+    rng.bit_generator.advance(start * dim // 2)  # type: ignore[attr-defined]
+    skipped = start * dim % 2
+    rows = rng.random((stop - start) * dim + skipped, np.float32)[skipped:]
+    rows -= np.float32(0.5)
+    rows /= np.float32(dim)
+    return np.asarray(rows.reshape(-1, dim))
 
 
 def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Float32s]:
-    """Yield the initial tables of word2vec: small random input vectors, then zeros."""
-    rng = np.random.default_rng([options["seed"], num_words])
-    shape = num_words, options["vector_size"]
-    inputs = rng.random(shape, np.float32)
-    inputs -= np.float32(0.5)
-    inputs /= np.float32(options["vector_size"])
-    yield inputs
-    del inputs
-    yield np.zeros(shape, np.float32)
+    """Yield the initial tables of word2vec: random input vectors, then zeros."""
+    yield first_inputs(num_words, options, 0, num_words)
+    yield np.zeros((num_words, options["vector_size"]), np.float32)
 
 
 def _grown_tables(

@@ -61,7 +61,7 @@ def test_who_has_counts_and_seed_draws_the_same(rng):
     assert len(whole) < 500
     assert (one.keys(2) == two.keys(2)).all()
     assert not (one.keys(2) == one.keys(3)).any()
-    np.testing.assert_array_equal(one.alias_table(), two.alias_table())
+    np.testing.assert_array_equal(one.table, two.table)
 
 
 def test_a_further_text_has_its_own_words_and_all_counts():

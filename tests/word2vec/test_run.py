@@ -293,7 +293,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     model, seen = trained(), []
     before = bits(model)
     options = {"learning_rate": 0.1, "epochs": 30}
-    monkeypatch.setattr(word_run, "_LONGEST", 0.8)
+    monkeypatch.setattr(word_run, "LONGEST", 0.8)
     with pytest.raises(TrainingDivergedError) as caught:
         run(folder=tmp_path, callbacks=seen.append, **options)
     how = r"training diverged in epoch \d+: a vector is \d\.\d+ long; lower learning_rate \(0.1 at "
@@ -435,7 +435,7 @@ def test_what_was_learned_before_the_text_fails_stays():
 def test_what_was_learned_before_a_divergence_stays(monkeypatch):
     def diverge(event):
         if event.kind == "epoch" and event.epoch == 2:
-            monkeypatch.setattr(word_run, "_LONGEST", 1e-9)
+            monkeypatch.setattr(word_run, "LONGEST", 1e-9)
 
     options = {"schedule": "constant", "batch_size": 16}
     want = trained(epochs=2, **options)
@@ -511,10 +511,10 @@ def test_held_out_targets_are_spread_over_the_text(monkeypatch):
     model = trained(learning_rate=0.1, fit={"validation": HELD_OUT})
     separator = len(model.vectors_)
     ids = [np.array([model.vocabulary_.index.get(w, 0) for w in s] + [-1], np.int32) for s in HELD_OUT]
-    table = SimpleNamespace(
-        tables=SimpleNamespace(inputs=model.vectors_.vectors, outputs=model._outputs),
-        num_words=separator, window=5, cbow=False, corrected=True,
-        noise=SimpleNamespace(log_q=np.zeros(separator, np.float32)),
+    given = (
+        model.vectors_.vectors.__getitem__, model._outputs,
+        {"window": 5, "architecture": "skipgram", "loss": "nce", "subtract_log_q": True},
+        np.zeros(separator, np.float32),
     )
     noise = SimpleNamespace(
         num_words=separator,
@@ -523,9 +523,9 @@ def test_held_out_targets_are_spread_over_the_text(monkeypatch):
     text = SimpleNamespace(encode=lambda _: iter([np.concatenate(ids * 20)]))
     stream = held_out_stream(text, model.vocabulary_, noise)
     assert np.count_nonzero(stream != separator) > 1000
-    some = held_out_loss(table, stream)
+    some = held_out_loss(stream, *given)
     monkeypatch.setattr(word_run, "_TARGETS", 10**6)
-    everything = held_out_loss(table, stream)
+    everything = held_out_loss(stream, *given)
     assert some != everything
     assert some == pytest.approx(everything, rel=0.05)
 

@@ -59,6 +59,7 @@ class Occurrences(NamedTuple):
     starts: Any  # int32 (chunks, OWNERS): where the chains of `chain_owners` begin
     chain: Any  # int32 (chunks, occurrences): the next occurrence of the same owner
     grads: Any  # (chunks, occurrences * stride): their gradients
+    totals: Any  # (num_words + 1,): to which the weights of each row are added; or empty
 
 
 class Met(NamedTuple):
@@ -267,6 +268,8 @@ def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, l
             weight = _sum_list(
                 i, places, following, grads, weight_at, stride, num_vectors, total
             )
+        if found.totals.shape[0] > 0:
+            found.totals[word_at[place]] += weight
         if weight <= light:
             square = _add(float32(1), total, size, row)
         else:

@@ -85,10 +85,12 @@ def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progr
         square, variance = measure_samples(work.out_samples, out_mean)
         outputs = Met(work.out_samples, out_mean, square, variance)
         of_outputs = Occurrences(
-            work.out_words, work.out_weights, work.out_starts, work.out_chain, work.grad_outputs
+            work.out_words, work.out_weights, work.out_starts, work.out_chain, work.grad_outputs,
+            model.out_totals,
         )
         of_inputs = Occurrences(
-            work.in_words, work.in_weights, work.in_starts, work.in_chain, work.grad_inputs
+            work.in_words, work.in_weights, work.in_starts, work.in_chain, work.grad_inputs,
+            model.in_totals,
         )
         while task >= 0:
             own, after = task * OWNERS // num_tasks, (task + 1) * OWNERS // num_tasks

@@ -39,11 +39,15 @@ class Model(NamedTuple):
     num_vectors: Any
     corrections: Any  # log expected counts (log Q), or empty
     noise: Any  # alias table of the noise words
+    drawn: Any  # int64: the noise words in the order of their draws; empty: `noise` is drawn from
+    drawn_from: Any  # which draw of the epoch the first of them is
     keys: Any  # uint64 (3,): random keys for noise words, windows, and positions in a pool
     window: Any
     batch_size: Any
     logistic: Any
     keep_hits: Any
+    in_totals: Any  # (num_words + 1,): gets the sum of the weights of each input row; or empty
+    out_totals: Any  # the same for output rows
 
 
 class Work(NamedTuple):
@@ -188,7 +192,12 @@ def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
     out_words, out_weights = work.out_words[c], work.out_weights[c]
     pool = out_words.shape[0] - size
     draws = (pool + size - 1) // size  # for each window
-    draw_noise(model.noise, model.keys[0], (position + begin) * draws, out_words[:pool])
+    first = (position + begin) * draws
+    if model.drawn.shape[0] > 0:
+        for i in range(pool if num_windows > 0 else 0):
+            out_words[i] = model.drawn[first - model.drawn_from + i]
+    else:
+        draw_noise(model.noise, model.keys[0], first, out_words[:pool])
     for i in range(pool if num_windows > 0 else 0, pool + size):
         w = i - pool
         out_words[i] = stream[begin + w] if 0 <= w < num_windows and sizes[w] > 0 else absent

@@ -39,9 +39,12 @@ def update(table, words, grads, weights, samples, cuts=(0, OWNERS)):
     lists = make_lists(num_words, len(words), wide.shape[1], len(cuts) - 1)
     rows = widen(samples.astype(np.float32), SAMPLES)
     mean = np.zeros(rows.shape[1], np.float32)
+    none = np.empty(0, np.float32)
     met = row_updates.Met(rows, mean, *row_updates.measure_samples(rows, mean))
     words, starts, chain = chained(words, num_words)
-    found = row_updates.Occurrences(words, weights[None], starts, chain, steps.reshape(1, -1))
+    found = row_updates.Occurrences(
+        words, weights[None], starts, chain, steps.reshape(1, -1), none
+    )
     squares = [
         row_updates.update_rows(
             task, cuts[task], cuts[task + 1], found, met, wide, -(-dim // LANES), lists
@@ -105,7 +108,7 @@ def test_list_occurrences(rng):
     lists = make_lists(200, 900, 8)
     found = {}
     for first, last in ((0, 5), (5, 6), (6, OWNERS)):
-        occurrences = row_updates.Occurrences(words, weights, starts, chain, weights)
+        occurrences = row_updates.Occurrences(words, weights, starts, chain, weights, weights[0, :0])
         num_words = row_updates.list_occurrences(0, first, last, occurrences, lists)
         for which in range(num_words):
             places, i = [], lists.first[0, which]

@@ -1,0 +1,178 @@
+"""A block of an epoch of words: prepared from a piece of the text, trained on rows of its own.
+
+The draws of a block are those that one machine makes at the same place of the text, and it is
+trained by the same code. Only the ids differ: a block numbers the words that it meets.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numba_ss._types import Float32s
+from numba_ss.engine.memory import aligned_zeros, round_up
+from numba_ss.engine.rows import distinct
+from numba_ss.kernels.words import damping, windows
+from numba_ss.word2vec.model import Tables, WordModel, draws_of
+from numba_ss.word2vec.noise import Draws
+
+_SAMPLES, _VECTORS, _ITERATIONS = 512, 8, 8
+_STEEPNESS = 0.5  # a: of the curvature, in terms of its upper bound
+
+
+class Block(NamedTuple):
+    """A block of which all is known but its rows; its words have the numbers 0, 1, 2, ...
+
+    The first `num_met` numbers are those of words of the text, the others those of further noise
+    words. Batches are those of stream[first:last]; stream[0] is the position-th number of the
+    epoch. `drawn` are noise words, the first of them is draw `drawn_from` of the epoch.
+    """
+
+    ids: NDArray[np.int64]
+    num_met: int
+    stream: NDArray[np.int64]
+    position: int
+    first: int
+    last: int
+    drawn: NDArray[np.int64]
+    drawn_from: int
+    keys: NDArray[np.uint64]
+    rates: Float32s
+    log_q: Float32s
+
+
+class BlockDraws(Draws):
+    """The draws of one block, which were all made when it was prepared."""
+
+    def __init__(self, block: Block, num_sampled: int) -> None:
+        none = np.empty(0, np.int64)
+        super().__init__(none, none, block.log_q, num_sampled, 0)
+        self.drawn, self.drawn_from, self._keys = block.drawn, block.drawn_from, block.keys
+
+    def keys(self, epoch: int) -> NDArray[np.uint64]:
+        """Return the random keys of the kernels."""
+        return self._keys
+
+
+def prepare_block(
+    draws: Draws, batch_size: int, epoch: int,
+    stream: NDArray[np.int64], position: int, first: int, last: int, rates: Float32s,
+) -> Block:
+    """Draw the noise of stream[first:last], and number its words."""
+    each, pool = draws_of(batch_size, draws.num_sampled)
+    keys, drawn_from = draws.keys(epoch), (position + first) * each
+    size = (last - first) * each + pool
+    every = np.empty(len(stream) + size, np.int64)
+    every[: len(stream)] = stream
+    windows.draw_noise(draws.table, keys[0], drawn_from, every[len(stream) :])
+    ids, numbers, num_met = distinct(every, len(stream))
+    at = np.flatnonzero(ids[:num_met] == draws.num_words)
+    if len(at):  # the separator: it takes the last number, and is no word
+        mark = int(at[0])
+        ids = np.delete(ids, mark)
+        is_mark = numbers == mark
+        numbers -= numbers > mark
+        numbers[is_mark] = len(ids)
+        num_met -= 1
+    return Block(
+        ids, num_met, numbers[: len(stream)], position, first, last, numbers[len(stream) :],
+        drawn_from, keys, rates, draws.log_q[ids],
+    )
+
+
+class BlockTrainer:
+    """Trains blocks, one after the other, in the same memory.
+
+    `settled` are the parameters of `Word2Vec`.
+    """
+
+    def __init__(self, settled: dict[str, Any], batch_size: int, num_sampled: int) -> None:
+        self._dim, self._num_sampled = settled["vector_size"], num_sampled
+        names = "window", "architecture", "loss", "subtract_log_q"
+        self._settings = {name: settled[name] for name in names} | {"batch_size": batch_size}
+        self._wide = aligned_zeros(2, 0, round_up(self._dim))
+        self._model: WordModel | None = None
+
+    def train(
+        self, block: Block, inputs: Float32s, outputs: Float32s, num_blocks: int
+    ) -> tuple[Float32s, Float32s, float, int]:
+        """Return the new rows of inputs and outputs, the sum of the losses and their number.
+
+        `inputs` are the rows of the words of the text, `outputs` those of all words of the block.
+        `num_blocks` blocks are trained from the same rows.
+        """
+        num_words, num_met, is_shared = len(block.ids), block.num_met, num_blocks > 1
+        weights = np.zeros((2, num_words + 1 if is_shared else 0), np.float32)
+        model = self._model_of(block, inputs, outputs, (weights[0], weights[1]))
+        model.start_epoch(0)
+        model.learn(block.stream, block.first, block.last, block.position, block.rates)
+        wide_inputs, wide_outputs = model.tables.wide
+        if is_shared and num_met > 0:
+            words = _spread(block.stream[block.stream < num_words])
+            of_noise = wide_outputs[_spread(block.drawn)]
+            met_by_inputs = directions_of(
+                np.concatenate([wide_outputs[words], of_noise]), is_centered=True
+            )
+            met_by_outputs = directions_of(wide_inputs[words], is_centered=False)
+            for weight, directions, before, wide in (
+                (weights[0, :num_met], met_by_inputs, inputs, wide_inputs),
+                (weights[1, :num_words], met_by_outputs, outputs, wide_outputs),
+            ):
+                after = wide[: len(before), : self._dim]
+                after -= before
+                damping.damp_rows(weight, directions, num_blocks, wide)
+                after += before
+        return (
+            np.ascontiguousarray(wide_inputs[:num_met, : self._dim]),
+            np.ascontiguousarray(wide_outputs[:num_words, : self._dim]),
+            float(model.losses.sum()), int(model.pairs.sum()),
+        )
+
+    def _model_of(
+        self, block: Block, inputs: Float32s, outputs: Float32s,
+        totals: tuple[Float32s, Float32s],
+    ) -> WordModel:
+        size, dim = len(block.ids) + 1, self._dim
+        if self._wide.shape[1] < size:
+            self._wide = aligned_zeros(2, 2 * size, self._wide.shape[2])
+        wide_inputs, wide_outputs = self._wide[0, :size], self._wide[1, :size]
+        wide_inputs[: block.num_met, :dim] = inputs
+        wide_outputs[:-1, :dim] = outputs
+        wide_inputs[-1], wide_outputs[-1] = 0, 0
+        tables = Tables.within(wide_inputs, wide_outputs, dim)
+        draws = BlockDraws(block, self._num_sampled)
+        if self._model is None:
+            self._model = WordModel(tables, draws, totals=totals, **self._settings)
+        else:
+            self._model.renew(tables, draws, totals)
+        return self._model
+
+
+def _spread(words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a few hundred of many, from all places alike."""
+    places = np.linspace(0, len(words) - 1, min(_SAMPLES, len(words))).astype(np.int64)
+    return words[places]
+
+
+def directions_of(rows: Float32s, *, is_centered: bool) -> damping.Directions:
+    """Return the leading eigenvectors of the second moment of the rows, or of their deviations."""
+    count, stride = rows.shape
+    center = rows.mean(axis=0) if is_centered else np.zeros(stride, np.float32)
+    moment = np.zeros((stride, stride), np.float32)
+    # Any start will do; those of the rows point where the eigenvectors do.
+    vectors = aligned_zeros(_VECTORS, stride)
+    vectors[:] = np.resize(rows[:: max(1, count // _VECTORS)], vectors.shape)
+    damping.add_moment(rows.copy(), center, moment)
+    moment /= np.float32(max(count, 1))
+    values, scratch = np.zeros(_VECTORS, np.float32), np.zeros(stride, np.float32)
+    for _ in range(_ITERATIONS):
+        damping.iterate(moment, vectors, values, scratch)
+    others = max(float(np.trace(moment) - values.sum()), 0.0) / max(stride - _VECTORS, 1)
+    group = damping.GROUP
+    return damping.Directions(
+        vectors, np.arange(_VECTORS) * stride, values * np.float32(_STEEPNESS),
+        np.float32(others * _STEEPNESS), np.zeros(group, np.int64), np.zeros(group, np.float32),
+        np.zeros(group, np.float32), np.zeros((_VECTORS, group), np.float32),
+    )
