@@ -1,4 +1,4 @@
-"""Adam for touched rows: steps on rows of a table, and what is kept of it."""
+"""Adam for touched rows: a step on rows of a table, and the means that Adam keeps of the table."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numba_ss.engine.rows import as_rows
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.adam import Rates, adam_rows
 
-# How much of the means is kept in a step, and what is added to the root of the mean square: as in
-# the paper.
+# The shares of the two means that a step keeps, and the number that is added to the root of the
+# mean square. The values are those of the paper.
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
@@ -22,13 +22,14 @@ def step_distinct(
     table: Floats, rows: Integers, grads: Floats, rate: float, means: Floats, squares: Floats,
     num_steps: int, betas: tuple[float, float] = BETAS, epsilon: float = EPSILON,
 ) -> None:
-    """Take step `num_steps`, the first being 1, on distinct rows, or numbers.
+    """Take the step with the number `num_steps`, from 1 on, on distinct rows of a table.
 
-    `grads` may be padded. `means` and `squares` are those of the gradients, and their squares.
+    If the table is one-dimensional, a row is one number. `grads` may be padded. `means` holds the
+    running means of the gradients, `squares` those of their squares.
     """
     table, number = as_rows(table), table.dtype.type
     beta, beta_squares = betas
-    # Both means began with zeros, which the rate makes up for.
+    # Both means began as zeros. The rate is corrected for this.
     rate *= math.sqrt(1 - beta_squares**num_steps) / (1 - beta**num_steps)
     rates = Rates(number(rate), number(1 - beta), number(1 - beta_squares), number(epsilon))
     adam_rows(
@@ -47,7 +48,7 @@ class Adam:
         self.steps = 0
 
     def step(self, table: Float32s, rows: Integers, grads: Float32s, rate: np.float32) -> None:
-        """Take a step on distinct rows, or numbers; `grads` may be padded."""
+        """Take a step on distinct rows, see `step_distinct`; `grads` may be padded."""
         self.steps += 1
         step_distinct(
             table, rows, grads, float(rate), self.means, self.mean_squares, self.steps
@@ -62,7 +63,7 @@ class Adam:
 
     @staticmethod
     def check(label: str, field: str, value: Any, shape: tuple[int | None, ...]) -> None:
-        """Require a field that can be loaded, of a table of this shape."""
+        """Require that the value of a field can be loaded, for a table of this shape."""
         if field == "steps":
             _checks.integer(label, value, 0)
             return

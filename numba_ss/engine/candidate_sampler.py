@@ -8,8 +8,8 @@ With the same seeds, candidates and counts are those of TensorFlow, bit for bit.
 has a stream of random numbers: its n-th call draws what TensorFlow's n-th call on one kernel draws.
 Unlike TensorFlow's counter, the stream does not wrap around if num_sampled >= 2**20.
 
-A new sampler is a subclass. One with another distribution sets `_kind`; one that draws in another
-way overrides `propose`.
+A new sampler is a subclass. One with another distribution sets `_kind`, a constant of
+`kernels.softmax.sampling`, which draws. One that draws in another way overrides `propose`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from numba_ss.kernels.softmax import sampling
 Counts = NDArray[np.float32]
 Accept = Callable[[], None]
 
+# TensorFlow reserves 2048 words of the stream for a candidate, four in a block.
+_BLOCKS = 512
 # An expected count takes as long as this many multiplications.
 _OPERATIONS = 700
 # Classes for which log(1 - p) is kept. Most Zipf-distributed candidates are among them.
@@ -41,6 +43,7 @@ _REMEMBERED = 2**16
 _BITS = 0, 2**64 - 1
 _STATE = {"global_seed": (-(2**63), 2**63 - 1), "implicit_seeds": (0, 2**32)}
 
+_SCRATCH = ("_stream", "_uniform", "_drawn", "_keys", "_memo")
 NO_IDS = np.empty(0, np.int64)
 _NO_TREE = np.empty(0, np.int64)
 _NO_TABLE = np.empty(0, np.float32)
@@ -72,7 +75,7 @@ class SampledCandidates(NamedTuple):
 
 
 class CandidateSampler:
-    r"""A stream of candidates; the base of the samplers below.
+    r"""A stream of candidates; the base class of all samplers.
 
     Let p(c) be the probability of class c in one draw. When drawing with replacement, the
     expected count is :math:`Q(c) = \mathrm{num\_sampled}\, p(c)`. When drawing until there are
@@ -137,18 +140,26 @@ class CandidateSampler:
             self._global_seed = global_seed
         else:
             self._key, self._high = map(np.uint64, stream_of(seed, global_seed))
+        self._make_scratch()
+        self._log_range = float(np.log1p(np.float64(self.range_max)))
+        self._tree, self._cut, self._alias = _NO_TREE, _NO_TABLE, _NO_TREE
+        self._weights: NDArray[Any] = _NO_TABLE
+
+    def _make_scratch(self) -> None:
         self._stream = np.zeros(STREAM_SIZE, np.uint64)
         self._uniform = np.empty(NUM_DOUBLES)
         self._drawn = np.empty(NUM_DOUBLES, np.int64)
         self._keys = NO_IDS
-        self._log_range = float(np.log1p(np.float64(self.range_max)))
-        self._tree, self._cut, self._alias = _NO_TREE, _NO_TABLE, _NO_TREE
-        self._weights: NDArray[Any] = _NO_TABLE
-        self._memo = _NO_TABLE
+        self._memo = _NO_TABLE  # a cache
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out caches and scratch memory."""
-        return vars(self) | {"_memo": _NO_TABLE, "_keys": NO_IDS}
+        """Leave out caches and scratch memory, which may come back as read-only arrays."""
+        return {name: value for name, value in vars(self).items() if name not in _SCRATCH}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make new scratch memory."""
+        vars(self).update(state)
+        self._make_scratch()
 
     def sample(
         self, true_classes: ArrayLike, num_sampled: int, unique: bool = True
@@ -237,11 +248,22 @@ class CandidateSampler:
             if self._implicit is not None:
                 self._implicit.advance()
             else:
-                # TensorFlow reserves 2048 words a candidate, four to a block.
-                self._block += 512 * count
+                self._block += _BLOCKS * count
             self._learn(labels)
 
         return SampledCandidates(candidates, true_count, sampled_count), accept
+
+    def seek(self, calls: int, num_sampled: int | None) -> None:
+        """Move to where a new sampler that does not learn is after some calls of `sample`.
+
+        Parameters
+        ----------
+        calls : int
+            Number of calls.
+        num_sampled : int or None
+            Candidates of each.
+        """
+        self._block = _BLOCKS * calls * (num_sampled or 0)
 
     def _draw_rest(
         self, candidates: Integers, num_tries: int, unique: bool, rng: np.random.Generator

@@ -1,4 +1,4 @@
-"""Passes over all classes, with checked arrays: normalisers, and full gradients.
+"""Passes over all classes: normalizers, and full gradients. The arrays were checked before.
 
 A pass takes a range of classes at a time. No array of the size batch x classes is built.
 """
@@ -26,7 +26,7 @@ from numba_ss.kernels.softmax.sampled_classes import BLOCK
 _PARTS = 64
 # Examples of one pass over all classes. More would take more memory and no less time.
 EXAMPLES = 1024
-# The arrays of a sampled pass that a pass over all classes uses, too, besides the inputs.
+# A pass over all classes also uses the inputs and these arrays of a sampled pass.
 _FIELDS = (
     "sampled_rows", "adjusted_biases", "transposed_inputs", "block_scratch", "probabilities",
     "grad_sampled_rows", "grad_sampled_biases",
@@ -58,7 +58,7 @@ def walk_scratch(threads: int, dim: int, dtype: DTypeLike) -> tuple[Floats, Floa
 def normalizers(weights: Floats, biases: Floats, inputs: Floats, logistic: bool) -> Floats:
     """Return, in float64, the log of the sum over all classes of exp(logit).
 
-    With `logistic`, the sum over all classes of log(1 + exp(logit)).
+    With `logistic`, return the sum over all classes of log(1 + exp(logit)) instead.
     """
     batch_size, dim = inputs.shape
     dtype = weights.dtype
@@ -109,7 +109,7 @@ def full_pass(
     workspace: Workspace, weights: Floats, biases: Floats, inputs: Floats, normalizer: Floats,
     grad_output: Floats, logistic: bool, grad_inputs: Floats,
 ) -> Iterator[FullBlock]:
-    """Yield the gradients of all classes, a range at a time, without the part of the labels.
+    """Yield the gradients of all classes, a range at a time, without what the targets contribute.
 
     The rows of `inputs` are padded, see `padded_inputs`. `grad_inputs` has the same shape, and is
     complete after the last range. The caller may change the weights of a range before it asks for

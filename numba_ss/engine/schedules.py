@@ -9,7 +9,7 @@ from numba_ss import _checks
 
 @dataclass(frozen=True)
 class LinearDecay:
-    """A learning rate that changes linearly from `start` to `stop`, and then stays.
+    """A learning rate that changes linearly from `start` to `stop`, and then stays at `stop`.
 
     Parameters
     ----------
@@ -34,6 +34,6 @@ class LinearDecay:
         _checks.integer("num_steps", self.num_steps, 1)
 
     def __call__(self, step: int) -> float:
-        """Return the learning rate of step 0, 1, ..."""
+        """Return the learning rate of a step; the first step has the number 0."""
         share = min(step / self.num_steps, 1.0)
         return self.start + (self.stop - self.start) * share

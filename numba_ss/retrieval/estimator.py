@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone
 from numba_ss._types import Integers, Show
+from numba_ss.distributed.checkpoints import RoundFolder
+from numba_ss.distributed.ray_cluster import RayCluster
 from numba_ss.engine.by_name import ItemSampler
-from numba_ss.io.checkpoint import checked_history
+from numba_ss.io.checkpoint import CheckpointFolder, checked_history
 from numba_ss.io.files import require_distinct
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.interactions import Interactions, read_interactions
+from numba_ss.retrieval.cluster import begin_on_cluster, go_on_cluster
 from numba_ss.retrieval.growth import FeatureRows, pack_log, require_tables, unpack_log
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.parameters import checked_parameters
@@ -183,6 +186,7 @@ class YouTubeDNN(Queries):
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
         progress: Show = "auto", checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_minutes: float = 10.0, resume: bool = False,
+        cluster: RayCluster | None = None,
     ) -> Self:
         """Learn from a log of events.
 
@@ -208,6 +212,11 @@ class YouTubeDNN(Queries):
             Continue from the newest checkpoint of the folder, if it has one. The result has the
             same bits as that of a run without interruption. A finished run continues if
             `epochs` is larger now.
+        cluster : RayCluster, optional
+            Machines to train on; see `RayCluster`. All of them must see the folder for checkpoints
+            under the same path. Samplers that learn from batch to batch are not possible:
+            "learned_unigram", and in `partial_fit` also "in_batch" and "mixed". Take Adagrad:
+            with "sgd", rows become the mean of what the blocks of a round made of them.
 
         Returns
         -------
@@ -230,16 +239,26 @@ class YouTubeDNN(Queries):
         """
         options = self._checked()
         require_distinct({"checkpoint": checkpoint}, {"interactions": interactions})
-        session = FitSession(self, options, callbacks, progress, checkpoint, checkpoint_minutes)
+        folder = CheckpointFolder if cluster is None else RoundFolder
+        session = FitSession(
+            self, options, callbacks, progress, checkpoint, checkpoint_minutes, folder=folder
+        )
         with use_threads(options["num_threads"]):
-            begin(session, self._read(interactions, None, progress), resume).run()
+            events = self._read(interactions, None, progress)
+            if cluster is None:
+                begin(session, events, resume).run()
+            else:
+                with cluster.open() as machines:
+                    begin_on_cluster(
+                        session, events, machines, cluster.sizes(), resume
+                    ).run()
         return self
 
     @alone
     def partial_fit(
         self, interactions: Any, y: Any = None, *,
         callbacks: Callable[[TrainingEvent], object] | Sequence[Any] = (),
-        progress: Show = "auto",
+        progress: Show = "auto", cluster: RayCluster | None = None,
     ) -> Self:
         """Continue training on further events; new users, items and values of features are added.
 
@@ -247,7 +266,7 @@ class YouTubeDNN(Queries):
 
         Parameters
         ----------
-        interactions, y, callbacks, progress
+        interactions, y, callbacks, progress, cluster
             As in `fit`. An `Interactions` must have been read with ``known=model.log_``.
 
         Returns
@@ -256,14 +275,21 @@ class YouTubeDNN(Queries):
             Itself.
         """
         if not hasattr(self, "log_"):
-            return self.fit(interactions, callbacks=callbacks, progress=progress)
+            return self.fit(
+                interactions, callbacks=callbacks, progress=progress, cluster=cluster
+            )
         options = self._checked()
         for name in _SHAPE:
             if options[name] != self._options[name]:
                 _checks.fail(name, f"{self._options[name]!r}, as before", repr(options[name]))
         session = FitSession(self, options, callbacks, progress)
         with use_threads(options["num_threads"]):
-            go_on(session, self._read(interactions, self.log_, progress)).run()
+            events = self._read(interactions, self.log_, progress)
+            if cluster is None:
+                go_on(session, events).run()
+            else:
+                with cluster.open() as machines:
+                    go_on_cluster(session, events, machines, cluster.sizes()).run()
         return self
 
     def _publish(

@@ -1,4 +1,7 @@
-"""The log of a retrieval model: rows of features, held-out events, and growth by a later log."""
+"""What a retrieval model makes of its log: rows of features, held-out events, and growth.
+
+A model grows when it learns from a later log, which may have new users, items and values.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,18 @@ from numba_ss.logs.event_log import Feature
 from numba_ss.logs.interactions import Interactions
 from numba_ss.logs.keys import Keys
 from numba_ss.logs.times import to_one_unit
-from numba_ss.retrieval.model import Events, RetrievalModel
+from numba_ss.retrieval.examples import Events
+from numba_ss.retrieval.model import RetrievalModel
 
 _log = logging.getLogger("numba_ss")
 
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Where the rows of each feature begin in a model's table, first `user`, then `item` features.
+    """Where the rows of each feature begin in a model's table.
 
-    The first row of each feature is for unknown values. `by_id` says whether the first user
-    feature is the user itself.
+    The features of users come first, then those of items. The first row of each feature is for
+    unknown values. `by_id` says whether the first user feature is the user itself.
     """
 
     by_id: bool
@@ -87,8 +91,8 @@ def choose_held_out(
 ) -> NDArray[np.bool_]:
     """Draw the users whose last event is held out.
 
-    Only users whose last event is their first of this item, who have other events before it, and
-    whose last event is one of the `chosen` can be drawn.
+    A user can be drawn if three things are true: the user has at least two events; the item of the
+    last event does not occur in the user's earlier ones; and the last event is one of the `chosen`.
     """
     held_out = np.zeros(log.num_users, bool)
     if share is not None:
@@ -193,7 +197,7 @@ def require_growth(argument: str, name: str, old: Keys, new: Keys) -> None:
 def warm_start(
     model: RetrievalModel, rows: FeatureRows, old: RetrievalModel, old_rows: FeatureRows
 ) -> None:
-    """Copy the tables of a smaller model; rows of new users, items and values stay as they are."""
+    """Copy the rows of a smaller model; those of new users, items and values stay as they are."""
     known, num_items = old.arrays(), old.num_items
     for name, array in model.arrays().items():
         if name.startswith("dense"):
@@ -282,7 +286,7 @@ def _require_sound(name: str, log: Interactions) -> None:
 def require_tables(
     arrays: dict[str, NDArray[Any]], options: dict[str, Any], log: Interactions
 ) -> None:
-    """Require that a file has the tables that its options say, before memory is allocated."""
+    """Require that the tables of a file fit its options, before memory is allocated for them."""
     dim, units = options["embedding_dim"], options["hidden_units"]
     for kind in ("user_features", "item_features"):
         wanted = [name for name in options[kind] if name != options["user"]]

@@ -1,4 +1,4 @@
-"""Search for the items of highest inner product with a query: exact, or by faiss."""
+"""Search for the items with the highest inner product with a query: exactly, or by faiss."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Index(Protocol):
         Returns
         -------
         TopK
-            Scores and ids, best first; -inf and -1 if there are no more items.
+            Scores and ids, best first; if fewer than k items were found, the rest is -inf and -1.
         """
 
 
@@ -128,7 +128,7 @@ def _nothing(batch_size: int, k: int) -> TopK:
 
 
 class ExactIndex:
-    """An index that compares a query with all items, a block at a time; the default.
+    """The default index: it compares a query with all items, a block of them at a time.
 
     Of items with equal scores, the one that was added first comes first.
 
@@ -203,14 +203,14 @@ class FaissIndex:
 
     Notes
     -----
-    faiss cannot exclude different items for each query. So a query asks for k items plus the
-    number that it excludes, rounded up to a power of two, and excluded items are dropped from
-    the answer. They are never returned. "Flat" always returns k items, if there are so many. An
+    faiss cannot exclude different items for each query. So a query that excludes n items asks
+    for k more than n, with n rounded up to a power of two, and drops the excluded items from the
+    answer. They are never returned. "Flat" always returns k items, if there are so many. An
     approximate index may find fewer, for example if the ``nprobe`` lists of IVF hold fewer; the
     rest of the answer is then -1.
 
-    faiss has its own threads, see ``faiss.omp_set_num_threads``, and its own order of items with
-    equal scores.
+    faiss uses threads of its own, see ``faiss.omp_set_num_threads``, and decides itself in which
+    order items with equal scores come.
 
     Examples
     --------

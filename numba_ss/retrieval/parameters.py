@@ -10,7 +10,7 @@ import numpy as np
 from numba_ss import _checks
 from numba_ss.engine.by_name import ITEM_SAMPLERS
 from numba_ss.logs.interactions import column_names
-from numba_ss.retrieval.run import LONGEST
+from numba_ss.retrieval.held_out import LONGEST
 
 OPTIMIZERS = {"adagrad": 0.1, "sgd": 10.0}  # with the learning rate that each takes
 

@@ -17,12 +17,13 @@ from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.columns import Place, as_array, named_columns, named_rows
 from numba_ss.logs.interactions import Interactions, read_interactions
 from numba_ss.logs.keys import GrowingKeys, Keys
+from numba_ss.retrieval.examples import Events
 from numba_ss.retrieval.growth import FeatureRows, require_growth, unknown_keys
+from numba_ss.retrieval.held_out import JUDGED, LONGEST, MONITORED
 from numba_ss.retrieval.id_vectors import save_vectors
 from numba_ss.retrieval.metrics import ranking_metrics
-from numba_ss.retrieval.model import Events, RetrievalModel
+from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.nearest import Index
-from numba_ss.retrieval.run import JUDGED, LONGEST, MONITORED
 from numba_ss.training.estimator import Estimator, integer_events
 
 

@@ -1,4 +1,4 @@
-"""An epoch of events: all of them once, in random order.
+"""The training run of item retrieval: an epoch learns from each event once, in random order.
 
 The order is a function of seed and epoch, and candidates come from the sampler's stream. So a run
 can be resumed from its state, the model's arrays and the sampler's state.
@@ -17,8 +17,8 @@ import numpy as np
 from numba_ss import _checks
 from numba_ss._types import Arrays
 from numba_ss.engine.autotune import ThreadTuner
-from numba_ss.engine.top_k import top_k
-from numba_ss.retrieval.metrics import ranking_metrics
+from numba_ss.retrieval.examples import epoch_order, owners_of
+from numba_ss.retrieval.held_out import MONITORED, best_items, held_out_figures, held_out_queries
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.samplers import packed_state
 from numba_ss.retrieval.training_set import TrainingSet
@@ -28,14 +28,11 @@ from numba_ss.training.session import FitSession
 log = logging.getLogger("numba_ss")
 
 _REPORT = 32  # batches between two updates of the bar and calls of callbacks
-LONGEST = 2**40  # more events than any user has
-JUDGED = 50  # recommendations for each user among which held-out events are searched
-MONITORED = f"NDCG@{JUDGED}"  # the metric for early stopping
 
 
 @dataclass
 class EventState(RunState):
-    """How far a run is; `loss` is the sum of the losses of this epoch, up to `position`."""
+    """How far a run has come; `loss` is the sum of the losses of this epoch, up to `position`."""
 
     loss: float = 0.0
 
@@ -55,7 +52,7 @@ def checked_event_state(name: str, given: Any, best: Arrays, num_events: int) ->
 class RetrievalRun(TrainingRun):
     """Trains a `RetrievalModel` on the events of a `TrainingSet`.
 
-    `fixed` has the parameters and the description of the log that must be equal in a resumed run.
+    `fixed` holds the parameters and the description of the log; a resumed run must have the same.
     """
 
     unit, monitored, grows = "events", f"validation_{MONITORED}", True
@@ -72,19 +69,15 @@ class RetrievalRun(TrainingRun):
         self.model: RetrievalModel = model
         self.state: EventState = state
         self.data, self._fixed = data, fixed
-        # The user of each event: finding it again in each step would take a tenth of a small step.
-        events = data.events
-        sizes = np.diff(events.offsets, append=len(events.items))
-        self._owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        self._owners = owners_of(data.events)
         self._kept_stream: dict[str, Any] = {}
         self._tuner = ThreadTuner()
 
     def learn_epoch(self) -> Generator[None, None, None]:
         """Learn from the rest of the events of this epoch."""
         state, size = self.state, self.session.options["batch_size"]
-        seed = [self.model.options.seed, 1, self.first_epoch + state.epoch]
-        order = np.random.default_rng(seed).permutation(self.epoch_size)
-        key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+        epoch = self.first_epoch + state.epoch
+        order, key = epoch_order(self.model.options.seed, epoch, self.epoch_size)
         batches = 0
         while state.position < len(order):
             positions = self.data.positions[order[state.position : state.position + size]]
@@ -133,24 +126,9 @@ class RetrievalRun(TrainingRun):
         """Recommend items that the user has not had, and compare them with the held-out events."""
         if self.session.options["validation"] is None:
             return {}
-        data, model = self.data, self.model
-        users = np.flatnonzero(data.held_out)
-        events = data.events._replace(
-            offsets=data.events.offsets[users], ends=data.events.ends[users],
-            user_rows=data.events.user_rows[users],
-        )
-        length = LONGEST if model.options.unordered else model.options.history_length
-        vectors = model.user_vectors(events, length)
-        items = model.item_vectors(events.item_rows)
-        exclude = [
-            data.log.items[start:end].astype(np.int64)
-            for start, end in zip(events.offsets, events.ends, strict=True)
-        ]
-        k = min(JUDGED, len(items))
-        found = top_k(items, np.zeros(len(items), np.float32), vectors, k, exclude)
-        asked = data.log.items[events.ends].astype(np.int64)
-        figures = ranking_metrics(found.ids, asked, np.arange(len(users) + 1), k)
-        return {f"validation_{name}@{JUDGED}": figures[f"{name}@{k}"] for name in ("HR", "NDCG")}
+        asked = held_out_queries(self.data, self.model)
+        items = self.model.item_vectors(self.data.events.item_rows)
+        return held_out_figures(self.data, best_items(items, asked))
 
     def contents(self) -> tuple[Arrays, dict[str, Any]]:
         """Return what a checkpoint needs besides the tables and the state."""

@@ -12,6 +12,7 @@ from numba_ss._types import Arrays
 from numba_ss.io.checkpoint import reading
 from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.growth import merge_logs, pack_log, unknown_keys, warm_start
+from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.run import EventState, RetrievalRun, checked_event_state
 from numba_ss.retrieval.samplers import resume_sampler, unpacked_state
 from numba_ss.retrieval.training_set import TrainingSet
@@ -27,14 +28,19 @@ def begin(session: FitSession, events: Interactions, resume: bool) -> RetrievalR
     data = TrainingSet.of(events, session.options)
     fixed = session.fixed_options()
     if session.folder is not None:
-        checksum = 0
-        for array in pack_log(events)[0].values():
-            checksum = zlib.crc32(array.data, checksum)
-        fixed["log"] = f"{events!r} with checksum {checksum:08x}"
+        fixed["log"] = checksum_of(events)
     if found is not None:
         return _resumed(session, data, fixed, *found)
     model = data.make_model(session.options, 0)
     return RetrievalRun(session, fixed, model, data, EventState(), {}, first_epoch=0)
+
+
+def checksum_of(events: Interactions) -> str:
+    """Return what tells a log from others, with words for a message."""
+    checksum = 0
+    for array in pack_log(events)[0].values():
+        checksum = zlib.crc32(array.data, checksum)
+    return f"{events!r} with checksum {checksum:08x}"
 
 
 def _resumed(
@@ -58,20 +64,31 @@ def _resumed(
 
 def go_on(session: FitSession, more: Interactions) -> RetrievalRun:
     """Return a run that trains a fitted estimator on further events."""
+    state = EventState(history=list(session.estimator.history_))
+    data, model = grow(session, more, len(state.history))
+    return RetrievalRun(
+        session, session.fixed_options(), model, data, state, {},
+        first_epoch=len(state.history),
+    )
+
+
+def grow(
+    session: FitSession, more: Interactions, number: int
+) -> tuple[TrainingSet, RetrievalModel]:
+    """Return a fitted estimator's events and further ones, and its model, grown for all of them.
+
+    `number` is that of earlier epochs.
+    """
     before, options = session.estimator, session.options
     whole, is_new = merge_logs(before.log_, more)
     unknown = unknown_keys(before.log_, more)
     if unknown:
         log.info("new events: %s, and learned", unknown)
-    state = EventState(history=list(before.history_))
     data = TrainingSet.of(whole, options, is_new)
-    model = data.make_model(options, len(state.history))
+    model = data.make_model(options, number)
     warm_start(model, data.rows, before._model, before._rows)
     model.sampler = resume_sampler(
         model.sampler, options["sampler"], before._stream, before.log_.counts(),
         options["batch_size"], before._options["batch_size"],
     )
-    return RetrievalRun(
-        session, session.fixed_options(), model, data, state, {},
-        first_epoch=len(state.history),
-    )
+    return data, model

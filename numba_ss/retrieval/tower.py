@@ -18,12 +18,12 @@ class Tower:
 
     With `hidden_units`, its input is the concatenation of the mean of a history and
     `num_features` vectors, all of length `dim`. Without, there is no layer, and the output is the
-    sum of these vectors.
+    sum of these vectors. The weights are random, or zero without `rng`.
     """
 
     def __init__(
         self, dim: int, hidden_units: Sequence[int], num_features: int, adaptive: bool,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None = None,
     ) -> None:
         width = round_up(dim)
         self.step = width if hidden_units else 0
@@ -46,7 +46,10 @@ class Tower:
             # neural networks" (2010), section 4.2.1.
             inputs = int(used.sum())
             limit = math.sqrt(6 / (inputs + outputs))
-            self.weights(layer)[used, :outputs] = rng.uniform(-limit, limit, (inputs, outputs))
+            if rng is not None:
+                self.weights(layer)[used, :outputs] = rng.uniform(
+                    -limit, limit, (inputs, outputs)
+                )
             used = np.arange(widths[layer + 1]) < outputs
         self.transpose()
 

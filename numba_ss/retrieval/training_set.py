@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._types import Integers
 from numba_ss.logs.interactions import Interactions
+from numba_ss.retrieval.examples import Events
 from numba_ss.retrieval.growth import (
     FeatureRows,
     choose_held_out,
@@ -18,7 +19,8 @@ from numba_ss.retrieval.growth import (
     positions_of,
     training_events,
 )
-from numba_ss.retrieval.model import Events, Options, RetrievalModel
+from numba_ss.retrieval.learner import Options
+from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.samplers import draws, make_sampler
 
 

@@ -1,5 +1,6 @@
 """candidate_sampler.py: streams that resume exactly, failed calls, excluded classes, threads."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -127,3 +128,33 @@ def test_two_threads_draw_what_one_would(name):
     for sampled in found:
         assert len(np.unique(sampled.sampled_candidates)) == count
     assert sorted(map(repr, found)) == sorted(map(repr, want))
+
+
+@pytest.mark.parametrize("kind", [numba_ss.UniformSampler, numba_ss.LogUniformSampler, numba_ss.LearnedUnigramSampler, numba_ss.FixedUnigramSampler])
+def test_a_sampler_out_of_read_only_memory_draws_the_same(kind):
+    """As processes get it that share memory: its arrays cannot be written."""
+    weights = {"unigrams": np.arange(1.0, 31)} if kind is numba_ss.FixedUnigramSampler else {}
+    sampler, labels = kind(30, seed=3, **weights), np.array([[4], [7]])
+    sampler.sample(labels, 5)
+    buffers = []
+    packed = pickle.dumps(sampler, protocol=5, buffer_callback=buffers.append)
+    copy = pickle.loads(packed, buffers=[bytes(buffer.raw()) for buffer in buffers])
+    if kind is numba_ss.LearnedUnigramSampler:
+        assert not copy._weights.flags.writeable  # it cannot learn, but it can propose
+        got, want = copy.propose(labels, 5, True)[0], sampler.propose(labels, 5, True)[0]
+    else:
+        got, want = copy.sample(labels, 5), sampler.sample(labels, 5)
+    for one, two in zip(got, want, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("kind", [numba_ss.UniformSampler, numba_ss.LogUniformSampler])
+def test_seek_goes_to_where_calls_lead(kind):
+    labels, drawn = np.array([[4], [7]]), []
+    there, here = kind(30, seed=3), kind(30, seed=3)
+    for _ in range(4):
+        drawn.append(there.sample(labels, 5))
+    for call in (3, 0, 2):
+        here.seek(call, 5)
+        for one, two in zip(here.sample(labels, 5), drawn[call], strict=True):
+            np.testing.assert_array_equal(one, two)

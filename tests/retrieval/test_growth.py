@@ -18,7 +18,8 @@ from numba_ss.retrieval.growth import (
     unpack_log,
     warm_start,
 )
-from numba_ss.retrieval.model import Options, RetrievalModel
+from numba_ss.retrieval.learner import Options
+from numba_ss.retrieval.model import RetrievalModel
 
 TABLE = {
     "user": ["ann", "bob", "ann", "eve", "bob", "ann", "joe"],

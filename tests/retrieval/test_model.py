@@ -8,8 +8,11 @@ import pytest
 
 from numba_ss import AllSampler, InBatchSampler, LogUniformSampler, MixedSampler, reference
 from numba_ss.kernels.core.threads import max_num_threads, threads_for, use_threads
+from numba_ss.retrieval import learner as learner_module
 from numba_ss.retrieval import model as model_module
-from numba_ss.retrieval.model import Events, Options, RetrievalModel
+from numba_ss.retrieval.examples import Events
+from numba_ss.retrieval.learner import Options
+from numba_ss.retrieval.model import RetrievalModel
 from tests.conftest import JIT
 from tests.kernels.retrieval.test_tower import plain_network, used_numbers
 
@@ -233,7 +236,7 @@ def test_bits_do_not_depend_on_threads(unordered, monkeypatch):
         asked.add(threads_for(operations))
         return threads_for(operations)
 
-    monkeypatch.setattr(model_module, "threads_for", counted)
+    monkeypatch.setattr(learner_module, "threads_for", counted)
     runs = []
     for num_threads in (1, 2):
         asked.clear()
@@ -247,7 +250,7 @@ def test_bits_do_not_depend_on_threads(unordered, monkeypatch):
 def test_bits_do_not_depend_on_chunks(normalize, monkeypatch):
     runs = []
     for num_chunks in (1, 3, 8):
-        monkeypatch.setattr(model_module, "threads_for", lambda _, n=num_chunks: n)
+        monkeypatch.setattr(learner_module, "threads_for", lambda _, n=num_chunks: n)
         runs.append(learn_long(normalize=normalize))
     assert np.isfinite(runs[0]["losses"]).all()
     for run in runs[1:]:
@@ -377,7 +380,7 @@ def test_a_query_with_long_histories_is_not_cut_by_one_with_short_ones():
     class Raced(model_module.RetrievalModel):
         """Whatever is written, another thread has written the shortest since."""
 
-        _shares = property(lambda self: model_module._inverses(1), lambda self, value: None)
+        _shares = property(lambda self: learner_module._inverses(1), lambda self, value: None)
 
     del case.model._shares
     case.model.__class__ = Raced
