@@ -34,7 +34,9 @@ from numba_ss import (
     ranking_metrics,
     read_interactions,
 )
-from numba_ss.retrieval.model import Events, Options, RetrievalModel
+from numba_ss.retrieval.examples import Events
+from numba_ss.retrieval.learner import Options
+from numba_ss.retrieval.model import RetrievalModel
 
 FEATURES = ("user", "gender", "age", "occupation", "zip")
 # Chosen on held-out parts of the training data.

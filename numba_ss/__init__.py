@@ -18,6 +18,10 @@ Word vectors from text
     plot_words                        draw a map of words
     UnknownWordError                  a word has no vector
 
+`Word2Vec` and `YouTubeDNN` on many machines
+    RayCluster                        the machines that `fit` trains on, by Ray
+    ClusterError                      processes or machines failed too often
+
 Items for users from event logs
     YouTubeDNN                        train user and item vectors on a log, and recommend items
     Recommendations                   what `YouTubeDNN.recommend` returns
@@ -36,7 +40,7 @@ Items for users from event logs
 
 A layer in your own model
     SampledSoftmax                    class embeddings, sampler and optimizer; trained by `step`
-    LinearDecay                       a learning rate that falls linearly
+    LinearDecay                       a learning rate that changes linearly, then stays
     update_rows                       subtract gradients from rows of a table, SGD or Adagrad
 
 Losses over sampled classes, as TensorFlow's
@@ -82,7 +86,7 @@ Long runs, and what can go wrong
     Progress                          a progress bar, or lines in a log
     TrainingEvent                     what callbacks of `fit` receive
     StopTraining                      what a callback raises to end the training
-    TrainingDivergedError             the loss became infinite or NaN
+    TrainingDivergedError             the loss became NaN, infinite or absurdly large
     NotFittedError                    a model is used before `fit`
     ArgumentError                     an argument cannot be used
 """
@@ -92,6 +96,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numba_ss._checks import ArgumentError
+    from numba_ss.distributed.cluster import ClusterError
+    from numba_ss.distributed.ray_cluster import RayCluster
     from numba_ss.engine.batch_samplers import InBatchSampler, MixedSampler
     from numba_ss.engine.candidate_sampler import SampledCandidates
     from numba_ss.engine.candidate_sampling import (
@@ -158,6 +164,8 @@ __version__ = "0.4.0"
 
 _NAMES = {
     "_checks": "ArgumentError",
+    "distributed.cluster": "ClusterError",
+    "distributed.ray_cluster": "RayCluster",
     "engine.batch_samplers": "InBatchSampler MixedSampler",
     "engine.candidate_sampler": "SampledCandidates",
     "engine.candidate_sampling": "AccidentalHits all_candidate_sampler compute_accidental_hits "
@@ -199,25 +207,24 @@ _NAMES = {
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-# Written out, for that is what type checkers read.
+# Written out, because type checkers do not run code.
 __all__ = [
     "AccidentalHits", "AllSampler", "AnalogyScore", "ArgumentError", "Checkpoint",
-    "CheckpointFolder", "Corpus", "ExactIndex", "FaissIndex", "Feature", "FixedUnigramSampler",
-    "InBatchSampler", "Index", "Interactions", "Keys", "LearnedUnigramSampler", "LinearDecay",
-    "LogUniformSampler", "LossAndGradients", "MixedSampler", "NotFittedError", "PackedCorpus",
-    "PartitionSampler", "Progress", "Recommendations", "SampledCandidates", "SampledSoftmax",
-    "SimilarityScore", "StopTraining", "TopK", "TrainingDivergedError", "TrainingEvent",
-    "UniformSampler", "UnknownWordError", "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN",
+    "CheckpointFolder", "ClusterError", "Corpus", "ExactIndex", "FaissIndex", "Feature",
+    "FixedUnigramSampler", "InBatchSampler", "Index", "Interactions", "Keys",
+    "LearnedUnigramSampler", "LinearDecay", "LogUniformSampler", "LossAndGradients",
+    "MixedSampler", "NotFittedError", "PackedCorpus", "PartitionSampler", "Progress",
+    "RayCluster", "Recommendations", "SampledCandidates", "SampledSoftmax", "SimilarityScore",
+    "StopTraining", "TopK", "TrainingDivergedError", "TrainingEvent", "UniformSampler",
+    "UnknownWordError", "Vocabulary", "Word2Vec", "WordVectors", "YouTubeDNN",
     "all_candidate_sampler", "analogies", "compute_accidental_hits",
-    "fixed_unigram_candidate_sampler",
-    "learned_unigram_candidate_sampler", "leave_one_out", "load_vectors",
-    "log_uniform_candidate_sampler", "nce_loss", "nce_loss_and_grad", "negative_sampling_loss",
-    "negative_sampling_loss_and_grad", "open_corpus", "plot_loss", "plot_words",
-    "ranking_metrics", "read_interactions", "sample_path", "sampled_logistic_loss",
+    "fixed_unigram_candidate_sampler", "learned_unigram_candidate_sampler", "leave_one_out",
+    "load_vectors", "log_uniform_candidate_sampler", "nce_loss", "nce_loss_and_grad",
+    "negative_sampling_loss", "negative_sampling_loss_and_grad", "open_corpus", "plot_loss",
+    "plot_words", "ranking_metrics", "read_interactions", "sample_path", "sampled_logistic_loss",
     "sampled_logistic_loss_and_grad", "sampled_softmax_loss", "sampled_softmax_loss_and_grad",
     "save_vectors", "sigmoid_loss", "sigmoid_loss_and_grad", "similarity", "softmax_loss",
-    "softmax_loss_and_grad", "split_by_time", "top_k", "uniform_candidate_sampler",
-    "update_rows",
+    "softmax_loss_and_grad", "split_by_time", "top_k", "uniform_candidate_sampler", "update_rows",
 ]
 
 

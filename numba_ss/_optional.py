@@ -7,6 +7,7 @@ from typing import Any
 
 # Names for pip, if they differ from the names of the modules.
 _PACKAGES = {"faiss": "faiss-cpu", "sklearn": "scikit-learn"}
+_OWN_EXTRAS = ("ray",)  # so large that "all" leaves them out
 
 
 def import_optional(module: str, purpose: str) -> Any:
@@ -16,6 +17,7 @@ def import_optional(module: str, purpose: str) -> Any:
     except ImportError as error:
         name = module.partition(".")[0]
         package = _PACKAGES.get(name, name)
+        extra = name if name in _OWN_EXTRAS else "all"
         raise ImportError(
-            f'{purpose} needs {name}: pip install "numba-ss[all]", or {package} alone'
+            f'{purpose} needs {name}: pip install "numba-ss[{extra}]", or {package} alone'
         ) from error

@@ -988,6 +988,42 @@ def update_rows(
     return table
 
 
+def add_moment(rows: Array, center: Array, moment: Array) -> Array:
+    """Return `moment` plus the sum of (r - center)(r - center)^T over the rows."""
+    apart = np.asarray(rows, float) - center
+    return np.asarray(moment, float) + apart.T @ apart
+
+
+def iterate(moment: Array, vectors: Array) -> tuple[Array, Array]:
+    """Return the vectors and values after a step of orthogonal iteration."""
+    basis, values = np.array(vectors, float), np.zeros(len(vectors))
+    for j in range(len(basis)):
+        product = np.asarray(moment, float) @ basis[j]
+        product -= basis[:j].T @ (basis[:j] @ product)
+        values[j] = np.linalg.norm(product)
+        basis[j] = product / values[j] if values[j] else 0
+    return basis, values
+
+
+def phi(x: float, num_blocks: int) -> float:
+    """Return (1 - e**(-W x)) / (W (1 - e**-x)) for W blocks, and 1 for x = 0."""
+    return math.expm1(-x * num_blocks) / (num_blocks * math.expm1(-x)) if x else 1.0
+
+
+def damp_rows(
+    weights: Array, vectors: Array, values: Array, rest: float, num_blocks: int, changes: Array
+) -> Array:
+    """Return changes damped along eigenvectors; see `kernels.words.damping`."""
+    result, basis = np.array(changes, float), np.asarray(vectors, float)
+    for i, weight in enumerate(np.asarray(weights, float)):
+        if weight * values[0] * num_blocks >= 0.01:
+            along = basis @ result[i]
+            factors = [phi(weight * value, num_blocks) for value in np.asarray(values, float)]
+            other = result[i] - basis.T @ along
+            result[i] = phi(weight * rest, num_blocks) * other + basis.T @ (factors * along)
+    return result
+
+
 def train_windows(
     inputs: Array, outputs: Array, chunks: list[tuple[Occurrences, Occurrences, float, int]],
     samples: list[Array],
@@ -1037,6 +1073,21 @@ def measure_histories(histories: list[list[int]]) -> tuple[Array, int]:
     """Return where each history starts if all are concatenated, and the longest length."""
     lengths = [len(history) for history in histories]
     return np.cumsum([0, *lengths]), max(lengths)
+
+
+def copy_rows(rows: Array, source: Array, places: Array, target: Array) -> Array:
+    """Return the target after some rows of the source were copied to its places."""
+    target = np.array(target)
+    target[places] = np.asarray(source)[rows]
+    return target
+
+
+def merge_rows(rows: Array, new: Array, slots: Array, old: Array, table: Array) -> Array:
+    """Return the table with learned rows: replaced where `slots` is negative, else moved."""
+    table = np.array(table, float)
+    for row, values, slot in zip(rows, np.asarray(new, float), slots, strict=True):
+        table[row] = values if slot < 0 else table[row] + values - old[slot]
+    return table
 
 
 def factorize(ids: Array) -> tuple[Array, Array]:

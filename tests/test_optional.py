@@ -21,3 +21,9 @@ def test_a_missing_library_is_named(module, package, monkeypatched, monkeypatch)
     said = rf'x needs {name}: pip install "numba-ss\[all\]", or {package} alone'
     with pytest.raises(ImportError, match=said):
         import_optional(module, "x")
+
+
+def test_a_large_library_has_an_extra_of_its_own(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ImportError, match=r'x needs ray: pip install "numba-ss\[ray\]", or ray alone'):
+        import_optional("ray", "x")

@@ -53,7 +53,8 @@ def test_examples_for_pytorch_run():
 def test_examples_run(capsys, tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
     monkeypatch.chdir(tmp_path)
-    examples = [example for example in blocks("python") if "torch" not in example]
+    # Those for PyTorch have a test of their own, and a cluster is not at hand.
+    examples = [part for part in blocks("python") if "torch" not in part and "auto" not in part]
     assert len(examples) >= 2
     names = {}
     for example in examples:
@@ -66,6 +67,11 @@ def test_examples_run(capsys, tmp_path, monkeypatch):
     assert printed[0].split()[1] == "True"
     assert np.isfinite(float(printed[-1]))
     assert names["ids"].shape == (2, 5)
+
+
+def test_the_cluster_of_the_example_can_be_named():
+    (block,) = [part for part in blocks("python") if "auto" in part]
+    exec(compile(block.partition("Word2Vec()")[0], str(README), "exec"), {})
 
 
 def test_every_command_is_one_that_the_parser_knows():

@@ -27,9 +27,10 @@ TREES = {path: ast.parse(path.read_text()) for path in MODULES}
 
 # What a room may import of the library, besides the kernels, the checks and the guards.
 MAY_IMPORT = {
-    "cli": {"word2vec", "retrieval", "training", "logs", "engine", "io"},
-    "word2vec": {"training", "engine", "io"},
-    "retrieval": {"training", "logs", "engine", "io"},
+    "cli": {"word2vec", "retrieval", "distributed", "training", "logs", "engine", "io"},
+    "word2vec": {"distributed", "training", "engine", "io"},
+    "retrieval": {"distributed", "training", "logs", "engine", "io"},
+    "distributed": {"training", "io"},
     "training": {"io"},
     "logs": {"io"},
     "engine": set(),
@@ -44,11 +45,14 @@ KERNEL_ROOMS = {"kernels", "kernels.core", "kernels.softmax", "kernels.words", "
 # Inside a room, a module imports only what stands behind it.
 ORDER = {
     "": "__main__ _guards _optional _checks _types",
-    "cli": "main word2vec_commands retrieve_commands warm_up word2vec_parser retrieve_parser console",
-    "word2vec": "estimator gensim_names start run choice parameters model noise tasks plots corpus vectors neighbours lookup "
+    "cli": "main word2vec_commands retrieve_commands cluster warm_up word2vec_parser retrieve_parser "
+    "cluster_parser console",
+    "word2vec": "estimator gensim_names cluster work blocks parts start run choice parameters model noise tasks plots corpus vectors neighbours lookup "
     "vocabulary sample",
-    "retrieval": "estimator queries start parameters run training_set growth model nearest metrics "
-    "samplers id_vectors tower",
+    "retrieval": "estimator queries cluster blocks damping start parameters run held_out training_set growth "
+    "model first_rows learner examples nearest metrics samplers id_vectors tower",
+    "distributed": "ray_cluster ray_runtime local run rounds checkpoints cluster shards bundles "
+    "routes work",
     "training": "run session events estimator signals",
     "logs": "splits interactions event_log sources keys times folders columns",
     "engine": "layer by_name top_k full_losses losses sampled_problem results candidate_sampling "
@@ -60,10 +64,10 @@ ORDER = {
     "jax": "functional",
     "keras": "layer",
     "kernels": "_jit _compiling _cache",
-    "kernels.core": "team calls row_tile tile rows llvm ids rng scalar finite threads",
+    "kernels.core": "transfer team calls row_tile tile rows llvm ids rng scalar finite threads",
     "kernels.softmax": "step phases all_classes ranking batch examples scatter inputs sampled_classes "
     "softmax uses adagrad adam buffers members sampling encodings arguments",
-    "kernels.words": "train_windows skipgram cbow window_chunks row_updates windows text",
+    "kernels.words": "damping train_windows skipgram cbow window_chunks row_updates windows text",
     "kernels.retrieval": "items tower histories",
 }
 

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
+from numba_ss.cli.cluster import cluster_of
 from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
+from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import csv_rows, plain_suffix
@@ -61,9 +63,9 @@ def train(args: Namespace) -> None:
         if path is not None:
             require_writable(flag, path)
     model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})
-    options = checked_parameters(model.get_params())
-    if args.checkpoint is not None:
-        CheckpointFolder(args.checkpoint).claim()  # so that one that cannot be written fails now
+    options, cluster = checked_parameters(model.get_params()), cluster_of(args)
+    if args.checkpoint is not None:  # so that one that cannot be written fails now
+        (RoundFolder if cluster else CheckpointFolder)(args.checkpoint).claim()
     events = read_interactions(
         args.logs, user=args.user, item=args.item, timestamp=args.timestamp,
         user_features=[name for name in args.user_features if name != args.user],
@@ -73,7 +75,7 @@ def train(args: Namespace) -> None:
     with saving(model, lambda: _save(args, model), args.output):
         model.fit(
             events, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
-            checkpoint_minutes=args.checkpoint_minutes, resume=args.resume,
+            checkpoint_minutes=args.checkpoint_minutes, resume=args.resume, cluster=cluster,
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from numba_ss.cli.cluster_parser import add_cluster
+
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
@@ -55,6 +57,7 @@ def _add_train(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
             help=f"columns of categories that {kind}s belong to",
         )
     _add_model(parser.add_argument_group("model"))
+    add_cluster(parser)
 
 
 def _add_model(model: argparse._ArgumentGroup) -> None:

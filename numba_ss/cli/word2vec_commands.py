@@ -13,6 +13,7 @@ from typing import Any
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
+from numba_ss.cli.cluster import cluster_of
 from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
 from numba_ss.io.copies import Copies
 from numba_ss.io.files import is_remote, require_distinct, require_writable
@@ -141,12 +142,14 @@ def word2vec(args: Namespace) -> None:
     model = Word2Vec(vocabulary=vocabulary, epochs=epochs, **parameters)
     if not args.corpus:
         log.info("no corpus given: training on the bundled sample of Wikipedia")
-    corpus = _Foreseen(_opened(args.corpus or [str(sample_path())], args), args)
+    paths, cluster = args.corpus or [str(sample_path())], cluster_of(args)
+    corpus: Any = paths if cluster else _Foreseen(_opened(paths, args), args)
+    files = {"column": args.column, "encoding": args.encoding} if cluster else {}
     with saving(model, lambda: _save(args, model), args.output):
         model.fit(
             corpus, validation=_held_out(args), progress=not args.quiet and "auto",
             checkpoint=args.checkpoint, checkpoint_minutes=args.checkpoint_minutes,
-            checkpoint_words=args.checkpoint_words, resume=args.resume,
+            checkpoint_words=args.checkpoint_words, resume=args.resume, cluster=cluster, **files,
         )
     wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in model.vectors_]
     _show(model.vectors_, wanted, args.words or [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from numba_ss.cli.cluster_parser import add_cluster
+
 _RATES = "0.035 for skip-gram, 0.09 for cbow"
 _TEXT = "the text stands without a flag"
 _NOTHING = "is nothing like it; leave it out"
@@ -16,7 +18,7 @@ ELSEWHERE = {
     "negative": "--num-sampled N, with --loss negative_sampling",
     "neg": "--num-sampled N, with --loss negative_sampling",
     "hs": "--loss chooses, without a tree", "threads": "--num-threads N",
-    "thread": "--num-threads N", "workers": "--num-threads N", "num-threads": "--num-threads N",
+    "thread": "--num-threads N", "num-threads": "--num-threads N",
     "iter": "--epochs N", "epoch": "--epochs N", "epochs": "--epochs N",
     "min-count": "--min-count N", "mincount": "--min-count N", "alpha": "--learning-rate RATE",
     "lr": "--learning-rate RATE", "min-alpha": "--min-learning-rate RATE",
@@ -83,6 +85,7 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     ):
         model.add_argument(flag, type=kind, default=default, metavar="N", help=text)
     _add_rest(parser, model)
+    add_cluster(parser)
 
 
 def _add_update(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

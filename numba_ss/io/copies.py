@@ -166,6 +166,22 @@ def _options(path: str) -> dict[str, Any]:
     return {"client_kwargs": {"timeout": timeout}}
 
 
+def remote_files(name: str, path: str) -> list[str]:
+    """Return the remote paths of the files of a remote path; `name` is that of the argument."""
+    fsspec = import_optional("fsspec", f"reading {path.partition(':')[0]}:// paths")
+    try:
+        system, root = fsspec.core.url_to_fs(path, **_options(path))
+        found = _found(system, root)
+        files = [path] if found == [root] else list(map(system.unstrip_protocol, found))
+    except ImportError as error:  # the package for this scheme is missing
+        raise ImportError(f"reading {path}: {error}") from error
+    except Exception as error:  # each file system of fsspec has its own errors
+        _refuse(name, path, error)
+    if not files:
+        _checks.fail(name, "a path that leads to files", path)
+    return sorted(files)
+
+
 def _found(system: Any, root: str) -> list[str]:
     """Return the files of a path: the file itself, those in a folder, or those of a pattern."""
     if root.lower().startswith(_WEB) or system.isfile(root):

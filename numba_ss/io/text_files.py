@@ -44,10 +44,15 @@ _ZSTD_STEP = 2**8
 
 
 class UnchangedFile:
-    """A file that must not change between passes; `name` is its name in messages."""
+    """A file that must not change between passes; `name` is its name in messages.
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
-        self.path = path
+    Of a file that is not compressed, only the lines are read that begin in the bytes of `span`.
+    """
+
+    def __init__(
+        self, path: Path, name: str | None = None, span: tuple[int, int] | None = None
+    ) -> None:
+        self.path, self.span = path, span
         self.name = name or str(path)
         self._state: tuple[int, int] | None = None
 
@@ -103,9 +108,32 @@ def _decompress(raw: BinaryIO, kind: str | None) -> Iterator[bytes]:
         yield piece
 
 
+def _lines(raw: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
+    """Yield the lines of a file that begin in [start, stop)."""
+    raw.seek(max(start - 1, 0))
+    position, has_begun = raw.tell(), start == 0
+    while piece := raw.read(PIECE):
+        if not has_begun:  # the line before, which began before `start`
+            end = piece.find(b"\n") + 1
+            has_begun = end > 0
+            skipped = end or len(piece)
+            piece, position = piece[skipped:], position + skipped
+            if position >= stop:
+                return
+        end = piece.find(b"\n", max(stop - 1 - position, 0)) + 1
+        position += len(piece)
+        yield piece[:end] if end else piece
+        if end:
+            return
+
+
 def _read(file: UnchangedFile) -> Pieces:
     """Yield what a file holds, decompressed if its first bytes or its name say so."""
     with naming(file.name), open(file.path, "rb", buffering=0) as raw:
+        if file.span is not None:
+            for piece in _lines(raw, *file.span):
+                yield piece, raw.tell()
+            return
         kind = compression_of(raw.read(HEAD))
         raw.seek(0)
         suffix = file.path.suffix.lower()[1:]
@@ -140,14 +168,17 @@ class TextFiles:
         keys. Words may then have any length.
     look : callable, optional
         A function that gets the name and the first bytes of the text of each file.
+    span : (int, int), optional
+        Read only the lines that begin in these bytes, of files that are not compressed.
     """
 
     def __init__(
         self, paths: Sequence[Path], encoding: str | None = None,
         names: Mapping[Path, str] | None = None, *, strict: bool = False,
         look: Callable[[str, bytes], object] = lambda name, head: None,
+        span: tuple[int, int] | None = None,
     ) -> None:
-        self._files = [UnchangedFile(path, (names or {}).get(path)) for path in paths]
+        self._files = [UnchangedFile(path, (names or {}).get(path), span) for path in paths]
         self._encoding, self._strict = check_encoding(encoding), strict
         self._look = look
         self._told = False

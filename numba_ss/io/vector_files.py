@@ -1,7 +1,8 @@
 """Files of word vectors in six formats: which one a file has, and who reads and writes it.
 
-A new format gets a file of its own, with a function that writes `Stored` and one that reads it.
-It is then named in `Format`, `WRITERS` and `READERS`.
+A new format gets a file of its own, with a function that writes `Stored` and one that reads it
+(a format without the second can only be written). It is then named here, in `Format`, `WRITERS`
+and `READERS`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The files of a log: folders as Spark, Dask and Hive write them, and patterns."""
+"""Find the files of a log: a file, a pattern, or a folder as Spark, Dask and Hive write it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 def find_logs(name: str, path: Any) -> list[Path]:
     """Return the files of a path: the file itself, those in a folder, or those of a pattern.
 
-    Folders are read with their subfolders. Names that begin with a dot or an underscore are left
-    out: such files are not data, but mark that a job has ended, for example.
+    Folders are read with their subfolders; from a folder ``name.parquet``, only files ``.parquet``.
+    Names that begin with a dot or an underscore are left out, because such files hold no data: they
+    mark, for example, that a job has ended. A name such as ``_day=1`` is kept. Of the folders that
+    a pattern matches, only ``name=value`` and ``name.parquet`` are read.
     """
     text = os.fspath(path)
     if os.path.isdir(text):
@@ -44,7 +46,7 @@ def find_logs(name: str, path: Any) -> list[Path]:
 def partitions_of(path: Path) -> dict[str, str | None]:
     """Return the columns in the names of folders, as in ``day=2024-01-01/part-0.parquet``.
 
-    Each has one value for all rows of the file.
+    Each of these columns has one value for all rows of the file.
     """
     pairs = (part.partition("=") for part in path.parts[:-1] if "=" in part)
     return {unquote(key): None if value == _NULL else unquote(value) for key, _, value in pairs}

@@ -1,4 +1,7 @@
-"""Interaction logs: who took which item when, read from many sources, as codes by user."""
+"""Logs of events: which user took which item, and when. They are read from many sources.
+
+Users and items become codes, which are small integers, and events are grouped by user.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,13 @@ class Interactions:
     user_features, item_features : dict of str to Feature
         The features by the names of their columns.
     time_unit : str
-        What the timestamps are: "integers", "floats", "timestamps in ns" ...
+        The kind and the unit of the timestamps: "integers", "floats", "timestamps in ns" ...
     split : str
         A description of how it was split from another log; "" if it was not.
 
     See Also
     --------
-    read_interactions : makes one of a table, files or arrays
+    read_interactions : read a log from a table, files or arrays
 
     Examples
     --------
@@ -161,9 +164,9 @@ def read_interactions(
 ) -> Interactions:
     """Read a log of events in one pass.
 
-    Only the encoded log and the distinct keys are held in memory, never the columns themselves.
-    An event takes 16 bytes (4 for the user, 4 for the item, 8 for the time) and 4 more for each
-    feature; while the log is sorted at the end, it takes four times as much.
+    Only the encoded log and the distinct keys are held in memory, never whole columns. An event
+    takes 16 bytes (4 for the user, 4 for the item, 8 for the time) and 4 more for each feature.
+    At the end the log is sorted; while this lasts, it takes four times as much.
 
     Parameters
     ----------
@@ -177,9 +180,10 @@ def read_interactions(
           pattern such as ``"log/*.parquet"``. Files whose names begin with a dot or an
           underscore are left out; a folder ``name=value`` makes a column of strings. In CSV,
           the separator is found from the header; without a header, columns are called "0",
-          "1" ... Keys are integers if each is the plain text of one, else strings ("007" makes
-          them strings); an empty cell is null. Pipes, "-" (standard input) and paths with a
-          scheme, such as ``s3://`` (by fsspec), are first copied to a temporary file;
+          "1" ... Keys are integers if every cell is an integer in its usual form, else strings
+          (a single "007" makes them strings); an empty cell is null. Pipes, "-" (standard input)
+          and paths with a scheme, such as ``s3://`` (by fsspec), are first copied to a temporary
+          file;
         - a dict of column names and arrays or lists, a list of dicts, or a list of tuples of
           user, item and time;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;
@@ -190,14 +194,15 @@ def read_interactions(
     timestamp : str or None, default="timestamp"
         The column of times: numbers, timestamps, dates or their text. If all numbers are
         plausible as s, ms, us or ns since 1970, different units are converted to one; other
-        numbers are compared as they are. None says that events have no time, as in pairs and
-        matrices: then the events of a user are a set, kept in their order.
+        numbers are compared as they are. With None, events have no time, as in pairs and
+        matrices: then the events of a user are a set, and are kept in the order of the source.
     user_features, item_features : list of str, optional
         Columns of strings, integers, or True and False, which become 1 and 0. The value of a
         user or an item is that of its last event; null makes it unknown.
     known : Interactions, or an object with its keys and features, optional
-        An earlier log. Its keys keep their codes, new keys follow. Users and items keep their
-        features if they have no event in this log, or if their last known event is later.
+        An earlier log. Its keys keep their codes, and new keys get the codes after them. A user or
+        an item keeps the features of the earlier log if it has no event in this log, or if its
+        last event in the earlier log is later.
     progress : {"auto", True, False}
         Whether to show a progress bar, see `Progress`.
 

@@ -30,15 +30,15 @@ def sampled_softmax_loss(
 ) -> Tensor:
     r"""Compute the sampled softmax loss, as `tf.nn.sampled_softmax_loss`.
 
-    The loss of `numba_ss.sampled_softmax_loss`, which says more, differentiable in `weights`,
-    `biases` and `inputs`.
+    The loss is that of `numba_ss.sampled_softmax_loss`, which explains it. It is differentiable in
+    `weights`, `biases` and `inputs`.
 
     Parameters
     ----------
     weights : Tensor of float32 or float64, shape (num_classes, dim), or sequence of shards
         Class embeddings.
     biases : Tensor, shape (num_classes,), sequence of shards, or None
-        Class biases, zeros by None; a candidate of -inf is left out.
+        Class biases; None stands for zeros. A candidate whose bias is -inf is left out.
     labels : Tensor of integers, shape (batch_size, num_true)
         Target classes, in [0, num_classes); -1 marks an absent one. An example without any has
         the loss 0.
@@ -63,8 +63,8 @@ def sampled_softmax_loss(
         How classes are laid out over shards.
     sparse : bool, default=True
         Whether the gradients of weights and biases are sparse tensors of the touched rows.
-        PyTorch cannot carry these on through every operation: weights that are computed from
-        others may need dense ones.
+        Not every operation of PyTorch can pass sparse gradients on. So if the weights are computed
+        from other tensors, they may need dense gradients.
 
     Returns
     -------
@@ -102,7 +102,8 @@ def nce_loss(
 ) -> Tensor:
     r"""Compute the noise-contrastive estimation loss, as `tf.nn.nce_loss`.
 
-    The loss of `numba_ss.nce_loss`, differentiable in `weights`, `biases` and `inputs`.
+    The loss is that of `numba_ss.nce_loss`. It is differentiable in `weights`, `biases` and
+    `inputs`.
 
     Parameters
     ----------

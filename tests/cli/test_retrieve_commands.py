@@ -18,6 +18,7 @@ import pytest
 
 from numba_ss import ArgumentError
 from numba_ss.cli import main, retrieve_commands
+from numba_ss.distributed.ray_cluster import RayCluster
 from numba_ss.retrieval import run as retrieval_run
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.retrieval.id_vectors import load_vectors
@@ -174,6 +175,8 @@ def test_every_option_arrives(run, monkeypatch):
         )
     with pytest.raises(SystemExit):
         run("train", "a", "-o", "m", "--no-timestamp")
+    with pytest.raises(SystemExit):
+        run("train", "a", "-o", "m", "--ray", "head:6379", "--workers", "3", "--blocks-per-round", "16")
     params, logs, arguments = seen[0]
     assert params == parameters | names | {
         "hidden_units": (5, 6), "normalize": False, "subtract_log_q": False,
@@ -184,11 +187,13 @@ def test_every_option_arrives(run, monkeypatch):
     })
     assert arguments == {
         "checkpoint": "folder", "checkpoint_minutes": 2.5, "resume": True, "progress": False,
+        "cluster": None,
     }
     params, logs, arguments = seen[1]
     assert params == YouTubeDNN().get_params() | {"timestamp": None}
     assert logs[1]["timestamp"] is None
     assert arguments["progress"] == "auto"
+    assert seen[2][2]["cluster"] == RayCluster(num_workers=3, blocks_per_round=16, address="head:6379")
 
 
 def test_recommend_to_standard_output(run, caplog, model):

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numba_ss import UnknownWordError, Word2Vec, WordVectors
+from numba_ss import RayCluster, UnknownWordError, Word2Vec, WordVectors
 from numba_ss.cli import main, word2vec_commands
 from tests.conftest import JIT
 from tests.word2vec.test_estimator import as_flags, bits, topic_text, trained
@@ -127,11 +127,29 @@ def test_every_option_arrives(run, monkeypatch):
     assert params == parameters | {"subtract_log_q": True, "vocabulary": None}
     assert corpus == (["a", "b"], reading)
     held_out = "held_out", {"passes": 1, "encoding": "cp1252"}
-    assert got == arguments | {"resume": True, "progress": False, "validation": held_out}
+    assert got == arguments | {
+        "resume": True, "progress": False, "validation": held_out, "cluster": None,
+    }
     params, corpus, got = seen[1]
     assert params == Word2Vec().get_params()
     assert corpus == ("a", {"column": None, "encoding": None})
     assert (got["resume"], got["progress"], got["checkpoint"]) == (False, "auto", None)
+
+
+def test_workers_get_the_paths_themselves(run, monkeypatch):
+    seen = []
+
+    def fit(self, corpus, **arguments):
+        seen.append((corpus, arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Word2Vec, "fit", fit)
+    with pytest.raises(SystemExit):
+        run("word2vec", "a", "b", "--ray", "auto", "--workers", "3", "--encoding", "cp1252")
+    (corpus, got), = seen
+    assert corpus == ["a", "b"]
+    assert got["cluster"] == RayCluster(3, address="auto")
+    assert (got["column"], got["encoding"]) == (None, "cp1252")
 
 
 def test_a_saved_model_learns_on(run, caplog, tmp_path):

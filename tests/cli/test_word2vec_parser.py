@@ -31,7 +31,6 @@ def test_defaults_and_choices_are_those_of_the_library():
         (["-train", "text8", "-output", "v.bin"], "-train is another program's: here the text stands"),
         (["text8", "-output", "v.bin"], "-output is another program's: here -o FILE"),
         (["text8", "--size", "100"], "here --vector-size N"),
-        (["text8", "--workers=4"], "--workers is another program's: here --num-threads N"),
         (["text8", "-cbow", "1"], "here --architecture cbow or skipgram"),
         (["text8", "--sample", "1e-4"], "here --subsample SHARE"),
         (["text8", "-minCount", "3"], "here --min-count N"),

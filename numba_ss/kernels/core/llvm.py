@@ -15,13 +15,14 @@ speed of a matrix product. Those loops are written here, instruction by instruct
 
         return emit.sum_lanes(emit.loop(num_vectors, [emit.zeros(x)], add)[0])
 
-Such a function runs once, while Numba compiles. Its arguments are not numbers: each `Value`
-stands for a number, a vector of numbers or an address that the compiled code will have, and
-``x + at`` writes an instruction that adds. So a Python loop writes its body several times. A loop
-that the compiled code runs is `Emitter.loop`, a branch is `Emitter.either` or `Emitter.switch`.
+A function such as `dot` runs once, while Numba compiles. It computes nothing, but writes
+instructions. Its arguments are not numbers: each `Value` stands for a number, a vector of numbers
+or an address that the compiled code will have, and ``x + at`` writes an instruction that adds. So
+a Python loop is unrolled: it writes its body several times. A loop that the compiled code runs is
+`Emitter.loop`, a branch is `Emitter.either` or `Emitter.switch`.
 
-The function in plain Python says what the code computes, and replaces it when Numba's compiler is
-switched off. Then an address is a flat array.
+The function in plain Python, here ``_python_dot``, says what the code computes. It replaces the
+code when Numba's compiler is switched off; then an address is a flat array.
 """
 
 import functools
@@ -61,9 +62,10 @@ _INT, _SHORT, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 def intrinsic(python, result=None, literal=False):
     """Return a decorator: kernels that call the decorated function contain the code it writes.
 
-    `python` is the same function in plain Python. `result` returns the Numba type of the result
-    for the types of the arguments; without it there is none. Integers are passed as int64. With
-    `literal`, what is known while Numba compiles, such as a string, is passed as itself.
+    `python` is the same function in plain Python. `result` is a function that returns the Numba
+    type of the result, given the types of the arguments; if it is None, there is no result.
+    Integers are passed as int64. With `literal`, an argument whose value is known while Numba
+    compiles, such as a string, is passed as that Python value and not as a `Value`.
     """
 
     def decorate(write):  # pragma: no cover
@@ -325,7 +327,7 @@ class Emitter:  # pragma: no cover
         self.call("llvm.prefetch.p0", address, *hints)
 
     def bytes_at(self, address, size):
-        """Return an address as one of bytes, and how many of them `size` numbers are."""
+        """Return an address as an address of bytes, and the number of bytes in `size` numbers."""
         place = self._builder.bitcast(address.value, _BYTE.as_pointer())
         return self._value(place), size * _size_of(address.value.type.pointee)
 
@@ -335,7 +337,7 @@ class Emitter:  # pragma: no cover
         return self._value(self._builder.atomic_rmw(operation, *values, "acq_rel"))
 
     def read_atomically(self, address):
-        """Return an int64, with all that other threads wrote before they wrote it."""
+        """Return an int64; what its writer wrote before it can be read from then on, too."""
         return self._value(self._builder.load_atomic(address.value, "acquire", 8))
 
     def array(self, address, shape):

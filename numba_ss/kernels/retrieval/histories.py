@@ -28,21 +28,21 @@ class Histories(NamedTuple):
 
     offsets: Any  # int64 (batch_size + 1,)
     slots: Any  # int64 (offsets[-1],)
-    places: Any  # int64, same shape: the offsets of these rows, in numbers
+    places: Any  # int64, same shape: where each of these rows begins in the flat array
     shares: Any  # shares[n] is 1 / n
 
 
 @exact_kernel
 def _num_others(begin, end, position, unordered):
-    """Return how many events of a user may stand in the history of the event at a position."""
+    """Return how many events of a user the history of the event at `position` may hold."""
     return end - begin - 1 if unordered else position - begin
 
 
 @exact_kernel
 def measure_histories(events, users, positions, length, offsets):
-    """Write where the history of each example starts; return the longest length.
+    """Write where the history of each example starts; return the length of the longest one.
 
-    No history is longer than `length`; offsets[-1] is the total. See `fill_histories`.
+    No history is longer than `length`; offsets[-1] is the sum of the lengths. See `fill_histories`.
     """
     begins, ends, unordered = events.begins, events.ends, events.unordered
     total = longest = 0
@@ -61,9 +61,9 @@ def fill_histories(events, users, positions, key, absent, offsets, out):
     """Write the history of each example to out[offsets[i]:offsets[i + 1]].
 
     Example i is the event at positions[i], an event of the user users[i]. Its history is the last
-    events of this user before it. If the events are unordered, its history is some of the user's
-    other events, beginning at a position that is drawn with `key`. An empty history is the single
-    row `absent`.
+    events of this user before it. If the events are unordered, its history is consecutive ones of
+    the user's other events, from a position that is drawn with `key`; after the last event comes
+    the first. An empty history is the single row `absent`.
     """
     items, begins, ends, unordered = events.items, events.begins, events.ends, events.unordered
     for i in range(users.shape[0]):

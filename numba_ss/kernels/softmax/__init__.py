@@ -72,7 +72,8 @@ row_scales           B      number  ES      SB     [m] E: exp(running_max - maxi
 grad_own_logits      B C    number  S       U      gradients of the own logits, and biases
 losses               B      number  E              losses of the examples
 grad_inputs          B D    number  B              gradients of the examples' inputs
-grad_sampled_rows    S D    number  C       BCU    gradients of the sampled rows; its length is S
+grad_sampled_rows    S D    number  C       BCU    gradients of the sampled rows; B reads only S,
+                                                   its length
 grad_sampled_biases  S      number  C       CU     gradients of the sampled biases
 hash_table           J      int32   P       P      of the sampled classes, then of input keys
 hits                 B H    int32   P       P      which sampled class a label is, see `encodings`

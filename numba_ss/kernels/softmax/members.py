@@ -1,4 +1,6 @@
-"""The gradients of the members of an input: written, or subtracted from the input's row.
+"""The gradients of the members of an input, which are the examples that share it.
+
+They are written to memory, or subtracted from the input's row.
 
 The gradient of member k is
 
@@ -6,8 +8,8 @@ The gradient of member k is
 
 An input has few members, and their rows are short. With a loop for each member and each column,
 loading and storing would take several times as long as the arithmetic. So here a part of the
-input's row stays in registers while the members are subtracted from it, one after the other. See
-`rows` for pointers and `core.llvm` for the code that is written by hand.
+input's row stays in registers while the members' gradients are subtracted from it, one after the
+other. `core.rows` explains pointers, and `core.llvm` the code that is written by hand.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.llvm import LANES, ROWS, intrinsic
 from numba_ss.kernels.softmax.encodings import NO_ROW, packed_row
 
-# Vectors that are worked on together. About three times as many are in registers.
+# Vectors of a row that are worked on together; about three times as many registers are in use.
 _MOST = ROWS
 # The rest of a row, less than LANES numbers, is taken in short vectors, then number by number.
 _SHORT = 4
@@ -53,9 +55,9 @@ def _own_row(emit, group, choice, start):  # pragma: no cover
 def _make_members(lanes, most, is_written):
     """Return a function that computes gradients of members, in a part of the columns.
 
-    The part is `width` vectors of `lanes` numbers, at most `most`, from column `start` on. If
-    `is_written`, `how` holds the row of `out` for each member's gradient. If not, the gradients
-    are multiplied by the number `how` and subtracted from the row `out`.
+    The part is `width` vectors of `lanes` numbers, from column `start` on; `width` is at most
+    `most`. If `is_written`, the gradient of member k is written to the row how[k] of `out`. If not,
+    `how` is a number: the gradients are multiplied by it and subtracted from the row `out`.
     """
 
     def python_members(width, start, group, how, out):
@@ -138,8 +140,8 @@ def _python_sum_others(hit, row_scales, member_hits, num_columns, stride, count)
 def _sum_others(emit, hit, row_scales, member_hits, num_columns, stride, count):
     """Sum the scales of the members for which no hit is `hit`, LANES members at a time.
 
-    Of each vector of scales, those beyond the last member and those of members with this hit are
-    replaced by 0. Then it is added to a sum for each lane; in the end the lanes are added up.
+    In each vector of scales, those after the last member and those of members with this hit are
+    replaced by 0. The vectors are added up, and in the end the lanes of their sum.
     """
     lanes, zero = emit.constants(range(LANES)), emit.zeros(row_scales)
     wanted, last = emit.splat(hit.short()), emit.splat(count.short())
@@ -158,14 +160,14 @@ def _sum_others(emit, hit, row_scales, member_hits, num_columns, stride, count):
     return emit.sum_lanes(emit.loop((count + (LANES - 1)) // LANES, [zero], add)[0])
 
 
-# Exact, as the functions below: code that is written by hand takes the flags of the kernel that
-# contains it, and others would let LLVM reorder the sums.
+# This and the functions below are exact kernels. LLVM code that is written by hand is compiled with
+# the flags of the kernel that contains it, and those of `kernel` would let LLVM reorder the sums.
 @exact_kernel
 def sum_others(hit, row_scales, member_hits, num_columns, stride, count):
     """Return the sum of the scales of those members that do not have a hit.
 
-    The hits of member m are member_hits[t * stride + m] for the labels t. Whole vectors are read,
-    so also numbers after the last member.
+    The hits of member m are member_hits[t * stride + m] for the labels t. Whole vectors are read.
+    So both arrays are also read after the last member.
     """
     return _sum_others(hit, row_scales, member_hits, num_columns, stride, count)
 
@@ -182,9 +184,9 @@ def subtract_members(group, learning_rate, out):
 
 @exact_kernel
 def write_members(group, places, out):
-    """Write the gradients of `Members` to the rows `places` of `out`, `stride` numbers apart.
+    """Write the gradient of member k to the row places[k] of `out`, whose rows are `stride` apart.
 
-    `subtract_members` subtracts the same gradients, bit for bit.
+    These are the gradients that `subtract_members` subtracts, bit for bit.
     """
     whole, single = group.dim // LANES, group.dim % _SHORT
     for v in range(0, whole, _MOST):

@@ -8,8 +8,8 @@ N. Gimelshein, "Online normalizer calculation for softmax", 2018). The *own* col
 example: first its labels, then any sampled classes that were drawn for it alone. An absent column
 has the logit -inf.
 
-If T labels are present, each of them has the target 1/T. The logistic loss is summed over the
-columns and has the same targets.
+If T labels of an example are present, each of them has the target 1/T, and all other columns have
+the target 0. The logistic loss has the same targets, and is summed over the columns.
 """
 
 import numpy as np
@@ -107,7 +107,8 @@ def softmax_own(targets, column_weights, logits, running_max, running_sum, resca
         loss[j] += log(running_sum[j])
 
 
-# In the written order: if a label's logit is large, the terms before log1p must cancel exactly.
+# Summed in the order as written: if a label's logit is large, the terms before log1p must cancel
+# exactly.
 @ordered_kernel
 def _logistic_column(targets, column_weights, logits, loss):
     for j in range(logits.shape[0]):
@@ -134,9 +135,10 @@ def logistic_own(targets, column_weights, logits, running_sum, loss):
 
 @kernel
 def softmax_classes(start, stop, normalizer, grad_output, adjusted_biases, logits, first):
-    """Turn a block of logits into softmax probabilities times the upstream gradient.
+    """Turn a block of products into softmax probabilities times the upstream gradient.
 
-    `normalizer` holds the log of the sum of exp over all classes, for each example.
+    As in `softmax_strip`, the adjusted biases are added here. `normalizer` holds the log of the sum
+    of exp(logit) over all classes, for each example.
     """
     for s in range(adjusted_biases.shape[0]):
         bias = adjusted_biases[s]
@@ -148,7 +150,7 @@ def softmax_classes(start, stop, normalizer, grad_output, adjusted_biases, logit
 
 @kernel
 def logistic_classes(start, stop, grad_output, adjusted_biases, logits, first):
-    """Turn a block of logits into sigmoids times the upstream gradient."""
+    """Turn a block of products into sigmoids of logits, times the upstream gradient."""
     for s in range(adjusted_biases.shape[0]):
         bias = adjusted_biases[s]
         row = logits[first + s]
