@@ -154,10 +154,9 @@ def memory(args):
     thread.start()
     began = time.time()
     try:
-        fit(
-            corpus, RayCluster(num_workers=2, num_shards=4), vector_size=64, min_count=1, epochs=1,
-            subsample=0,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            cluster = RayCluster(num_workers=2, num_shards=4, tables=folder)
+            fit(corpus, cluster, vector_size=64, min_count=1, epochs=1, subsample=0)
     finally:
         done.set()
         thread.join()

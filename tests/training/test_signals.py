@@ -16,6 +16,7 @@ from numba_ss.training.signals import (
     exit_status,
     raise_for,
 )
+from tests.conftest import needs_jit
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals")
 OTHERS = [number for number in SIGNALS if number != signal.SIGINT]
@@ -100,6 +101,7 @@ for i in range(5):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@needs_jit
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_text_from_standard_input_is_removed(tmp_path, name):
     """Both while it is copied and while it is learned from."""

@@ -86,6 +86,7 @@ def test_bits_do_not_depend_on_workers_and_shards(text):
         same(fitted[0], other)
 
 
+@needs_jit
 def test_lists_of_words_are_read_here(text):
     sentences = [line.split() for line in text.read_text().splitlines()]
     same(
@@ -152,6 +153,7 @@ def test_a_run_that_was_stopped_resumes_with_the_same_bits(text, tmp_path):
     ]
 
 
+@needs_jit
 def test_a_run_is_not_resumed_on_another_text(text, tmp_path):
     folder = tmp_path / "checkpoints"
     model().fit(text, progress=False, cluster=Rehearsal(), checkpoint=folder)
@@ -162,6 +164,7 @@ def test_a_run_is_not_resumed_on_another_text(text, tmp_path):
         model().fit(text, progress=False, cluster=Rehearsal(), checkpoint=folder, resume=True)
 
 
+@needs_jit
 def test_a_fitted_model_learns_on(text, tmp_path):
     further = make_text(tmp_path / "further.txt", seed=5, num_topics=7)
     here, there = (model().fit(text, progress=False) for _ in range(2))
@@ -184,6 +187,7 @@ def test_the_held_out_loss_and_the_events_are_those_of_one_machine(text, tmp_pat
     assert seen["here"] == pytest.approx(seen["there"], rel=1e-6)
 
 
+@needs_jit
 def test_tables_are_mapped_from_files_if_a_folder_is_given(text, tmp_path):
     here = model().fit(text, progress=False, cluster=Rehearsal(2, 3))
     there = model().fit(text, progress=False, cluster=Rehearsal(2, 3, tables=tmp_path))

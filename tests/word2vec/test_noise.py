@@ -5,6 +5,7 @@ import pytest
 
 from numba_ss.word2vec import noise as noise_module
 from numba_ss.word2vec.noise import Noise, keep_probabilities, noise_weights
+from tests.conftest import needs_jit
 from tests.kernels.words.test_train_windows import make_model, rates
 
 
@@ -25,6 +26,7 @@ def test_noise_weights():
     np.testing.assert_allclose(ranks / ranks.sum(), np.diff(np.log([1, 2, 3, 4, 5])) / np.log(5))
 
 
+@needs_jit
 def test_log_q_is_how_often_a_word_is_drawn(rng):
     """Counted over many windows, with a five sigma bound; draws of a pool count several times."""
     model = make_model(rng, num_words=200, num_sampled=5, batch_size=48)
