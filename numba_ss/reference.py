@@ -1076,9 +1076,12 @@ def measure_histories(histories: list[list[int]]) -> tuple[Array, int]:
 
 
 def copy_rows(rows: Array, source: Array, places: Array, target: Array) -> Array:
-    """Return the target after some rows of the source were copied to its places."""
-    target = np.array(target)
-    target[places] = np.asarray(source)[rows]
+    """Return the target after some rows of the source were copied to its places.
+
+    If rows of one of them are longer, their ends are left as they are.
+    """
+    target, dim = np.array(target), min(np.shape(source)[1], np.shape(target)[1])
+    target[places, :dim] = np.asarray(source)[rows, :dim]
     return target
 
 

@@ -400,7 +400,7 @@ def check_specialisations():
             forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
             for form in forms:
                 singles = [
-                    [re.sub(r"Literal\[int\]\(.*?\)", "int64", str(kind)) for kind in signature]
+                    [re.sub(r"Literal\[(\w+)\]\(.*?\)", r"\1", str(kind)).replace("int64", "int") for kind in signature]
                     for signature in form.signatures
                     if "float64" not in str(signature)
                 ]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numba_ss._types import Float32s, Integers
-from numba_ss.distributed.routes import Part, collect, route
+from numba_ss.distributed.routes import Part, Scattered, route
 from numba_ss.distributed.work import Prepared, Work
 from numba_ss.kernels.core.transfer import copy_rows
 
@@ -67,8 +67,8 @@ def train_bundle(work: Work, bundle: Bundle, num_blocks: int, *pulled: Pulled) -
     learned, filled = _room(work, bundle, len(pulled)), Counter[tuple[str, int]]()
     for prepared, parts in zip(bundle.blocks, bundle.parts, strict=True):
         rows = {
-            table: collect(part, [shard[table] for shard in pulled], work.tables[table].dim)
-            for table, part in parts.items()
+            table: Scattered(by_shard, [shard[table] for shard in pulled])
+            for table, by_shard in parts.items()
         }
         trained = work.train(prepared, rows, num_blocks)
         figures.append(trained.figures)

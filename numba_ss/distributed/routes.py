@@ -65,12 +65,23 @@ def route(ids: Sequence[Integers], num_shards: int) -> Route:
     return Route(requests, parts)
 
 
-def collect(parts: Sequence[Part], pulled: Sequence[Float32s], dim: int) -> Float32s:
-    """Return the rows of a block, in the order of its ids, from the rows of each shard."""
-    rows = np.empty((sum(len(part.places) for part in parts), dim), np.float32)
-    for part, source in zip(parts, pulled, strict=True):
-        copy_rows(part.pulled, source, part.places, rows)
-    return rows
+class Scattered(NamedTuple):
+    """The `Rows` of a block in the arrays that were pulled from each shard."""
+
+    parts: Sequence[Part]
+    pulled: Sequence[Float32s]
+
+    def collect(self) -> Float32s:
+        """Return them in a new array, in the order of the ids of the block."""
+        count = sum(len(part.places) for part in self.parts)
+        rows = np.empty((count, self.pulled[0].shape[1]), np.float32)
+        self.copy_to(rows)
+        return rows
+
+    def copy_to(self, target: Float32s) -> None:
+        """Copy them, in this order, to the rows of an array, which may be longer and more."""
+        for part, source in zip(self.parts, self.pulled, strict=True):
+            copy_rows(part.pulled, source, part.places, target)
 
 
 def take(rows: Integers, source: Float32s) -> Float32s:

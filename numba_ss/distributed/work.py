@@ -14,7 +14,7 @@ What a trainer has to do so that the sum of a round's changes does not overshoot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -42,11 +42,22 @@ class Prepared(NamedTuple):
     payload: Any
 
 
+class Rows(Protocol):
+    """The rows of a block in one table as they were at the start of the round."""
+
+    def collect(self) -> Float32s:
+        """Return them in a new array, in the order of `Prepared.ids`."""
+
+    def copy_to(self, target: Float32s) -> None:
+        """Copy them, in this order, to the rows of an array, which may be longer and more."""
+
+
 class Trained(NamedTuple):
     """What a block has learned.
 
-    `rows` has for each table of `Prepared.ids` the new rows, in the order of the ids. `figures` has
-    numbers that are reported to the run, such as the sum of the losses.
+    `rows` has for each table of `Prepared.ids` the new rows, in the order of the ids. An array may
+    have padding: longer rows, and more rows, at the end. It is read before the next block is
+    trained. `figures` has numbers that are reported to the run, such as the sum of the losses.
     """
 
     rows: dict[str, Float32s]
@@ -70,10 +81,5 @@ class Work(Protocol):
     def prepare(self, epoch: int, block: int) -> Prepared:
         """Read a block, and draw all that it draws."""
 
-    def train(
-        self, prepared: Prepared, rows: dict[str, Float32s], num_blocks: int
-    ) -> Trained:
-        """Train a block; `rows` are those of `prepared.ids`, and may be read-only.
-
-        `num_blocks` is the number of blocks of the round.
-        """
+    def train(self, prepared: Prepared, rows: Mapping[str, Rows], num_blocks: int) -> Trained:
+        """Train a block from the rows of `prepared.ids`, in a round of `num_blocks` blocks."""

@@ -9,13 +9,13 @@ machine, bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from numba_ss._types import Float32s, Integers
-from numba_ss.distributed.work import Prepared, Table, Trained
+from numba_ss.distributed.work import Prepared, Rows, Table, Trained
 from numba_ss.engine.candidate_sampler import CandidateSampler
 from numba_ss.engine.memory import aligned_zeros, widen
 from numba_ss.engine.workspace import Workspace
@@ -112,12 +112,11 @@ class RetrievalWork:
         }
         return Prepared({name: ids[name] for name in self.tables}, payload)
 
-    def train(
-        self, prepared: Prepared, rows: dict[str, Float32s], num_blocks: int
-    ) -> Trained:
+    def train(self, prepared: Prepared, rows: Mapping[str, Rows], num_blocks: int) -> Trained:
         """Take the steps of the batches; with several blocks in a round, keep a part of them."""
         payload, loss = prepared.payload, 0.0
-        learner = self._learner(rows, payload["unknown"])
+        before = {name: given.collect() for name, given in rows.items()}
+        learner = self._learner(before, payload["unknown"])
         for *examples, true_count, sampled_count in payload["batches"]:
             loss += learner.step(
                 Examples(*examples), true_count, sampled_count, payload["item_rows"], self._rate
@@ -127,10 +126,10 @@ class RetrievalWork:
         arrays = learner.arrays()
         new = {
             name: np.ascontiguousarray(arrays[name]).reshape(old.shape)  # without padding
-            for name, old in rows.items()
+            for name, old in before.items()
         }
         if num_blocks > 1:
-            new = _shared(rows, new, num_blocks)
+            new = _shared(before, new, num_blocks)
         return Trained(new, {"loss": loss, "events": float(payload["events"])})
 
     def _learner(self, rows: dict[str, Float32s], unknown: Integers) -> Learner:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss._types import Float32s
+from numba_ss.distributed.work import Rows
 from numba_ss.engine.memory import aligned_zeros, round_up
 from numba_ss.engine.rows import distinct
 from numba_ss.kernels.words import damping, windows
@@ -92,23 +93,28 @@ class BlockTrainer:
         self._dim, self._num_sampled = settled["vector_size"], num_sampled
         names = "window", "architecture", "loss", "subtract_log_q"
         self._settings = {name: settled[name] for name in names} | {"batch_size": batch_size}
-        self._wide = aligned_zeros(2, 0, round_up(self._dim))
+        self._wide = aligned_zeros(4, 0, round_up(self._dim))
         self._model: WordModel | None = None
 
     def train(
-        self, block: Block, inputs: Float32s, outputs: Float32s, num_blocks: int
+        self, block: Block, inputs: Rows, outputs: Rows, num_blocks: int
     ) -> tuple[Float32s, Float32s, float, int]:
         """Return the new rows of inputs and outputs, the sum of the losses and their number.
 
         `inputs` are the rows of the words of the text, `outputs` those of all words of the block.
-        `num_blocks` blocks are trained from the same rows.
+        `num_blocks` blocks are trained from the same rows. The new rows have padding, and stay in
+        memory that the next block overwrites.
         """
         num_words, num_met, is_shared = len(block.ids), block.num_met, num_blocks > 1
         weights = np.zeros((2, num_words + 1 if is_shared else 0), np.float32)
         model = self._model_of(block, inputs, outputs, (weights[0], weights[1]))
         model.start_epoch(0)
-        model.learn(block.stream, block.first, block.last, block.position, block.rates)
         wide_inputs, wide_outputs = model.tables.wide
+        if is_shared:
+            before_inputs, before_outputs = self._wide[2:]
+            before_inputs[:num_met] = wide_inputs[:num_met]
+            before_outputs[:num_words] = wide_outputs[:num_words]
+        model.learn(block.stream, block.first, block.last, block.position, block.rates)
         if is_shared and num_met > 0:
             words = _spread(block.stream[block.stream < num_words])
             of_noise = wide_outputs[_spread(block.drawn)]
@@ -116,32 +122,25 @@ class BlockTrainer:
                 np.concatenate([wide_outputs[words], of_noise]), is_centered=True
             )
             met_by_outputs = directions_of(wide_inputs[words], is_centered=False)
-            for weight, directions, before, wide in (
-                (weights[0, :num_met], met_by_inputs, inputs, wide_inputs),
-                (weights[1, :num_words], met_by_outputs, outputs, wide_outputs),
+            for weight, directions, before, after in (
+                (weights[0, :num_met], met_by_inputs, before_inputs, wide_inputs),
+                (weights[1, :num_words], met_by_outputs, before_outputs, wide_outputs),
             ):
-                after = wide[: len(before), : self._dim]
-                after -= before
-                damping.damp_rows(weight, directions, num_blocks, wide)
-                after += before
-        return (
-            np.ascontiguousarray(wide_inputs[:num_met, : self._dim]),
-            np.ascontiguousarray(wide_outputs[:num_words, : self._dim]),
-            float(model.losses.sum()), int(model.pairs.sum()),
-        )
+                damping.damp_rows(weight, directions, num_blocks, before, after)
+        return wide_inputs, wide_outputs, float(model.losses.sum()), int(model.pairs.sum())
 
     def _model_of(
-        self, block: Block, inputs: Float32s, outputs: Float32s,
-        totals: tuple[Float32s, Float32s],
+        self, block: Block, inputs: Rows, outputs: Rows, totals: tuple[Float32s, Float32s],
     ) -> WordModel:
-        size, dim = len(block.ids) + 1, self._dim
+        """Return a model of the rows in the first two arrays; the others are for copies."""
+        size = len(block.ids) + 1
         if self._wide.shape[1] < size:
-            self._wide = aligned_zeros(2, 2 * size, self._wide.shape[2])
+            self._wide = aligned_zeros(4, 2 * size, self._wide.shape[2])
         wide_inputs, wide_outputs = self._wide[0, :size], self._wide[1, :size]
-        wide_inputs[: block.num_met, :dim] = inputs
-        wide_outputs[:-1, :dim] = outputs
+        inputs.copy_to(wide_inputs)
+        outputs.copy_to(wide_outputs)
         wide_inputs[-1], wide_outputs[-1] = 0, 0
-        tables = Tables.within(wide_inputs, wide_outputs, dim)
+        tables = Tables.within(wide_inputs, wide_outputs, self._dim)
         draws = BlockDraws(block, self._num_sampled)
         if self._model is None:
             self._model = WordModel(tables, draws, totals=totals, **self._settings)
@@ -170,9 +169,7 @@ def directions_of(rows: Float32s, *, is_centered: bool) -> damping.Directions:
     for _ in range(_ITERATIONS):
         damping.iterate(moment, vectors, values, scratch)
     others = max(float(np.trace(moment) - values.sum()), 0.0) / max(stride - _VECTORS, 1)
-    group = damping.GROUP
     return damping.Directions(
-        vectors, np.arange(_VECTORS) * stride, values * np.float32(_STEEPNESS),
-        np.float32(others * _STEEPNESS), np.zeros(group, np.int64), np.zeros(group, np.float32),
-        np.zeros(group, np.float32), np.zeros((_VECTORS, group), np.float32),
+        vectors, values * np.float32(_STEEPNESS), np.float32(others * _STEEPNESS),
+        damping.scratch_of(_VECTORS, stride),
     )

@@ -8,7 +8,7 @@ run, such as a hundred articles made from one pattern, lies in the blocks of dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from numba_ss._types import Float32s
 from numba_ss.distributed.cluster import Cluster, Stored
-from numba_ss.distributed.work import Prepared, Table, Trained
+from numba_ss.distributed.work import Prepared, Rows, Table, Trained
 from numba_ss.word2vec.blocks import Block, BlockTrainer, prepare_block
 from numba_ss.word2vec.noise import Draws, Noise
 from numba_ss.word2vec.parameters import rate_at
@@ -174,9 +174,7 @@ class WordWork:
         ids = {"inputs": prepared.ids[: prepared.num_met], "outputs": prepared.ids}
         return Prepared(ids, {"block": tuple(prepared), "words": count})
 
-    def train(
-        self, prepared: Prepared, rows: dict[str, Float32s], num_blocks: int
-    ) -> Trained:
+    def train(self, prepared: Prepared, rows: Mapping[str, Rows], num_blocks: int) -> Trained:
         """Train a block on copies of its rows."""
         block = Block(*prepared.payload["block"])
         if self._trainer is None:

@@ -7,7 +7,7 @@ from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.distributed.cluster import ClusterError, Lost
 from numba_ss.distributed.local import LocalCluster
 from numba_ss.distributed.rounds import Rounds
-from tests.distributed.toy import Toy
+from tests.distributed.toy import Given, Toy
 
 EPOCHS = 2
 
@@ -22,7 +22,7 @@ def plain(toy, epochs=EPOCHS):
             trained = []
             for block in blocks:
                 prepared = toy.prepare(epoch, block)
-                rows = {name: old[name][ids] for name, ids in prepared.ids.items()}
+                rows = {name: Given(old[name][ids]) for name, ids in prepared.ids.items()}
                 trained.append((prepared.ids, toy.train(prepared, rows, len(blocks)).rows))
                 for name, ids in prepared.ids.items():
                     returned[name][ids] += 1

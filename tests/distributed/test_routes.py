@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numba_ss.distributed.routes import collect, distinct, route, rows_of_shard, take
+from numba_ss.distributed.routes import Scattered, distinct, route, rows_of_shard, take
 from numba_ss.distributed.work import Table
 
 
@@ -15,7 +15,13 @@ def test_blocks_get_their_rows_in_the_order_of_their_ids(rng, num_shards):
     found = route(blocks, num_shards)
     pulled = [take(rows, shard) for rows, shard in zip(found.requests, shards, strict=True)]
     for ids, parts in zip(blocks, found.parts, strict=True):
-        np.testing.assert_array_equal(collect(parts, pulled, 3), table[ids])
+        rows = Scattered(parts, pulled)
+        np.testing.assert_array_equal(rows.collect(), table[ids])
+        target = np.full((len(ids) + 2, 5), 7, np.float32)
+        rows.copy_to(target)
+        np.testing.assert_array_equal(target[: len(ids), :3], table[ids])
+        assert (target[len(ids) :] == 7).all()
+        assert (target[:, 3:] == 7).all()
         for shard, part in enumerate(parts):
             np.testing.assert_array_equal(ids[part.places], part.rows * num_shards + shard)
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from tests.distributed.toy import Toy
+from tests.distributed.toy import Given, Toy
 
 
 def test_the_toy_is_a_pure_function_of_block_and_rows():
     toy = Toy()
     prepared, again = toy.prepare(1, 3), Toy().prepare(1, 3)
-    rows = {name: toy.first_rows(name, 0, toy.tables[name].num_rows)[ids] for name, ids in prepared.ids.items()}
+    rows = {
+        name: Given(toy.first_rows(name, 0, toy.tables[name].num_rows)[ids])
+        for name, ids in prepared.ids.items()
+    }
     once, twice = toy.train(prepared, rows, 4), toy.train(again, rows, 4)
     assert once.figures == twice.figures
     for name, ids in prepared.ids.items():

@@ -7,6 +7,19 @@ import numpy as np
 from numba_ss.distributed.work import Prepared, Table, Trained
 
 
+class Given:
+    """The `Rows` of a block that lie in one array."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def collect(self):
+        return self.rows.copy()
+
+    def copy_to(self, target):
+        target[: len(self.rows), : self.rows.shape[1]] = self.rows
+
+
 class Toy:
     """Regresses two tables to planted answers that are noisy in each block.
 
@@ -41,9 +54,10 @@ class Toy:
     def train(self, prepared, rows, num_blocks):
         new, loss = {}, 0.0
         for name, ids in prepared.ids.items():
-            gap = self.answer(name, ids) - rows[name]
+            before = rows[name].collect()
+            gap = self.answer(name, ids) - before
             noise = 1e-3 * np.clip(prepared.payload["scale"], -50, 50)[:, None]
-            new[name] = rows[name] + (gap * np.float32(0.5) + noise * gap) / np.float32(num_blocks)
+            new[name] = before + (gap * np.float32(0.5) + noise * gap) / np.float32(num_blocks)
             loss += float((gap * gap).sum())
         return Trained(new, {"loss": loss, "block": prepared.payload["block"]})
 

@@ -10,6 +10,7 @@ from numba_ss.retrieval.blocks import RetrievalWork
 from numba_ss.retrieval.first_rows import FirstRows
 from numba_ss.retrieval.training_set import TrainingSet
 from tests.conftest import JIT, needs_jit
+from tests.distributed.toy import Given
 
 NUM_USERS, NUM_ITEMS, LENGTH = (200, 300, 20) if JIT else (12, 40, 6)
 BATCH = 128 if JIT else 16
@@ -80,15 +81,13 @@ def train(work, epochs=2):
             before = {name: table.copy() for name, table in tables.items()}
             for block in blocks:
                 prepared = pickle.loads(pickle.dumps(work.prepare(epoch, block)))
-                rows = {name: before[name][ids] for name, ids in prepared.ids.items()}
-                for array in rows.values():
-                    array.flags.writeable = False
+                rows = {name: Given(before[name][ids]) for name, ids in prepared.ids.items()}
                 trained = work.train(prepared, rows, len(blocks))
                 for name, ids in prepared.ids.items():
                     if len(blocks) == 1:
                         tables[name][ids] = trained.rows[name]
                     else:
-                        tables[name][ids] += trained.rows[name] - rows[name]
+                        tables[name][ids] += trained.rows[name] - before[name][ids]
                 loss, events = loss + trained.figures["loss"], events + trained.figures["events"]
         losses.append(loss / events)
     return tables, losses
@@ -145,8 +144,8 @@ def test_a_loss_that_is_not_finite_is_reported():
     _, work = make_work(estimator(), 2 * BATCH, 1)
     prepared = work.prepare(0, 0)
     rows = {name: work.first_rows(name, 0, shape.num_rows) for name, shape in work.tables.items()}
-    rows = {name: rows[name][ids] for name, ids in prepared.ids.items()}
     rows["items"][:] = np.nan
+    rows = {name: Given(rows[name][ids]) for name, ids in prepared.ids.items()}
     assert not np.isfinite(work.train(prepared, rows, 1).figures["loss"])
 
 

@@ -10,12 +10,16 @@ _AHEAD = 8  # rows that are asked for before they are needed
 
 @exact_kernel
 def copy_rows(rows, source, places, target):
-    """Copy the row rows[k] of `source` to the row places[k] of `target`, for each k."""
-    dim = source.shape[1]
+    """Copy the row rows[k] of `source` to the row places[k] of `target`, for each k.
+
+    If rows of one of them are longer, they have padding at their ends, which is left as it is.
+    """
+    width, stride = source.shape[1], target.shape[1]
+    dim = min(width, stride)
     for k in range(rows.shape[0]):
         if k + _AHEAD < rows.shape[0]:
-            prefetch(pointer(source, rows[k + _AHEAD] * dim), dim)
-        old, new = pointer(source, rows[k] * dim), pointer(target, places[k] * dim)
+            prefetch(pointer(source, rows[k + _AHEAD] * width), dim)
+        old, new = pointer(source, rows[k] * width), pointer(target, places[k] * stride)
         for d in range(dim):
             new[d] = old[d]
 

@@ -19,6 +19,7 @@ eigenvalues.
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, kernel
@@ -87,61 +88,95 @@ def phi(x, num_blocks):
     return _learned_share(x * num_blocks) / (num_blocks * _learned_share(x))
 
 
+class Scratch(NamedTuple):
+    """A group of rows that are scaled together."""
+
+    changes: Any  # (GROUP, stride)
+    numbers: Any  # int64 (GROUP,): which rows they are
+    weights: Any  # (GROUP,)
+    others: Any  # (GROUP,): their factors of all directions but the eigenvectors
+    products: Any  # (count, GROUP): inner products with the eigenvectors
+    starts: Any  # int64 (GROUP,): where each of the changes begins
+    vector_starts: Any  # int64 (count,): the same of the eigenvectors
+
+
+def scratch_of(count: int, stride: int) -> Scratch:
+    """Return scratch for a number of eigenvectors whose rows have `stride` numbers."""
+    return Scratch(
+        np.zeros((GROUP, stride), np.float32), np.zeros(GROUP, np.int64),
+        np.zeros(GROUP, np.float32), np.zeros(GROUP, np.float32),
+        np.zeros((count, GROUP), np.float32), np.arange(GROUP) * stride,
+        np.arange(count) * stride,
+    )
+
+
 class Directions(NamedTuple):
-    """The leading eigenvectors, and scratch to scale along them."""
+    """The leading eigenvectors, and how steep the losses are along them."""
 
     vectors: Any  # (count, stride)
-    offsets: Any  # (count,): of the vectors
     values: Any  # (count,): eigenvalues times a
     rest: Any  # the eigenvalue of all other directions, times a
-    rows: Any  # int64 (GROUP,): offsets of rows
-    weights: Any  # (GROUP,): their weights
-    others: Any  # (GROUP,): their factors of the other directions
-    products: Any  # (count, GROUP): inner products with the eigenvectors
+    scratch: Any  # see `scratch_of`
 
 
 @kernel
-def _damp_group(count, directions, num_blocks, changes):
-    """Scale the changes of the first `count` rows of `directions.rows` in place."""
-    d, vectors = directions, changes.shape[1] // LANES
-    length, rows = d.offsets.shape[0], pointer(d.rows, 0)
-    weights, others = pointer(d.weights, 0), pointer(d.others, 0)
-    padded = (count + 1) // 2 * 2
-    if padded > count:  # rows are multiplied in pairs
-        rows[count] = rows[count - 1]
-    change, products = pointer(changes, 0), pointer(d.products, 0)
-    eigenvectors = Rows(pointer(d.vectors, 0), pointer(d.offsets, 0), length)
-    multiply_rows(Rows(change, rows, padded), eigenvectors, Matrix(products, GROUP, 1), vectors)
+def _damp_group(count, directions, num_blocks):
+    """Scale the first `count` changes of the scratch in place."""
+    s, length, stride = directions.scratch, directions.vectors.shape[0], directions.vectors.shape[1]
+    vectors, padded = stride // LANES, (count + 1) // 2 * 2  # rows are multiplied in pairs
+    change, products = pointer(s.changes, 0), pointer(s.products, 0)
+    starts, weights, others = pointer(s.starts, 0), pointer(s.weights, 0), pointer(s.others, 0)
+    eigenvectors = Rows(pointer(directions.vectors, 0), pointer(s.vector_starts, 0), length)
+    multiply_rows(Rows(change, starts, padded), eigenvectors, Matrix(products, GROUP, 1), vectors)
     for m in range(GROUP):
-        others[m] = phi(weights[m] * d.rest, num_blocks)
+        others[m] = phi(weights[m] * directions.rest, num_blocks)
     for j in range(length):
-        value, line = d.values[j], pointer(d.products, j * GROUP)
+        value, line = directions.values[j], pointer(s.products, j * GROUP)
         for m in range(GROUP):
             line[m] *= phi(weights[m] * value, num_blocks) / others[m] - float32(1)
-    add_products(Rows(change, rows, count), Matrix(products, 1, GROUP), eigenvectors, vectors)
+    add_products(Rows(change, starts, count), Matrix(products, 1, GROUP), eigenvectors, vectors)
     for m in range(count):
-        row, factor = pointer(changes, rows[m]), others[m]
-        for i in range(vectors * LANES):
+        row, factor = pointer(s.changes, m * stride), others[m]
+        for i in range(stride):
             row[i] *= factor
 
 
-@exact_kernel
-def damp_rows(weights, directions, num_blocks, changes):
-    """Scale the changes of rows with the given weights along each eigenvector, in place.
+@kernel
+def _put_back(count, scratch, before, after):
+    """Set the rows of a group to what they were before, plus their changes."""
+    stride = after.shape[1]
+    for m in range(count):
+        start = scratch.numbers[m] * stride
+        old, new, change = (
+            pointer(before, start), pointer(after, start), pointer(scratch.changes, m * stride)
+        )
+        for i in range(stride):
+            new[i] = old[i] + change[i]
 
-    The rows of `changes` fill whole cache lines. A row whose change would be scaled by nearly 1
-    stays as it is.
+
+@exact_kernel
+def damp_rows(weights, directions, num_blocks, before, after):
+    """Scale the change of each row, with the given weight, along each eigenvector.
+
+    `before` and `after` have padding: rows that fill whole cache lines, and maybe more rows. A row
+    whose change would be scaled by nearly 1 stays as it is.
     """
+    scratch, stride = directions.scratch, after.shape[1]
     count, blocks = 0, float32(num_blocks)
     least = _NEGLIGIBLE / (blocks * max(directions.values[0], _TINY))
     for i in range(weights.shape[0]):
         if weights[i] < least:
             continue
-        directions.rows[count] = i * changes.shape[1]
-        directions.weights[count] = weights[i]
+        scratch.numbers[count], scratch.weights[count] = i, weights[i]
+        old, new = pointer(before, i * stride), pointer(after, i * stride)
+        change = pointer(scratch.changes, count * stride)
+        for d in range(stride):
+            change[d] = new[d] - old[d]
         count += 1
         if count == GROUP:
-            _damp_group(count, directions, blocks, changes)
+            _damp_group(count, directions, blocks)
+            _put_back(count, scratch, before, after)
             count = 0
     if count > 0:
-        _damp_group(count, directions, blocks, changes)
+        _damp_group(count, directions, blocks)
+        _put_back(count, scratch, before, after)

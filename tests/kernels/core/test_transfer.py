@@ -12,13 +12,15 @@ def table(rng):
     return rng.standard_normal((40, 19)).astype(np.float32)
 
 
-def test_copy_rows_from_places_to_places(rng, table):
+@pytest.mark.parametrize("width", [16, 19, 32])
+def test_copy_rows_from_places_to_places(rng, table, width):
     rows, places = rng.permutation(40)[:25], rng.permutation(30)[:25]
     source = table.copy()
     source.flags.writeable = False  # as arrays in shared memory are
-    target = np.zeros((30, 19), np.float32)
+    target = np.full((30, width), 7, np.float32)
+    expected = reference.copy_rows(rows, table, places, target)
     copy_rows(rows, source, places, target)
-    np.testing.assert_array_equal(target, reference.copy_rows(rows, table, places, np.zeros((30, 19))))
+    np.testing.assert_array_equal(target, expected)
 
 
 def test_merge_rows_replaces_rows_of_one_block_and_moves_others(rng, table):

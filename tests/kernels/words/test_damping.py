@@ -17,15 +17,11 @@ def decaying(rng, num_rows, dim):
 
 def damped(weights, vectors, values, rest, num_blocks, changes):
     """Return what `damp_rows` makes of the changes."""
-    group, wide = damping.GROUP, widen(changes, len(changes))
-    padded = widen(vectors, len(vectors))
-    directions = damping.Directions(
-        padded, np.arange(len(vectors)) * padded.shape[1], values, np.float32(rest),
-        np.zeros(group, np.int64), np.zeros(group, np.float32), np.zeros(group, np.float32),
-        np.zeros((len(vectors), group), np.float32),
-    )
-    damping.damp_rows(weights, directions, num_blocks, wide)
-    return wide[:, : changes.shape[1]].copy()
+    padded, wide = widen(vectors, len(vectors)), widen(changes, len(changes) + 1)
+    scratch = damping.scratch_of(*padded.shape)
+    directions = damping.Directions(padded, values, np.float32(rest), scratch)
+    damping.damp_rows(weights, directions, num_blocks, np.zeros_like(wide), wide)
+    return wide[:-1, : changes.shape[1]].copy()
 
 
 @pytest.mark.parametrize("dim", [1, 3, 20])
