@@ -1016,7 +1016,7 @@ def damp_rows(
     """Return changes damped along eigenvectors; see `kernels.words.damping`."""
     result, basis = np.array(changes, float), np.asarray(vectors, float)
     for i, weight in enumerate(np.asarray(weights, float)):
-        if weight * values[0] * num_blocks >= 0.01:
+        if weight * values[0] * num_blocks >= 0.1:
             along = basis @ result[i]
             factors = [phi(weight * value, num_blocks) for value in np.asarray(values, float)]
             other = result[i] - basis.T @ along

@@ -109,6 +109,15 @@ class Noise(Draws):
         most = min(_LARGEST_BATCH, _MOST_REPEATED * kept.sum() / max(kept.max(), 1e-300))
         return int(2 ** np.floor(np.log2(max(most, 16))))
 
+    def distinct_words(self, num_words: float, num_draws: float) -> tuple[float, float]:
+        """Return how many distinct words are expected in some of the thinned text.
+
+        First in `num_words` words of it, then in these and `num_draws` draws of noise.
+        """
+        met = num_words / max(self._kept.sum(), 1e-300) * self._kept
+        drawn = num_draws / self._weights.sum() * self._weights
+        return float(-np.expm1(-met).sum()), float(-np.expm1(-met - drawn).sum())
+
     def loss_of_zeros(self, logistic: bool, corrected: bool) -> float:
         """Return the mean loss if all vectors are zero; for a softmax, without log-Q correction."""
         if not logistic:

@@ -19,6 +19,7 @@ from numba_ss._types import Float32s
 from numba_ss.distributed.cluster import Cluster, Stored
 from numba_ss.distributed.work import Prepared, Rows, Table, Trained
 from numba_ss.word2vec.blocks import Block, BlockTrainer, prepare_block
+from numba_ss.word2vec.model import draws_of
 from numba_ss.word2vec.noise import Draws, Noise
 from numba_ss.word2vec.parameters import rate_at
 from numba_ss.word2vec.start import first_inputs
@@ -27,6 +28,7 @@ _STRIDE = 2**16  # ids between two marks
 # By default an epoch has so many rounds. Of larger rounds, less is learned: see `RayCluster`.
 _ROUNDS = 40
 _LARGEST = 500_000  # words of a block; larger ones move hardly fewer rows for each word
+_BYTES = 2**26  # of the rows of a block; a worker has several copies of them
 
 
 class Text(NamedTuple):
@@ -111,10 +113,14 @@ class WordWork:
         self._first = tables
         self._text, self._before, self._first_epoch = text, before, first_epoch
         self.batch_size = settled["batch_size"] or noise.batch_size
+        share = noise.expected_words / max(noise.num_present, 1)  # that subsampling keeps
         if block_size is None:
-            block_size = min(noise.num_present // (_ROUNDS * blocks_per_round), _LARGEST)
-        share = noise.expected_words / max(noise.num_present, 1)
-        self.size = max(1, round(block_size * share / self.batch_size)) * self.batch_size
+            words = share * min(noise.num_present // (_ROUNDS * blocks_per_round), _LARGEST)
+            while words > self.batch_size and self._bytes(noise, words) > _BYTES:
+                words /= 2
+        else:
+            words = share * block_size
+        self.size = max(1, round(words / self.batch_size)) * self.batch_size
         self._per_round = blocks_per_round
         self._total = max(1.0, noise.expected_words * settled["epochs"])
         self._trainer: BlockTrainer | None = None  # memory of this process
@@ -123,6 +129,11 @@ class WordWork:
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_trainer": None}
+
+    def _bytes(self, noise: Noise, num_words: float) -> float:
+        """Return the bytes that are expected of the rows of a block of the thinned text."""
+        num_draws = num_words * draws_of(self.batch_size, noise.num_sampled)[0]
+        return float(4 * self.dim * sum(noise.distinct_words(num_words, num_draws)))
 
     def first_rows(self, table: str, start: int, stop: int) -> Float32s:
         """Return rows to begin with: those given, or small random inputs and outputs of zeros."""

@@ -44,6 +44,23 @@ def test_log_q_is_how_often_a_word_is_drawn(rng):
     assert np.all(np.abs(drawn[:200] - expected) < 5 * np.sqrt(shared * expected) + 1e-9)
 
 
+def test_distinct_words_are_those_of_random_texts(rng):
+    """Means of 200 texts; their standard error is below half a percent."""
+    counts = np.array([500, 200, 100, 50, 20, 10, 5, 2, 1, 1])
+    noise = Noise(
+        counts, sampler="unigram", distortion=0.5, num_sampled=5, subsample=1e-2, seed=1
+    )
+    kept = counts * keep_probabilities(counts, 1e-2)
+    drawn = noise_weights(counts, "unigram", 0.5)
+    met, either = [], []
+    for _ in range(200):
+        words = set(rng.choice(10, 60, p=kept / kept.sum()))
+        met.append(len(words))
+        either.append(len(words | set(rng.choice(10, 30, p=drawn / drawn.sum()))))
+    expected = noise.distinct_words(60, 30)
+    np.testing.assert_allclose(expected, [np.mean(met), np.mean(either)], rtol=0.03)
+
+
 def test_the_batch_shrinks_with_the_vocabulary(rng):
     sizes = [
         make_model(rng, n, batch_size=None).batch_size for n in (2, 50, 3000)

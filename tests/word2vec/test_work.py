@@ -85,6 +85,18 @@ def test_by_default_an_epoch_has_forty_rounds(rng, monkeypatch):
     assert 35 <= len(made.rounds(0)) <= 45
 
 
+def test_by_default_the_rows_of_a_block_are_few(rng, monkeypatch):
+    monkeypatch.setattr(work, "_BYTES", 4 * 5 * 70)  # of at most 40 inputs and 40 outputs
+    made, _, _ = make_work(rng, [40_000], monkeypatch, block_size=None, subsample=0)
+    prepared = [made.prepare(0, block) for block in range(100)]
+    rows = np.mean([sum(map(len, block.ids.values())) for block in prepared])
+    assert 35 < rows < 70
+    monkeypatch.setattr(work, "_BYTES", 0)
+    made, _, _ = make_work(rng, [40_000], monkeypatch, block_size=None, subsample=0)
+    assert made.size == made.batch_size
+
+
+
 def test_a_pickled_work_prepares_the_same(rng, monkeypatch):
     made, _, _ = make_work(rng, [300], monkeypatch)
     other = pickle.loads(pickle.dumps(made))

@@ -31,7 +31,7 @@ from numba_ss.kernels.core.tile import Matrix
 
 GROUP = 32  # rows that are scaled together
 _TINY = float32(1e-12)
-_NEGLIGIBLE = float32(0.01)  # of W x: then phi is 1 - W x / 2 at least, and the row stays as it is
+_NEGLIGIBLE = float32(0.1)  # of W x: then phi is 0.95 at least, and the row stays as it is
 
 
 @exact_kernel
