@@ -26,7 +26,8 @@ Ports
 Memory, for tables of `num_rows` x `dim` numbers in all
     a shard     4 * num_rows * dim / num_shards bytes; while it reads a checkpoint, also the size
                 of one file of the checkpoint
-    a worker    twice the rows of its blocks of a round, and what it prepares
+    a worker    up to 5 times the rows of a block, and once those of its blocks of a round; the
+                rows of a block of words of the default size take at most 64 MB
     Ray's store the rows of two rounds in both directions, and the encoded text or log. The first
                 access of a process to a page of the store takes much longer than to copy the page.
                 So give ``ray start --object-store-memory`` what is needed, not all there is.
