@@ -8,7 +8,8 @@ In a network namespace of its own, nothing of Ray listens beyond the loopback in
 
 - speed: words a second of one process with one thread, and of workers with one thread each on the
   same text, repeated so that it is long; bytes a word that are pulled and pushed, and the workers'
-  share of waiting; then what a model of a round, made from these figures, expects of more machines;
+  share of waiting; beside it what a model of a round expects, which is made from the figures of
+  one worker, and what it expects of more machines;
 - quality: analogies and similarities, mean over seeds, in one process and with more and more blocks
   in a round; EVALUATION_FOLDER is that of ``compare_word2vec.py``;
 - kills: runs during which processes of workers and shards are killed at random, and whether each
@@ -58,25 +59,26 @@ def speed(args):
         print(f"one process: {alone:,.0f} words/s")
         for size in (50_000, None):
             for workers in WORKERS:
-                cluster = RayCluster(
-                    num_workers=workers, num_shards=min(workers, 2), block_size=size
-                )
+                shards = min(workers, 2)
+                cluster = RayCluster(num_workers=workers, num_shards=shards, block_size=size)
                 model, rate = fit(text, cluster, **options)
                 entry = model.history_[-1]
-                pulled, pushed = (
-                    entry[name] / entry["words"] for name in ("bytes_pulled", "bytes_pushed")
-                )
+                moved = [entry[name] / entry["words"] for name in ("bytes_pulled", "bytes_pushed")]
+                if workers == 1:
+                    # Seconds of a word in the worker and in the shard.
+                    work, merge = (1 - entry["waiting"]) / rate, entry["waiting"] / rate
+                expected = 1 / (work / min(workers, os.cpu_count()) + merge / shards)
                 print(
                     f"{workers} workers, blocks of {size or 'the default size'}: {rate:,.0f} "
-                    f"words/s, {rate / alone:.2f} x; {pulled:.0f} bytes a word pulled, "
-                    f"{pushed:.0f} pushed; {entry['waiting']:.0%} of the time waiting"
+                    f"words/s (the model expects {expected:,.0f}), {rate / alone:.2f} x; "
+                    f"{moved[0]:.0f} bytes a word pulled, {moved[1]:.0f} pushed; "
+                    f"{entry['waiting']:.0%} of the time waiting", flush=True,
                 )
-        busy = (1 - entry["waiting"]) * workers / rate  # processor seconds of a word
-        print("expected of machines with 16 workers and a shard each, 2 blocks a worker:")
+        print("the model for machines with 16 workers and 4 shards each:")
         for gigabits in GIGABITS:
             for machines in MACHINES:
-                moved = (pulled + pushed) * 8 / (gigabits * 1e9) / machines
-                rate = 1 / (busy / (16 * machines) + moved)
+                network = sum(moved) * 8 / (gigabits * 1e9)
+                rate = machines / (work / 16 + merge / 4 + network)
                 print(f"  {machines:4} machines, {gigabits:3} Gbit/s: {rate:14,.0f} words/s")
 
 
@@ -118,7 +120,7 @@ def kills(args):
         def kill(done=done, count=count, seed=runs):
             chance = random.Random(seed)
             while not done.wait(chance.uniform(1, 5)):
-                victims = _processes("ray::")
+                victims = _processes("ray::", but="Agent")  # without these Ray ends itself
                 if victims:
                     os.kill(chance.choice(victims), signal.SIGKILL)
                     count[0] += 1
@@ -164,12 +166,13 @@ def memory(args):
     print(f"{args.num_words:,} ids x 64 in {time.time() - began:.0f} s; peak of {shown}")
 
 
-def _processes(name):
-    """Return the processes whose command begins with a name."""
+def _processes(name, but=None):
+    """Return the processes whose command begins with a name, and does not contain another."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(name.encode()):
+            command = path.read_text()
+            if command.startswith(name) and (but is None or but not in command):
                 found.append(int(path.parent.name))
         except OSError:  # it has ended
             continue
