@@ -119,7 +119,7 @@ def kills(args):
 
         def kill(done=done, count=count, seed=runs):
             chance = random.Random(seed)
-            while not done.wait(chance.uniform(1, 5)):
+            while not done.wait(chance.uniform(2, 12)):
                 victims = _processes("ray::", but="Agent")  # without these Ray ends itself
                 if victims:
                     os.kill(chance.choice(victims), signal.SIGKILL)
@@ -128,7 +128,12 @@ def kills(args):
         thread = threading.Thread(target=kill)
         thread.start()
         try:
-            model, _ = fit(args.corpus, cluster(), **options)
+            with tempfile.TemporaryDirectory() as folder:
+                # Otherwise a killed shard sends the run back to its beginning.
+                saved = {"checkpoint": Path(folder, "checkpoints"), "checkpoint_words": 500_000}
+                model = Word2Vec(num_threads=1, **options).fit(
+                    args.corpus, progress=False, cluster=cluster(), **saved
+                )
         finally:
             done.set()
             thread.join()
