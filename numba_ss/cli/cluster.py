@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from numba_ss import _checks
 from numba_ss.distributed.ray_cluster import RayCluster
@@ -20,4 +21,6 @@ def cluster_of(args: Namespace) -> RayCluster | None:
             got = ", ".join(given)
             _checks.fail("--ray", "that it is given, or --num-threads for threads", f"only {got}")
         return None
+    if Path(args.ray).is_file():
+        _checks.fail("--ray", "an address, after the files", f"the file {args.ray}")
     return RayCluster(address=args.ray or None, **given)
