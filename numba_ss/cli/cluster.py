@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from numba_ss import _checks
 from numba_ss.distributed.ray_cluster import RayCluster
@@ -18,6 +19,9 @@ def cluster_of(args: Namespace) -> RayCluster | None:
     if args.ray is None:
         if given:
             got = ", ".join(given)
-            _checks.fail("--ray", "that it is given, or --num-threads for threads", f"only {got}")
+            expected = "that it is given, for a cluster (--num-threads is for threads)"
+            _checks.fail("--ray", expected, f"only {got}")
         return None
+    if Path(args.ray).is_file():
+        _checks.fail("--ray", "an address, after the files", f"the file {args.ray}")
     return RayCluster(address=args.ray or None, **given)

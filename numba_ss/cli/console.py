@@ -66,11 +66,24 @@ def save_or_keep(
         raise OSError(text) from error
 
 
+def save_all(*saves: Callable[[], None]) -> None:
+    """Save several results, also those after one that cannot be saved; raise all their errors."""
+    errors = []
+    for save in saves:
+        try:
+            save()
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise OSError("\n".join(map(str, errors))) from errors[0]
+
+
 def _keep(save: Callable[[PathLike], None], name: str) -> Path | None:
     """Save to a new folder, in the first place where one can be made."""
-    for place in (tempfile.gettempdir(), os.getcwd(), os.path.expanduser("~")):
-        with suppress(Exception):
-            folder = Path(tempfile.mkdtemp(prefix="numba_ss-kept-", dir=place))
+    places: list[Callable[[], PathLike]] = [tempfile.gettempdir, os.getcwd, Path.home]
+    for place in places:
+        with suppress(Exception):  # there may be no such place
+            folder = Path(tempfile.mkdtemp(prefix="numba_ss-kept-", dir=place()))
             try:
                 save(folder / name)
                 return folder / name
@@ -112,7 +125,12 @@ def require_room(flag: str, path: PathLike, num_bytes: int, what: str) -> None:
         _checks.fail(flag, room, f"{free / 1e6:.3g} MB at {path}")
 
 
-def write_history(path: PathLike, history: list[dict[str, Any]]) -> None:
-    """Write the figures of each epoch."""
-    with whole_file(path) as file:
-        file.write(json.dumps(history, indent=1).encode())
+def save_history(path: PathLike | None, history: list[dict[str, Any]]) -> None:
+    """Save the figures of each epoch, if a file for them was given."""
+
+    def save(path: PathLike) -> None:
+        with whole_file(path) as file:
+            file.write(json.dumps(history, indent=1).encode())
+
+    if path is not None:
+        save_or_keep(path, save, "history.json")

@@ -13,6 +13,7 @@ import sys
 from numba_ss import __version__
 from numba_ss.cli.retrieve_parser import add_retrieve
 from numba_ss.cli.word2vec_parser import ELSEWHERE, add_word2vec
+from numba_ss.distributed.cluster import ClusterError
 from numba_ss.training.signals import RaisesOnce, exit_status
 
 # Nothing here imports numpy or numba, so --help answers at once.
@@ -170,5 +171,7 @@ def _run(
         sys.stderr.close()
     except MemoryError as error:
         parser.exit(2, f"{name}: not enough memory: {error}\n")
-    except (OSError, ValueError, KeyError, ImportError, FloatingPointError) as error:
+    except (
+        OSError, ValueError, KeyError, ImportError, FloatingPointError, ClusterError
+    ) as error:
         parser.exit(2, f"{name}: {error}\n")

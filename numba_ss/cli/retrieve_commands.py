@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.cluster import cluster_of
-from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
+from numba_ss.cli.console import (
+    require_room,
+    save_all,
+    save_history,
+    save_or_keep,
+    saving,
+    say,
+)
 from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.copies import Copies
@@ -97,11 +104,13 @@ def update(args: Namespace) -> None:
 
 def _save(args: Namespace, model: YouTubeDNN) -> None:
     """Write the model and, if asked for, the history."""
-    save_or_keep(args.output, model.save, "model")
-    known = model.log_
-    log.info("%d users and %d items saved to %s", known.num_users, known.num_items, args.output)
-    if args.history:
-        write_history(args.history, model.history_)
+
+    def save_model() -> None:
+        save_or_keep(args.output, model.save, "model")
+        known = model.log_
+        log.info("%d users and %d items saved to %s", known.num_users, known.num_items, args.output)
+
+    save_all(save_model, lambda: save_history(args.history, model.history_))
 
 
 def _load(path: str) -> YouTubeDNN:

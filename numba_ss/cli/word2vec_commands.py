@@ -14,7 +14,14 @@ from typing import Any
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.cluster import cluster_of
-from numba_ss.cli.console import require_room, save_or_keep, saving, say, write_history
+from numba_ss.cli.console import (
+    require_room,
+    save_all,
+    save_history,
+    save_or_keep,
+    saving,
+    say,
+)
 from numba_ss.io.copies import Copies
 from numba_ss.io.files import is_remote, require_distinct, require_writable
 from numba_ss.io.packed_words import require_words
@@ -179,14 +186,19 @@ def _opened(paths: list[str], args: Namespace) -> Corpus:
 def _save(args: Namespace, model: Word2Vec) -> None:
     """Write the vectors and, if asked for, the model and the history."""
     vectors = model.vectors_
-    # NumPy's format can hold any words.
-    save_or_keep(args.output, vectors.save, "vectors.npz", "numba-ss convert")
-    log.info("%d vectors of length %d saved to %s", len(vectors), vectors.vector_size, args.output)
-    if args.model is not None:
-        save_or_keep(args.model, model.save, "model.npz")
-        log.info("a model that numba-ss update can learn on with saved to %s", args.model)
-    if args.history:
-        write_history(args.history, model.history_)
+
+    def save_vectors() -> None:
+        # NumPy's format can hold any words.
+        save_or_keep(args.output, vectors.save, "vectors.npz", "numba-ss convert")
+        size = vectors.vector_size
+        log.info("%d vectors of length %d saved to %s", len(vectors), size, args.output)
+
+    def save_model() -> None:
+        if args.model is not None:
+            save_or_keep(args.model, model.save, "model.npz")
+            log.info("a model that numba-ss update can learn on with saved to %s", args.model)
+
+    save_all(save_vectors, save_model, lambda: save_history(args.history, model.history_))
 
 
 def _show(vectors: WordVectors, wanted: list[str], asked: list[str]) -> None:

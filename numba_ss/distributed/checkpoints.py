@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import re
@@ -14,14 +13,16 @@ from typing import Any, NamedTuple
 from numba_ss import _checks
 from numba_ss._types import PathLike
 from numba_ss.distributed.shards import Saved
-from numba_ss.io.checkpoint import reading
-from numba_ss.io.files import FolderLock, lock_folder, require_local, whole_file
+from numba_ss.io.checkpoint import claim_folder, reading
+from numba_ss.io.files import FolderLock, require_local, whole_file
 
 log = logging.getLogger("numba_ss")
 
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 _STATE = "state.json"
-_HELD = "held"  # the name of a checkpoint that stays
+_HELD = "checkpoint-held"  # the name of a checkpoint that stays
+# All that a checkpoint consists of, also while it is written.
+_FILE = re.compile(r"state\.json|shard-[0-9]+-of-[0-9]+\.npz|\..+\.partial")
 
 
 class Found(NamedTuple):
@@ -51,16 +52,7 @@ class RoundFolder:
         OSError
             If it cannot be made or written to, or another process saves here.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(self.path)
-            trial = self.path / "trial"
-            with whole_file(trial) as file:
-                file.write(b"writable")
-            trial.unlink(missing_ok=True)
-        except BlockingIOError as error:
-            expected = f"one that no other process saves into, got {self.path}"
-            raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
+        self._lock = claim_folder(self.path)
         for folder in self._folders():
             if not (folder / _STATE).exists():
                 self._remove(folder)
@@ -124,7 +116,10 @@ class RoundFolder:
         return sorted((path for path in inside if _NAME.fullmatch(path.name)), key=_number)
 
     def _remove(self, folder: Path) -> None:
+        """Remove a checkpoint; other programs' folders, which may have such a name, stay."""
         try:
+            if not all(_FILE.fullmatch(file.name) for file in folder.iterdir()):
+                return
             (folder / _STATE).unlink(missing_ok=True)  # first: half a checkpoint is none
             shutil.rmtree(folder)
         except OSError as error:  # no reason to stop training

@@ -6,10 +6,11 @@ There are two: `local`, in this process, and `ray_runtime`. Both give the same b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from numba_ss.distributed.shards import Saved
-from numba_ss.distributed.work import Work
+if TYPE_CHECKING:  # so that the command line finds the errors before NumPy is imported
+    from numba_ss.distributed.shards import Saved
+    from numba_ss.distributed.work import Work
 
 Reference = Any  # stands for a value that may not exist yet, on a machine that nobody knows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from numba_ss._types import PathLike
 from numba_ss.distributed.cluster import Cluster
 from numba_ss.distributed.ray_runtime import RayRuntime
 from numba_ss.io.files import require_local
+
+_ADDRESS = re.compile(r"auto|local|\S+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class RayCluster:
                 _checks.integer(name, getattr(self, name), 1)
         _checks.integer("blocks_per_round", self.blocks_per_round, 1)
         _checks.integer("max_retries", self.max_retries, 0)
-        if not isinstance(self.address, (str, type(None))):
-            _checks.fail("address", "host:port, auto or None", repr(self.address))
+        given = self.address
+        if given is not None and not (isinstance(given, str) and _ADDRESS.fullmatch(given)):
+            _checks.fail("address", "host:port, auto or None", repr(given))
         if not isinstance(self.resources_per_worker, (Mapping, type(None))):
             _checks.fail(
                 "resources_per_worker", "a dict of numbers", repr(self.resources_per_worker)

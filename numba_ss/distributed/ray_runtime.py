@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ _STORE_BYTES = 2 * 10**9
 # Settings of Linux's C library, which keeps the memory of large arrays for the next ones. Otherwise
 # the system gives each array new pages, and fills them with zeros.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
+_PATIENCE = 20  # seconds until the head node of a cluster has answered
 
 # The work that this process has got, by its token: it is sent once to each process.
 _works: dict[str, Work] = {}
@@ -227,6 +230,8 @@ def _connect(
         own = {
             "num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _STORE_BYTES
         }
+    elif ":" in address and "://" not in address:
+        _require_answer(address)
     # Ray would end the process at this signal, and the run could not save.
     before = signal.getsignal(signal.SIGTERM)
     ray.init(
@@ -235,6 +240,17 @@ def _connect(
     )
     with contextlib.suppress(ValueError):  # raised outside of the main thread
         signal.signal(signal.SIGTERM, before)
+
+
+def _require_answer(address: str) -> None:
+    """Require a cluster at an address; Ray itself would ask again and again for many minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"address: expected the head node of a running Ray cluster, got {address} ({error})"
+        ) from None
 
 
 def _require_version(ray: Any) -> None:

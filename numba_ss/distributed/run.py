@@ -14,6 +14,7 @@ from numba_ss._types import Arrays
 from numba_ss.distributed.checkpoints import Found, RoundFolder
 from numba_ss.distributed.rounds import Round, Rounds, Traffic
 from numba_ss.distributed.shards import Saved
+from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.training.run import RunState, TrainingRun
 from numba_ss.training.session import FitSession
 
@@ -105,6 +106,15 @@ class ClusterRun(TrainingRun):
         """Call `diverged` if a row is not finite."""
         if not all(map(math.isfinite, self.lengths.values())):
             self.diverged("a vector is NaN or infinite")
+
+
+def checkpoints_of(cluster: Any) -> type[CheckpointFolder | RoundFolder]:
+    """Return the class of the folder of checkpoints for the argument `cluster` of ``fit``."""
+    if cluster is None:
+        return CheckpointFolder
+    if isinstance(cluster, type) or not hasattr(cluster, "sizes"):
+        _checks.fail("cluster", "a RayCluster or None", repr(cluster))
+    return RoundFolder
 
 
 def _best(folder: RoundFolder, state: RunState) -> Saved:

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -109,21 +110,10 @@ class CheckpointFolder:
         OSError
             If the folder cannot be made or written to, or another process saves here.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(self.path)
-            if self._lock is not None:
-                for partial in self.path.glob(".checkpoint-*.partial"):
-                    partial.unlink(missing_ok=True)
-            trial = self.path / "checkpoint-trial"
-            with whole_file(trial) as file:
-                file.write(b"writable")
-            trial.unlink(missing_ok=True)
-        except BlockingIOError as error:
-            expected = f"one that no other process saves into, got {self.path}"
-            raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
-        except OSError as error:
-            raise _worded(error, f"expected one that can be written to, got {self.path}") from error
+        self._lock = claim_folder(self.path)
+        if self._lock is not None:
+            for partial in self.path.glob(".checkpoint-*.partial"):
+                partial.unlink(missing_ok=True)
         self._claimed = True
 
     def require(self, num_bytes: int) -> None:
@@ -254,6 +244,31 @@ class CheckpointFolder:
 
 def _worded(error: OSError, text: str) -> OSError:
     return OSError(error.errno, f"checkpoint folder: {text} ({error.strerror or error})")
+
+
+def claim_folder(path: Path) -> FolderLock | None:
+    """Make a folder for checkpoints and lock it; None if the file system has no locks.
+
+    A file without a name is written as a trial: nothing in the folder changes.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be made or written to, or another process saves here.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(path)
+        with tempfile.TemporaryFile(dir=path) as trial:
+            trial.write(b"writable")
+            trial.flush()
+            os.fsync(trial.fileno())
+    except BlockingIOError as error:
+        expected = f"one that no other process saves into, got {path}"
+        raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
+    except OSError as error:
+        raise _worded(error, f"expected one that can be written to, got {path}") from error
+    return lock
 
 
 def is_checkpoint(name: str) -> bool:

@@ -100,7 +100,7 @@ class Copies:
     def _place(self) -> Path:
         """Return a new folder for copies."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="numba_ss-"))
+            self._folder = Path(tempfile.mkdtemp(prefix="numba_ss-", dir=_temporary()))
             self._remove = weakref.finalize(self, _remove_folder, self._folder, os.getpid())
         place = self._folder / str(len(os.listdir(self._folder)))
         place.mkdir()
@@ -195,10 +195,19 @@ def _parts(file: str) -> list[str]:
     return [part for part in file.split("/") if part not in ("", ".", "..")] or ["file"]
 
 
+def _temporary() -> str:
+    """Return the folder for temporary files."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        expected = "the name of a folder for copies of pipes and of remote files"
+        _checks.fail("the variable TMPDIR", expected, "none that can be written to")
+
+
 @contextmanager
 def _with_room(path: str, size: int = 0) -> Iterator[None]:
     """Require room for a copy; the error names the folder of the copies."""
-    folder = tempfile.gettempdir()
+    folder = _temporary()
     expected = f"room for a copy in {folder} (the variable TMPDIR names another folder)"
     free = shutil.disk_usage(folder).free
     if size > free:

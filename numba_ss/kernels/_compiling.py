@@ -1,7 +1,14 @@
-"""Compilations of kernels: those who wait are told, and the time can be left out of a speed."""
+"""Compilations of kernels: those who wait are told, and the time can be left out of a speed.
+
+Signals wait, too: while LLVM compiles or loads a kernel it calls Python functions, and an exception
+in one of these, such as a KeyboardInterrupt, is lost, and may even end the process.
+"""
 
 import logging
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 from numba.core import event
@@ -53,6 +60,26 @@ class Compilations(event.Listener):
         if self._depth == 0:
             self.ended = monotonic()
             self.seconds += self.ended - self._began
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Hold back all signals that Python functions handle, until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # where they do not arrive
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _is_ours(event):

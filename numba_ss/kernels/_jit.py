@@ -42,6 +42,7 @@ def _compile(function, form="", **options):
         # Numba's own cache does not notice if a function in another file changes
         # (numba/numba#1833), and it fails if it cannot write or a file is damaged.
         compiled._cache = KernelCache(function, form)
+        compiled.compile = _compiling.signals_wait()(compiled.compile)
     return compiled
 
 

@@ -196,7 +196,11 @@ def _refuse_objects(
     usual = {first} & allowed
     bad = next(i for i, value in enumerate(values) if _kind(type(value)) not in usual)
     expected = f"{first}s, as before" if usual else "a string or an integer"
-    way = "; decode() makes a string of it" if isinstance(values[bad], bytes) else ""
+    way = ""
+    if isinstance(values[bad], bytes):
+        way = "; decode() makes a string of it"
+    elif isinstance(values[bad], (float, np.floating)):
+        way = "; int() makes an integer of it"
     _checks.fail(place(int(rows[bad])), expected, _checks.shortened(repr(values[bad])) + way)
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone
 from numba_ss._types import Integers, Show
-from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.distributed.ray_cluster import RayCluster
+from numba_ss.distributed.run import checkpoints_of
 from numba_ss.engine.by_name import ItemSampler
-from numba_ss.io.checkpoint import CheckpointFolder, checked_history
+from numba_ss.io.checkpoint import checked_history
 from numba_ss.io.files import require_distinct
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.interactions import Interactions, read_interactions
@@ -239,9 +239,9 @@ class YouTubeDNN(Queries):
         """
         options = self._checked()
         require_distinct({"checkpoint": checkpoint}, {"interactions": interactions})
-        folder = CheckpointFolder if cluster is None else RoundFolder
         session = FitSession(
-            self, options, callbacks, progress, checkpoint, checkpoint_minutes, folder=folder
+            self, options, callbacks, progress, checkpoint, checkpoint_minutes,
+            folder=checkpoints_of(cluster),
         )
         with use_threads(options["num_threads"]):
             events = self._read(interactions, None, progress)
@@ -282,7 +282,9 @@ class YouTubeDNN(Queries):
         for name in _SHAPE:
             if options[name] != self._options[name]:
                 _checks.fail(name, f"{self._options[name]!r}, as before", repr(options[name]))
-        session = FitSession(self, options, callbacks, progress)
+        session = FitSession(
+            self, options, callbacks, progress, folder=checkpoints_of(cluster)
+        )
         with use_threads(options["num_threads"]):
             events = self._read(interactions, self.log_, progress)
             if cluster is None:

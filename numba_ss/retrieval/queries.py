@@ -26,6 +26,8 @@ from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.nearest import Index
 from numba_ss.training.estimator import Estimator, integer_events
 
+_MOST = 2**20  # items for a user, if there are fewer
+
 
 class Recommendations(NamedTuple):
     """Items for users, best first, in the caller's own keys.
@@ -338,7 +340,7 @@ class Queries(Estimator):
             return self._model.user_vectors(events, length)
 
     def _search(self, events: Events, k: int, exclude_seen: bool, index: Index | None) -> TopK:
-        k = _checks.integer("k", k, 1)
+        k = _checks.integer("k", k, 1, max(_MOST, len(self.item_vectors_)))
         vectors = self._vectors(events)
         exclude = None
         if _checks.flag("exclude_seen", exclude_seen):

@@ -31,7 +31,7 @@ from numba_ss.engine.top_k import top_k
 from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
 from numba_ss.torch.optimizers import RowOptimizer
-from numba_ss.torch.tensors import hidden_states, label_ids, memory_of, uncompiled
+from numba_ss.torch.tensors import hidden_states, label_ids, memory_of, on_cpu, uncompiled
 from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.unit_rows import unit_rows
 from numba_ss.torch.work import FullWork, LayerWork, Some
@@ -190,7 +190,7 @@ class SampledSoftmax(nn.Embedding):
             num_classes, dim, sparse=_checks.flag("sparse", sparse), device=device, dtype=dtype
         )
         zeros = torch.zeros(num_classes, device=device, dtype=dtype)
-        self.register_parameter("bias", nn.Parameter(zeros) if bias else None)
+        self.register_parameter("bias", nn.Parameter(zeros) if _checks.flag("bias", bias) else None)
         self.dim, self.num_classes, self.loss = dim, num_classes, loss
         self.sampler, self.num_sampled = made, check_num_sampled(num_sampled, made)
         self.num_true = _checks.integer("num_true", num_true, 1)
@@ -280,7 +280,7 @@ class SampledSoftmax(nn.Embedding):
             return self._losses(h, y, some, scale)
         losses = self._losses(h, y, some, None).reshape(shape)
         if sample_weight is not None:
-            if sample_weight.shape != shape:
+            if on_cpu("sample_weight", sample_weight).shape != shape:
                 got = f"shape {tuple(sample_weight.shape)}"
                 _checks.fail("sample_weight", f"shape {tuple(shape)}, as the labels", got)
             losses = losses * sample_weight

@@ -140,8 +140,8 @@ def _counted(source: Source, cluster: Cluster) -> WordCounts:
 
 def _encoded(
     source: Source, vocabulary: Vocabulary, num_words: int, cluster: Cluster
-) -> tuple[Text, list[int]]:
-    """Return the encoded text in the memory of the cluster, its length and its checksum.
+) -> tuple[Text, str]:
+    """Return the encoded text in the memory of the cluster, and what tells it from others.
 
     It has to have `num_words` words of the vocabulary, as the counts say.
     """
@@ -157,7 +157,8 @@ def _encoded(
         got = f"{sum(words):,} instead of {num_words:,}"
         _checks.fail("corpus", "the same words in every pass over the text", got)
     total = zlib.crc32(np.array(checksums, np.int64).data)
-    return Text.of([part for part, _ in stored], lengths), [sum(lengths), total]
+    stored_text = Text.of([part for part, _ in stored], lengths)
+    return stored_text, f"{sum(words):,} words with checksum {total:08x}"
 
 
 class WordClusterRun(ClusterRun):

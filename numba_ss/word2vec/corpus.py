@@ -552,6 +552,8 @@ def _refuse(corpus: Any) -> NoReturn:
         hint = ", a sparse matrix: words have an order in a sentence, which it does not tell"
     elif isinstance(corpus, (set, frozenset)):
         hint = ", whose order is another in every process: give a list"
+    elif hasattr(corpus, "collect"):
+        hint = "; its collect() is a table"
     elif callable(corpus):
         hint = ": call it in the __iter__ of a class, which is asked once a pass"
     _checks.fail(
@@ -632,7 +634,8 @@ def open_corpus(
         return PackedCorpus(*corpus)
     iterable = hasattr(type(corpus), "__iter__") or hasattr(type(corpus), "__getitem__")
     wrong = (bytes, bytearray, Mapping, set, frozenset)
-    if isinstance(corpus, wrong) or hasattr(corpus, "tocsr") or not iterable:
+    unreadable = hasattr(corpus, "tocsr") or hasattr(corpus, "collect")
+    if isinstance(corpus, wrong) or unreadable or not iterable:
         _refuse(corpus)
     return SentenceCorpus(corpus)
 

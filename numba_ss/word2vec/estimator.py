@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._guards import alone
 from numba_ss._types import Show
-from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.distributed.cluster import Cluster
 from numba_ss.distributed.ray_cluster import RayCluster
+from numba_ss.distributed.run import checkpoints_of
 from numba_ss.engine.by_name import SampledLoss, WordSampler
-from numba_ss.io.checkpoint import CheckpointFolder, checked_history
+from numba_ss.io.checkpoint import checked_history
 from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.training.estimator import Estimator
@@ -261,9 +261,9 @@ class Word2Vec(Estimator):
         if checkpoint_words is not None:
             every = _checks.integer("checkpoint_words", checkpoint_words, 1)
         options = self._checked(validation)
-        folder = CheckpointFolder if cluster is None else RoundFolder
         session = FitSession(
-            self, options, callbacks, progress, checkpoint, checkpoint_minutes, every, folder
+            self, options, callbacks, progress, checkpoint, checkpoint_minutes, every,
+            checkpoints_of(cluster),
         )
         if cluster is not None:
             held_out = _open_validation(validation, encoding)
@@ -310,7 +310,9 @@ class Word2Vec(Estimator):
         options = self._checked(validation)
         if options["vector_size"] != self.vectors_.vector_size:
             _checks.fail("vector_size", f"{self.vectors_.vector_size}, as before", self.vector_size)
-        session = FitSession(self, options, callbacks, progress)
+        session = FitSession(
+            self, options, callbacks, progress, folder=checkpoints_of(cluster)
+        )
         if cluster is not None:
             held_out = _open_validation(validation, encoding)
             with cluster.open() as machines:

@@ -71,6 +71,9 @@ def parts_of(
         return None
     if any(map(is_stream, listed)):
         return None
+    if not any(map(is_remote, map(without_scheme, listed))):
+        # What workers log nobody sees: look at the files here, too.
+        open_corpus(corpus, column=column, encoding=encoding)
     parts = []
     for path in map(without_scheme, listed):
         if is_remote(path):

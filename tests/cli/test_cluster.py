@@ -26,5 +26,7 @@ def test_the_arguments_are_those_of_ray_cluster():
     assert cluster("--ray", "auto", "--workers", "3", "--blocks-per-round", "4") == RayCluster(
         3, address="auto", blocks_per_round=4
     )
+    with pytest.raises(ArgumentError, match=f"--ray: .* after the files, got the file {__file__}"):
+        cluster("--ray", __file__)
     with pytest.raises(ArgumentError, match="num_shards"):
         cluster("--ray", "--shards", "0")

@@ -2,13 +2,14 @@
 
 import io
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from numba_ss.cli.console import save_or_keep, say, write_history
+from numba_ss.cli.console import save_all, save_history, save_or_keep, say
 
 
 def test_a_console_that_lacks_letters(monkeypatch):
@@ -28,13 +29,39 @@ def test_a_full_disk_behind_standard_output(monkeypatch):
         say(["text"])
 
 
-def test_history(tmp_path):
+def test_history(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     history = [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 2.5}]
-    write_history(tmp_path / "h.json", history)
+    save_history(None, history)
+    save_history(tmp_path / "h.json", history)
     assert json.loads((tmp_path / "h.json").read_text()) == history
-    with pytest.raises(TypeError):
-        write_history(tmp_path / "h.json", [{"epoch": object()}])
-    assert json.loads((tmp_path / "h.json").read_text()) == history
+    with pytest.raises(OSError, match=r"kept, .* with: mv \S+history\.json \S+gone\S+h\.json$") as caught:
+        save_history(tmp_path / "gone" / "h.json", history)
+    assert json.loads(Path(str(caught.value).split()[-2]).read_text()) == history
+
+
+def test_all_is_saved_that_can_be():
+    saved = []
+
+    def fail():
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match=r"^disk$"):
+        save_all(fail, lambda: saved.append("model"))
+    with pytest.raises(OSError, match=r"^disk\ndisk$"):
+        save_all(fail, fail, lambda: saved.append("history"))
+    assert saved == ["model", "history"]
+
+
+def test_without_any_temporary_folder_results_are_kept_at_home(tmp_path, monkeypatch):
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(os, "getcwd", none)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(OSError, match=f"with: mv {tmp_path}/\\S+/history.json gone/h.json$"):
+        save_history("gone/h.json", [])
 
 
 def test_what_cannot_be_saved_is_kept_elsewhere(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 
 from numba_ss import ArgumentError, WordVectors
 from numba_ss.cli import main, retrieve_commands, word2vec_commands
+from numba_ss.distributed.cluster import ClusterError
 from tests.conftest import JIT
 from tests.word2vec.test_estimator import (
     as_flags,
@@ -125,6 +126,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_pat
         (KeyError("word"), "'word'"),
         (ImportError("this needs pyarrow"), "this needs pyarrow"),
         (FloatingPointError("training diverged"), "training diverged"),
+        (ClusterError("node a: no answer"), "node a: no answer"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
         (MemoryError("7 TiB"), "not enough memory: 7 TiB"),
     ],

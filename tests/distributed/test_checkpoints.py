@@ -36,11 +36,11 @@ def test_one_that_is_held_stays(tmp_path):
     folder.hold(best)
     for rounds in (2, 3, 4):
         write(folder, rounds)
-    assert names(tmp_path) == ["checkpoint-1", "checkpoint-3", "checkpoint-4", "held"]
+    assert names(tmp_path) == ["checkpoint-1", "checkpoint-3", "checkpoint-4", "checkpoint-held"]
     assert RoundFolder(tmp_path).held().saved == best
     folder.hold(folder.newest().saved)
     write(folder, 5)
-    assert names(tmp_path) == ["checkpoint-4", "checkpoint-5", "held"]
+    assert names(tmp_path) == ["checkpoint-4", "checkpoint-5", "checkpoint-held"]
 
 
 def test_half_a_checkpoint_is_none(tmp_path):
@@ -55,6 +55,20 @@ def test_half_a_checkpoint_is_none(tmp_path):
     assert RoundFolder(tmp_path).newest().saved == whole
     RoundFolder(tmp_path).claim()
     assert names(tmp_path) == ["checkpoint-1"]
+
+
+def test_what_other_programs_call_a_checkpoint_stays(tmp_path):
+    theirs = tmp_path / "checkpoint-500" / "model.safetensors"
+    theirs.parent.mkdir()
+    for file in (theirs, tmp_path / "trial", tmp_path / "held"):
+        file.write_text("theirs")
+    folder = RoundFolder(tmp_path)
+    folder.claim()
+    for rounds in (1, 2, 3):
+        write(folder, rounds)
+    expected = ["checkpoint-500", "checkpoint-502", "checkpoint-503", "held", "trial"]
+    assert names(tmp_path) == expected
+    assert {file.read_text() for file in (theirs, tmp_path / "trial", tmp_path / "held")} == {"theirs"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"state": 5}', '{"state": {}, "rounds": -1}'])

@@ -14,6 +14,8 @@ from numba_ss.distributed.ray_cluster import RayCluster
         ({"blocks_per_round": None}, "blocks_per_round: expected an integer"),
         ({"max_retries": -1}, "max_retries: expected at least 0"),
         ({"address": 6379}, "address: expected host:port, auto or None, got 6379"),
+        ({"address": ""}, "address: expected host:port, auto or None, got ''"),
+        ({"address": "text.txt"}, "address: expected host:port, auto or None, got 'text.txt'"),
         ({"resources_per_worker": 2}, "resources_per_worker: expected a dict of numbers, got 2"),
         ({"resources_per_worker": {1: 2}}, "resources_per_worker: expected names of resources, got 1"),
         ({"resources_per_worker": {"CPU": "one"}}, r"resources_per_worker\['CPU'\]: expected a finite"),

@@ -7,13 +7,16 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from numba_ss.distributed.cluster import ClusterError
 from numba_ss.distributed.local import LocalCluster
+from numba_ss.distributed.ray_runtime import RayRuntime
 from numba_ss.distributed.rounds import Rounds
 from tests.distributed.test_rounds import plain, same, train
 from tests.distributed.toy import Toy, checksum
@@ -57,6 +60,14 @@ def on_ray(case, *arguments, status=0):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == status, errors[-4000:]
     return json.loads(printed.splitlines()[-1]) if status == 0 else None
+
+
+def test_an_address_where_nobody_answers():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=f"head node of a running Ray cluster, got {address}"):
+            RayRuntime(1, 1, address, {}, 0)
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,28 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError, StopTraining, TrainingDivergedError
+from numba_ss import (
+    ArgumentError,
+    CheckpointFolder,
+    RayCluster,
+    StopTraining,
+    TrainingDivergedError,
+)
 from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.distributed.local import LocalCluster
 from numba_ss.distributed.rounds import Rounds
-from numba_ss.distributed.run import ClusterRun
+from numba_ss.distributed.run import ClusterRun, checkpoints_of
 from numba_ss.training.run import RunState
 from numba_ss.training.session import FitSession
 from tests.distributed.toy import Toy
+
+
+def test_only_a_description_of_machines_is_a_cluster():
+    assert checkpoints_of(None) is CheckpointFolder
+    assert checkpoints_of(RayCluster()) is RoundFolder
+    for wrong in ("auto", 4, RayCluster):
+        with pytest.raises(ArgumentError, match="cluster: expected a RayCluster or None, got "):
+            checkpoints_of(wrong)
 
 
 class ToyRun(ClusterRun):

@@ -218,6 +218,16 @@ def test_room_is_looked_at_before_anything_is_copied(bucket, monkeypatch):
         open_corpus(path)
 
 
+def test_without_any_temporary_folder(bucket, monkeypatch):
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    path = bucket("a.txt", TEXT)
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(ArgumentError, match="the variable TMPDIR: expected the name of a folder"):
+        open_corpus(path)
+
+
 def test_archives_through_chained_schemes(tmp_path):
     pytest.importorskip("fsspec")
     with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:

@@ -1,11 +1,13 @@
 """_compiling.py: who waits is told, once for all kernels that follow each other."""
 
 import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from numba_ss.kernels import _compiling
-from numba_ss.kernels._compiling import Compilations
+from numba_ss.kernels._compiling import Compilations, signals_wait
 from numba_ss.kernels._jit import exact_kernel
 from tests.conftest import needs_jit
 
@@ -50,6 +52,36 @@ def test_a_real_compilation_is_told(caplog, kernel, monkeypatch):
     kernel(1)
     assert told == [1]
     assert caplog.messages == ["compiling for this machine, once: this takes up to a minute"]
+
+
+@needs_jit
+def test_signals_wait_for_the_end_of_a_compilation(kernel, monkeypatch):
+    seen = []
+
+    class Interrupted(type(kernel._cache)):
+        def load_overload(self, *_):
+            signal.raise_signal(signal.SIGINT)
+            with signals_wait():  # of a kernel inside this one
+                signal.raise_signal(signal.SIGINT)
+            seen.append("loaded")
+
+        def save_overload(self, *_):
+            seen.append("compiled")
+
+    kernel._cache = Interrupted(kernel.py_func)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        kernel(1.5)
+    assert seen == ["loaded", "compiled"]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert kernel(1.5) == 1.5
+    assert seen == ["loaded", "compiled"]
+
+
+def test_other_threads_have_no_signals_to_hold_back():
+    with ThreadPoolExecutor(1) as pool, signals_wait():
+        held = signal.getsignal(signal.SIGINT)
+        assert pool.submit(lambda: signals_wait()(signal.getsignal)(signal.SIGINT)).result() is held
 
 
 @needs_jit

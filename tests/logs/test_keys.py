@@ -156,6 +156,7 @@ BAD = [
     ([1, "a"], r"values\[1\]: expected integers, as before, got 'a'"),
     (["a", "b", 3], r"values\[2\]: expected strings, as before, got 3"),
     ([1, True], r"values\[1\]: expected integers, as before, got True"),
+    ([1.0], r"values\[0\]: expected a string or an integer, got 1\.0; int\(\) makes an integer of it"),
     ([True], r"values\[0\]: expected a string or an integer, got True"),
     ([1, None], r"values\[1\]: expected a string or an integer, got null"),
     ([None], r"values\[0\]: expected a string or an integer, got null"),

@@ -258,6 +258,7 @@ def test_an_index_finds_the_same(kind):
         (r"features\['taste'\]\[0\]: expected string keys, as before, got 7", {"histories": [[]], "features": {"taste": [7]}}),
         ("features: expected names among taste, got 'age'", {"histories": [[]], "features": {"age": [7]}}),
         ("k: expected at least 1, got 0", {"k": 0}),
+        ("k: expected at most 1048576, got 1000000000", {"k": 10**9}),
         ("k: expected an integer, got 1.5", {"k": 1.5}),
         ("exclude_seen: expected True or False, got 1", {"exclude_seen": 1}),
     ],

@@ -658,10 +658,17 @@ def test_a_view_of_a_larger_table_is_trained_in_place():
     ({"reduction": "max"}, "reduction: expected one of"),
     ({"ignore_index": "x"}, "ignore_index: expected an integer"),
     ({"seed": 1.5}, "seed: expected an integer"),
+    ({"bias": "no"}, "bias: expected True or False, got 'no'"),
 ])
 def test_bad_arguments(options, message):
     with pytest.raises(ArgumentError, match=message):
         make(**options)
+
+
+def test_weights_of_examples_are_a_tensor():
+    inputs, labels = batch()
+    with pytest.raises(ArgumentError, match=r"sample_weight: expected a torch\.Tensor, got list"):
+        make()(inputs, labels, [1.0] * 7)
 
 
 def test_representation():

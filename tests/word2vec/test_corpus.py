@@ -352,6 +352,7 @@ def test_ids_out_of_range(ids, words, message, monkeypatch):
         ({"a": 1}, "got dict"),
         (3, "got int"),
         (SimpleNamespace(tocsr=None), "got SimpleNamespace, a sparse matrix: words have an order"),
+        (SimpleNamespace(collect=None), r"got SimpleNamespace; its collect\(\) is a table"),
         ({("a", "b")}, "got set, whose order is another in every process: give a list"),
         (lambda: [["a"]], "got function: call it in the __iter__ of a class"),
         (iter([["a"]]), "got list_iterator, which can be read once only: give a list, a file"),

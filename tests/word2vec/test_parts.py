@@ -22,6 +22,18 @@ def encoded(listed, vocabulary):
     return np.concatenate([encoder(part)[0] for part in listed])
 
 
+def test_what_is_odd_about_files_is_told_where_the_user_sees_it(tmp_path, caplog):
+    (tmp_path / "a.jsonl").write_text('{"text": "one two"}\n' * 5)
+    with caplog.at_level("WARNING", "numba_ss"):
+        parts_of([tmp_path / "a.jsonl"] * 2, None, None, LocalCluster())
+    repeated, markup = caplog.messages
+    assert "a.jsonl is given 2 times" in repeated
+    assert "looks like JSON lines" in markup
+    (tmp_path / "b.txt").write_bytes(b"PK\3\4" + bytes(99))
+    with pytest.raises(ArgumentError, match=r"b\.txt: expected text, got a zip archive"):
+        parts_of(tmp_path / "b.txt", None, None, LocalCluster())
+
+
 @pytest.mark.parametrize("span", [9, 64, 1000, 2**25])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
 def test_spans_of_a_text_are_the_text(span, end, tmp_path, monkeypatch, rng):
