@@ -52,7 +52,7 @@ class RoundFolder:
         OSError
             If it cannot be made or written to, or another process saves here.
         """
-        self._lock = claim_folder(self.path)
+        self._lock = claim_folder(self.path, "checkpoint-*.npz", "a run on one machine")
         for folder in self._folders():
             if not (folder / _STATE).exists():
                 self._remove(folder)

@@ -110,7 +110,7 @@ class CheckpointFolder:
         OSError
             If the folder cannot be made or written to, or another process saves here.
         """
-        self._lock = claim_folder(self.path)
+        self._lock = claim_folder(self.path, "checkpoint-*/state.json", "a run on a cluster")
         if self._lock is not None:
             for partial in self.path.glob(".checkpoint-*.partial"):
                 partial.unlink(missing_ok=True)
@@ -246,13 +246,16 @@ def _worded(error: OSError, text: str) -> OSError:
     return OSError(error.errno, f"checkpoint folder: {text} ({error.strerror or error})")
 
 
-def claim_folder(path: Path) -> FolderLock | None:
+def claim_folder(path: Path, others: str, whose: str) -> FolderLock | None:
     """Make a folder for checkpoints and lock it; None if the file system has no locks.
 
-    A file without a name is written as a trial: nothing in the folder changes.
+    A file without a name is written as a trial: nothing in the folder changes. `others` is the
+    pattern of checkpoints that this kind of run cannot read, and `whose` says what wrote them.
 
     Raises
     ------
+    ArgumentError
+        If such checkpoints are there: the run would begin anew without a word.
     OSError
         If the folder cannot be made or written to, or another process saves here.
     """
@@ -268,6 +271,8 @@ def claim_folder(path: Path) -> FolderLock | None:
         raise OSError(errno.EBUSY, f"checkpoint folder: expected {expected}") from error
     except OSError as error:
         raise _worded(error, f"expected one that can be written to, got {path}") from error
+    if other := next(path.glob(others), None):
+        _checks.fail("checkpoint", f"a folder without checkpoints of {whose}", str(other))
     return lock
 
 

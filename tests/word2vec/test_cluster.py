@@ -166,6 +166,17 @@ def test_a_run_is_not_resumed_on_another_text(text, tmp_path):
 
 
 @needs_jit
+def test_a_run_on_one_machine_is_not_resumed_on_a_cluster_nor_the_other_way(text, tmp_path):
+    for first, second in ((None, Rehearsal()), (Rehearsal(), None)):
+        folder = tmp_path / f"{first is None}"
+        model().fit(text, progress=False, cluster=first, checkpoint=folder)
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(ArgumentError, match="checkpoint: expected a folder without checkpoints of a run on"):
+            model().fit(text, progress=False, cluster=second, checkpoint=folder, resume=True)
+        assert sorted(folder.rglob("*")) == before
+
+
+@needs_jit
 def test_a_fitted_model_learns_on(text, tmp_path):
     further = make_text(tmp_path / "further.txt", seed=5, num_topics=7)
     here, there = (model().fit(text, progress=False) for _ in range(2))
