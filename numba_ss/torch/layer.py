@@ -311,11 +311,12 @@ class SampledSoftmax(nn.Embedding):
         """Return the losses of all examples, or their sum times `scale`."""
         weights, biases = self._tables()
         inputs = h.detach().numpy()
-        work = (
-            self._sampled(weights, biases, inputs, labels, some)
-            if self.training
-            else FullWork(weights, biases, inputs, labels, self._logistic, self.normalize)
-        )
+        with pytorch_threads():
+            work = (
+                self._sampled(weights, biases, inputs, labels, some)
+                if self.training
+                else FullWork(weights, biases, inputs, labels, self._logistic, self.normalize)
+            )
         return autograd.apply(work, scale, self.sparse, h, self.weight, self.bias)
 
     @alone
@@ -324,8 +325,7 @@ class SampledSoftmax(nn.Embedding):
     ) -> LayerWork:
         if some is not None:
             labels = labels[some]
-        with pytorch_threads():
-            sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(
             labels, sampled, weights.dtype, self._remove_hits, self._subtract_log_q
         )
