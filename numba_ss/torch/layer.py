@@ -126,7 +126,9 @@ class SampledSoftmax(nn.Embedding):
     `torch.no_grad` a call in training mode returns the loss by the candidates that the next
     step will draw.
 
-    `torch.get_num_threads` is the number of threads, and the result does not depend on it.
+    `torch.get_num_threads` is the number of threads, and the result does not depend on it. Where
+    other processes want the cores, import `numba_ss.torch` before `torch`, or start Python with
+    ``GOMP_SPINCOUNT=30000``: else PyTorch's threads wait with a busy core, for milliseconds.
 
     Loops that have one optimizer for all parameters, such as those of Lightning and of Hugging
     Face, can take ``RowOptimizer(model.parameters(), "adam", lr)``. PyTorch's Adam and AdamW refuse
