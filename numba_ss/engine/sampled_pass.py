@@ -129,7 +129,8 @@ class SampledPass:
         self._use_logistic, self._threads = logistic or None, threads
         self._at_once = self.buffers.is_whole and len(ids) > 0
         self._num_inputs = 0
-        self._compared: Blocks | None = None  # whose probabilities are in memory
+        # The part whose probabilities are in memory; True if there is one part, computed at once.
+        self._compared: Blocks | bool = False
 
     def forward(self) -> Floats:
         """Return the losses (batch_size,), an array of the workspace; they may not be finite."""
@@ -153,7 +154,7 @@ class SampledPass:
         if grad_output is None:
             grad_output = np.ones_like(self.buffers.arrays.losses)
         if self._at_once:
-            if self._compared is None:  # the probabilities are used up
+            if not self._compared:  # the probabilities are used up
                 self._call(FORWARD, grad_output)
             self._call(BACKWARD, grad_output)
             return self.gradients
@@ -269,8 +270,7 @@ class SampledPass:
             sampled_step_chunk(0, *given)
         else:
             sampled_step(*given)
-        self._num_inputs = int(out.sizes[NUM_UNIQUE])
-        self._compared = self._parts()[0] if part == FORWARD else None
+        self._compared = part == FORWARD
 
     def _parts(self) -> list[Blocks]:
         """Return the parts of the batch; the probabilities of one part fit into memory."""
@@ -315,7 +315,7 @@ class SampledPass:
         phases.grad_sampled(
             blocks, self._weights.shape[1], self._threads, self._weights, self.buffers.all
         )
-        self._compared = None
+        self._compared = False
 
     def _scatter(
         self, own: Integers, sampled: Integers, learning_rate: Any, rows: Floats, biases: Floats

@@ -80,15 +80,14 @@ class Workspace:
         several times as long, with a page fault for each 4 kB.
         """
         size, lent = math.prod(shape), self._lent.setdefault(name, [])
-        buffer = np.empty(0, dtype)
         for place, (memory, holder) in enumerate(lent):
             if holder() is None and memory.size >= size and memory.dtype == dtype:
-                buffer, _ = lent.pop(place)
+                del lent[place]
                 break
-        if buffer.size < size:
-            buffer = np.empty(size, dtype)
-        array = buffer[:size].reshape(shape)
-        lent.append((buffer, weakref.ref(array)))
+        else:
+            memory = np.empty(size, dtype)
+        array = memory[:size].reshape(shape)
+        lent.append((memory, weakref.ref(array)))
         del lent[:-_LENT]
         return array
 

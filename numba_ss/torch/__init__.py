@@ -7,6 +7,9 @@ memory. Needs the extra ``torch``; stands on the engine alone.
 
 from __future__ import annotations
 
+# What it tells OpenMP has to be said before PyTorch loads it.
+import numba_ss.kernels.core.threads  # noqa: F401
+
 try:
     import torch  # noqa: F401
 except ModuleNotFoundError as error:

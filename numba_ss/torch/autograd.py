@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from numba_ss._types import Floats, Integers
 from numba_ss.engine.rows import add_rows, as_rows
+from numba_ss.torch.threads import pytorch_threads
 
 
 class Rows(NamedTuple):
@@ -51,12 +52,13 @@ class Loss(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
         """Return the gradients that are asked for."""
-        inputs, *tables = ctx.saved_tensors
+        _, *tables = ctx.saved_tensors
         if ctx.scale is None:
             upstream = grad_output.detach().contiguous().numpy()
         else:
-            upstream = np.full(len(inputs), grad_output.item() * ctx.scale, work_type(inputs))
-        grad_inputs, grads = ctx.work.backward(upstream)
+            upstream = np.full_like(ctx.work.losses, grad_output.item() * ctx.scale)
+        with pytorch_threads():
+            grad_inputs, grads = ctx.work.backward(upstream)
         needed = ctx.needs_input_grad[4:]
         grad_tables = (
             table_gradient(table, rows, ctx.sparse) if wanted else None
@@ -74,11 +76,6 @@ def apply(
     return result
 
 
-def work_type(inputs: Tensor) -> Any:
-    """Return NumPy's name of the type that numbers are computed in."""
-    return np.float32 if inputs.dtype == torch.float32 else np.float64
-
-
 def as_tensor(work: Work, scale: float | None) -> Tensor:
     """Return a copy of a work's losses, or their sum times `scale`, as a tensor."""
     if scale is None:
@@ -93,7 +90,7 @@ def table_gradient(table: Tensor, rows: Rows, sparse: bool) -> Tensor:
     if sparse:
         # Not coalesced: what accumulates gradients forgets it, so optimizers would do it again.
         return torch.sparse_coo_tensor(
-            torch.from_numpy(rows.ids)[None], torch.from_numpy(rows.values), table.shape,
+            torch.from_numpy(rows.ids).unsqueeze(0), torch.from_numpy(rows.values), table.shape,
             check_invariants=False,
         )
     dense = torch.zeros_like(table)

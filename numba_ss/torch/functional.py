@@ -146,7 +146,7 @@ def _sampled_loss(
             num_sampled, num_classes, num_true, sampled_values, remove_accidental_hits, seed,
             partition_strategy, subtract_log_q=True,
         )
-    work = FunctionWork(_spare, problem, logistic, biases is not None)
+        work = FunctionWork(_spare, problem, logistic, biases is not None)
     tables = [*_shards(weights), *_shards(biases)]
     losses = autograd.apply(work, None, sparse, h, *tables)
     return losses.to(given.dtype)

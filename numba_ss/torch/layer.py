@@ -126,7 +126,9 @@ class SampledSoftmax(nn.Embedding):
     `torch.no_grad` a call in training mode returns the loss by the candidates that the next
     step will draw.
 
-    `torch.get_num_threads` is the number of threads, and the result does not depend on it.
+    `torch.get_num_threads` is the number of threads, and the result does not depend on it. Where
+    other processes want the cores, import `numba_ss.torch` before `torch`, or start Python with
+    ``GOMP_SPINCOUNT=30000``: else PyTorch's threads wait with a busy core, for milliseconds.
 
     Loops that have one optimizer for all parameters, such as those of Lightning and of Hugging
     Face, can take ``RowOptimizer(model.parameters(), "adam", lr)``. PyTorch's Adam and AdamW refuse
@@ -311,11 +313,12 @@ class SampledSoftmax(nn.Embedding):
         """Return the losses of all examples, or their sum times `scale`."""
         weights, biases = self._tables()
         inputs = h.detach().numpy()
-        work = (
-            self._sampled(weights, biases, inputs, labels, some)
-            if self.training
-            else FullWork(weights, biases, inputs, labels, self._logistic, self.normalize)
-        )
+        with pytorch_threads():
+            work = (
+                self._sampled(weights, biases, inputs, labels, some)
+                if self.training
+                else FullWork(weights, biases, inputs, labels, self._logistic, self.normalize)
+            )
         return autograd.apply(work, scale, self.sparse, h, self.weight, self.bias)
 
     @alone
@@ -324,8 +327,7 @@ class SampledSoftmax(nn.Embedding):
     ) -> LayerWork:
         if some is not None:
             labels = labels[some]
-        with pytorch_threads():
-            sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
         columns = make_columns(
             labels, sampled, weights.dtype, self._remove_hits, self._subtract_log_q
         )

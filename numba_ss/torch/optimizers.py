@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import profiler
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
@@ -73,7 +76,36 @@ class RowOptimizer(torch.optim.Optimizer):
         _checks.number("eps", eps, positive=True)
         super().__init__(params, {"name": name, "lr": lr, "betas": tuple(betas), "eps": eps})
 
-    @torch.no_grad()
+    @staticmethod
+    def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `step` as PyTorch wraps it: with its hooks, and a mark for the profiler.
+
+        To make the mark takes as long as to update hundreds of rows, so it is made for those who
+        look.
+        """
+        wrapped = torch.optim.Optimizer.profile_hook_step(func)
+
+        @functools.wraps(func)
+        def step(self: RowOptimizer, *args: Any, **kwargs: Any) -> Any:
+            watched = profiler._is_profiler_enabled or any(
+                (
+                    self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks,
+                    _global_optimizer_pre_hooks, _global_optimizer_post_hooks,
+                )
+            )
+            return (wrapped if watched else func)(self, *args, **kwargs)
+
+        return step
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero, as in every `torch.optim.Optimizer`."""
+        if not set_to_none:
+            super().zero_grad(set_to_none)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update the rows that have a gradient.
 
@@ -132,7 +164,7 @@ def _uses_of(grad: Tensor) -> tuple[Integers, Floats]:
     if not grad.is_sparse:
         ids, values = np.arange(len(grad)), grad.contiguous().numpy()
     else:
-        ids, values = grad._indices()[0].numpy(), grad._values().contiguous().numpy()
+        ids, values = grad._indices().numpy()[0], grad._values().contiguous().numpy()
     if not all_finite(values.reshape(-1)):
         _checks.fail("a gradient", "finite numbers", "NaN or infinity")
     return ids, values

@@ -25,7 +25,6 @@ from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.torch.autograd import Rows
-from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.unit_rows import unit_rows
 
 Some = NDArray[np.bool_] | None  # which examples have a label, None if all do
@@ -54,9 +53,8 @@ class _SampledWork(ABC):
         again has the forward pass done again.
         """
         batch, some = self._pass or self._forward()[0], self._some
-        with pytorch_threads():
-            grads = batch.backward(grad_output if some is None else grad_output[some])
-            rows = self._share_out(batch.class_gradients(self._workspace))
+        grads = batch.backward(grad_output if some is None else grad_output[some])
+        rows = self._share_out(batch.class_gradients(self._workspace))
         grad_inputs = self._workspace.lend("grad_inputs", grads.inputs.shape, grads.inputs.dtype)
         grad_inputs[:] = grads.inputs
         self._release()
@@ -68,9 +66,8 @@ class _SampledWork(ABC):
             self._workspace = self._spare.pop()
         except IndexError:
             self._workspace = Workspace()
-        with pytorch_threads():
-            self._pass = self._make_pass(self._workspace)
-            return self._pass, self._pass.forward()
+        self._pass = self._make_pass(self._workspace)
+        return self._pass, self._pass.forward()
 
     def _release(self) -> None:
         if self._pass is not None:
@@ -179,15 +176,13 @@ class FullWork:
         rows = weights if self._unit is None else self._unit.rows
         self._given = rows, biases, labels, inputs
         self._logistic = logistic
-        with pytorch_threads():
-            self.losses = (sigmoid_loss if logistic else softmax_loss)(*self._given)
+        self.losses = (sigmoid_loss if logistic else softmax_loss)(*self._given)
         self.total = sum_losses(self.losses)
 
     def backward(self, grad_output: Floats) -> tuple[Floats, list[Rows]]:
         """Return the gradients of the inputs and of the tables."""
         function = sigmoid_loss_and_grad if self._logistic else softmax_loss_and_grad
-        with pytorch_threads():
-            grads = function(*self._given, grad_output=grad_output)
+        grads = function(*self._given, grad_output=grad_output)
         rows = grads.grad_weights
         if self._unit is not None:
             rows = self._unit.gradients(slice(None), rows)

@@ -7,6 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
+from torch.optim.optimizer import (  # noqa: E402
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
 import numba_ss  # noqa: E402
 from numba_ss import ArgumentError  # noqa: E402
 from numba_ss.torch import RowOptimizer, SampledSoftmax  # noqa: E402
@@ -164,6 +169,51 @@ def test_groups_have_options_of_their_own():
     optimizer.step()
     assert set(optimizer.state[layer.weight]) == {"squares"}
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("of", ["one", "all"])
+def test_hooks_are_called_around_a_step(of):
+    table, seen = make(), []
+    rows = RowOptimizer(table.parameters(), "sgd", lr=0.1)
+    backward(table, 0)
+
+    def note(optimizer, args, kwargs):
+        seen.append((optimizer, table.weight._version))
+
+    if of == "one":
+        handles = rows.register_step_pre_hook(note), rows.register_step_post_hook(note)
+    else:
+        handles = (
+            register_optimizer_step_pre_hook(note), register_optimizer_step_post_hook(note),
+        )
+    try:
+        rows.step()
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows.step()
+    (before, first), (after, second) = seen
+    assert before is after is rows
+    assert second == first + 1
+
+
+def test_a_profiler_sees_steps():
+    table = make()
+    rows = RowOptimizer(table.parameters(), "sgd", lr=0.1)
+    backward(table, 0)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        rows.step()
+    assert any("Optimizer.step#RowOptimizer" in event.key for event in profile.key_averages())
+
+
+def test_gradients_become_none_or_zeros():
+    table = make()
+    rows = RowOptimizer(table.parameters(), "sgd", lr=0.1)
+    backward(table, 0)
+    rows.zero_grad(set_to_none=False)
+    assert not table.weight.grad.to_dense().any()
+    rows.zero_grad()
+    assert table.weight.grad is None
 
 
 def test_a_closure_is_called():

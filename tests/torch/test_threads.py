@@ -1,5 +1,6 @@
 """torch/threads.py: PyTorch's number of threads, before, within and after."""
 
+import os
 import subprocess
 import sys
 
@@ -25,6 +26,23 @@ def test_kernels_use_as_many_threads_as_pytorch():
             assert numba.get_num_threads() == numba_before
     finally:
         torch.set_num_threads(before)
+
+
+def test_openmp_is_told_before_pytorch_loads_it():
+    script = """
+import os, sys
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == "torch":
+            print("GOMP_SPINCOUNT" in os.environ)
+sys.meta_path.insert(0, Finder)
+import numba_ss.torch
+"""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environ
+    )
+    assert done.stdout.split()[0] == "True"
 
 
 @needs_jit

@@ -23,7 +23,8 @@ __all__ = [
 
 # Let threads that wait for each other spin for a fraction of a millisecond, then sleep. By default
 # OpenMP's threads spin much longer, and each call takes milliseconds if another process wants
-# the core. OpenMP reads this variable when the first parallel kernel starts.
+# the core. OpenMP reads this variable when it is loaded: with the first parallel kernel, or by
+# PyTorch.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
