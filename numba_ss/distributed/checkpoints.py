@@ -57,7 +57,7 @@ class RoundFolder:
             if not (folder / _STATE).exists():
                 self._remove(folder)
 
-    def newest(self) -> Found | None:
+    def load(self) -> Found | None:
         """Return the newest checkpoint, or None if there is none."""
         whole = [folder for folder in self._folders() if (folder / _STATE).exists()]
         return _read(whole[-1]) if whole else None

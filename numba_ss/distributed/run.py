@@ -11,12 +11,11 @@ from typing import Any
 
 from numba_ss import _checks
 from numba_ss._types import Arrays
-from numba_ss.distributed.checkpoints import Found, RoundFolder
+from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.distributed.rounds import Round, Rounds, Traffic
 from numba_ss.distributed.shards import Saved
 from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.training.run import RunState, TrainingRun
-from numba_ss.training.session import FitSession
 
 
 class ClusterRun(TrainingRun):
@@ -119,24 +118,9 @@ def checkpoints_of(cluster: Any) -> type[CheckpointFolder | RoundFolder]:
 
 def _best(folder: RoundFolder, state: RunState) -> Saved:
     """Return the checkpoint of the best epoch of a run that is resumed."""
-    newest, held = folder.newest(), folder.held()
+    newest, held = folder.load(), folder.held()
     if newest is not None and state.best_epoch == state.epoch > newest.saved.epoch:
         return newest.saved  # the run was killed before this one was held
     if held is None:
         _checks.fail(str(folder.path), f"the checkpoint of epoch {state.best_epoch}", "none")
     return held.saved
-
-
-def newest(session: FitSession, resume: bool) -> Found | None:
-    """Return the newest checkpoint of a session's folder, if the run is to be resumed."""
-    resume = _checks.flag("resume", resume)
-    if session.folder is None:
-        if resume:
-            _checks.fail("resume", "a folder as checkpoint=", "none")
-        return None
-    found: Found | None = session.folder.newest()
-    if found is not None and not resume:
-        _checks.fail(
-            "checkpoint", "a folder without checkpoints, or resume=True", str(session.folder.path)
-        )
-    return found

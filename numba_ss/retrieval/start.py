@@ -9,7 +9,7 @@ from typing import Any
 
 from numba_ss import _checks
 from numba_ss._types import Arrays
-from numba_ss.io.checkpoint import reading
+from numba_ss.io.checkpoint import Checkpoint, reading
 from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.growth import merge_logs, pack_log, unknown_keys, warm_start
 from numba_ss.retrieval.model import RetrievalModel
@@ -24,7 +24,7 @@ log = logging.getLogger("numba_ss")
 
 def begin(session: FitSession, events: Interactions, resume: bool) -> RetrievalRun:
     """Return a new run, or one that is resumed from the newest checkpoint."""
-    found = session.newest(resume)
+    found: Checkpoint | None = session.newest(resume)
     data = TrainingSet.of(events, session.options)
     fixed = session.fixed_options()
     if session.folder is not None:

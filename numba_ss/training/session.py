@@ -7,11 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from numba_ss import _checks
 from numba_ss._types import Show
-from numba_ss.io.checkpoint import Checkpoint, CheckpointFolder
+from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.progress import check_show
 from numba_ss.training.events import TrainingEvent, check_callbacks
 
@@ -47,14 +45,14 @@ class FitSession:
         """Return the parameters that must be the same when a run is resumed."""
         return {name: value for name, value in self.options.items() if name not in _FREE}
 
-    def newest(self, resume: bool) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Path] | None:
-        """Return arrays, state and path of the newest checkpoint, or None if there is none."""
+    def newest(self, resume: bool) -> Any:
+        """Return the newest checkpoint as the folder loads it, or None if there is none."""
         resume = _checks.flag("resume", resume)
         if self.folder is None:
             if resume:
                 _checks.fail("resume", "a folder as checkpoint=", "none")
             return None
-        found: Checkpoint | None = self.folder.load()
+        found = self.folder.load()
         if found is not None and not resume:
             _checks.fail(
                 "checkpoint", "a folder without checkpoints, or resume=True", str(self.folder.path)

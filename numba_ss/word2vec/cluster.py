@@ -57,7 +57,7 @@ def begin_on_cluster(
     `cluster` are the machines that `described` stands for.
     """
     settled = dict(session.options)
-    found = _newest(session, resume)
+    found: Found | None = session.newest(resume)
     words, counts = _counted(source, cluster)
     vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
     data = _Data(vocabulary, rare_words(words, counts, vocabulary), settled, None)
@@ -115,20 +115,6 @@ def _run(
         held_out=None if validation is None else held_out_stream(validation, vocabulary, noise),
         first_epoch=first_epoch, tables=described.tables,
     )
-
-
-def _newest(session: FitSession, resume: bool) -> Found | None:
-    """Return the newest checkpoint of the folder, if the run is to be resumed."""
-    if session.folder is None:
-        if _checks.flag("resume", resume):
-            _checks.fail("resume", "a folder as checkpoint=", "none")
-        return None
-    found: Found | None = session.folder.newest()
-    if found is not None and not _checks.flag("resume", resume):
-        _checks.fail(
-            "checkpoint", "a folder without checkpoints, or resume=True", str(session.folder.path)
-        )
-    return found
 
 
 def _counted(source: Source, cluster: Cluster) -> WordCounts:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Arrays, Float32s, Show
-from numba_ss.io.checkpoint import checked_fields, reading
+from numba_ss.io.checkpoint import Checkpoint, checked_fields, reading
 from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.io.progress import Progress
 from numba_ss.training.run import best_arrays
@@ -38,7 +38,7 @@ def begin(
     session: FitSession, corpus: Corpus, validation: Corpus | None, resume: bool
 ) -> WordRun:
     """Return a new run, or one that is resumed from the newest checkpoint."""
-    found = session.newest(resume)
+    found: Checkpoint | None = session.newest(resume)
     if found is not None:
         return _resumed(session, corpus, validation, *found)
     settled = dict(session.options)

@@ -152,7 +152,7 @@ def killed(folder):
 def resumed(folder):
     """Go on from the checkpoint of `killed`, with other numbers of workers and shards."""
     with RayCluster(num_workers=1, num_shards=3).open() as cluster:
-        found = RoundFolder(folder).newest()
+        found = RoundFolder(folder).load()
         return {"state": found.state, "bits": train(Rounds(cluster, Toy(), found.saved))[0]}
 
 

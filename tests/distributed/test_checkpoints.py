@@ -21,11 +21,11 @@ def write(folder, rounds, state=None):
 
 def test_the_newest_is_found_and_two_are_kept(tmp_path):
     folder = RoundFolder(tmp_path / "new")
-    assert folder.newest() is None
+    assert folder.load() is None
     for rounds in (3, 5, 9):
         saved = write(folder, rounds, {"words": rounds})
     assert names(folder.path) == ["checkpoint-2", "checkpoint-3"]
-    found = RoundFolder(tmp_path / "new").newest()
+    found = RoundFolder(tmp_path / "new").load()
     assert found == (saved, {"words": 9})
     assert (found.saved.num_shards, found.saved.rounds, found.saved.epoch, found.saved.index) == (2, 9, 0, 9)
 
@@ -38,7 +38,7 @@ def test_one_that_is_held_stays(tmp_path):
         write(folder, rounds)
     assert names(tmp_path) == ["checkpoint-1", "checkpoint-3", "checkpoint-4", "checkpoint-held"]
     assert RoundFolder(tmp_path).held().saved == best
-    folder.hold(folder.newest().saved)
+    folder.hold(folder.load().saved)
     write(folder, 5)
     assert names(tmp_path) == ["checkpoint-4", "checkpoint-5", "checkpoint-held"]
 
@@ -49,10 +49,10 @@ def test_half_a_checkpoint_is_none(tmp_path):
     whole = write(folder, 1)
     half = folder.begin(2, 2, 0, 2)
     half.file(0).write_bytes(b"rows")
-    assert folder.newest().saved == whole
+    assert folder.load().saved == whole
     with pytest.raises(ArgumentError, match=r"shard-1-of-2\.npz of another machine is missing"):
         folder.finish(half, {})
-    assert RoundFolder(tmp_path).newest().saved == whole
+    assert RoundFolder(tmp_path).load().saved == whole
     RoundFolder(tmp_path).claim()
     assert names(tmp_path) == ["checkpoint-1"]
 
@@ -76,14 +76,14 @@ def test_a_damaged_state_is_refused(tmp_path, text):
     saved = write(RoundFolder(tmp_path), 1)
     (tmp_path / "checkpoint-1" / "state.json").write_text(text)
     with pytest.raises(ArgumentError, match="state of a run on a cluster"):
-        RoundFolder(tmp_path).newest()
+        RoundFolder(tmp_path).load()
     assert saved.rounds == 1
 
 
 def test_a_folder_may_move(tmp_path):
     write(RoundFolder(tmp_path / "here"), 1)
     (tmp_path / "here").rename(tmp_path / "there")
-    found = RoundFolder(tmp_path / "there").newest()
+    found = RoundFolder(tmp_path / "there").load()
     assert found.saved.file(0).read_bytes() == b"rows"
     assert "here" not in json.dumps((tmp_path / "there/checkpoint-1/state.json").read_text())
 

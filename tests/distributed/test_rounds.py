@@ -98,7 +98,7 @@ def test_a_run_goes_on_from_its_files(tmp_path, num_shards):
         for done in rounds.epoch(epoch):
             if (epoch, done.index) == (1, 0):
                 rounds.save(RoundFolder(tmp_path), {"words": 7})
-    found = RoundFolder(tmp_path).newest()
+    found = RoundFolder(tmp_path).load()
     assert found.state == {"words": 7}
     resumed = Rounds(LocalCluster(3, num_shards), Toy(), found.saved)
     assert (resumed.place.epoch, resumed.place.index, resumed.place.rounds) == (1, 1, 4)
