@@ -25,7 +25,6 @@ from numba_ss._guards import alone
 from numba_ss._types import Integers
 from numba_ss.engine.remaining_draws import draw_remaining
 from numba_ss.engine.seeds import ImplicitSeeds, stream_of
-from numba_ss.kernels.core.rng import NUM_DOUBLES, STREAM_SIZE
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import sampling
 
@@ -34,16 +33,16 @@ Accept = Callable[[], None]
 
 # TensorFlow reserves 2048 words of the stream for a candidate, four in a block.
 _BLOCKS = 512
-# An expected count takes as long as this many multiplications.
-_OPERATIONS = 700
+# An expected count takes as long as this many multiplications, if most of log(1 - p) is kept.
+_OPERATIONS = 200
 # Classes for which log(1 - p) is kept. Most Zipf-distributed candidates are among them.
-_REMEMBERED = 2**16
+_REMEMBERED = 2**18
 
 # The range of each number of a state. Implicit seeds are given one by one, so they are fewer.
 _BITS = 0, 2**64 - 1
 _STATE = {"global_seed": (-(2**63), 2**63 - 1), "implicit_seeds": (0, 2**32)}
 
-_SCRATCH = ("_stream", "_uniform", "_drawn", "_keys", "_memo")
+_SCRATCH = ("_scratch", "_keys", "_memo", "_drawn_from")
 NO_IDS = np.empty(0, np.int64)
 _NO_TREE = np.empty(0, np.int64)
 _NO_TABLE = np.empty(0, np.float32)
@@ -146,11 +145,11 @@ class CandidateSampler:
         self._weights: NDArray[Any] = _NO_TABLE
 
     def _make_scratch(self) -> None:
-        self._stream = np.zeros(STREAM_SIZE, np.uint64)
-        self._uniform = np.empty(NUM_DOUBLES)
-        self._drawn = np.empty(NUM_DOUBLES, np.int64)
+        self._scratch = np.zeros(sampling.SCRATCH_SIZE, np.uint64)
         self._keys = NO_IDS
-        self._memo = _NO_TABLE  # a cache
+        # Caches; probabilities that never change are found once.
+        self._memo = _NO_TABLE
+        self._drawn_from: sampling.Distribution | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out caches and scratch memory, which may come back as read-only arrays."""
@@ -222,10 +221,10 @@ class CandidateSampler:
         if self._keys.size != size:
             self._keys = np.empty(size, np.int64)
         candidates = np.empty(count, np.int64)
-        draw = sampling.Draw(
-            key, high, self._block, unique, self._stream, self._uniform, self._drawn, self._keys
-        )
-        distribution = self._distribution(self._exclude, self._kept())
+        draw = sampling.Draw(key, high, self._block, unique, self._scratch, self._keys)
+        distribution = self._drawn_from
+        if distribution is None or not self._fixed:
+            distribution = self._drawn_from = self._distribution(self._exclude, self._kept())
         true_count = np.empty(labels.shape, np.float32)
         sampled_count = np.empty(count, np.float32)
         threads = threads_for(_OPERATIONS * (labels.size + count))

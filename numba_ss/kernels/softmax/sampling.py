@@ -14,6 +14,7 @@ from numba_ss.kernels._jit import exact_kernel, parallel_kernel
 from numba_ss.kernels.core.ids import contains, find_key, find_value
 from numba_ss.kernels.core.rng import (
     NUM_DOUBLES,
+    STREAM_SIZE,
     next_below,
     next_doubles,
     next_float,
@@ -22,6 +23,8 @@ from numba_ss.kernels.core.rng import (
 from numba_ss.kernels.core.scalar import exp_near, expm1
 
 UNIFORM, LOG_UNIFORM, LEARNED_UNIGRAM, FIXED_UNIGRAM = range(4)
+
+SCRATCH_SIZE = STREAM_SIZE + 2 * NUM_DOUBLES
 
 _EMPTY = -1
 
@@ -51,9 +54,7 @@ class Draw(NamedTuple):
     high: Any  # uint64: the high half of the counter
     block: Any  # the low half of the counter
     unique: Any  # whether the classes are to be distinct
-    stream: Any  # uint64 (STREAM_SIZE,)
-    uniform: Any  # float64 (NUM_DOUBLES,)
-    drawn: Any  # int64 (NUM_DOUBLES,)
+    scratch: Any  # uint64 (SCRATCH_SIZE,): one array, because each takes time to pass
     keys: Any  # int64: a hash table; its length is a power of two, above the number of candidates
 
 
@@ -138,7 +139,9 @@ def draw_candidates(distribution, draw, out_candidates):
     an excluded class is repeated and not counted. If very many draws do not find enough classes,
     the rest of the candidates is -1.
     """
-    exclude, stream, keys, drawn = distribution.exclude, draw.stream, draw.keys, draw.drawn
+    exclude, keys = distribution.exclude, draw.keys
+    stream, rest = draw.scratch[:STREAM_SIZE], draw.scratch[STREAM_SIZE:]
+    uniform, drawn = rest[:NUM_DOUBLES].view(float64), rest[NUM_DOUBLES:].view(int64)
     start_stream(stream, draw.key, draw.high, uint64(draw.block))
     keys[:] = 0
     num_tries = 0
@@ -146,7 +149,7 @@ def draw_candidates(distribution, draw, out_candidates):
     left = max(_PATIENCE, _PATIENCE_EACH * out_candidates.shape[0])
     while filled < out_candidates.shape[0] and left > 0:
         left -= NUM_DOUBLES
-        _draw_many(distribution, stream, draw.uniform, drawn)
+        _draw_many(distribution, stream, uniform, drawn)
         for i in range(NUM_DOUBLES):
             if filled == out_candidates.shape[0]:
                 break

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from numba_ss import reference
-from numba_ss.kernels.core.rng import NUM_DOUBLES, STREAM_SIZE
 from numba_ss.kernels.softmax import sampling
 
 KINDS = ["uniform", "log_uniform", "learned_unigram", "fixed_unigram"]
@@ -45,8 +44,7 @@ class Distribution:
     def arguments(self, unique, block, exclude):
         draw = sampling.Draw(
             np.uint64(7), np.uint64(11), np.uint64(block), unique,
-            np.zeros(STREAM_SIZE, np.uint64), np.empty(NUM_DOUBLES),
-            np.empty(NUM_DOUBLES, np.int64), np.empty(4096, np.int64),
+            np.zeros(sampling.SCRATCH_SIZE, np.uint64), np.empty(4096, np.int64),
         )
         return self.tables(exclude), draw
 
