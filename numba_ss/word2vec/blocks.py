@@ -68,15 +68,17 @@ def prepare_block(
     every = np.empty(len(stream) + size, np.int64)
     every[: len(stream)] = stream
     windows.draw_noise(draws.table, keys[0], drawn_from, every[len(stream) :])
-    ids, numbers, num_met = distinct(every, len(stream))
-    at = np.flatnonzero(ids[:num_met] == draws.num_words)
-    if len(at):  # the separator: it takes the last number, and is no word
-        mark = int(at[0])
-        ids = np.delete(ids, mark)
-        is_mark = numbers == mark
-        numbers -= numbers > mark
-        numbers[is_mark] = len(ids)
-        num_met -= 1
+    found, numbers, num_met = distinct(every, len(stream))
+    # Frequent words have the smallest ids. In their order, rows of frequent words lie together in
+    # memory. First come the words of the text; last comes the separator, which is no word.
+    separator, keys_of = draws.num_words, found.copy()
+    keys_of[num_met:] += separator
+    keys_of[found == separator] = 2 * separator
+    order = np.argsort(keys_of)
+    numbers = np.argsort(order)[numbers]
+    num_met -= int(np.count_nonzero(found == separator))
+    ids = found[order]
+    ids = ids[ids < separator]
     return Block(
         ids, num_met, numbers[: len(stream)], position, first, last, numbers[len(stream) :],
         drawn_from, keys, rates, draws.log_q[ids],
