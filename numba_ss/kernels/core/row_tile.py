@@ -17,7 +17,7 @@ from numba_ss.kernels.core.llvm import LANES, intrinsic
 
 # Sums that are held in registers: 2 rows of 6 vectors, or one row of 14. Together with their
 # operands they fit into 16 registers.
-_MOST, _MOST_OF_ONE = 6, 14
+_MOST, _MOST_OF_ONE = 8, 14
 
 
 class Rows(NamedTuple):

@@ -25,23 +25,29 @@ from numba_ss.kernels.words.windows import drop_hits
 
 
 @kernel
-def _mask(scores, row, num_lanes, padded, noise, target, corrections, absent):
-    """Subtract log Q from the scores of a window, and mask those that do not count."""
-    if corrections.shape[0] > 0:
-        for i in range(num_lanes):
-            scores[i] -= corrections[target]
-    for j in range(noise.shape[0]):
-        word, line = noise[j], (1 + j) * row
-        if word == absent:
+def _mask(scores, row, num_lanes, noise, num_sampled, absent):
+    """Mask the scores of dropped noise words, and of the lane that makes their number even."""
+    is_odd = num_lanes % 2
+    for j in range(num_sampled):
+        line = pointer(scores, (1 + j) * row)
+        if noise[j] == absent:
             for i in range(num_lanes):
-                scores[line + i] = LOWEST
-        elif corrections.shape[0] > 0:
-            for i in range(num_lanes):
-                scores[line + i] -= corrections[word]
-        if padded > num_lanes:
-            scores[line + num_lanes] = LOWEST
-    if padded > num_lanes:
+                line[i] = LOWEST
+        if is_odd:
+            line[num_lanes] = LOWEST
+    if is_odd:
         scores[num_lanes] = CERTAIN
+
+
+@kernel
+def _correct(scores, row, num_lanes, target, noise, num_sampled, corrections, absent):
+    """Subtract log Q from the scores of a window."""
+    for j in range(1 + num_sampled):
+        word = target if j == 0 else noise[j - 1]
+        if word != absent:
+            line = pointer(scores, j * row)
+            for i in range(num_lanes):
+                line[i] -= corrections[word]
 
 
 @kernel
@@ -71,12 +77,15 @@ def _name_rows(work, c, begin, end, stream, stride, absent, keep_hits):
     rows, grads, num_windows = work.out_rows[c], work.out_grads[c], end - begin
     drop_hits(noise[:num_windows], stream[begin:end], absent, keep_hits, work.dropped[c])
     pool = out_words.shape[0] - work.sizes.shape[1]
+    num_sampled = noise.shape[1]
     for w in range(num_windows):
-        rows[w, 0] = out_words[pool + w] * stride
-        grads[w, 0] = (pool + w) * stride
-        for j in range(noise.shape[1]):
-            rows[w, 1 + j] = noise[w, j] * stride
-            grads[w, 1 + j] = places[w, j] * stride
+        row, grad = pointer(rows, w * (num_sampled + 1)), pointer(grads, w * (num_sampled + 1))
+        row[0] = out_words[pool + w] * stride
+        grad[0] = (pool + w) * stride
+        words, chosen = pointer(noise, w * num_sampled), pointer(places, w * num_sampled)
+        for j in range(num_sampled):
+            row[1 + j] = words[j] * stride
+            grad[1 + j] = chosen[j] * stride
 
 
 @kernel
@@ -99,6 +108,8 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     width, num_outputs, vectors = in_rows.shape[1], out_rows.shape[1], model.num_vectors
     row = scores.shape[0] // num_outputs
     table, targets, used = pointer(inputs, 0), pointer(outputs, 0), vectors * LANES
+    is_corrected, log_q = corrections.shape[0] > 0, pointer(corrections, 0)
+    noise = pointer(work.noise[c], 0)
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
         last = min(first + GROUP, num_windows)
@@ -118,11 +129,14 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
                 Rows(targets, pointer(out_rows, w * num_outputs), num_outputs),
                 Matrix(pointer(scores, lane), row, 1), vectors,
             )
-            if dropped[w] > 0 or padded > size or corrections.shape[0] > 0:
-                _mask(
-                    scores[lane:], row, size, padded, noise[w], stream[begin + w], corrections,
-                    absent,
+            chosen = pointer(noise, w * (num_outputs - 1))
+            if is_corrected:
+                _correct(
+                    pointer(scores, lane), row, size, stream[begin + w], chosen, num_outputs - 1,
+                    log_q, absent,
                 )
+            if dropped[w] > 0 or padded > size:
+                _mask(pointer(scores, lane), row, size, chosen, num_outputs - 1, absent)
             pairs += size
             lane += padded
         if logistic:
@@ -135,6 +149,9 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
         for w in range(first, last):
             size, grads = sizes[w], pointer(scores, lane)
             if size > 0:
+                own = pointer(grad_outputs, (pool + w) * stride)
+                for d in range(used):
+                    own[d] = float32(0)
                 add_products(
                     Rows(grad_inputs, pointer(in_grads, w * width), size), Matrix(grads, 1, row),
                     Rows(targets, pointer(out_rows, w * num_outputs), num_outputs), vectors,
