@@ -59,7 +59,7 @@ ORDER = {
     "partition_sampler batch_samplers samplers sgd adaptive adam adagrad full_pass sampled_pass columns candidate_sampler remaining_draws "
     "rows workspace shards memory seeds autotune schedules",
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files word2vec_files npz_files "
-    "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds",
+    "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds set_aside",
     "torch": "layer functional optimizers work autograd unit_rows tensors threads",
     "jax": "functional",
     "keras": "layer",

@@ -328,8 +328,8 @@ class Emitter:  # pragma: no cover
             array.meminfo = cgutils.get_null_value(array.meminfo.type)
             return self._value(array._getvalue())
         if isinstance(kind, types.BaseTuple):
-            parts = cgutils.unpack_tuple(self._builder, value.value)
-            parts = [self.uncounted(*pair).value for pair in zip(kind, map(self._value, parts), strict=True)]
+            parts = map(self._value, cgutils.unpack_tuple(self._builder, value.value))
+            parts = [self.uncounted(*pair).value for pair in zip(kind.types, parts, strict=True)]
             return self._value(self._context.make_tuple(self._builder, kind, parts))
         return value
 

@@ -36,7 +36,7 @@ occurrence, so the result does not depend on how many threads share the owners.
 import math
 from typing import Any, NamedTuple
 
-from numpy import float32, int64
+from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.llvm import LANES
