@@ -13,7 +13,7 @@ from numba_ss._types import Arrays
 
 log = logging.getLogger("numba_ss")
 
-_PIECE = 2**20  # numbers that are written at a time
+_PIECE = 2**18  # numbers that are written at a time
 
 
 def set_aside(arrays: Arrays) -> Arrays:
