@@ -25,20 +25,10 @@ from numba_ss.kernels.words.windows import drop_hits
 
 
 @kernel
-def _name_rows(work, c, num_windows, stride, absent):
-    """Write the offsets of each group's noise rows, and of their gradients."""
-    noise, places = work.noise[c], work.places[c]
-    rows, grads = work.out_rows[c], work.out_grads[c]
-    num_groups = (num_windows + GROUP - 1) // GROUP
-    # A noise word of the group may be the target of one of its windows: `_mask` checks that.
-    drop_hits(noise[:num_groups], noise[:num_groups, 0], absent, True, work.dropped[c])
-    num_sampled = noise.shape[1]
-    for g in range(num_groups):
-        row, grad = pointer(rows, g * (num_sampled + 1)), pointer(grads, g * (num_sampled + 1))
-        words, chosen = pointer(noise, g * num_sampled), pointer(places, g * num_sampled)
-        for j in range(num_sampled):
-            row[1 + j] = words[j] * stride
-            grad[1 + j] = chosen[j] * stride
+def _name_rows(noise, places, num_sampled, stride, rows, grads):
+    """Write the offsets of a group's noise rows, and of their gradients."""
+    for j in range(num_sampled):
+        rows[j], grads[j] = noise[j] * stride, places[j] * stride
 
 
 @kernel
@@ -65,7 +55,6 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     inputs, outputs = model.inputs, model.outputs
     absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
     draw_chunk(model, work, c, stream, begin, end, position, GROUP)
-    _name_rows(work, c, num_windows, stride, absent)
     sizes, noise, out_words = work.sizes[c], work.noise[c], work.out_words[c]
     in_rows, in_places, in_grads = work.in_rows[c], work.in_places[c], work.in_grads[c]
     places, shares = work.places[c], work.shares
@@ -80,6 +69,14 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     pool = out_words.shape[0] - sizes.shape[0]
     table, targets = pointer(inputs, 0), pointer(outputs, 0)
     each = pointer(work.hidden_rows, 0)
+    groups = (num_windows + GROUP - 1) // GROUP
+    # A noise word of the group may be the target of one of its windows: `_mask` checks that.
+    drop_hits(noise[:groups], noise[:groups, 0], absent, True, work.dropped[c])
+    for g in range(groups):
+        _name_rows(
+            pointer(noise, g * num_sampled), pointer(places, g * num_sampled), num_sampled, stride,
+            pointer(out_rows, g * num_outputs + 1), pointer(out_grads, g * num_outputs + 1),
+        )
     means, grads, noise_scores = pointer(hidden, 0), pointer(grad_hidden, 0), pointer(scores, row)
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):

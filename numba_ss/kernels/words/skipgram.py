@@ -1,6 +1,6 @@
 """Skip-gram: the gradients of a batch of windows, each word of a context on its own."""
 
-from numpy import float32
+from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.llvm import LANES
@@ -71,21 +71,11 @@ def _weigh(
 
 
 @kernel
-def _name_rows(work, c, begin, end, stream, stride, absent, keep_hits):
-    """Write the offsets of a chunk's output rows and of their gradients, the target first."""
-    noise, places, out_words = work.noise[c], work.places[c], work.out_words[c]
-    rows, grads, num_windows = work.out_rows[c], work.out_grads[c], end - begin
-    drop_hits(noise[:num_windows], stream[begin:end], absent, keep_hits, work.dropped[c])
-    pool = out_words.shape[0] - work.sizes.shape[1]
-    num_sampled = noise.shape[1]
-    for w in range(num_windows):
-        row, grad = pointer(rows, w * (num_sampled + 1)), pointer(grads, w * (num_sampled + 1))
-        row[0] = out_words[pool + w] * stride
-        grad[0] = (pool + w) * stride
-        words, chosen = pointer(noise, w * num_sampled), pointer(places, w * num_sampled)
-        for j in range(num_sampled):
-            row[1 + j] = words[j] * stride
-            grad[1 + j] = chosen[j] * stride
+def _name_rows(target, place, noise, places, num_sampled, stride, rows, grads):
+    """Write the offsets of a window's output rows and of their gradients, the target first."""
+    rows[0], grads[0] = target * stride, place * stride
+    for j in range(num_sampled):
+        rows[1 + j], grads[1 + j] = noise[j] * stride, places[j] * stride
 
 
 @kernel
@@ -97,10 +87,12 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
     absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
     draw_chunk(model, work, c, stream, begin, end, position, 1)
-    _name_rows(work, c, begin, end, stream, stride, absent, model.keep_hits)
-    logistic, sizes, dropped, noise = model.logistic, work.sizes[c], work.dropped[c], work.noise[c]
+    logistic, sizes, dropped = model.logistic, work.sizes[c], work.dropped[c]
+    drop_hits(
+        work.noise[c, :num_windows], stream[begin:end], absent, model.keep_hits, dropped
+    )
     in_rows, in_places, in_grads = work.in_rows[c], work.in_places[c], work.in_grads[c]
-    places, pool = work.places[c], work.out_words.shape[1] - sizes.shape[0]
+    out_words, pool = work.out_words[c], work.out_words.shape[1] - sizes.shape[0]
     out_rows, out_grads = work.out_rows[c], work.out_grads[c]
     in_weights, out_weights = pointer(work.in_weights[c], 0), pointer(work.out_weights[c], 0)
     grad_inputs, grad_outputs = pointer(work.grad_inputs[c], 0), pointer(work.grad_outputs[c], 0)
@@ -109,11 +101,18 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     row = scores.shape[0] // num_outputs
     table, targets, used = pointer(inputs, 0), pointer(outputs, 0), vectors * LANES
     is_corrected, log_q = corrections.shape[0] > 0, pointer(corrections, 0)
-    noise = pointer(work.noise[c], 0)
+    noise, places = pointer(work.noise[c], 0), pointer(work.places[c], 0)
+    num_sampled = num_outputs - 1
+    for w in range(num_windows):
+        _name_rows(
+            out_words[pool + w], pool + w, pointer(noise, w * num_sampled),
+            pointer(places, w * num_sampled), num_sampled, stride,
+            pointer(out_rows, w * num_outputs), pointer(out_grads, w * num_outputs),
+        )
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
         last = min(first + GROUP, num_windows)
-        lane = 0
+        lane = int64(0)  # a literal 0 would compile what it is passed to once more
         for w in range(first, last):
             ahead = w + AHEAD
             if ahead < num_windows:
@@ -129,14 +128,14 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
                 Rows(targets, pointer(out_rows, w * num_outputs), num_outputs),
                 Matrix(pointer(scores, lane), row, 1), vectors,
             )
-            chosen = pointer(noise, w * (num_outputs - 1))
+            chosen = pointer(noise, w * num_sampled)
             if is_corrected:
                 _correct(
-                    pointer(scores, lane), row, size, stream[begin + w], chosen, num_outputs - 1,
+                    pointer(scores, lane), row, size, stream[begin + w], chosen, num_sampled,
                     log_q, absent,
                 )
             if dropped[w] > 0 or padded > size:
-                _mask(pointer(scores, lane), row, size, chosen, num_outputs - 1, absent)
+                _mask(pointer(scores, lane), row, size, chosen, num_sampled, absent)
             pairs += size
             lane += padded
         if logistic:
@@ -161,9 +160,9 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
                     Matrix(grads, row, 1), Rows(table, pointer(in_rows, w * width), size), vectors,
                 )
                 _weigh(
-                    grads, row, size, num_outputs - 1, pointer(scratch, lane),
+                    grads, row, size, num_sampled, pointer(scratch, lane),
                     pointer(in_places, w * width), in_weights, pool + w,
-                    pointer(places, w * (num_outputs - 1)), out_weights,
+                    pointer(places, w * num_sampled), out_weights,
                 )
             lane += (size + 1) // 2 * 2
     work.losses[c] += total
