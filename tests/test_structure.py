@@ -368,7 +368,8 @@ def test_the_package_s_docstring_lists_every_public_name_once():
 def test_importing_compiles_nothing():
     script = (
         "import numba_ss, numba_ss.kernels.softmax.batch as b, numba_ss.kernels.softmax.phases as p, numba_ss.kernels.softmax.sampling as s, sys;"
-        "sys.exit(len(b._input_block.signatures) + len(s.draw_candidates.signatures)"
+        "sys.exit(len(b._input_block.signatures) + len(b._input_block.inner.signatures)"
+        " + len(s.draw_candidates.signatures)"
         " + len(p.forward_inputs.parallel.signatures))"
         if JIT
         else "import numba_ss"
@@ -397,7 +398,7 @@ def check_specialisations():
         module = importlib.import_module(f"numba_ss.{module_name(path)}")
         for function, kind in kernels_of(path):
             item = getattr(module, function.name)
-            forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
+            forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item, item.inner]
             for form in forms:
                 singles = [
                     [re.sub(r"Literal\[(\w+)\]\(.*?\)", r"\1", str(kind)).replace("int64", "int") for kind in signature]

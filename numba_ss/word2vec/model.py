@@ -183,11 +183,15 @@ class WordModel:
             train_windows.Text(stream, first, last, position, rates),
         )
         if changed:
-            self._addresses = train_windows.addresses(self.cbow, threads, *arguments)
+            self._gradients = train_windows.gradients_address(
+                self.cbow, self._model, self._work, arguments[-1]
+            )
         if threads == 1:
-            train_windows.train_windows_chunk(0, 1, self._addresses[1], *arguments)
+            train_windows.train_windows_chunk(0, 1, self._gradients, *arguments)
         else:
-            train_windows.train_windows(threads, *self._addresses, *arguments)
+            if changed:
+                self._chunk = train_windows.chunk_address(threads, self._gradients, *arguments)
+            train_windows.train_windows(threads, self._chunk, self._gradients, *arguments)
         self.tables.note_length(float(np.sqrt(longest.max())))
 
 

@@ -40,6 +40,6 @@ def address_of(kernel, *arguments):
     if config.DISABLE_JIT:
         return kernel
     kinds = tuple(map(numba.typeof, arguments))
-    kernel.compile(kinds)
-    compiled = kernel.overloads[kinds]
+    kernel.inner.compile(kinds)
+    compiled = kernel.inner.overloads[kinds]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

@@ -129,11 +129,14 @@ def train_windows(num_chunks, train_chunk, gradients, model, work, lists, progre
         call(train_chunk, arguments)
 
 
-def addresses(cbow: bool, num_chunks: int, *arguments: Any) -> tuple[int, int]:
-    """Return `train_chunk` and `gradients` for the other arguments of `train_windows`."""
-    model, work, _, _, text = arguments
-    gradients = address_of(
+def gradients_address(cbow: bool, model: Any, work: Any, text: Text) -> int:
+    """Return `gradients` for the other arguments of `train_windows`."""
+    return address_of(
         cbow_chunk if cbow else skipgram_chunk, model, work, 0, text.stream, text.first,
         text.last, text.position, text.rates[0],
     )
-    return address_of(train_windows_chunk, 0, num_chunks, gradients, *arguments), gradients
+
+
+def chunk_address(*arguments: Any) -> int:
+    """Return `train_chunk` for the other arguments of `train_windows`."""
+    return address_of(train_windows_chunk, 0, *arguments)
