@@ -266,8 +266,8 @@ def _lists(
         return np.zeros(shape, np.int32)
 
     return row_updates.Lists(
-        heads=integers(row_updates.OWNERS * region), places=integers(threads, most),
-        following=integers(threads, most), words=integers(threads, most),
+        heads=integers(row_updates.OWNERS * region), following=integers(threads, most),
+        words=integers(threads, most),
         sums=aligned_zeros(threads, stride), means=aligned_zeros(threads, 2, stride),
         rows=np.r_[np.arange(samples) * stride, 0, 0],
         products=aligned_zeros(threads, samples * samples),

@@ -83,12 +83,12 @@ class Met(NamedTuple):
 class Lists(NamedTuple):
     """Scratch of the tasks that share an update; the first axis is the task.
 
-    It holds a linked list of occurrences for each word, and space for sums.
+    It holds a linked list of occurrences for each word, and space for sums. An occurrence is
+    given by its position in the batch.
     """
 
-    heads: Any  # int32 (OWNERS * words of an owner,): 1 + the first entry of a word, 0 if none
-    places: Any  # int32 (tasks, occurrences): entry -> position of the occurrence in the batch
-    following: Any  # int32, same shape: entry -> next entry of the same word, -1 at its end
+    heads: Any  # int32 (OWNERS * words of an owner,): 1 + the first occurrence of a word, or 0
+    following: Any  # int32 (tasks, occurrences): the next occurrence of the same word, or -1
     words: Any  # int32, same shape: the words that occur
     sums: Any  # (tasks, stride): G, then R, of one row
     means: Any  # (tasks, 2, stride): means of the samples of inputs and of outputs
@@ -173,42 +173,40 @@ def list_occurrences(task, first_owner, last_owner, found, lists):
     Those without weight are left out. `lists.heads` must be zeros, and says where lists begin.
     """
     words, starts, order = found.words, found.starts, found.order
-    places, following = pointer(lists.places[task], 0), pointer(lists.following[task], 0)
-    heads, own, region = pointer(lists.heads, 0), lists.words[task], lists.heads.shape[0] // OWNERS
-    size, num_words, count = words.shape[1], 0, 0
+    heads, following = pointer(lists.heads, 0), pointer(lists.following[task], 0)
+    own, region = pointer(lists.words[task], 0), lists.heads.shape[0] // OWNERS
+    size, num_words = words.shape[1], 0
     # From the last to the first, so that each list begins with the first.
     for c in range(words.shape[0] - 1, -1, -1):
         for k in range(starts[c, last_owner] - 1, starts[c, first_owner] - 1, -1):
             i = order[c, k]
             word = words[c, i]
             head = _head(word, region)
-            next_entry = heads[head] - 1
-            places[count] = c * size + i
-            following[count] = next_entry
+            later = heads[head] - 1
+            following[c * size + i] = later
             own[num_words] = word
-            num_words += next_entry < 0
-            count += 1
-            heads[head] = count
+            num_words += later < 0
+            heads[head] = c * size + i + 1
     return num_words
 
 
 @kernel
-def _sum_list(i, places, following, grads, stride, num_vectors, total):
-    """Set `total` to the sum of the gradients of the list that begins at entry `i`."""
-    gather_row(pointer(grads, places[i] * stride), num_vectors * LANES, total)
+def _sum_list(i, following, grads, stride, num_vectors, total):
+    """Set `total` to the sum of the gradients of the list that begins with occurrence `i`."""
+    gather_row(pointer(grads, i * stride), num_vectors * LANES, total)
     i = following[i]
     while i >= 0:
-        add_scaled(float32(1), pointer(grads, places[i] * stride), num_vectors, total)
+        add_scaled(float32(1), pointer(grads, i * stride), num_vectors, total)
         i = following[i]
 
 
 @kernel
-def _bend(i, places, following, grads, weights, stride, num_vectors, rest):
-    """Return the sum of (g . rest)**2 / a over the list that begins at entry `i`."""
+def _bend(i, following, grads, weights, stride, num_vectors, rest):
+    """Return the sum of (g . rest)**2 / a over the list that begins with occurrence `i`."""
     bend = float32(0)
     while i >= 0:
-        along = vector_dot(pointer(grads, places[i] * stride), rest, num_vectors)
-        bend += along * along / weights[places[i]]
+        along = vector_dot(pointer(grads, i * stride), rest, num_vectors)
+        bend += along * along / weights[i]
         i = following[i]
     return bend
 
@@ -237,8 +235,8 @@ def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, l
     num_words = list_occurrences(task, first_owner, last_owner, found, lists)
     # Pointers, because an array that is passed to a function costs an atomic count of references.
     heads, region = pointer(lists.heads, 0), lists.heads.shape[0] // OWNERS
-    places, following = pointer(lists.places[task], 0), pointer(lists.following[task], 0)
-    words, totals = pointer(lists.words[task], 0), pointer(found.totals, 0)
+    following, words = pointer(lists.following[task], 0), pointer(lists.words[task], 0)
+    totals = pointer(found.totals, 0)
     weights, grads, rows = pointer(found.weights, 0), pointer(found.grads, 0), pointer(table, 0)
     rest = pointer(lists.sums, task * stride)
     samples, mean = pointer(met.samples, 0), pointer(met.mean, 0)
@@ -250,7 +248,7 @@ def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, l
         if which + _AHEAD < num_words:
             word = words[which + _AHEAD]
             prefetch(pointer(rows, word * stride), size)
-            prefetch(pointer(grads, places[heads[_head(word, region)] - 1] * stride), size)
+            prefetch(pointer(grads, (heads[_head(word, region)] - 1) * stride), size)
         word = words[which]
         head = _head(word, region)
         begin = heads[head] - 1
@@ -259,10 +257,10 @@ def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, l
         i, weight, bound = begin, float32(0), float32(0)
         while i >= 0:
             if following[i] >= 0:
-                prefetch(pointer(grads, places[following[i]] * stride), size)
-            grad = pointer(grads, places[i] * stride)
-            weight += weights[places[i]]
-            bound += vector_dot(grad, grad, num_vectors) / weights[places[i]]
+                prefetch(pointer(grads, following[i] * stride), size)
+            grad = pointer(grads, i * stride)
+            weight += weights[i]
+            bound += vector_dot(grad, grad, num_vectors) / weights[i]
             i = following[i]
         if keeps_totals:
             totals[word] += weight
@@ -270,14 +268,14 @@ def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, l
             i, square = begin, float32(0)
             while i >= 0:
                 square = add_scaled(
-                    float32(1), pointer(grads, places[i] * stride), num_vectors, row
+                    float32(1), pointer(grads, i * stride), num_vectors, row
                 )
                 i = following[i]
         else:
-            _sum_list(begin, places, following, grads, stride, num_vectors, rest)
+            _sum_list(begin, following, grads, stride, num_vectors, rest)
             along = vector_dot(rest, mean, num_vectors) / max(met.square, _TINY)
             square = add_scaled(-along, mean, num_vectors, rest)
-            bend = _bend(begin, places, following, grads, weights, stride, num_vectors, rest)
+            bend = _bend(begin, following, grads, weights, stride, num_vectors, rest)
             spread = _spread(rest, twice, samples, same, num_vectors, products)
             bend += weight * (spread * met.share + _OTHERS * square)
             along /= max(weight * (met.square + _OTHERS), float32(1))

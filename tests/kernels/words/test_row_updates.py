@@ -16,7 +16,7 @@ def make_lists(num_words, count, stride, tasks=1):
     region = -(-(num_words + 1) // OWNERS)
     return row_updates.Lists(
         heads=np.zeros(OWNERS * region, np.int32),
-        **{name: np.zeros((tasks, count), np.int32) for name in ("places", "following", "words")},
+        **{name: np.zeros((tasks, count), np.int32) for name in ("following", "words")},
         sums=np.zeros((tasks, stride), np.float32), means=None,
         rows=np.r_[np.arange(SAMPLES) * stride, 0, 0],
         products=np.zeros((tasks, SAMPLES * SAMPLES), np.float32),
@@ -121,7 +121,7 @@ def test_list_occurrences(rng):
             places, i = [], lists.heads[head] - 1
             lists.heads[head] = 0
             while i >= 0:
-                places.append(int(lists.places[0, i]))
+                places.append(int(i))
                 i = lists.following[0, i]
             assert first <= word % OWNERS < last
             assert word not in found
