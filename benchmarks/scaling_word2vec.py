@@ -135,14 +135,15 @@ class Measured:
     def _update(self, owners):
         work, lists, model = self.model._work, self.model._lists, self.model._model
         mean = lists.means[0, 0]
-        met = row_updates.Met(work.in_samples, mean, np.float32(1), np.float32(0))
+        one = np.float32(1)
+        met = row_updates.Met(work.in_samples, mean, one, one, one)
         none = np.empty(0, np.float32)
         of_outputs = row_updates.Occurrences(
-            work.out_words, work.out_weights, work.out_starts, work.out_chain, work.grad_outputs,
+            work.out_words, work.out_weights, work.out_starts, work.out_order, work.grad_outputs,
             none,
         )
         of_inputs = row_updates.Occurrences(
-            work.in_words, work.in_weights, work.in_starts, work.in_chain, work.grad_inputs, none
+            work.in_words, work.in_weights, work.in_starts, work.in_order, work.grad_inputs, none
         )
         return seconds_of(lambda: (
             row_updates.update_rows(

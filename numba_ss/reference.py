@@ -931,10 +931,13 @@ def cbow(
     return _learn_chunk(*chunk, group=group, means=True, **options)
 
 
-def chain_owners(words: Array, absent: int, owners: int) -> list[list[int]]:
-    """Return the positions of each owner's words; word w belongs to owner w % owners."""
+def sort_owners(words: Array, weights: Array, absent: int, owners: int) -> list[list[int]]:
+    """Return the positions of each owner's words; word w belongs to owner w % owners.
+
+    A word that is absent, or has no weight, belongs to nobody.
+    """
     words = np.asarray(words)
-    here = np.where(words == absent, -1, words % owners)
+    here = np.where((words == absent) | (np.asarray(weights) == 0), -1, words % owners)
     return [np.flatnonzero(here == owner).tolist() for owner in range(owners)]
 
 
@@ -953,14 +956,16 @@ def sample_rows(table: Array, words: Array, count: int) -> Array:
     return np.array([table[word] if word >= 0 else np.zeros(table.shape[1]) for word in chosen])
 
 
-def measure_samples(samples: Array) -> tuple[Array, float]:
-    """Return the mean and the variance of those rows that are not zero."""
+def measure_samples(samples: Array) -> tuple[Array, float, float]:
+    """Return the mean of those rows that are not zero, 1 / their number, and a bound.
+
+    No mean of (u . d)**2 over these rows u is larger, whatever the unit vector d.
+    """
     rows = np.asarray(samples, float)
     rows = rows[np.any(rows != 0, axis=1)]
     if not len(rows):
-        return np.zeros(np.shape(samples)[1]), 0.0
-    mean = rows.mean(axis=0)
-    return mean, max((rows**2).sum(axis=1).mean() - mean @ mean, 0.0)
+        return np.zeros(np.shape(samples)[1]), 1.0, 0.0
+    return rows.mean(axis=0), 1 / len(rows), float(np.linalg.norm(rows.T @ rows)) / len(rows)
 
 
 def update_rows(
@@ -971,18 +976,18 @@ def update_rows(
     `samples` holds some rows of the other table; see `kernels.words.row_updates`.
     """
     table, grads = np.array(table, float), np.asarray(grads, float)
-    samples, (mean, variance) = np.asarray(samples, float), measure_samples(samples)
+    samples, (mean, share, steepest) = np.asarray(samples, float), measure_samples(samples)
     for word, places in list_occurrences(words).items():
         total, weight = grads[places].sum(axis=0), sum(weights[i] for i in places)
-        if weight * (8 * (mean @ mean + variance) + 0.25) <= 1:
+        bound = sum(grads[i] @ grads[i] / weights[i] for i in places)
+        if bound + weight * (steepest + 0.25) <= 1:
             table[word] += total
             continue
         along = total @ mean / max(mean @ mean, 1e-30)
         rest = total - along * mean
         square = rest @ rest
-        bend = sum((grads[i] @ rest) ** 2 / weights[i] for i in places) + 0.25 * weight * square
-        if weight * variance > 1:
-            bend += weight * np.mean((samples @ rest) ** 2)
+        bend = sum((grads[i] @ rest) ** 2 / weights[i] for i in places)
+        bend += weight * (share * np.sum((samples @ rest) ** 2) + 0.25 * square)
         table[word] += along / max(weight * (mean @ mean + 0.25), 1.0) * mean
         table[word] += rest * square / max(bend, square, 1e-30)
     return table

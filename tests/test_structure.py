@@ -59,7 +59,7 @@ ORDER = {
     "partition_sampler batch_samplers samplers sgd adaptive adam adagrad full_pass sampled_pass columns candidate_sampler remaining_draws "
     "rows workspace shards memory seeds autotune schedules",
     "io": "copies arrow text_columns csv_files text_files decoding inputs vector_files word2vec_files npz_files "
-    "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds",
+    "safetensors_files parquet_files packed_words stored_vectors foreign_vectors checkpoint progress files file_kinds set_aside",
     "torch": "layer functional optimizers work autograd unit_rows tensors threads",
     "jax": "functional",
     "keras": "layer",
@@ -368,7 +368,8 @@ def test_the_package_s_docstring_lists_every_public_name_once():
 def test_importing_compiles_nothing():
     script = (
         "import numba_ss, numba_ss.kernels.softmax.batch as b, numba_ss.kernels.softmax.phases as p, numba_ss.kernels.softmax.sampling as s, sys;"
-        "sys.exit(len(b._input_block.signatures) + len(s.draw_candidates.signatures)"
+        "sys.exit(len(b._input_block.signatures) + len(b._input_block.inner.signatures)"
+        " + len(s.draw_candidates.signatures)"
         " + len(p.forward_inputs.parallel.signatures))"
         if JIT
         else "import numba_ss"
@@ -397,7 +398,7 @@ def check_specialisations():
         module = importlib.import_module(f"numba_ss.{module_name(path)}")
         for function, kind in kernels_of(path):
             item = getattr(module, function.name)
-            forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item]
+            forms = [item.serial, item.parallel] if kind == "parallel_kernel" else [item, item.inner]
             for form in forms:
                 singles = [
                     [re.sub(r"Literal\[(\w+)\]\(.*?\)", r"\1", str(kind)).replace("int64", "int") for kind in signature]

@@ -29,8 +29,10 @@ def write_archive(path: PathLike, arrays: Arrays) -> None:
             filling = -(file.tell() + 30 + len(member.filename) + 20 + 4) % 64
             member.extra = struct.pack("<HH", 0xD935, filling) + bytes(filling)
             with archive.open(member, "w", force_zip64=True) as out:
-                array = array.astype(TYPES[name], copy=False)
-                np.lib.format.write_array(out, array, allow_pickle=False)
+                array = array.astype(TYPES[name], order="C", copy=False)
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(out, header)
+                out.write(array.reshape(-1).view(np.uint8).data)  # at once: pieces would be copies
 
 
 def read_archive(

@@ -20,6 +20,7 @@ from numba_ss import _checks
 from numba_ss._types import Arrays
 from numba_ss.io.checkpoint import checked_fields, checked_history
 from numba_ss.io.progress import Progress
+from numba_ss.io.set_aside import set_aside
 from numba_ss.training.events import StopTraining, TrainingDivergedError, TrainingEvent
 from numba_ss.training.session import FitSession
 from numba_ss.training.signals import deferred_interrupt
@@ -168,7 +169,7 @@ class TrainingRun(ABC):
 
     def copy(self) -> Any:
         """Return a copy of all that was learned, for `restore`."""
-        return {name: array.copy() for name, array in self.model.arrays().items()}
+        return set_aside(self.model.arrays())
 
     def restore(self, copy: Any) -> None:
         """Go back to a copy."""

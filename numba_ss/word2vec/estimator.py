@@ -140,8 +140,8 @@ class Word2Vec(Estimator):
     direction of the sum. Then a batch changes the scores of a vector by at most 1 on average. If a
     word repeats little, its vector gets the plain sum.
 
-    Training takes twice the memory of both tables, because a copy of the last finished epoch is
-    kept in case the next one fails.
+    In case an epoch fails, both tables as the epoch before has left them are kept in a temporary
+    file (the variable TMPDIR names its folder), or in memory if it cannot be written.
 
     Examples
     --------

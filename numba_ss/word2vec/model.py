@@ -183,11 +183,15 @@ class WordModel:
             train_windows.Text(stream, first, last, position, rates),
         )
         if changed:
-            self._addresses = train_windows.addresses(self.cbow, threads, *arguments)
+            self._gradients = train_windows.gradients_address(
+                self.cbow, self._model, self._work, arguments[-1]
+            )
         if threads == 1:
-            train_windows.train_windows_chunk(0, 1, self._addresses[1], *arguments)
+            train_windows.train_windows_chunk(0, 1, self._gradients, *arguments)
         else:
-            train_windows.train_windows(threads, *self._addresses, *arguments)
+            if changed:
+                self._chunk = train_windows.chunk_address(threads, self._gradients, *arguments)
+            train_windows.train_windows(threads, self._chunk, self._gradients, *arguments)
         self.tables.note_length(float(np.sqrt(longest.max())))
 
 
@@ -234,10 +238,10 @@ def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work
         sizes=integers(size), in_rows=integers(size, around + 1),
         in_places=integers(size, around + 1),
         in_grads=integers(size, around + 1), in_words=integers(size + around),
-        in_weights=floats(size + around), in_starts=small(row_updates.OWNERS),
-        in_chain=small(size + around), out_words=integers(pool + size),
-        out_weights=floats(pool + size), out_starts=small(row_updates.OWNERS),
-        out_chain=small(pool + size), noise=integers(size, num_sampled),
+        in_weights=floats(size + around), in_starts=small(row_updates.OWNERS + 1),
+        in_order=small(size + around), out_words=integers(pool + size),
+        out_weights=floats(pool + size), out_starts=small(row_updates.OWNERS + 1),
+        out_order=small(pool + size), noise=integers(size, num_sampled),
         places=integers(size, num_sampled), dropped=integers(size),
         out_rows=integers(size, 1 + num_sampled), out_grads=integers(size, 1 + num_sampled),
         scores=floats((1 + num_sampled) * lanes), scratch=floats(2, lanes),
@@ -262,9 +266,9 @@ def _lists(
         return np.zeros(shape, np.int32)
 
     return row_updates.Lists(
-        heads=integers(row_updates.OWNERS * region), places=integers(threads, most),
-        following=integers(threads, most), first=integers(threads, most),
-        last=integers(threads, most), sums=aligned_zeros(threads, 2, stride),
-        means=aligned_zeros(threads, 2, stride),
-        rows=np.r_[np.arange(samples) * stride, 0, 0], products=aligned_zeros(threads, 2 * samples),
+        heads=integers(row_updates.OWNERS * region), following=integers(threads, most),
+        words=integers(threads, most),
+        sums=aligned_zeros(threads, stride), means=aligned_zeros(threads, 2, stride),
+        rows=np.r_[np.arange(samples) * stride, 0, 0],
+        products=aligned_zeros(threads, samples * samples),
     )

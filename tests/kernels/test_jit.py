@@ -43,3 +43,23 @@ def test_both_forms_of_a_parallel_kernel_agree(rng):
     scatter_rows.parallel(rows, grads, np.float32(0.5), 1, tables[1])
     np.testing.assert_array_equal(*tables)
     assert scatter_rows.serial.signatures
+
+
+@needs_jit
+def test_what_only_kernels_call_is_not_compiled_for_python():
+    """And the other way round, so that Python can call what a kernel has compiled before."""
+    from numba_ss.kernels._jit import kernel
+
+    @kernel
+    def double(x):
+        return 2 * x
+
+    @kernel
+    def quadruple(x):
+        return double(double(x))
+
+    assert quadruple(1.5) == 6
+    assert not double.signatures
+    assert double.inner.signatures
+    assert double(1.5) == 3
+    assert not quadruple.inner.signatures

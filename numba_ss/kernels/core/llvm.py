@@ -321,6 +321,18 @@ class Emitter:  # pragma: no cover
         values = cgutils.unpack_tuple(self._builder, arguments.value)
         convention.call_function(self._builder, callee, types.none, kinds, values)
 
+    def uncounted(self, kind, value):
+        """Return a value whose arrays, in tuples or alone, have no count of references."""
+        if isinstance(kind, types.Array):
+            array = self._context.make_array(kind)(self._context, self._builder, value.value)
+            array.meminfo = cgutils.get_null_value(array.meminfo.type)
+            return self._value(array._getvalue())
+        if isinstance(kind, types.BaseTuple):
+            parts = map(self._value, cgutils.unpack_tuple(self._builder, value.value))
+            parts = [self.uncounted(*pair).value for pair in zip(kind.types, parts, strict=True)]
+            return self._value(self._context.make_tuple(self._builder, kind, parts))
+        return value
+
     def prefetch(self, address):
         """Ask for the cache line at an address."""
         hints = (self._value(ir.Constant(_SHORT, hint)) for hint in (0, 3, 1))  # read, keep, data

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numba_ss.kernels._jit import kernel
-from numba_ss.kernels.core.llvm import LANES, intrinsic
+from numba_ss.kernels.core.llvm import LANES, ROWS, VECTORS, intrinsic
 
-# Sums that are held in registers: 2 rows of 6 vectors, or one row of 14. Together with their
-# operands they fit into 16 registers.
-_MOST, _MOST_OF_ONE = 6, 14
+# Sums that are held in registers: two rows of _MOST vectors, or one row of 14. Together with their
+# operands they fit into the host's registers, which are 32 or 16.
+_MOST = 8 if ROWS * VECTORS > 16 else 6
+_MOST_OF_ONE = 14
 
 
 class Rows(NamedTuple):

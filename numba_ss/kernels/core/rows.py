@@ -51,7 +51,7 @@ def _python_vector_dot(x, y, num_vectors):
 
 
 @intrinsic(_python_vector_dot, result=lambda x, y, num_vectors: x.dtype)
-def _vector_dot(emit, x, y, num_vectors):
+def vector_dot(emit, x, y, num_vectors):
     """Return the inner product of at least one whole vector.
 
     Lane l sums x[k * LANES + l] * y[k * LANES + l] over k; then the lanes are added up.
@@ -64,6 +64,26 @@ def _vector_dot(emit, x, y, num_vectors):
     return emit.sum_lanes(emit.loop(num_vectors, [emit.zeros(x)], add)[0])
 
 
+def _python_add_scaled(a, x, num_vectors, y):
+    part = y[: num_vectors * LANES]
+    part += a * x[: num_vectors * LANES]
+    return part @ part
+
+
+@intrinsic(_python_add_scaled, result=lambda a, x, num_vectors, y: y.dtype)
+def add_scaled(emit, a, x, num_vectors, y):
+    """Add a * x to the row y, at least one whole vector; return the squared length of y."""
+    scale = emit.splat(a)
+
+    def add(k, sums):
+        at = k * LANES
+        new = emit.multiply_add(scale, emit.load(x + at), emit.load(y + at))
+        emit.store(new, y + at)
+        return [emit.multiply_add(new, new, sums[0])]
+
+    return emit.sum_lanes(emit.loop(num_vectors, [emit.zeros(y)], add)[0])
+
+
 # Exact, with vector code that is written by hand. If the compiler were free to reorder the sum, the
 # order would depend on whether the caller was compiled together with this function or was loaded
 # from the cache.
@@ -71,7 +91,7 @@ def _vector_dot(emit, x, y, num_vectors):
 def dot(x, y, size):
     """Return the inner product of two rows, in an order that depends on `size` alone."""
     whole = size // LANES
-    total = _vector_dot(x, y, whole) if whole > 0 else x[0] * y[0]
+    total = vector_dot(x, y, whole) if whole > 0 else x[0] * y[0]
     for d in range(max(whole * LANES, 1), size):
         total += x[d] * y[d]
     return total

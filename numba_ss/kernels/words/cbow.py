@@ -25,17 +25,10 @@ from numba_ss.kernels.words.windows import drop_hits
 
 
 @kernel
-def _name_rows(work, c, num_windows, stride, absent):
-    """Write the offsets of each group's noise rows, and of their gradients."""
-    noise, places = work.noise[c], work.places[c]
-    rows, grads = work.out_rows[c], work.out_grads[c]
-    num_groups = (num_windows + GROUP - 1) // GROUP
-    # A noise word of the group may be the target of one of its windows: `_mask` checks that.
-    drop_hits(noise[:num_groups], noise[:num_groups, 0], absent, True, work.dropped[c])
-    for g in range(num_groups):
-        for j in range(noise.shape[1]):
-            rows[g, 1 + j] = noise[g, j] * stride
-            grads[g, 1 + j] = places[g, j] * stride
+def _name_rows(noise, places, num_sampled, stride, rows, grads):
+    """Write the offsets of a group's noise rows, and of their gradients."""
+    for j in range(num_sampled):
+        rows[j], grads[j] = noise[j] * stride, places[j] * stride
 
 
 @kernel
@@ -62,7 +55,6 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     inputs, outputs = model.inputs, model.outputs
     absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
     draw_chunk(model, work, c, stream, begin, end, position, GROUP)
-    _name_rows(work, c, num_windows, stride, absent)
     sizes, noise, out_words = work.sizes[c], work.noise[c], work.out_words[c]
     in_rows, in_places, in_grads = work.in_rows[c], work.in_places[c], work.in_grads[c]
     places, shares = work.places[c], work.shares
@@ -75,7 +67,16 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     width, num_outputs, vectors = in_rows.shape[1], out_rows.shape[1], model.num_vectors
     row, num_sampled, used = scores.shape[0] // num_outputs, num_outputs - 1, vectors * LANES
     pool = out_words.shape[0] - sizes.shape[0]
-    table, targets, own = pointer(inputs, 0), pointer(outputs, 0), pointer(work.hidden_rows, 0)
+    table, targets = pointer(inputs, 0), pointer(outputs, 0)
+    each = pointer(work.hidden_rows, 0)
+    groups = (num_windows + GROUP - 1) // GROUP
+    # A noise word of the group may be the target of one of its windows: `_mask` checks that.
+    drop_hits(noise[:groups], noise[:groups, 0], absent, True, work.dropped[c])
+    for g in range(groups):
+        _name_rows(
+            pointer(noise, g * num_sampled), pointer(places, g * num_sampled), num_sampled, stride,
+            pointer(out_rows, g * num_outputs + 1), pointer(out_grads, g * num_outputs + 1),
+        )
     means, grads, noise_scores = pointer(hidden, 0), pointer(grad_hidden, 0), pointer(scores, row)
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
@@ -96,12 +97,12 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
             for d in range(used):
                 mean[d] = float32(0)
             add_products(
-                Rows(mean, own, 1), Matrix(pointer(shares, sizes[w]), 0, 0),
+                Rows(mean, each, 1), Matrix(pointer(shares, sizes[w]), 0, 0),
                 Rows(table, pointer(in_rows, w * width), sizes[w]), vectors,
             )
             scores[i] = dot(mean, pointer(outputs, out_words[pool + w] * stride), used)
         multiply_rows(
-            Rows(means, own, num_lanes), noise_rows, Matrix(noise_scores, row, 1), vectors
+            Rows(means, each, num_lanes), noise_rows, Matrix(noise_scores, row, 1), vectors
         )
         _mask(
             scores, row, num_lanes, count, out_words[pool + first : pool + first + count], noise[g],
@@ -118,14 +119,16 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
             for d in range(used):
                 grad[d] = float32(0)
             axpy(scores[i], pointer(outputs, out_words[at] * stride), used, grad)
-            axpy(scores[i], pointer(hidden, i * stride), used, pointer(changes, at * stride))
+            mean, own = pointer(hidden, i * stride), pointer(changes, at * stride)
+            for d in range(used):
+                own[d] = scores[i] * mean[d]
             out_weights[at] = abs(scores[i])
         add_products(
-            Rows(grads, own, count), Matrix(noise_scores, 1, row), noise_rows, vectors
+            Rows(grads, each, count), Matrix(noise_scores, 1, row), noise_rows, vectors
         )
         add_products(
             Rows(grad_outputs, pointer(out_grads, g * num_outputs + 1), num_sampled),
-            Matrix(noise_scores, row, 1), Rows(means, own, count), vectors,
+            Matrix(noise_scores, row, 1), Rows(means, each, count), vectors,
         )
         for j in range(num_sampled):
             weight = float32(0)
@@ -139,7 +142,7 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
                 add_products(
                     Rows(grad_inputs, pointer(in_grads, w * width), size),
                     Matrix(pointer(shares, size), 0, 0),
-                    Rows(pointer(grad_hidden, i * stride), own, 1), vectors,
+                    Rows(pointer(grad_hidden, i * stride), each, 1), vectors,
                 )
                 for m in range(size):
                     in_weights[in_places[w, m]] += scratch[0, i] * shares[size]

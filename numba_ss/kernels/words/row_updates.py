@@ -17,16 +17,17 @@ for the rows u, which move in the same batch. Two directions are treated in this
   x = A (|m|**2 + 1/4).
 - The direction d = R / |R| of R, the rest of G: x = sum (g_i . d)**2 / a_i + A v + A / 4. Here v is
   the mean of (u . d)**2 over a sample of the rows that were met. It accounts for gradients that
-  cancel within an occurrence, and is left out if A is too small for it to matter.
+  cancel within an occurrence.
 
 Two bounds follow, however often a row repeats and whatever the learning rate. The row moves along
 R by at most four times the mean length of the rows that it met. And its scores g_i / a_i . r
 change by at most 1 in the root mean square weighted by a_i, since
 |R|**2 <= A sum (g_i . d)**2 / a_i (Cauchy-Schwarz inequality).
 
-If x <= 1, as for a row that occurs once or a few times, the update is the plain sum. If A is very
-small, x is not computed at all: it could exceed 1 only if the rows that were met had a mean
-square eight times that of the samples.
+If x <= 1 in both directions, the update is the plain sum. So it is for nine rows out of ten, and a
+test that needs no direction finds most of them: x is at most sum |g_i|**2 / a_i + A (s + 1/4) along
+any d, where s is the Frobenius norm of the second moment of the sample, which is at least the
+largest eigenvalue.
 
 A row belongs to one of OWNERS owners, and its gradients are added in the order of their
 occurrence, so the result does not depend on how many threads share the owners.
@@ -35,18 +36,25 @@ occurrence, so the result does not depend on how many threads share the owners.
 import math
 from typing import Any, NamedTuple
 
-from numpy import float32, int64
+from numpy import float32
 
 from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.row_tile import Rows, multiply_rows
-from numba_ss.kernels.core.rows import axpy, dot, gather_row, pointer, prefetch
+from numba_ss.kernels.core.rows import (
+    add_scaled,
+    axpy,
+    dot,
+    gather_row,
+    pointer,
+    prefetch,
+    vector_dot,
+)
 from numba_ss.kernels.core.tile import Matrix
 
 OWNERS = 64
-SAMPLES = 16  # rows from which mean and variance of a table's rows are estimated
+SAMPLES = 16  # rows from which the moments of a table's rows are estimated
 _AHEAD = 4  # rows that are prefetched
-_UNLIKELY = float32(8)
 _OTHERS = float32(0.25)  # the quarter of A that allows for the rows of the other table
 _TINY = float32(1e-30)
 
@@ -56,8 +64,8 @@ class Occurrences(NamedTuple):
 
     words: Any  # int64 (chunks, occurrences): the row that each occurrence is of
     weights: Any  # same shape: sums of |gradients of scores|; without weight there is no gradient
-    starts: Any  # int32 (chunks, OWNERS): where the chains of `chain_owners` begin
-    chain: Any  # int32 (chunks, occurrences): the next occurrence of the same owner
+    starts: Any  # int32 (chunks, OWNERS + 1): see `sort_owners`
+    order: Any  # int32 (chunks, occurrences): the occurrences, those of each owner together
     grads: Any  # (chunks, occurrences * stride): their gradients
     totals: Any  # (num_words + 1,): to which the weights of each row are added; or empty
 
@@ -65,27 +73,27 @@ class Occurrences(NamedTuple):
 class Met(NamedTuple):
     """Estimates for the rows of the other table that were met in the batch."""
 
-    samples: Any  # (SAMPLES, stride): some of these rows
-    mean: Any  # (stride,): the mean of the samples
+    samples: Any  # (SAMPLES, stride): some of these rows, or zeros
+    mean: Any  # (stride,): the mean of the samples that are not zero
+    share: Any  # 1 / their number
     square: Any  # the squared length of the mean
-    variance: Any  # the variance of the samples
+    steepest: Any  # at least the mean of (u . d)**2 over the samples u, for any unit vector d
 
 
 class Lists(NamedTuple):
     """Scratch of the tasks that share an update; the first axis is the task.
 
-    It holds a linked list of occurrences for each word, and space for sums.
+    It holds a linked list of occurrences for each word, and space for sums. An occurrence is
+    given by its position in the batch.
     """
 
-    heads: Any  # int32 (OWNERS * words of an owner,): 1 + the number of a word's list, 0 if none
-    places: Any  # int32 (tasks, occurrences): entry -> position of the occurrence in the batch
-    following: Any  # int32, same shape: entry -> next entry of the same list, -1 at its end
-    first: Any  # int32, same shape: list -> its first entry
-    last: Any  # int32, same shape: list -> its last entry
-    sums: Any  # (tasks, 2, stride): G and R of one row
+    heads: Any  # int32 (OWNERS * words of an owner,): 1 + the first occurrence of a word, or 0
+    following: Any  # int32 (tasks, occurrences): the next occurrence of the same word, or -1
+    words: Any  # int32, same shape: the words that occur
+    sums: Any  # (tasks, stride): G, then R, of one row
     means: Any  # (tasks, 2, stride): means of the samples of inputs and of outputs
     rows: Any  # (SAMPLES + 2,): offsets of the samples; then twice the offset of a single row
-    products: Any  # (tasks, 2 * SAMPLES): inner products with the samples
+    products: Any  # (tasks, SAMPLES * SAMPLES): inner products with the samples
 
 
 @exact_kernel
@@ -104,117 +112,108 @@ def sample_rows(c, table, words, samples):
 
 
 @exact_kernel
-def measure_samples(samples, out):
-    """Set `out` to the mean of the samples; return its squared length, and their variance.
+def measure_samples(samples, rows, products, out):
+    """Set `out` to the mean of the samples; return `share`, `square`, `steepest` of `Met`.
 
-    Rows of zeros are not counted: they belong to no word, or were never updated.
+    Rows of zeros are not counted: they belong to no word, or were never updated. `rows` and
+    `products` are those of `Lists`.
     """
-    mean, stride = pointer(out, 0), samples.shape[1]
+    mean, stride, inner = pointer(out, 0), samples.shape[1], pointer(products, 0)
+    all_rows = Rows(pointer(samples, 0), pointer(rows, 0), SAMPLES)
+    multiply_rows(all_rows, all_rows, Matrix(inner, SAMPLES, 1), stride // LANES)
     for d in range(stride):
         mean[d] = float32(0)
     squares, count = float32(0), 0
     for i in range(SAMPLES):
-        row = pointer(samples, i * stride)
-        square = dot(row, row, stride)
-        squares += square
-        count += square > 0
-        axpy(float32(1), row, stride, mean)
+        count += inner[i * SAMPLES + i] > 0
+        axpy(float32(1), pointer(samples, i * stride), stride, mean)
+    for i in range(SAMPLES * SAMPLES):
+        squares += inner[i] * inner[i]
     share = float32(1) / float32(max(count, 1))
     for d in range(stride):
         mean[d] *= share
-    square = dot(mean, mean, stride)
-    return square, max(squares * share - square, float32(0))
+    return share, dot(mean, mean, stride), math.sqrt(squares) * share
 
 
 @exact_kernel
-def chain_owners(words, absent, starts, chain):
-    """Chain the words of each owner, in order; leave out those that are `absent`.
+def sort_owners(words, weights, absent, starts, order):
+    """Sort the positions of the words by their owners; those of an owner stay in their order.
 
-    A word belongs to the owner word % OWNERS. The first word of an owner is words[starts[owner]],
-    the next one after words[i] is words[chain[i]]; -1 ends the chain.
+    A word belongs to the owner word % OWNERS. The positions of owner o are order[i] with i from
+    starts[o] to starts[o + 1]. Those after starts[OWNERS] have no word, or no weight.
     """
-    for owner in range(OWNERS):
-        starts[owner] = -1
-    for i in range(words.shape[0] - 1, -1, -1):
-        if words[i] != absent:
-            owner = words[i] % OWNERS
-            chain[i] = starts[owner]
-            starts[owner] = i
+    count = words.shape[0]
+    for o in range(OWNERS + 1):
+        starts[o] = 0
+    for i in range(count):
+        starts[_owner(words[i], weights[i], absent)] += 1
+    for o in range(OWNERS):
+        starts[o + 1] += starts[o]
+    for i in range(count - 1, -1, -1):
+        o = _owner(words[i], weights[i], absent)
+        starts[o] -= 1
+        order[starts[o]] = i
+
+
+@exact_kernel
+def _owner(word, weight, absent):
+    return OWNERS if word == absent or weight == 0 else word & (OWNERS - 1)
+
+
+@exact_kernel
+def _head(word, region):
+    """Return the position of a word in `heads`: the words of an owner stand side by side."""
+    return (word & (OWNERS - 1)) * region + word // OWNERS
 
 
 @exact_kernel
 def list_occurrences(task, first_owner, last_owner, found, lists):
     """List the `Occurrences` of each word of some owners; return how many words there are.
 
-    Those without weight are left out.
+    Those without weight are left out. `lists.heads` must be zeros, and says where lists begin.
     """
-    words, weights, starts, chain = found.words, found.weights, found.starts, found.chain
-    places, following = lists.places[task], lists.following[task]
-    first, last, heads = lists.first[task], lists.last[task], lists.heads
-    region, size = heads.shape[0] // OWNERS, words.shape[1]
-    num_words = count = 0
-    for owner in range(first_owner, last_owner):
-        for c in range(words.shape[0]):
-            i = int64(starts[c, owner])
-            while i >= 0:
-                if weights[c, i] != 0:
-                    head = owner * region + words[c, i] // OWNERS
-                    which = heads[head] - 1
-                    places[count] = c * size + i
-                    following[count] = -1
-                    if which < 0:
-                        which = num_words
-                        num_words += 1
-                        heads[head] = num_words
-                        first[which] = count
-                    else:
-                        following[last[which]] = count
-                    last[which] = count
-                    count += 1
-                i = int64(chain[c, i])
-    for which in range(num_words):
-        place = places[first[which]]
-        word = words[place // size, place % size]
-        heads[word % OWNERS * region + word // OWNERS] = 0
+    words, starts, order = found.words, found.starts, found.order
+    heads, following = pointer(lists.heads, 0), pointer(lists.following[task], 0)
+    own, region = pointer(lists.words[task], 0), lists.heads.shape[0] // OWNERS
+    size, num_words = words.shape[1], 0
+    # From the last to the first, so that each list begins with the first.
+    for c in range(words.shape[0] - 1, -1, -1):
+        for k in range(starts[c, last_owner] - 1, starts[c, first_owner] - 1, -1):
+            i = order[c, k]
+            word = words[c, i]
+            head = _head(word, region)
+            later = heads[head] - 1
+            following[c * size + i] = later
+            own[num_words] = word
+            num_words += later < 0
+            heads[head] = c * size + i + 1
     return num_words
 
 
 @kernel
-def _sum_list(i, places, following, grads, weights, stride, num_vectors, total):
-    """Set `total` to the sum of the gradients of a list; return the sum of the weights.
-
-    The list begins at entry `i` and has at least two entries.
-    """
-    size = num_vectors * LANES
-    gather_row(pointer(grads, places[i] * stride), size, total)
-    weight = weights[places[i]]
+def _sum_list(i, following, grads, stride, num_vectors, total):
+    """Set `total` to the sum of the gradients of the list that begins with occurrence `i`."""
+    gather_row(pointer(grads, i * stride), num_vectors * LANES, total)
     i = following[i]
     while i >= 0:
-        if following[i] >= 0:
-            prefetch(pointer(grads, places[following[i]] * stride), size)
-        axpy(float32(1), pointer(grads, places[i] * stride), size, total)
-        weight += weights[places[i]]
+        add_scaled(float32(1), pointer(grads, i * stride), num_vectors, total)
         i = following[i]
-    return weight
 
 
 @kernel
-def _bend(i, places, following, grads, weights, stride, size, rest):
-    """Return the sum of (g . rest)**2 / a over the list from entry `i` on."""
+def _bend(i, following, grads, weights, stride, num_vectors, rest):
+    """Return the sum of (g . rest)**2 / a over the list that begins with occurrence `i`."""
     bend = float32(0)
-    if following[i] < 0:  # one gradient: `rest` is a part of it, orthogonal to the other part
-        square = dot(rest, rest, size)
-        return square * square / weights[places[i]]
     while i >= 0:
-        along = dot(pointer(grads, places[i] * stride), rest, size)
-        bend += along * along / weights[places[i]]
+        along = vector_dot(pointer(grads, i * stride), rest, num_vectors)
+        bend += along * along / weights[i]
         i = following[i]
     return bend
 
 
 @kernel
 def _spread(rest, twice, samples, rows, num_vectors, products):
-    """Return the mean of (u . rest)**2 over the samples u."""
+    """Return the sum of (u . rest)**2 over the samples u."""
     # `multiply_rows` takes rows in pairs: here the same row twice.
     multiply_rows(
         Rows(rest, twice, 2), Rows(samples, rows, SAMPLES), Matrix(products, 2, 1), num_vectors
@@ -222,17 +221,7 @@ def _spread(rest, twice, samples, rows, num_vectors, products):
     total = float32(0)
     for i in range(SAMPLES):
         total += products[2 * i] * products[2 * i]
-    return total / float32(SAMPLES)
-
-
-@kernel
-def _add(a, x, size, y):
-    """Add a * x to the row y; return the squared length of y, summed in any order."""
-    square = float32(0)
-    for d in range(size):
-        y[d] += a * x[d]
-        square += y[d] * y[d]
-    return square
+    return total
 
 
 @kernel
@@ -244,46 +233,54 @@ def update_rows(task, first_owner, last_owner, found, met, table, num_vectors, l
     """
     stride, size = table.shape[1], num_vectors * LANES
     num_words = list_occurrences(task, first_owner, last_owner, found, lists)
-    places, following, first = lists.places[task], lists.following[task], lists.first[task]
-    word_at, weight_at, grads = pointer(found.words, 0), pointer(found.weights, 0), found.grads
-    sums = pointer(lists.sums, 2 * task * stride)
-    rest = pointer(lists.sums, (2 * task + 1) * stride)
+    # Pointers, because an array that is passed to a function costs an atomic count of references.
+    heads, region = pointer(lists.heads, 0), lists.heads.shape[0] // OWNERS
+    following, words = pointer(lists.following[task], 0), pointer(lists.words[task], 0)
+    totals = pointer(found.totals, 0)
+    weights, grads, rows = pointer(found.weights, 0), pointer(found.grads, 0), pointer(table, 0)
+    rest = pointer(lists.sums, task * stride)
     samples, mean = pointer(met.samples, 0), pointer(met.mean, 0)
     same, twice = pointer(lists.rows, 0), pointer(lists.rows, SAMPLES)
-    products = pointer(lists.products, 2 * task * SAMPLES)
-    light = float32(1) / (_UNLIKELY * (met.square + met.variance) + _OTHERS)
-    most = float32(0)
+    products = pointer(lists.products, task * SAMPLES * SAMPLES)
+    keeps_totals = found.totals.shape[0] > 0
+    steepest, most = met.steepest + _OTHERS, float32(0)
     for which in range(num_words):
         if which + _AHEAD < num_words:
-            place = places[first[which + _AHEAD]]
-            prefetch(pointer(table, word_at[place] * stride), size)
-            prefetch(pointer(grads, place * stride), size)
-        i = first[which]
-        place = places[i]
-        row = pointer(table, word_at[place] * stride)
-        if following[i] < 0:
-            total, weight = pointer(grads, place * stride), weight_at[place]
+            word = words[which + _AHEAD]
+            prefetch(pointer(rows, word * stride), size)
+            prefetch(pointer(grads, (heads[_head(word, region)] - 1) * stride), size)
+        word = words[which]
+        head = _head(word, region)
+        begin = heads[head] - 1
+        heads[head] = 0
+        row = pointer(rows, word * stride)
+        i, weight, bound = begin, float32(0), float32(0)
+        while i >= 0:
+            if following[i] >= 0:
+                prefetch(pointer(grads, following[i] * stride), size)
+            grad = pointer(grads, i * stride)
+            weight += weights[i]
+            bound += vector_dot(grad, grad, num_vectors) / weights[i]
+            i = following[i]
+        if keeps_totals:
+            totals[word] += weight
+        if bound + weight * steepest <= float32(1):
+            i, square = begin, float32(0)
+            while i >= 0:
+                square = add_scaled(
+                    float32(1), pointer(grads, i * stride), num_vectors, row
+                )
+                i = following[i]
         else:
-            total = sums
-            weight = _sum_list(
-                i, places, following, grads, weight_at, stride, num_vectors, total
-            )
-        if found.totals.shape[0] > 0:
-            found.totals[word_at[place]] += weight
-        if weight <= light:
-            square = _add(float32(1), total, size, row)
-        else:
-            along = dot(total, mean, size) / max(met.square, _TINY)
-            gather_row(total, size, rest)
-            axpy(-along, mean, size, rest)
-            square = dot(rest, rest, size)
-            bend = _bend(i, places, following, grads, weight_at, stride, size, rest)
-            if weight * met.variance > float32(1):
-                bend += weight * _spread(rest, twice, samples, same, num_vectors, products)
-            bend += _OTHERS * weight * square
-            axpy(along / max(weight * (met.square + _OTHERS), float32(1)), mean, size, row)
-            scale = square / max(bend, square, _TINY)
-            square = _add(scale, rest, size, row)
+            _sum_list(begin, following, grads, stride, num_vectors, rest)
+            along = vector_dot(rest, mean, num_vectors) / max(met.square, _TINY)
+            square = add_scaled(-along, mean, num_vectors, rest)
+            bend = _bend(begin, following, grads, weights, stride, num_vectors, rest)
+            spread = _spread(rest, twice, samples, same, num_vectors, products)
+            bend += weight * (spread * met.share + _OTHERS * square)
+            along /= max(weight * (met.square + _OTHERS), float32(1))
+            add_scaled(along, mean, num_vectors, row)
+            square = add_scaled(square / max(bend, square, _TINY), rest, num_vectors, row)
         if not square <= most:
             most = square if square == square else float32(math.inf)
     return most

@@ -1,6 +1,6 @@
 """Skip-gram: the gradients of a batch of windows, each word of a context on its own."""
 
-from numpy import float32
+from numpy import float32, int64
 
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.llvm import LANES
@@ -25,23 +25,29 @@ from numba_ss.kernels.words.windows import drop_hits
 
 
 @kernel
-def _mask(scores, row, num_lanes, padded, noise, target, corrections, absent):
-    """Subtract log Q from the scores of a window, and mask those that do not count."""
-    if corrections.shape[0] > 0:
-        for i in range(num_lanes):
-            scores[i] -= corrections[target]
-    for j in range(noise.shape[0]):
-        word, line = noise[j], (1 + j) * row
-        if word == absent:
+def _mask(scores, row, num_lanes, noise, num_sampled, absent):
+    """Mask the scores of dropped noise words, and of the lane that makes their number even."""
+    is_odd = num_lanes % 2
+    for j in range(num_sampled):
+        line = pointer(scores, (1 + j) * row)
+        if noise[j] == absent:
             for i in range(num_lanes):
-                scores[line + i] = LOWEST
-        elif corrections.shape[0] > 0:
-            for i in range(num_lanes):
-                scores[line + i] -= corrections[word]
-        if padded > num_lanes:
-            scores[line + num_lanes] = LOWEST
-    if padded > num_lanes:
+                line[i] = LOWEST
+        if is_odd:
+            line[num_lanes] = LOWEST
+    if is_odd:
         scores[num_lanes] = CERTAIN
+
+
+@kernel
+def _correct(scores, row, num_lanes, target, noise, num_sampled, corrections, absent):
+    """Subtract log Q from the scores of a window."""
+    for j in range(1 + num_sampled):
+        word = target if j == 0 else noise[j - 1]
+        if word != absent:
+            line = pointer(scores, j * row)
+            for i in range(num_lanes):
+                line[i] -= corrections[word]
 
 
 @kernel
@@ -65,18 +71,11 @@ def _weigh(
 
 
 @kernel
-def _name_rows(work, c, begin, end, stream, stride, absent, keep_hits):
-    """Write the offsets of a chunk's output rows and of their gradients, the target first."""
-    noise, places, out_words = work.noise[c], work.places[c], work.out_words[c]
-    rows, grads, num_windows = work.out_rows[c], work.out_grads[c], end - begin
-    drop_hits(noise[:num_windows], stream[begin:end], absent, keep_hits, work.dropped[c])
-    pool = out_words.shape[0] - work.sizes.shape[1]
-    for w in range(num_windows):
-        rows[w, 0] = out_words[pool + w] * stride
-        grads[w, 0] = (pool + w) * stride
-        for j in range(noise.shape[1]):
-            rows[w, 1 + j] = noise[w, j] * stride
-            grads[w, 1 + j] = places[w, j] * stride
+def _name_rows(target, place, noise, places, num_sampled, stride, rows, grads):
+    """Write the offsets of a window's output rows and of their gradients, the target first."""
+    rows[0], grads[0] = target * stride, place * stride
+    for j in range(num_sampled):
+        rows[1 + j], grads[1 + j] = noise[j] * stride, places[j] * stride
 
 
 @kernel
@@ -88,10 +87,12 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
     absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
     draw_chunk(model, work, c, stream, begin, end, position, 1)
-    _name_rows(work, c, begin, end, stream, stride, absent, model.keep_hits)
-    logistic, sizes, dropped, noise = model.logistic, work.sizes[c], work.dropped[c], work.noise[c]
+    logistic, sizes, dropped = model.logistic, work.sizes[c], work.dropped[c]
+    drop_hits(
+        work.noise[c, :num_windows], stream[begin:end], absent, model.keep_hits, dropped
+    )
     in_rows, in_places, in_grads = work.in_rows[c], work.in_places[c], work.in_grads[c]
-    places, pool = work.places[c], work.out_words.shape[1] - sizes.shape[0]
+    out_words, pool = work.out_words[c], work.out_words.shape[1] - sizes.shape[0]
     out_rows, out_grads = work.out_rows[c], work.out_grads[c]
     in_weights, out_weights = pointer(work.in_weights[c], 0), pointer(work.out_weights[c], 0)
     grad_inputs, grad_outputs = pointer(work.grad_inputs[c], 0), pointer(work.grad_outputs[c], 0)
@@ -99,10 +100,19 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     width, num_outputs, vectors = in_rows.shape[1], out_rows.shape[1], model.num_vectors
     row = scores.shape[0] // num_outputs
     table, targets, used = pointer(inputs, 0), pointer(outputs, 0), vectors * LANES
+    is_corrected, log_q = corrections.shape[0] > 0, pointer(corrections, 0)
+    noise, places = pointer(work.noise[c], 0), pointer(work.places[c], 0)
+    num_sampled = num_outputs - 1
+    for w in range(num_windows):
+        _name_rows(
+            out_words[pool + w], pool + w, pointer(noise, w * num_sampled),
+            pointer(places, w * num_sampled), num_sampled, stride,
+            pointer(out_rows, w * num_outputs), pointer(out_grads, w * num_outputs),
+        )
     total, pairs = 0.0, 0
     for first in range(0, num_windows, GROUP):
         last = min(first + GROUP, num_windows)
-        lane = 0
+        lane = int64(0)  # a literal 0 would compile what it is passed to once more
         for w in range(first, last):
             ahead = w + AHEAD
             if ahead < num_windows:
@@ -118,11 +128,14 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
                 Rows(targets, pointer(out_rows, w * num_outputs), num_outputs),
                 Matrix(pointer(scores, lane), row, 1), vectors,
             )
-            if dropped[w] > 0 or padded > size or corrections.shape[0] > 0:
-                _mask(
-                    scores[lane:], row, size, padded, noise[w], stream[begin + w], corrections,
-                    absent,
+            chosen = pointer(noise, w * num_sampled)
+            if is_corrected:
+                _correct(
+                    pointer(scores, lane), row, size, stream[begin + w], chosen, num_sampled,
+                    log_q, absent,
                 )
+            if dropped[w] > 0 or padded > size:
+                _mask(pointer(scores, lane), row, size, chosen, num_sampled, absent)
             pairs += size
             lane += padded
         if logistic:
@@ -135,6 +148,9 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
         for w in range(first, last):
             size, grads = sizes[w], pointer(scores, lane)
             if size > 0:
+                own = pointer(grad_outputs, (pool + w) * stride)
+                for d in range(used):
+                    own[d] = float32(0)
                 add_products(
                     Rows(grad_inputs, pointer(in_grads, w * width), size), Matrix(grads, 1, row),
                     Rows(targets, pointer(out_rows, w * num_outputs), num_outputs), vectors,
@@ -144,9 +160,9 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
                     Matrix(grads, row, 1), Rows(table, pointer(in_rows, w * width), size), vectors,
                 )
                 _weigh(
-                    grads, row, size, num_outputs - 1, pointer(scratch, lane),
+                    grads, row, size, num_sampled, pointer(scratch, lane),
                     pointer(in_places, w * width), in_weights, pool + w,
-                    pointer(places, w * (num_outputs - 1)), out_weights,
+                    pointer(places, w * num_sampled), out_weights,
                 )
             lane += (size + 1) // 2 * 2
     work.losses[c] += total

@@ -322,7 +322,7 @@ def fill_slots(arena, stop, slots):
 
     An empty line takes an id but no slot.
     """
-    start = 0
+    start = int64(0)  # a literal 0 would compile what it is passed to once more
     word = uint64(0)
     while start < stop:
         length = 0

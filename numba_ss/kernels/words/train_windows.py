@@ -10,7 +10,7 @@ from numba import prange
 from numpy import int64
 
 from numba_ss.kernels._jit import exact_kernel, parallel_kernel
-from numba_ss.kernels.core.calls import address_of, call
+from numba_ss.kernels.core.calls import address_of, call, uncounted
 from numba_ss.kernels.core.team import next_task, take_task, wait_for
 from numba_ss.kernels.words.cbow import cbow_chunk
 from numba_ss.kernels.words.row_updates import (
@@ -19,13 +19,14 @@ from numba_ss.kernels.words.row_updates import (
     Occurrences,
     measure_samples,
     sample_rows,
+    sort_owners,
     update_rows,
 )
 from numba_ss.kernels.words.skipgram import skipgram_chunk
 
 # The version of the random draws and of the order in which rows change. Another version gives
 # other bits, so a run that one version began cannot be resumed by another.
-SCHEME = 3
+SCHEME = 4
 # A waiting thread looks at the board once for that many multiplications of a batch; then it leaves.
 _A_LOOK = 64
 
@@ -58,9 +59,11 @@ def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progr
     See `train_windows` for the arguments. If there is one thread only, Python calls this function
     directly, because one level of calls less takes less time to compile.
     """
+    model, work, lists, progress, text = uncounted((model, work, lists, progress, text))
     board, longest = progress.board, progress.longest
     stream, position, rates = text.stream, text.position, text.rates
     num_tasks, chunks, size = longest.shape[2], work.sizes.shape[0], work.sizes.shape[1]
+    absent = model.inputs.shape[0] - 1
     window_work = work.in_rows.shape[2] * work.out_rows.shape[2] * model.inputs.shape[1]
     patience = 8192 + model.batch_size * window_work // _A_LOOK
     for b in range(rates.shape[0]):
@@ -72,6 +75,14 @@ def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progr
                 begin = min(start + c * size, stop)
                 end = min(begin + size, stop)
                 call(gradients, (model, work, c, stream, begin, end, position, rates[b]))
+                sort_owners(
+                    work.in_words[c], work.in_weights[c], absent, work.in_starts[c],
+                    work.in_order[c],
+                )
+                sort_owners(
+                    work.out_words[c], work.out_weights[c], absent, work.out_starts[c],
+                    work.out_order[c],
+                )
                 sample_rows(c, model.inputs, work.in_words, work.in_samples)
                 sample_rows(c, model.outputs, work.out_words, work.out_samples)
             task = next_task(board, 2 * b, num_tasks, thread, num_chunks)
@@ -80,16 +91,17 @@ def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progr
 
         task = take_task(board, 2 * b + 1, num_tasks, thread, num_chunks)
         in_mean, out_mean = lists.means[thread, 0], lists.means[thread, 1]
-        square, variance = measure_samples(work.in_samples, in_mean)
-        inputs = Met(work.in_samples, in_mean, square, variance)
-        square, variance = measure_samples(work.out_samples, out_mean)
-        outputs = Met(work.out_samples, out_mean, square, variance)
+        rows, products = lists.rows, lists.products[thread]
+        moments = measure_samples(work.in_samples, rows, products, in_mean)
+        inputs = Met(work.in_samples, in_mean, *moments)
+        moments = measure_samples(work.out_samples, rows, products, out_mean)
+        outputs = Met(work.out_samples, out_mean, *moments)
         of_outputs = Occurrences(
-            work.out_words, work.out_weights, work.out_starts, work.out_chain, work.grad_outputs,
+            work.out_words, work.out_weights, work.out_starts, work.out_order, work.grad_outputs,
             model.out_totals,
         )
         of_inputs = Occurrences(
-            work.in_words, work.in_weights, work.in_starts, work.in_chain, work.grad_inputs,
+            work.in_words, work.in_weights, work.in_starts, work.in_order, work.grad_inputs,
             model.in_totals,
         )
         while task >= 0:
@@ -117,11 +129,14 @@ def train_windows(num_chunks, train_chunk, gradients, model, work, lists, progre
         call(train_chunk, arguments)
 
 
-def addresses(cbow: bool, num_chunks: int, *arguments: Any) -> tuple[int, int]:
-    """Return `train_chunk` and `gradients` for the other arguments of `train_windows`."""
-    model, work, _, _, text = arguments
-    gradients = address_of(
+def gradients_address(cbow: bool, model: Any, work: Any, text: Text) -> int:
+    """Return `gradients` for the other arguments of `train_windows`."""
+    return address_of(
         cbow_chunk if cbow else skipgram_chunk, model, work, 0, text.stream, text.first,
         text.last, text.position, text.rates[0],
     )
-    return address_of(train_windows_chunk, 0, num_chunks, gradients, *arguments), gradients
+
+
+def chunk_address(*arguments: Any) -> int:
+    """Return `train_chunk` for the other arguments of `train_windows`."""
+    return address_of(train_windows_chunk, 0, *arguments)

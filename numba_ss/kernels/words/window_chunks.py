@@ -16,7 +16,6 @@ from numpy import float32, float64
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.rows import pointer
 from numba_ss.kernels.core.scalar import exp
-from numba_ss.kernels.words.row_updates import chain_owners
 from numba_ss.kernels.words.windows import Span, choose_places, draw_noise, find_windows
 
 GROUP = 8  # windows whose scores are computed together
@@ -64,12 +63,12 @@ class Work(NamedTuple):
     in_grads: Any  # same shape: offsets of their gradients in grad_inputs
     in_words: Any  # (inputs,): words; num_words where the text has none
     in_weights: Any  # (inputs,): sums of |gradients of scores|, see `row_updates`
-    in_starts: Any  # (OWNERS,): where the chains of inputs begin, see `chain_owners`
-    in_chain: Any  # (inputs,): the next input of the same owner
+    in_starts: Any  # (OWNERS + 1,): where the inputs of each owner begin, see `sort_owners`
+    in_order: Any  # (inputs,): the inputs in the order of owners
     out_words: Any  # (pool + windows,): words; num_words where there is none
     out_weights: Any  # (pool + windows,): sums of |gradients of scores|
-    out_starts: Any  # (OWNERS,): where the chains of outputs begin
-    out_chain: Any  # (pool + windows,): the next output of the same owner
+    out_starts: Any  # (OWNERS + 1,): where the outputs of each owner begin
+    out_order: Any  # (pool + windows,): the outputs in the order of owners
     noise: Any  # (groups, num_sampled): the words that a group chose; num_words if dropped
     places: Any  # same shape: their positions in the pool
     dropped: Any  # (groups,): how many of them were dropped, skip-gram only
@@ -78,7 +77,7 @@ class Work(NamedTuple):
     scores: Any  # (1 + num_sampled, GROUP * (2 window + 1)), flat
     scratch: Any  # (2, GROUP * (2 window + 1)): numbers of each lane
     grad_inputs: Any  # (inputs, stride), flat
-    grad_outputs: Any  # (pool + windows, stride), flat
+    grad_outputs: Any  # (pool + windows, stride), flat; of targets, those with a context are set
     hidden: Any  # (GROUP, stride): the means of contexts, CBOW only
     hidden_rows: Any  # (GROUP,), shared by all chunks: offsets of these rows
     grad_hidden: Any  # (GROUP, stride), flat
@@ -174,20 +173,26 @@ def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
     num_windows, size = end - begin, work.sizes.shape[1]
     low, high = max(begin - model.window, 0), min(end + model.window, stream.shape[0])
     in_words, in_weights = work.in_words[c], work.in_weights[c]
-    for i in range(in_words.shape[0]):
-        in_words[i] = stream[low + i] if num_windows > 0 and low + i < high else absent
+    num_inputs = high - low if num_windows > 0 else 0
+    for i in range(num_inputs):
+        in_words[i] = stream[low + i]
+    for i in range(num_inputs, in_words.shape[0]):
+        in_words[i] = absent
+    for i in range(in_weights.shape[0]):
         in_weights[i] = float32(0)
     sizes, in_places = work.sizes[c], work.in_places[c]
-    in_rows, in_grads = work.in_rows[c], work.in_grads[c]
     span = Span(begin, end, low, high)
     find_windows(
         stream, span, model.window, absent, model.keys[1], position, in_places, sizes
     )
+    width, inputs = in_places.shape[1], pointer(in_words, 0)
     for w in range(num_windows):
+        places = pointer(in_places, w * width)
+        rows, grads = pointer(work.in_rows[c], w * width), pointer(work.in_grads[c], w * width)
         for m in range(sizes[w]):
-            in_rows[w, m] = in_words[in_places[w, m]] * stride
-            in_grads[w, m] = in_places[w, m] * stride
-        in_rows[w, sizes[w]] = absent * stride  # `multiply_rows` takes rows in pairs
+            rows[m] = inputs[places[m]] * stride
+            grads[m] = places[m] * stride
+        rows[sizes[w]] = absent * stride  # `multiply_rows` takes rows in pairs
 
     out_words, out_weights = work.out_words[c], work.out_weights[c]
     pool = out_words.shape[0] - size
@@ -203,13 +208,11 @@ def draw_chunk(model, work, c, stream, begin, end, position, windows_a_group):
         out_words[i] = stream[begin + w] if 0 <= w < num_windows and sizes[w] > 0 else absent
     for i in range(pool + size):
         out_weights[i] = float32(0)
-    noise, places = work.noise[c], work.places[c]
+    places = work.places[c]
     choose_places(model.keys[2], position + begin, pool, places)
     num_groups = (num_windows + windows_a_group - 1) // windows_a_group
-    for g in range(num_groups):
-        for j in range(places.shape[1]):
-            noise[g, j] = out_words[places[g, j]]
-    chain_owners(in_words, absent, work.in_starts[c], work.in_chain[c])
-    chain_owners(out_words, absent, work.out_starts[c], work.out_chain[c])
+    chosen, noise, drawn = pointer(places, 0), pointer(work.noise[c], 0), pointer(out_words, 0)
+    for k in range(num_groups * places.shape[1]):
+        noise[k] = drawn[chosen[k]]
     work.grad_inputs[c] = float32(0)
-    work.grad_outputs[c] = float32(0)
+    work.grad_outputs[c, : pool * stride] = float32(0)

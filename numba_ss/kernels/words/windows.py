@@ -13,6 +13,7 @@ from numpy import int64, uint64
 
 from numba_ss.kernels._jit import exact_kernel
 from numba_ss.kernels.core.rng import hash64
+from numba_ss.kernels.core.rows import pointer
 
 _32 = uint64(32)
 _LOW = uint64(0x7FFFFFFF)
@@ -51,8 +52,10 @@ def draw_noise(table, key, position, out):
     The high half of a table entry holds the probability of its own word, times 2**31. The low
     half holds its alias, the word that gets the rest. So a draw reads memory once.
     """
+    for i in range(out.shape[0]):  # becomes vector code
+        out[i] = int64(hash64(key, uint64(position + i)))
     for i in range(out.shape[0]):
-        word = hash64(key, uint64(position + i))
+        word = uint64(out[i])
         own = _below(word, table.shape[0])
         entry = table[own]
         out[i] = own if int64(word & _LOW) < (entry >> 32) else entry & int64(0x7FFFFFFF)
@@ -68,8 +71,9 @@ def choose_places(key, position, pool, out):
     for g in range(out.shape[0]):
         word = hash64(key, uint64(position + g))
         step = word >> _32 | uint64(1)  # odd, so that no position repeats
+        row = pointer(out, g * out.shape[1])
         for j in range(out.shape[1]):
-            out[g, j] = int64(word & mask)
+            row[j] = int64(word & mask)
             word += step
 
 
@@ -90,21 +94,21 @@ def find_windows(stream, span, window, separator, key, position, places, sizes):
     positions from the target, where b is drawn from 1 .. window. Row w of `places` gets the
     positions of the context of stream[span.begin + w], counted from span.first.
     """
-    first, last = span.first, span.last
+    first, last, text = span.first, span.last, pointer(stream, 0)
     for p in range(span.begin, span.end):
         w = p - span.begin
-        count = 0
-        if stream[p] != separator:
+        row, count = pointer(places, w * places.shape[1]), 0
+        if text[p] != separator:
             reach = _below(hash64(key, uint64(position + p)), window) + 1
-            low = p
-            while low > max(first, p - reach) and stream[low - 1] != separator:
+            low, lowest, end = p, max(first, p - reach), min(last, p + reach + 1)
+            while low > lowest and text[low - 1] != separator:
                 low -= 1
             for q in range(low, p):
-                places[w, count] = q - first
+                row[count] = q - first
                 count += 1
             q = p + 1
-            while q < min(last, p + reach + 1) and stream[q] != separator:
-                places[w, count] = q - first
+            while q < end and text[q] != separator:
+                row[count] = q - first
                 count += 1
                 q += 1
         sizes[w] = count
@@ -117,13 +121,13 @@ def drop_hits(words, targets, absent, keep_hits, dropped):
     Writes to `dropped` how many words of a row were replaced. With `keep_hits`, the target is kept.
     """
     for w in range(targets.shape[0]):
-        count = 0
+        row, count = pointer(words, w * words.shape[1]), 0
         for i in range(words.shape[1]):
-            word = words[w, i]
+            word = row[i]
             drop = word == targets[w] and not keep_hits
             for j in range(i):
-                drop |= word == words[w, j]
+                drop |= word == row[j]
             if drop:
-                words[w, i] = absent
+                row[i] = absent
                 count += 1
         dropped[w] = count

@@ -1,12 +1,13 @@
 """calls.py: kernels that are called by their address."""
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
 
 from numba_ss.kernels._jit import kernel, parallel_kernel
-from numba_ss.kernels.core.calls import address_of, call
+from numba_ss.kernels.core.calls import address_of, call, uncounted
 
 
 class Pair(NamedTuple):
@@ -49,3 +50,19 @@ def test_address_of_stays_the_same(rng):
     pair = Pair(np.ones((2, 3), np.float32), 2)
     first, second = (address_of(_scale_row, pair, 1, np.ones(2)) for _ in range(2))
     assert first == second
+
+
+@kernel
+def _scale_uncounted(pair, add):
+    pair, add = uncounted((pair, add))
+    for row in range(add.shape[0]):
+        _scale_row(pair, row, add)
+
+
+def test_uncounted_arrays_are_the_same_arrays(rng):
+    """In named tuples and alone; they live on, because their caller counts them."""
+    add, table = rng.standard_normal(500), rng.standard_normal((500, 3))
+    before, references = table.copy(), [sys.getrefcount(array) for array in (add, table)]
+    _scale_uncounted(Pair(table, 3), add)
+    np.testing.assert_allclose(table, 3 * before + add[:, None])
+    assert [sys.getrefcount(array) for array in (add, table)] == references

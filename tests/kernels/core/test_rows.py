@@ -10,6 +10,7 @@ import pytest
 from numba_ss import reference
 from numba_ss.kernels._jit import FASTMATH, kernel
 from numba_ss.kernels.core import rows
+from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.rows import pointer
 from tests.conftest import needs_jit
 
@@ -42,6 +43,33 @@ def scale_at(x, i, size, y, j):
 @kernel
 def gather_at(x, i, size, y, j):
     return rows.gather_row(pointer(x, i), size, pointer(y, j))
+
+
+@kernel
+def add_scaled_at(a, x, i, num_vectors, y, j):
+    return rows.add_scaled(a, pointer(x, i), num_vectors, pointer(y, j))
+
+
+@kernel
+def vector_dot_at(x, i, y, j, num_vectors):
+    return rows.vector_dot(pointer(x, i), pointer(y, j), num_vectors)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("num_vectors", [1, 2, 7])
+def test_rows_of_whole_vectors(dtype, num_vectors, rng):
+    """add_scaled, which also returns the squared length, and vector_dot."""
+    size = num_vectors * LANES
+    x, y = rng.standard_normal((2, size + 20)).astype(dtype)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    expected = y.copy()
+    expected[11 : 11 + size] += dtype(0.3) * x[3 : 3 + size]
+    square = add_scaled_at(dtype(0.3), x, 3, num_vectors, y, 11)
+    np.testing.assert_allclose(y, expected, atol=tolerance)
+    part = y[11 : 11 + size]
+    assert square == pytest.approx(reference.dot(part, part), rel=tolerance)
+    product = vector_dot_at(x, 3, y, 11, num_vectors)
+    assert product == pytest.approx(reference.dot(x[3 : 3 + size], part), abs=10 * tolerance)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

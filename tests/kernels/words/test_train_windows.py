@@ -194,8 +194,9 @@ def test_bits_do_not_depend_on_chunks(architecture, loss, rng):
             m, work, lists, train_windows.Progress(board, longest),
             train_windows.Text(stream, 0, 300, 0, rates(0.1, 0.1)),
         )
-        addresses = train_windows.addresses(model.cbow, num_chunks, *arguments)
-        train_windows.train_windows(num_chunks, *addresses, *arguments)
+        gradients = train_windows.gradients_address(model.cbow, m, work, arguments[-1])
+        chunk = train_windows.chunk_address(num_chunks, gradients, *arguments)
+        train_windows.train_windows(num_chunks, chunk, gradients, *arguments)
         results.append([model.tables.inputs, model.tables.outputs, model.losses, model.pairs])
     for result in results[1:]:
         for got, expected in zip(result, results[0], strict=True):
