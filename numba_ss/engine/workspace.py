@@ -7,7 +7,6 @@ import weakref
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from numba_ss.engine.memory import aligned_empty, aligned_zeros
@@ -50,6 +49,11 @@ class BatchBuffers(NamedTuple):
     is_whole: bool
     all: Any
     arrays: SimpleNamespace  # what `all` describes; the docstring of `kernels.softmax` lists it
+
+    def with_arrays(self, **arrays: NDArray[Any]) -> BatchBuffers:
+        """Return the buffers with other arrays in the place of some."""
+        arrays = vars(self.arrays) | arrays
+        return self._replace(all=describe(**arrays), arrays=SimpleNamespace(**arrays))
 
 
 class Workspace:

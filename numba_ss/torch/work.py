@@ -53,8 +53,9 @@ class _SampledWork(ABC):
         again has the forward pass done again.
         """
         batch, some = self._pass or self._forward()[0], self._some
-        grads = batch.backward(grad_output if some is None else grad_output[some])
-        rows = self._share_out(batch.class_gradients(self._workspace))
+        grad_output = grad_output if some is None else grad_output[some]
+        grads = batch.backward(grad_output, self._workspace)
+        rows = self._share_out(batch.class_gradients())
         grad_inputs = self._workspace.lend("grad_inputs", grads.inputs.shape, grads.inputs.dtype)
         grad_inputs[:] = grads.inputs
         self._release()
