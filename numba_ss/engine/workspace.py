@@ -52,8 +52,10 @@ class BatchBuffers(NamedTuple):
 
     def with_arrays(self, **arrays: NDArray[Any]) -> BatchBuffers:
         """Return the buffers with other arrays in the place of some."""
-        arrays = vars(self.arrays) | arrays
-        return self._replace(all=describe(**arrays), arrays=SimpleNamespace(**arrays))
+        return self._replace(
+            all=describe(self.all, **arrays),
+            arrays=SimpleNamespace(**vars(self.arrays) | arrays),
+        )
 
 
 class Workspace:
