@@ -227,7 +227,7 @@ class SampledPass:
     def _lend(self, lender: Workspace) -> None:
         """Borrow the arrays of `class_gradients`, and let the kernels write to them if they can.
 
-        They write whole vectors and tiles.
+        Their rows are not padded, and the kernels write whole vectors and whole tiles of rows.
         """
         uses, num_sampled = self._make_uses(lender), len(self._columns.sampled)
         self._uses, first = uses, len(uses.ids) - num_sampled
