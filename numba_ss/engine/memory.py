@@ -1,8 +1,12 @@
-"""Tables that start at a cache line, with rows of whole cache lines."""
+"""Arrays that start at a cache line, and tables with rows of whole cache lines."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from numba_ss._types import Float32s
 from numba_ss.kernels.core.llvm import CACHE_LINE, LINE
@@ -10,15 +14,21 @@ from numba_ss.kernels.core.llvm import CACHE_LINE, LINE
 _ROWS = 2**12  # rows that are moved at a time
 
 
-def aligned_zeros(*shape: int) -> Float32s:
-    """Return zeros that start at a cache line; otherwise every other vector would lie in two."""
-    size = 4 * int(np.prod(shape))
+def aligned_empty(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Return an array that starts at a cache line; otherwise every vector could lie in two."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     raw = np.empty(size + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned_zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Return zeros that start at a cache line."""
+    array = aligned_empty(*shape, dtype=dtype)
     # Not np.zeros: if pages are first touched in order, the system makes them large. A table that
     # is read at random is faster then.
-    raw[:] = 0
-    start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + size].view(np.float32).reshape(shape)
+    array[...] = 0
+    return array
 
 
 def round_up(count: int) -> int:

@@ -16,6 +16,7 @@ from numba_ss._types import Floats, Integers
 from numba_ss.engine.columns import Columns
 from numba_ss.engine.rows import add_rows, distinct, subtract_rows
 from numba_ss.engine.workspace import BatchBuffers, Workspace
+from numba_ss.kernels.core.llvm import LANES, ROWS
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax import phases
 from numba_ss.kernels.softmax.arguments import (
@@ -129,6 +130,7 @@ class SampledPass:
         self._use_logistic, self._threads = logistic or None, threads
         self._at_once = self.buffers.is_whole and len(ids) > 0
         self._num_inputs = 0
+        self._uses: ClassGradients | None = None
         # The part whose probabilities are in memory; True if there is one part, computed at once.
         self._compared: Blocks | bool = False
 
@@ -143,14 +145,20 @@ class SampledPass:
             self._compare(blocks)
         return losses
 
-    def backward(self, grad_output: Floats | None = None) -> Gradients:
+    def backward(
+        self, grad_output: Floats | None = None, lender: Workspace | None = None
+    ) -> Gradients:
         """Return the gradients of the sum of grad_output * loss.
 
         Parameters
         ----------
         grad_output : ndarray of the weights' type, shape (batch_size,), optional
             Upstream gradient of each example's loss; ones by default.
+        lender : Workspace, optional
+            Lends the arrays that `class_gradients` will return.
         """
+        if lender is not None:
+            self._lend(lender)
         if grad_output is None:
             grad_output = np.ones_like(self.buffers.arrays.losses)
         if self._at_once:
@@ -189,25 +197,44 @@ class SampledPass:
             out.grad_sampled_rows[:num_sampled, :dim], out.grad_sampled_biases[:num_sampled],
         )
 
-    def class_gradients(self, lender: Workspace | None = None) -> ClassGradients:
+    def class_gradients(self) -> ClassGradients:
         """Return the gradients of the classes, one for each use of a class.
 
-        They are new arrays, or arrays that `lender` lends. First come the labels, example by
+        They are new arrays, or what `backward` has borrowed. First come the labels, example by
         example; then candidates that were drawn for one example alone; then the sampled classes.
         Absent columns are left out.
         """
-        columns, dtype = self._columns, self._weights.dtype
-        num_own = int(np.count_nonzero(columns.own >= 0))
-        size, dim = num_own + len(columns.sampled), self._weights.shape[1]
-        lender = lender or Workspace()
-        ids, biases = lender.lend("ids", (size,), np.int64), lender.lend("biases", (size,), dtype)
-        rows = lender.lend("rows", (size, dim), dtype)
+        columns, uses = self._columns, self._uses or self._make_uses(Workspace())
+        in_place = np.may_share_memory(uses.rows, self.buffers.arrays.grad_sampled_rows)
+        num_written = len(uses.ids) - in_place * len(columns.sampled)
+        threads = min(self._threads, threads_for_update(num_written * uses.rows.shape[1]))
         list_uses(
-            columns.own, columns.num_true, columns.sampled,
-            min(self._threads, threads_for_update(rows.size)), ids, rows, biases,
+            columns.own, columns.num_true, columns.sampled, in_place, threads, *uses,
             self.buffers.all,
         )
-        return ClassGradients(ids, rows, biases)
+        return uses
+
+    def _make_uses(self, lender: Workspace) -> ClassGradients:
+        """Borrow arrays for the gradients of the classes."""
+        columns, dtype = self._columns, self._weights.dtype
+        size = int(np.count_nonzero(columns.own >= 0)) + len(columns.sampled)
+        return ClassGradients(
+            lender.lend("ids", (size,), np.int64),
+            lender.lend("rows", (size, self._weights.shape[1]), dtype),
+            lender.lend("biases", (size,), dtype),
+        )
+
+    def _lend(self, lender: Workspace) -> None:
+        """Borrow the arrays of `class_gradients`, and let the kernels write to them if they can.
+
+        Their rows are not padded, and the kernels write whole vectors and whole tiles of rows.
+        """
+        uses, num_sampled = self._make_uses(lender), len(self._columns.sampled)
+        self._uses, first = uses, len(uses.ids) - num_sampled
+        if num_sampled and num_sampled % ROWS == 0 and uses.rows.shape[1] % LANES == 0:
+            self.buffers = self.buffers.with_arrays(
+                grad_sampled_rows=uses.rows[first:], grad_sampled_biases=uses.biases[first:]
+            )
 
     def summed_class_gradients(
         self, scratch: Workspace | None = None, *, with_inputs: bool = False

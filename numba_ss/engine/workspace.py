@@ -7,9 +7,9 @@ import weakref
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from numba_ss.engine.memory import aligned_empty, aligned_zeros
 from numba_ss.kernels.core.llvm import LANES, LINE, ROWS
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.softmax.batch import STRIDE
@@ -50,6 +50,13 @@ class BatchBuffers(NamedTuple):
     all: Any
     arrays: SimpleNamespace  # what `all` describes; the docstring of `kernels.softmax` lists it
 
+    def with_arrays(self, **arrays: NDArray[Any]) -> BatchBuffers:
+        """Return the buffers with other arrays in the place of some."""
+        return self._replace(
+            all=describe(self.all, **arrays),
+            arrays=SimpleNamespace(**vars(self.arrays) | arrays),
+        )
+
 
 class Workspace:
     """Arrays by name that are kept from one call to the next, and grow if necessary."""
@@ -70,7 +77,7 @@ class Workspace:
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
             # Kernels read whole vectors, also at the end of the array.
-            buffer = self._buffers[name] = np.zeros(size + LANES, dtype)
+            buffer = self._buffers[name] = aligned_zeros(size + LANES, dtype=dtype)
         return buffer[:size].reshape(shape)
 
     def lend(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -85,7 +92,7 @@ class Workspace:
                 del lent[place]
                 break
         else:
-            memory = np.empty(size, dtype)
+            memory = aligned_empty(size, dtype=dtype)
         array = memory[:size].reshape(shape)
         lent.append((memory, weakref.ref(array)))
         del lent[:-_LENT]

@@ -56,7 +56,8 @@ class Loss(torch.autograd.Function):
         if ctx.scale is None:
             upstream = grad_output.detach().contiguous().numpy()
         else:
-            upstream = np.full_like(ctx.work.losses, grad_output.item() * ctx.scale)
+            upstream = np.empty_like(ctx.work.losses)
+            upstream.fill(grad_output.item() * ctx.scale)
         with pytorch_threads():
             grad_inputs, grads = ctx.work.backward(upstream)
         needed = ctx.needs_input_grad[4:]

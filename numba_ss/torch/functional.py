@@ -10,15 +10,14 @@ from torch import Tensor
 from numba_ss import _checks
 from numba_ss.engine.sampled_problem import SampledProblem
 from numba_ss.engine.shards import Strategy
-from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
 from numba_ss.torch.tensors import HALF, memory_of, on_cpu, uncompiled
 from numba_ss.torch.threads import pytorch_threads
-from numba_ss.torch.work import FunctionWork
+from numba_ss.torch.work import FunctionWork, Place
 
 Tables: TypeAlias = "Tensor | Sequence[Tensor]"
 
-_spare: list[Workspace] = []  # of all calls
+_spare: list[Place] = []  # of all calls
 
 
 def sampled_softmax_loss(

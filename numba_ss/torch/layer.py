@@ -28,13 +28,12 @@ from numba_ss.engine.columns import make_columns
 from numba_ss.engine.full_losses import sigmoid_loss, softmax_loss
 from numba_ss.engine.full_pass import label_logits, normalizers
 from numba_ss.engine.top_k import top_k
-from numba_ss.engine.workspace import Workspace
 from numba_ss.torch import autograd
 from numba_ss.torch.optimizers import RowOptimizer
 from numba_ss.torch.tensors import hidden_states, label_ids, memory_of, on_cpu, uncompiled
 from numba_ss.torch.threads import pytorch_threads
 from numba_ss.torch.unit_rows import unit_rows
-from numba_ss.torch.work import FullWork, LayerWork, Some
+from numba_ss.torch.work import FullWork, LayerWork, Place, Some
 
 
 class TopK(NamedTuple):
@@ -126,8 +125,9 @@ class SampledSoftmax(nn.Embedding):
     `torch.no_grad` a call in training mode returns the loss by the candidates that the next
     step will draw.
 
-    `torch.get_num_threads` is the number of threads, and the result does not depend on it. Where
-    other processes want the cores, import `numba_ss.torch` before `torch`, or start Python with
+    There are at most `torch.get_num_threads` threads, and the result does not depend on their
+    number: the layer takes a single one where it measures that it is faster. Where other processes
+    want the cores, import `numba_ss.torch` before `torch`, or start Python with
     ``GOMP_SPINCOUNT=30000``: else PyTorch's threads wait with a busy core, for milliseconds.
 
     Loops that have one optimizer for all parameters, such as those of Lightning and of Hugging
@@ -205,7 +205,7 @@ class SampledSoftmax(nn.Embedding):
         self._logistic = LOSSES[loss].logistic
         self._remove_hits, self._subtract_log_q = options
         self._rank = rank
-        self._spare: list[Workspace] = []
+        self._spare: list[Place] = []
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

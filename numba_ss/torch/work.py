@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
+from numba_ss.engine.autotune import ThreadTuner
 from numba_ss.engine.candidate_sampler import SampledCandidates
 from numba_ss.engine.columns import Columns, check_counts
 from numba_ss.engine.full_losses import (
@@ -22,7 +25,7 @@ from numba_ss.engine.results import spread
 from numba_ss.engine.sampled_pass import ClassGradients, SampledPass
 from numba_ss.engine.sampled_problem import SampledProblem
 from numba_ss.engine.workspace import Workspace
-from numba_ss.kernels.core.threads import threads_for
+from numba_ss.kernels.core.threads import threads_for, use_threads
 from numba_ss.kernels.softmax.examples import sum_losses
 from numba_ss.torch.autograd import Rows
 from numba_ss.torch.unit_rows import unit_rows
@@ -30,16 +33,22 @@ from numba_ss.torch.unit_rows import unit_rows
 Some = NDArray[np.bool_] | None  # which examples have a label, None if all do
 
 
+class Place(NamedTuple):
+    """Where batches are worked on one after the other."""
+
+    workspace: Workspace
+    tuner: ThreadTuner  # by the seconds of a whole step, divided by the number of examples
+
+
 class _SampledWork(ABC):
     """A batch of which each example is compared with its labels and the sampled classes.
 
-    From its making to the end of its backward pass it has a workspace for itself, for in
-    between there may be other batches. `spare` are those that nobody uses.
+    From its making to the end of its backward pass it has a place for itself, for in between
+    there may be other batches. `spare` are those that nobody uses.
     """
 
-    def __init__(self, spare: list[Workspace], some: Some) -> None:
+    def __init__(self, spare: list[Place], some: Some) -> None:
         self._spare, self._some = spare, some
-        self._workspace = Workspace()
         self._pass: SampledPass | None = None
         losses = self._forward()[1]
         self.losses, self.total = spread(losses, some), sum_losses(losses)
@@ -53,26 +62,36 @@ class _SampledWork(ABC):
         again has the forward pass done again.
         """
         batch, some = self._pass or self._forward()[0], self._some
-        grads = batch.backward(grad_output if some is None else grad_output[some])
-        rows = self._share_out(batch.class_gradients(self._workspace))
-        grad_inputs = self._workspace.lend("grad_inputs", grads.inputs.shape, grads.inputs.dtype)
+        workspace, tuner = self._place
+        grad_output = grad_output if some is None else grad_output[some]
+        start = perf_counter()
+        with use_threads(1 if tuner.alone else None):
+            grads = batch.backward(grad_output, workspace)
+        self._seconds += perf_counter() - start
+        tuner.record(self._seconds / max(len(grad_output), 1))
+        rows = self._share_out(batch.class_gradients())
+        grad_inputs = workspace.lend("grad_inputs", grads.inputs.shape, grads.inputs.dtype)
         grad_inputs[:] = grads.inputs
         self._release()
         return spread(grad_inputs, some), rows
 
     def _forward(self) -> tuple[SampledPass, Floats]:
-        """Return a pass with a workspace of its own, and its losses."""
+        """Return a pass with a place of its own, and its losses."""
         try:
-            self._workspace = self._spare.pop()
+            self._place = self._spare.pop()
         except IndexError:
-            self._workspace = Workspace()
-        self._pass = self._make_pass(self._workspace)
-        return self._pass, self._pass.forward()
+            self._place = Place(Workspace(), ThreadTuner())
+        self._pass = self._make_pass(self._place.workspace)
+        start = perf_counter()
+        with use_threads(1 if self._place.tuner.alone else None):
+            losses = self._pass.forward()
+        self._seconds = perf_counter() - start
+        return self._pass, losses
 
     def _release(self) -> None:
         if self._pass is not None:
             self._pass = None
-            self._spare.append(self._workspace)
+            self._spare.append(self._place)
 
     __del__ = _release  # a graph that is dropped has no backward pass
 
@@ -96,7 +115,7 @@ class LayerWork(_SampledWork):
     """
 
     def __init__(
-        self, spare: list[Workspace], weights: Floats, biases: Floats, inputs: Floats,
+        self, spare: list[Place], weights: Floats, biases: Floats, inputs: Floats,
         some: Some, columns: Columns, logistic: bool, normalize: bool = False,
     ) -> None:
         self._columns, self._logistic, self._normalize = columns, logistic, normalize
@@ -140,7 +159,7 @@ class FunctionWork(_SampledWork):
     """A batch of a function with TensorFlow's arguments, whose tables may be in shards."""
 
     def __init__(
-        self, spare: list[Workspace], problem: SampledProblem, logistic: bool, has_biases: bool
+        self, spare: list[Place], problem: SampledProblem, logistic: bool, has_biases: bool
     ) -> None:
         self._problem, self._logistic, self._has_biases = problem, logistic, has_biases
         self._classes: Integers | None = None  # the rows of the pass, where they are copies

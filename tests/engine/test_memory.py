@@ -8,12 +8,13 @@ from numba_ss.kernels.core.llvm import LANES
 
 
 def test_aligned_zeros():
-    for shape in [(3,), (5, 16), (2, 3, 7)]:
-        array = aligned_zeros(*shape)
+    for shape, dtype in [((3,), np.float32), ((5, 16), np.float64), ((2, 3, 7), np.int64)]:
+        array = aligned_zeros(*shape, dtype=dtype)
         assert array.shape == shape
-        assert array.dtype == np.float32
+        assert array.dtype == dtype
         assert array.ctypes.data % 64 == 0
         assert not array.any()
+    assert aligned_zeros(2).dtype == np.float32
 
 
 def test_round_up():

@@ -10,6 +10,7 @@ from numba_ss.engine.candidate_sampling import find_hits
 from numba_ss.engine.columns import make_columns
 from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.core.llvm import LANES, ROWS
 from numba_ss.kernels.softmax.sampled_classes import BLOCK
 from tests.conftest import Problem, densify
 
@@ -162,6 +163,33 @@ def test_class_gradients(own_samples, rng):
         np.testing.assert_allclose(
             densify(summed.ids, getattr(summed, name), 60), want, atol=1e-12
         )
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize(
+    ("dim", "num_sampled", "in_place"),
+    [(2 * LANES, 3 * ROWS, True), (2 * LANES, 3 * ROWS - 1, False), (2 * LANES - 1, 3 * ROWS, False)],
+)
+def test_class_gradients_in_borrowed_arrays(dim, num_sampled, in_place, parts, rng, monkeypatch):
+    """The bits of those in new arrays; where nothing is padded, the kernels have written them."""
+    if parts:
+        in_parts(monkeypatch)
+    problem = Problem(rng, 60, dim, SIZE, 2, num_sampled, ragged=True)
+    problem.table, problem.ids = problem.inputs, np.arange(SIZE)
+    plain, borrowing, lender = make_pass(problem), make_pass(problem), Workspace()
+    for batch, given in ((plain, None), (borrowing, lender)):
+        batch.forward()
+        batch.backward(problem.grad_output, given)
+    got = borrowing.class_gradients()
+    assert np.shares_memory(got.rows, borrowing.gradients.sampled_rows) is in_place
+    for one, two in zip(got, plain.class_gradients(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    # They are the caller's until he lets them go.
+    copies = [array.copy() for array in got]
+    borrowing.forward()
+    borrowing.backward(2 * problem.grad_output, lender)
+    for one, two in zip(got, copies, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_summed_gradients_with_inputs(rng):

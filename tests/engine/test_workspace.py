@@ -34,6 +34,15 @@ def test_buffers_follow_the_hits():
     assert workspace.batch(10, 3, 5, 3, 8, 2, np.float32).arrays.member_hits.shape == (3, 10)
 
 
+def test_arrays_start_at_a_cache_line():
+    """A vector that lies in two lines takes twice as long to load."""
+    workspace = workspaces.Workspace()
+    arrays = [vars(workspace.batch(10, 1, 5, 1, 8, 2, dtype).arrays) for dtype in (np.float32, float)]
+    lent = [workspace.lend("rows", (3, 4), dtype) for dtype in (np.float32, np.float64)]
+    for array in [*arrays[0].values(), *arrays[1].values(), *lent]:
+        assert array.ctypes.data % 64 == 0
+
+
 def test_memory_of_exps_is_bounded():
     """A batch of 100,000 with 1,000 candidates is computed in parts."""
     workspace = workspaces.Workspace()

@@ -9,6 +9,10 @@ pytest.importorskip("torch", reason="the extra torch is not installed")
 
 import numba_ss
 from numba_ss import ArgumentError
+from numba_ss.engine.sampled_pass import SampledPass
+from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.core.threads import get_num_threads, use_threads
+from numba_ss.torch import work as works
 from numba_ss.torch.work import FullWork, LayerWork
 from tests.conftest import Problem, densify
 
@@ -38,6 +42,41 @@ def test_a_workspace_is_had_from_forward_to_backward(rng):
     make(problem, spare)  # dropped
     gc.collect()
     assert len(spare) == 2
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_step_has_as_many_threads_as_its_place_says(alone, rng, monkeypatch):
+    """The place is told what an example took, forward and backward together."""
+
+    class Tuner:
+        def __init__(self):
+            self.alone, self.told = alone, []
+
+        def record(self, seconds):
+            self.told.append(seconds)
+
+    seen, clock = [], [0.0]
+
+    def watch(name):
+        take = getattr(SampledPass, name)
+
+        def watched(*given):
+            seen.append(get_num_threads())
+            clock[0] += 7.0
+            return take(*given)
+
+        monkeypatch.setattr(SampledPass, name, watched)
+
+    watch("forward")
+    watch("backward")
+    monkeypatch.setattr(works, "perf_counter", lambda: clock[0])
+    tuner, problem = Tuner(), Problem(rng)
+    with use_threads(2):
+        batch = make(problem, [works.Place(Workspace(), tuner)])
+        clock[0] += 100.0  # what is between does not count
+        batch.backward(problem.grad_output)
+    assert seen == [1 if alone else 2] * 2
+    assert tuner.told == [2 * 7.0 / 7]
 
 
 def test_gradients_may_be_asked_for_again(rng):

@@ -65,17 +65,25 @@ def _make_tile(vectors):
             accumulate, lambda: [emit.load(place) for place in out], lambda: [zero] * len(out)
         )
 
-        def add(k, sums):
-            at, below = k * a.column, k * b.row
-            columns = [emit.load(place + below) for place in right]
-            added = []
-            for r in range(ROWS):
-                number = emit.splat(left[r][at])
-                for column in columns:
-                    added.append(emit.multiply_add(number, column, sums[len(added)]))
-            return added
+        def run():
+            # The following rows of A are asked for a little at a time. If all of them were asked
+            # for at once, the processor would wait until it can note so many lines.
+            following, share = a.numbers + a.row * ROWS, a.row * ROWS // depth
 
-        sums = emit.either(depth > 0, lambda: emit.loop(depth, start, add), lambda: start)
+            def add(k, sums):
+                emit.prefetch(emit.bytes_at(following + k * share, k)[0])
+                at, below = k * a.column, k * b.row
+                columns = [emit.load(place + below) for place in right]
+                added = []
+                for r in range(ROWS):
+                    number = emit.splat(left[r][at])
+                    for column in columns:
+                        added.append(emit.multiply_add(number, column, sums[len(added)]))
+                return added
+
+            return emit.loop(depth, start, add)
+
+        sums = emit.either(depth > 0, run, lambda: start)
         for total, place in zip(sums, out, strict=True):
             emit.store(total, place)
 

@@ -98,8 +98,8 @@ def _dimensions(name):
     return len(FIELDS[name][1].split())
 
 
-def _table(**arrays):
-    table = np.zeros((len(FIELDS), _WIDTH), np.int64)
+def _table(before=None, **arrays):
+    table = np.zeros((len(FIELDS), _WIDTH), np.int64) if before is None else before.copy()
     for name, array in arrays.items():
         fits = array.ndim == _dimensions(name) and array.flags.c_contiguous
         if not fits or array.dtype != type_of(name, array.dtype):
@@ -109,6 +109,7 @@ def _table(**arrays):
 
 
 # describe(**arrays) returns the table of the arrays; with Numba's compiler off, a dictionary.
+# describe(before, **arrays) describes other arrays in the place of some of those before.
 describe = dict if config.DISABLE_JIT else _table
 
 

@@ -15,7 +15,9 @@ def _write_product(factor, source, size, out):
 
 
 @exact_kernel
-def list_uses_chunk(chunk, num_chunks, own, num_true, sampled, ids, rows, biases, buffers):
+def list_uses_chunk(
+    chunk, num_chunks, own, num_true, sampled, in_place, ids, rows, biases, buffers
+):
     """Do a chunk's part of what `list_uses` does."""
     own_logits, inverse = numbers(buffers, "grad_own_logits", rows), integers(buffers, "inverse")
     x = numbers(buffers, "unique_inputs", rows)
@@ -35,18 +37,21 @@ def list_uses_chunk(chunk, num_chunks, own, num_true, sampled, ids, rows, biases
                     _write_product(own_logits[i, c], source, dim, pointer(rows, use * dim))
                 use += 1
     for s in range(max(start - use, 0), stop - use):
-        ids[use + s], biases[use + s] = sampled[s], sampled_biases[s]
-        rows[use + s, :] = sampled_rows[s, :dim]
+        ids[use + s] = sampled[s]
+        if not in_place:
+            biases[use + s] = sampled_biases[s]
+            rows[use + s, :] = sampled_rows[s, :dim]
 
 
 @parallel_kernel
-def list_uses(own, num_true, sampled, num_chunks, ids, rows, biases, buffers):
+def list_uses(own, num_true, sampled, in_place, num_chunks, ids, rows, biases, buffers):
     """Write the class of each use, and the gradients of its row and bias.
 
     First come the labels, example by example, then what else examples have of their own, then
-    the `sampled` classes. Absent columns of `own` are no uses.
+    the `sampled` classes. Absent columns of `own` are no uses. If `in_place`, the gradients of the
+    sampled classes have been written already: `grad_sampled_rows` is a part of `rows`.
     """
     for chunk in prange(num_chunks):
         list_uses_chunk(
-            int64(chunk), num_chunks, own, num_true, sampled, ids, rows, biases, buffers
+            int64(chunk), num_chunks, own, num_true, sampled, in_place, ids, rows, biases, buffers
         )

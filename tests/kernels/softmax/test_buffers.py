@@ -94,6 +94,17 @@ def test_arrays_are_those_that_were_described(dtype):
     assert slots[0] == 7
 
 
+def test_other_arrays_in_the_place_of_some():
+    x, own = np.zeros((2, 3), np.float32), np.zeros((2, 3, 4), np.float32)
+    before = describe(grad_inputs=x, targets=own, inverse=np.zeros(5, int))
+    slots = np.full(7, 9)
+    assert change(describe(before, inverse=slots), x) == 37
+    assert x[1, 2] == 9
+    x[:] = 0
+    assert change(before, x) == 35
+    assert x[1, 2] == 0
+
+
 @kernel
 def double_row(row, like, buffers):
     numbers(buffers, "row_scales", like)[row] *= 2

@@ -37,9 +37,20 @@ def test_list_uses(own, dtype, num_chunks, rng):
     size = len(want[0])
     ids, rows, biases = np.full(size, -7), np.full((size, 21), np.nan, dtype), np.full(size, np.nan, dtype)
     list_uses(
-        columns.own, columns.num_true, columns.sampled, num_chunks, ids, rows, biases,
+        columns.own, columns.num_true, columns.sampled, False, num_chunks, ids, rows, biases,
         batch.buffers.all,
     )
     np.testing.assert_array_equal(ids, want[0])
     np.testing.assert_allclose(rows, want[1], rtol=1e-6)
     np.testing.assert_array_equal(biases, want[2])
+    # Those of the sampled classes may be there already.
+    first = size - len(columns.sampled)
+    rows[:], biases[:] = -7, -7
+    list_uses(
+        columns.own, columns.num_true, columns.sampled, True, num_chunks, ids, rows, biases,
+        batch.buffers.all,
+    )
+    np.testing.assert_array_equal(ids, want[0])
+    np.testing.assert_allclose(rows[:first], want[1][:first], rtol=1e-6)
+    np.testing.assert_array_equal(rows[first:], -7)
+    np.testing.assert_array_equal(biases[first:], -7)
