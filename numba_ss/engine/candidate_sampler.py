@@ -221,7 +221,7 @@ class CandidateSampler:
         if self._keys.size != size:
             self._keys = np.empty(size, np.int64)
         candidates = np.empty(count, np.int64)
-        draw = sampling.Draw(key, high, self._block, unique, self._scratch, self._keys)
+        draw = key, high, self._block, unique, self._scratch, self._keys
         distribution = self._drawn_from
         if distribution is None or not self._fixed:
             distribution = self._drawn_from = self._distribution(self._exclude, self._kept())
@@ -230,10 +230,10 @@ class CandidateSampler:
         threads = threads_for(_OPERATIONS * (labels.size + count))
         if threads == 1:
             num_tries = sampling.draw_and_count(
-                distribution, draw, self._memo, labels, candidates, true_count, sampled_count
+                distribution, *draw, self._memo, labels, candidates, true_count, sampled_count
             )
         else:
-            num_tries = sampling.draw_candidates(distribution, draw, candidates)
+            num_tries = sampling.draw_candidates(distribution, *draw, candidates)
             sampling.expected_counts(
                 distribution, labels.reshape(-1), candidates, num_tries, threads, self._memo,
                 true_count.reshape(-1), sampled_count,

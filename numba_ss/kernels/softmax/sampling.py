@@ -47,17 +47,6 @@ class Distribution(NamedTuple):
     kept: Any  # float64: the probability of all other classes together
 
 
-class Draw(NamedTuple):
-    """Where in the random stream a draw begins, and scratch."""
-
-    key: Any  # uint64: see `rng`
-    high: Any  # uint64: the high half of the counter
-    block: Any  # the low half of the counter
-    unique: Any  # whether the classes are to be distinct
-    scratch: Any  # uint64 (SCRATCH_SIZE,): one array, because each takes time to pass
-    keys: Any  # int64: a hash table; its length is a power of two, above the number of candidates
-
-
 # The most draws for a sample, and for each of its classes: with more, distinct classes would hardly
 # ever be found.
 _PATIENCE, _PATIENCE_EACH = 2**24, 1024
@@ -132,17 +121,22 @@ def _draw_many(distribution, stream, uniform, out):
 
 
 @exact_kernel
-def draw_candidates(distribution, draw, out_candidates):
+def draw_candidates(distribution, key, high, block, unique, scratch, keys, out_candidates):
     """Fill `out_candidates`; return the number of draws it took.
 
-    If the candidates are to be unique, a draw is repeated if its class was drawn before. A draw of
-    an excluded class is repeated and not counted. If very many draws do not find enough classes,
-    the rest of the candidates is -1.
+    The draws are those from the block `block` of the stream (key, high), see `rng`. If the
+    candidates are to be `unique`, a draw is repeated if its class was drawn before. A draw of an
+    excluded class is repeated and not counted. If very many draws do not find enough classes, the
+    rest of the candidates is -1.
+
+    `scratch` has the shape (SCRATCH_SIZE,) and type uint64. `keys` (int64) is a hash table; its
+    length is a power of two, above the number of candidates. From Python, numbers and arrays one by
+    one are passed faster than in a named tuple.
     """
-    exclude, keys = distribution.exclude, draw.keys
-    stream, rest = draw.scratch[:STREAM_SIZE], draw.scratch[STREAM_SIZE:]
+    exclude = distribution.exclude
+    stream, rest = scratch[:STREAM_SIZE], scratch[STREAM_SIZE:]
     uniform, drawn = rest[:NUM_DOUBLES].view(float64), rest[NUM_DOUBLES:].view(int64)
-    start_stream(stream, draw.key, draw.high, uint64(draw.block))
+    start_stream(stream, key, high, uint64(block))
     keys[:] = 0
     num_tries = 0
     filled = 0
@@ -158,7 +152,7 @@ def draw_candidates(distribution, draw, out_candidates):
                 continue
             num_tries += 1
             out_candidates[filled] = row
-            if draw.unique:
+            if unique:
                 slot = find_key(keys, row + 1)
                 filled += int64(keys[slot] == 0)
                 keys[slot] = row + 1
@@ -223,12 +217,17 @@ def expected_counts(
 
 
 @exact_kernel
-def draw_and_count(distribution, draw, memo, labels, out_candidates, out_labels, out_counts):
+def draw_and_count(
+    distribution, key, high, block, unique, scratch, keys, memo, labels, out_candidates, out_labels,
+    out_counts,
+):
     """Do the work of `draw_candidates` and `expected_counts` on one thread; return the draws.
 
     `labels` and `out_labels` have two dimensions.
     """
-    num_tries = draw_candidates(distribution, draw, out_candidates)
+    num_tries = draw_candidates(
+        distribution, key, high, block, unique, scratch, keys, out_candidates
+    )
     num_sampled = out_candidates.shape[0]
     for rows, out in (
         (labels.reshape(-1), out_labels.reshape(-1)), (out_candidates, out_counts)

@@ -42,11 +42,11 @@ class Distribution:
         )
 
     def arguments(self, unique, block, exclude):
-        draw = sampling.Draw(
+        draw = (
             np.uint64(7), np.uint64(11), np.uint64(block), unique,
             np.zeros(sampling.SCRATCH_SIZE, np.uint64), np.empty(4096, np.int64),
         )
-        return self.tables(exclude), draw
+        return self.tables(exclude), *draw
 
     def tables(self, exclude=EMPTY, kept=1.0):
         return sampling.Distribution(
