@@ -75,10 +75,12 @@ def prepare_block(
     keys_of[num_met:] += separator
     keys_of[found == separator] = 2 * separator
     order = np.argsort(keys_of)
-    numbers = np.argsort(order)[numbers]
-    num_met -= int(np.count_nonzero(found == separator))
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    numbers = places[numbers]
     ids = found[order]
     ids = ids[ids < separator]
+    num_met -= len(found) - len(ids)
     return Block(
         ids, num_met, numbers[: len(stream)], position, first, last, numbers[len(stream) :],
         drawn_from, keys, rates, draws.log_q[ids],
