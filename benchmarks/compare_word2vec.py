@@ -35,8 +35,8 @@ import numpy as np
 
 from numba_ss import __version__
 from numba_ss.cli.main import build_parser
-from numba_ss.kernels.words.window_chunks import GROUP
-from numba_ss.word2vec.parameters import NUM_SAMPLED
+from numba_ss.word2vec.model import GROUPS
+from numba_ss.word2vec.parameters import default_num_sampled
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200
@@ -108,7 +108,7 @@ def all_rows(threads, epochs, num_sampled):
             "skip-gram, 250,000 words", "--min-count 1 --max-vocabulary 250000"
         ),
         "skipgram-1-thread": ours("skip-gram, 1 thread", threads=1),
-        "skipgram-15": ours("skip-gram, 15 sampled", "--num-sampled 15", varies=True),
+        "skipgram-28": ours("skip-gram, 28 sampled", "--num-sampled 28", varies=True),
         "window-15": ours("skip-gram, window 15", "--window 15", rival="gensim-window-15"),
         "negative-sampling": ours("skip-gram, negative sampling", "--loss negative_sampling"),
         "sampled-logistic": ours("skip-gram, sampled logistic", "--loss sampled_logistic"),
@@ -218,23 +218,23 @@ def settings(options):
 def window_bounds(limits, options):
     """Return the seconds of a window at the machine's limits: by flops, and by bytes.
 
-    A window has m words of context on average and S noise words. Three products, the
-    forward one and two gradients, take 2 m (S + 1) D flops each; CBOW has one vector in
-    place of m, which costs 2 m D to make and as much to hand its gradient on. S noise
-    rows are read and written, once for a window or, with CBOW, for a group of them; the
-    target's row is read twice and written, and so is the input row of each word of the text.
+    A window has m words of context on average; G windows share S noise words. Three products, the
+    forward one and two gradients, take 2 D flops for each target and each word of its context, and
+    for each noise word and each word in the stretch of G + m words that their contexts make. CBOW
+    has one vector in place of the context, which costs 2 m D to make and as much to hand its
+    gradient on. The row of a noise word is read and written once for G windows; the target's row
+    is read twice and written, and so is the input row of each word of the text.
     """
     m = options.window + 1  # twice the mean of 1 .. window
     num_sampled, dim = options.num_sampled, options.vector_size
+    group = GROUPS[options.architecture]
     if num_sampled is None:
-        num_sampled = NUM_SAMPLED[options.architecture]
-    fetched = num_sampled
+        num_sampled = default_num_sampled(options.architecture, options.window)
     if options.architecture == "cbow":
-        fetched = num_sampled / GROUP
         flops = 6 * (num_sampled + 1) * dim + 4 * m * dim
     else:
-        flops = 6 * m * (num_sampled + 1) * dim
-    numbers = (2 * fetched + 3 + 3) * dim
+        flops = 6 * (m + num_sampled * (group + m) / group) * dim
+    numbers = (2 * num_sampled / group + 3 + 3) * dim
     return flops / limits["sgemm"], 4 * numbers / limits["rows"]
 
 

@@ -29,7 +29,7 @@ from numba_ss.kernels.core.threads import max_num_threads, use_threads
 from numba_ss.kernels.words import row_updates, train_windows
 from numba_ss.word2vec.corpus import open_corpus
 from numba_ss.word2vec.model import _TASKS_A_THREAD
-from numba_ss.word2vec.parameters import NUM_SAMPLED, checked_parameters
+from numba_ss.word2vec.parameters import ARCHITECTURES, checked_parameters
 from numba_ss.word2vec.run import _THREADS_A_READER, _WORDS_A_CALL, _WORK_A_CALL, read_pieces
 from numba_ss.word2vec.start import _first_tables, make_model
 from numba_ss.word2vec.vocabulary import Vocabulary
@@ -184,7 +184,7 @@ def main():
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--limit", type=int, default=20_000_000, help="bytes of the corpus to use")
-    parser.add_argument("--architecture", choices=list(NUM_SAMPLED), default="skipgram")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="skipgram")
     parser.add_argument("--vector-size", type=int, default=100)
     parser.add_argument("--meeting", type=float, default=2e-6, help="seconds for all to meet")
     args = parser.parse_args()

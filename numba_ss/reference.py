@@ -776,16 +776,6 @@ def draw_noise(cut: Array, alias: Array, key: int, position: int, count: int) ->
     return drawn
 
 
-def choose_places(key: int, position: int, pool: int, rows: int, count: int) -> list[list[int]]:
-    """Return `count` distinct positions in a pool for each of `rows` rows."""
-    chosen = []
-    for i in range(rows):
-        word = hash64(key, position + i)
-        step = word >> 32 | 1
-        chosen.append([(word + j * step) % pool for j in range(count)])
-    return chosen
-
-
 def find_windows(
     stream: Array, begin: int, end: int, first: int, last: int, window: int, separator: int,
     key: int, position: int,
@@ -803,55 +793,77 @@ def find_windows(
     return found
 
 
-def drop_hits(words: Array, targets: Array, absent: int, keep_hits: bool) -> list[list[int]]:
-    """Return the rows with repetitions and, unless `keep_hits`, targets replaced by `absent`."""
-    rows = []
-    for row, target in zip(words, targets, strict=True):
-        row = list(row)
-        rows.append([
-            absent if word in row[:i] or (word == target and not keep_hits) else word
-            for i, word in enumerate(row)
-        ])
-    return rows
+def drop_repeats(words: Array, absent: int) -> list[int]:
+    """Return the words with repetitions replaced by `absent`."""
+    words = list(words)
+    return [absent if word in words[:i] else word for i, word in enumerate(words)]
 
 
-def softmax_scores(scores: Array, rate: float) -> tuple[Array, float]:
-    """Return rate * (y - p) of scores (outputs, lanes), and the sum of losses; row 0 is y."""
-    scores = np.asarray(scores, float)
-    powers = np.exp(scores - scores.max(axis=0))
-    p = powers / powers.sum(axis=0)
-    label = np.arange(len(scores))[:, None] == 0
-    return rate * (label - p), float(-np.log(p[0]).sum())
+def lanes_of(count: int, lanes: int) -> int:
+    """Return a number of lanes, rounded up to whole vectors."""
+    return -(-count // lanes) * lanes
 
 
-def logistic_scores(scores: Array, rate: float) -> tuple[Array, float]:
+def softmax_scores(
+    scores: Array, num_sampled: int, hits: list[int], rate: float
+) -> tuple[Array, float]:
+    """Return -rate times the gradients of scores, (outputs, lanes), and the sum of losses.
+
+    The first rows are those of noise words, the others those of targets. Noise word hits[k] does
+    not count for target k, and a target with the score 1e30 has nothing to learn.
+    """
+    scores, total = np.asarray(scores, float), 0.0
+    changes = np.zeros_like(scores)
+    for k, hit in enumerate(hits):
+        rows = [*(j for j in range(num_sampled) if j != hit), num_sampled + k]
+        powers = np.exp(scores[rows] - scores[rows].max(axis=0))
+        p = powers / powers.sum(axis=0)
+        changes[rows] -= rate * p
+        changes[rows[-1]] += rate
+        total -= np.log(p[-1]).sum()
+    return changes, float(total)
+
+
+def logistic_scores(
+    scores: Array, num_sampled: int, hits: list[int], rate: float
+) -> tuple[Array, float]:
     """Return the same for a logistic loss of each output."""
-    scores = np.asarray(scores, float)
-    label = np.arange(len(scores))[:, None] == 0
-    loss = np.logaddexp(0, np.where(label, -scores, scores)).sum()
-    return rate * (label - 1 / (1 + np.exp(-scores))), float(loss)
+    scores, total = np.asarray(scores, float), 0.0
+    changes = np.zeros_like(scores)
+    for k, hit in enumerate(hits):
+        rows = [*(j for j in range(num_sampled) if j != hit), num_sampled + k]
+        learns = scores[rows[-1]] < 1e30
+        signs = np.where(np.array(rows) < num_sampled, 1, -1)[:, None]
+        losses = np.logaddexp(0, signs * scores[rows]) * learns
+        changes[rows] -= rate * learns * signs * np.exp(-np.logaddexp(0, -signs * scores[rows]))
+        total += losses.sum()
+    return changes, float(total)
 
 
-def weigh_inputs(scores: Array) -> Array:
-    """Return the sum of the absolute values in each lane."""
-    return np.abs(scores).sum(axis=0)
+def weigh_scores(changes: Array) -> Array:
+    """Return the sum of the absolute values of each lane."""
+    return np.abs(changes).sum(axis=0)
+
+
+def weigh_row(changes: Array, j: int) -> float:
+    """Return the sum of the absolute values of row j."""
+    return float(np.abs(changes[j]).sum())
 
 
 def draw(
     stream: Array, begin: int, end: int, *, window: int, separator: int, keys: list[int],
-    position: int, cut: Array, alias: Array, size: int, pool: int, num_sampled: int, group: int,
-) -> tuple[list[int], list[list[int]], list[list[int]]]:
-    """Return a chunk's pool of noise words, its contexts, and the choices from the pool.
+    position: int, cut: Array, alias: Array, size: int, num_sampled: int, group: int,
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return a chunk's contexts, as positions in the stream, and the noise words of each group.
 
-    Contexts are positions in the stream, choices are positions in the pool. A chunk has at most
-    `size` windows; `group` windows share a choice.
+    A chunk has at most `size` windows, a group at most `group`.
     """
     low, high = max(begin - window, 0), min(end + window, len(stream))
-    words = draw_noise(cut, alias, keys[0], (position + begin) * -(-pool // size), pool)
     near = find_windows(stream, begin, end, low, high, window, separator, keys[1], position)
-    groups = -(-(end - begin) // group)
-    places = choose_places(keys[2], position + begin, pool, groups, num_sampled)
-    return words, [[low + p for p in row] for row in near], places
+    count = -(-size // group) * num_sampled
+    words = draw_noise(cut, alias, keys[0], (position + begin) * -(-count // size), count)
+    noise = [words[i : i + num_sampled] for i in range(0, count, num_sampled)]
+    return [[low + p for p in row] for row in near], noise
 
 
 class Occurrences:
@@ -878,24 +890,24 @@ class Occurrences:
 
 def _learn_chunk(
     inputs: Array, outputs: Array, targets: list[int], contexts: list[list[tuple[int, int]]],
-    pool: list[int], places: list[list[int]], rate: float, *, group: int, means: bool,
-    logistic: bool, keep_hits: bool, corrections: Array,
+    noise: list[list[int]], rate: float, *, group: int, means: bool, logistic: bool,
+    keep_hits: bool, corrections: Array,
 ) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the occurrences of inputs and of outputs, the sum of losses, and their number.
 
-    `contexts` holds pairs (place, word); a place stands for one occurrence of an input.
+    `contexts` holds pairs (place, word); a place stands for one occurrence of an input. `group`
+    windows share their noise words.
     """
     inputs, outputs = np.asarray(inputs, float), np.asarray(outputs, float)
     of_inputs, of_outputs = Occurrences(inputs.shape[1]), Occurrences(inputs.shape[1])
     met = sorted({pair for context in contexts for pair in context})
     at = {place: of_inputs.place(word) for place, word in met}
-    noise_at = [of_outputs.place(word) for word in pool]
+    noise_at = [[of_outputs.place(word) for word in words] for words in noise]
     total, pairs = 0.0, 0
     for w, (target, context) in enumerate(zip(targets, contexts, strict=True)):
         if not context:
             continue
-        chosen = places[w // group]
-        words = [pool[p] for p in chosen]
+        words = noise[w // group]
         counts = [
             j for j, word in enumerate(words)
             if word not in words[:j] and (word != target or keep_hits)
@@ -903,31 +915,34 @@ def _learn_chunk(
         x = inputs[[word for _, word in context]]
         share = len(context) if means else 1
         x = x.mean(axis=0, keepdims=True) if means else x
-        rows = [target, *(words[j] for j in counts)]
+        rows = [*(words[j] for j in counts), target]
         scores = outputs[rows] @ x.T
         if len(corrections):
             scores -= np.asarray(corrections, float)[rows][:, None]
-        changes, loss = (logistic_scores if logistic else softmax_scores)(scores, rate)
+        learn = logistic_scores if logistic else softmax_scores
+        changes, loss = learn(scores, len(counts), [-1], rate)
         total, pairs = total + loss, pairs + len(x)
         for i, (place, _) in enumerate(context):
-            lane = changes[:, 0 if means else i]
-            weight = weigh_inputs(lane[:, None])[0]
-            of_inputs.add(at[place], lane @ outputs[rows] / share, weight / share)
+            lane = 0 if means else i
+            weight = float(weigh_scores(changes)[lane])
+            of_inputs.add(at[place], changes[:, lane] @ outputs[rows] / share, weight / share)
         own = of_outputs.place(target)
-        for k, i in enumerate([own, *(noise_at[chosen[j]] for j in counts)]):
-            of_outputs.add(i, changes[k] @ x, float(np.abs(changes[k]).sum()))
+        for k, i in enumerate([*(noise_at[w // group][j] for j in counts), own]):
+            of_outputs.add(i, changes[k] @ x, weigh_row(changes, k))
     return of_inputs, of_outputs, total, pairs
 
 
-def skipgram(*chunk: Any, **options: Any) -> tuple[Occurrences, Occurrences, float, int]:
+def skipgram(
+    *chunk: Any, group: int = 16, **options: Any
+) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the gradients of a chunk of skip-gram windows, see `_learn_chunk`."""
-    return _learn_chunk(*chunk, group=1, means=False, **options)
+    return _learn_chunk(*chunk, group=group, means=False, **options)
 
 
 def cbow(
     *chunk: Any, group: int = 8, **options: Any
 ) -> tuple[Occurrences, Occurrences, float, int]:
-    """Return the gradients of a chunk of CBOW windows; `group` windows share their noise."""
+    """Return the gradients of a chunk of CBOW windows, see `_learn_chunk`."""
     return _learn_chunk(*chunk, group=group, means=True, **options)
 
 

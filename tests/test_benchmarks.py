@@ -179,8 +179,10 @@ def test_bounds_of_a_window():
     compare = load(FOLDER / "compare_word2vec.py")
     limits = {"sgemm": 1e9, "rows": 1e9}
     options = compare.settings(["--window", "3", "--num-sampled", "7", "--vector-size", "10"])
-    # 4 words of context times 8 outputs, forward and two gradients; 14 + 3 + 3 rows.
-    assert compare.window_bounds(limits, options) == pytest.approx((3 * 2 * 4 * 8 * 10e-9, 800e-9))
+    # 4 words of context times a target; 20 words of the stretch of 16 windows times 7 noise words;
+    # forward and two gradients. 2 * 7 / 16 rows of noise words and 6 others, of 40 bytes.
+    flops = 3 * 2 * (4 + 20 * 7 / 16) * 10
+    assert compare.window_bounds(limits, options) == pytest.approx((flops * 1e-9, 275e-9))
     options.architecture = "cbow"
     flops = 3 * 2 * 8 * 10 + 2 * 2 * 4 * 10
     # Eight windows share the noise words: 2 * 7 / 8 rows for them and 6 others, of 40 bytes.

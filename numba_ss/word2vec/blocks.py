@@ -16,7 +16,7 @@ from numba_ss.distributed.work import Rows
 from numba_ss.engine.memory import aligned_zeros, round_up
 from numba_ss.engine.rows import distinct
 from numba_ss.kernels.words import damping, windows
-from numba_ss.word2vec.model import Tables, WordModel, draws_of
+from numba_ss.word2vec.model import Tables, WordModel
 from numba_ss.word2vec.noise import Draws
 
 _SAMPLES, _VECTORS, _ITERATIONS = 512, 8, 8
@@ -58,13 +58,16 @@ class BlockDraws(Draws):
 
 
 def prepare_block(
-    draws: Draws, batch_size: int, epoch: int,
+    draws: Draws, num_draws: tuple[int, int], epoch: int,
     stream: NDArray[np.int64], position: int, first: int, last: int, rates: Float32s,
 ) -> Block:
-    """Draw the noise of stream[first:last], and number its words."""
-    each, pool = draws_of(batch_size, draws.num_sampled)
+    """Draw the noise of stream[first:last], and number its words.
+
+    `num_draws` tells how many noise words a window and a chunk have, see `draws_of`.
+    """
+    each, of_chunk = num_draws
     keys, drawn_from = draws.keys(epoch), (position + first) * each
-    size = (last - first) * each + pool
+    size = (last - first) * each + of_chunk
     every = np.empty(len(stream) + size, np.int64)
     every[: len(stream)] = stream
     windows.draw_noise(draws.table, keys[0], drawn_from, every[len(stream) :])

@@ -42,11 +42,11 @@ class Word2Vec(Estimator):
     .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
        \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
 
-    with `num_sampled` negative samples N for each window. The vectors v are the result. In CBOW,
-    the mean of the context vectors replaces :math:`v_w`, and each of the m words of the context
-    gets 1/m of the gradient; up to eight consecutive windows share the same N. A word that is
-    several times in N counts once. The target does not count as a sample, except with the loss
-    "nce".
+    with `num_sampled` negative samples N, which a few consecutive windows share: 16 with skip-gram,
+    8 with CBOW. The vectors v are the result. In CBOW, the mean of the context vectors replaces
+    :math:`v_w`, and each of the m words of the context gets 1/m of the gradient. A word that is
+    several times in N counts once. The target of a window does not count as a sample, except with
+    the loss "nce".
 
     All gradients of a batch of windows are computed with the same vectors, and then added up. The
     update of a word that repeats in a batch is limited, see Notes. Every result is the same, bit
@@ -72,9 +72,8 @@ class Word2Vec(Estimator):
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
     num_sampled : int, optional
-        Number of negative samples; by default 6 for skip-gram and 16 for CBOW. More give better
-        vectors. Each further sample takes 5 % more time with skip-gram, and 2.5 % more with CBOW.
-        They are chosen from a pool of words, which is drawn once for several consecutive windows.
+        Number of negative samples. By default 16 for CBOW; for skip-gram 3 times `window`, but at
+        least 16 and at most 64. More give better vectors, and each takes 2.5 % more time.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
         log-uniform sampler, or with equal probability.

@@ -18,13 +18,16 @@ from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
 from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.core.threads import get_num_threads
-from numba_ss.kernels.words import row_updates, train_windows, window_chunks
+from numba_ss.kernels.words import cbow, row_updates, skipgram, train_windows, window_chunks
 from numba_ss.word2vec.noise import Draws, Noise
 
 _CHUNKS = 64  # chunks of a batch
 _WINDOWS_A_THREAD = 16  # windows of a batch that make one more thread worth its cost
 # In a phase of a batch: those of a thread that is late are taken by others.
 _TASKS_A_THREAD = 4
+
+# Windows that share noise words.
+GROUPS = {"skipgram": skipgram.GROUP, "cbow": cbow.GROUP}
 
 # Losses that learn from a word as noise though it is a target of the window, and losses that
 # by default subtract the log of the expected count.
@@ -103,19 +106,21 @@ class WordModel:
         logistic = LOSSES[loss].logistic
         inputs, outputs = tables.wide
         in_totals, out_totals = totals
+        group = GROUPS[architecture]
         self._model = window_chunks.Model(
             inputs=inputs, outputs=outputs, num_vectors=-(-tables.dim // LANES),
             corrections=noise.log_q if corrected else np.empty(0, np.float32),
             noise=noise.table, drawn=noise.drawn, drawn_from=noise.drawn_from,
-            keys=np.zeros(3, np.uint64), window=window,
-            batch_size=batch_size, logistic=logistic,
+            num_sampled=noise.num_sampled,
+            num_draws=draws_of(batch_size, noise.num_sampled, architecture)[0],
+            keys=np.zeros(2, np.uint64), window=window, batch_size=batch_size, logistic=logistic,
             keep_hits=loss in _KEEP_HITS, in_totals=in_totals, out_totals=out_totals,
         )
-        self._work = _scratch(self._model, noise.num_sampled)
+        self._work = _scratch(self._model, group)
         self._num_threads = 0  # of `_lists`, or 0 if there are none
         # Multiplications of a window; a third of them are the forward pass.
-        vectors = 1 if self.cbow else window + 1
-        self.work_a_window = 3 * vectors * (noise.num_sampled + 1) * tables.dim
+        lanes, targets = (group, 1) if self.cbow else (group + window, group)
+        self.work_a_window = 3 * lanes * (noise.num_sampled + targets) * tables.dim // group
         # NaN for a block of a cluster, which does not know the counts.
         self.loss_of_zeros = (
             noise.loss_of_zeros(logistic, corrected) if isinstance(noise, Noise) else math.nan
@@ -204,24 +209,25 @@ def _longest(table: Float32s) -> float:
     return float(np.sqrt(np.einsum("ij,ij->i", table, table).max(initial=0.0)))
 
 
-def _chunk_size(batch_size: int) -> int:
+def draws_of(batch_size: int, num_sampled: int, architecture: str) -> tuple[int, int]:
+    """Return how many noise words are drawn for each window, and for each chunk."""
+    size = _chunk_size(batch_size, GROUPS[architecture])
+    of_chunk = -(-size // GROUPS[architecture]) * num_sampled
+    return -(-of_chunk // size), of_chunk
+
+
+def _chunk_size(batch_size: int, group: int) -> int:
     """Return the number of windows of a chunk."""
-    return max(window_chunks.GROUP, batch_size // _CHUNKS)
+    return max(group, batch_size // _CHUNKS)
 
 
-def draws_of(batch_size: int, num_sampled: int) -> tuple[int, int]:
-    """Return how many noise words are drawn for each window, and for the pool of a chunk."""
-    size = _chunk_size(batch_size)
-    pool = 1 << (max(2 * size, 4 * num_sampled) - 1).bit_length()
-    return -(-pool // size), pool
-
-
-def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work:
-    size = _chunk_size(model.batch_size)
-    chunks = -(-model.batch_size // size)
-    pool = draws_of(model.batch_size, num_sampled)[1]
-    around, stride = 2 * model.window, model.inputs.shape[1]
-    lanes = window_chunks.GROUP * (around + 1)
+def _scratch(model: window_chunks.Model, group: int) -> window_chunks.Work:
+    """Return scratch for batches of groups of so many windows."""
+    size = _chunk_size(model.batch_size, group)
+    chunks, around, stride = -(-model.batch_size // size), 2 * model.window, model.inputs.shape[1]
+    num_inputs = size + around
+    num_outputs = -(-size // group) * model.num_sampled + size
+    lanes = round_up(group + around)
     shares = np.zeros(around + 1, np.float32)
     shares[1:] = 1 / np.arange(1, around + 1)
 
@@ -235,20 +241,16 @@ def _scratch(model: window_chunks.Model, num_sampled: int) -> window_chunks.Work
         return aligned_zeros(chunks, *shape)
 
     return window_chunks.Work(
-        sizes=integers(size), in_rows=integers(size, around + 1),
-        in_places=integers(size, around + 1),
-        in_grads=integers(size, around + 1), in_words=integers(size + around),
-        in_weights=floats(size + around), in_starts=small(row_updates.OWNERS + 1),
-        in_order=small(size + around), out_words=integers(pool + size),
-        out_weights=floats(pool + size), out_starts=small(row_updates.OWNERS + 1),
-        out_order=small(pool + size), noise=integers(size, num_sampled),
-        places=integers(size, num_sampled), dropped=integers(size),
-        out_rows=integers(size, 1 + num_sampled), out_grads=integers(size, 1 + num_sampled),
-        scores=floats((1 + num_sampled) * lanes), scratch=floats(2, lanes),
-        grad_inputs=floats((size + around) * stride), grad_outputs=floats((pool + size) * stride),
-        hidden=floats(window_chunks.GROUP, stride),
-        hidden_rows=np.arange(window_chunks.GROUP) * stride,
-        grad_hidden=floats(window_chunks.GROUP, stride),
+        starts=integers(size), sizes=integers(size), in_words=integers(num_inputs),
+        in_rows=integers(num_inputs + 1), in_weights=floats(num_inputs),
+        in_starts=small(row_updates.OWNERS + 1), in_order=small(num_inputs),
+        out_words=integers(num_outputs), out_rows=integers(num_outputs),
+        out_weights=floats(num_outputs), out_starts=small(row_updates.OWNERS + 1),
+        out_order=small(num_outputs), lines=np.arange(max(num_inputs, num_outputs)) * stride,
+        hits=integers(group), scores=floats((model.num_sampled + group) * lanes),
+        scratch=floats((3 + group) * lanes), grad_inputs=floats(num_inputs * stride),
+        grad_outputs=floats(num_outputs * stride), hidden=floats(group * stride),
+        grad_hidden=floats(group * stride),
         in_samples=aligned_zeros(row_updates.SAMPLES, stride),
         out_samples=aligned_zeros(row_updates.SAMPLES, stride), shares=shares,
         losses=np.zeros(chunks), pairs=np.zeros(chunks, np.int64),

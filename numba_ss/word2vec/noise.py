@@ -68,7 +68,7 @@ class Draws:
 
     def keys(self, epoch: int) -> NDArray[np.uint64]:
         """Return the random keys of the kernels for an epoch."""
-        return np.array([self._key(epoch, stream) for stream in (0, 2, 3)], np.uint64)
+        return np.array([self._key(epoch, stream) for stream in (0, 2)], np.uint64)
 
     def _key(self, epoch: int, stream: int) -> np.uint64:
         """Return the key of one random stream of an epoch."""

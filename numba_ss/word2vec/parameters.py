@@ -16,7 +16,6 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
-NUM_SAMPLED = {"skipgram": 6, "cbow": 16}
 _LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
 # Defaults for short texts. min_count rises by 1 for every _FREQUENT words of the text. There are
 # enough epochs to learn from _LONG words. With a vocabulary of _AVERAGE words, subsample is that of
@@ -43,11 +42,12 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
     architecture = c.choice("architecture", given["architecture"], ARCHITECTURES)
     rate, drawn = given["learning_rate"], given["num_sampled"]
     rate = _LEARNING_RATES[architecture] if rate is None else rate
-    drawn = NUM_SAMPLED[architecture] if drawn is None else drawn
+    window = c.integer("window", given["window"], 1, 2**10)
+    drawn = default_num_sampled(architecture, window) if drawn is None else drawn
     subtract, subsample = given["subtract_log_q"], given["subsample"]
     return {
         "vector_size": c.integer("vector_size", given["vector_size"], 1, 2**20),
-        "window": c.integer("window", given["window"], 1, 2**10),
+        "window": window,
         "min_count": optional_integer("min_count", 0),
         "max_vocabulary": optional_integer("max_vocabulary", 2),
         "vocabulary": _description(given["vocabulary"]),
@@ -98,6 +98,14 @@ def given_words(vocabulary: Any) -> list[str] | None:
 def fixed_options(session: FitSession) -> dict[str, Any]:
     """Return what must be the same when a run is resumed: parameters, and the kernels' scheme."""
     return session.fixed_options() | {"scheme": SCHEME}
+
+
+def default_num_sampled(architecture: str, window: int) -> int:
+    """Return the default of num_sampled.
+
+    With skip-gram, more pairs of a wide window share their noise words.
+    """
+    return int(np.clip(3 * window, 16, 64)) if architecture == "skipgram" else 16
 
 
 def default_min_count(num_words: int) -> int:

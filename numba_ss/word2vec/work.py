@@ -113,6 +113,7 @@ class WordWork:
         self._first = tables
         self._text, self._before, self._first_epoch = text, before, first_epoch
         self.batch_size = settled["batch_size"] or noise.batch_size
+        self._num_draws = draws_of(self.batch_size, noise.num_sampled, settled["architecture"])
         share = noise.expected_words / max(noise.num_present, 1)  # that subsampling keeps
         if block_size is None:
             words = share * min(noise.num_present // (_ROUNDS * blocks_per_round), _LARGEST)
@@ -132,7 +133,7 @@ class WordWork:
 
     def _bytes(self, noise: Noise, num_words: float) -> float:
         """Return the bytes that are expected of the rows of a block of the thinned text."""
-        num_draws = num_words * draws_of(self.batch_size, noise.num_sampled)[0]
+        num_draws = num_words * self._num_draws[0]
         return float(4 * self.dim * sum(noise.distinct_words(num_words, num_draws)))
 
     def first_rows(self, table: str, start: int, stop: int) -> Float32s:
@@ -178,7 +179,7 @@ class WordWork:
         learned = self._learned[epoch] + num_stretches * (words[starts] - int(begin))
         rates = [rate_at(self._settled, self._total, count) for count in learned.tolist()]
         prepared = prepare_block(
-            self._draws, self.batch_size, number, stream[low - offset : high - offset], low,
+            self._draws, self._num_draws, number, stream[low - offset : high - offset], low,
             first - low, last - low, np.array(rates, np.float32),
         )
         count = int(np.count_nonzero(is_word[first - offset : last - offset]))

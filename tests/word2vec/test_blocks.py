@@ -5,6 +5,7 @@ import pytest
 
 from numba_ss import Word2Vec
 from numba_ss.word2vec.blocks import BlockTrainer, directions_of, prepare_block
+from numba_ss.word2vec.model import draws_of
 from numba_ss.word2vec.noise import Noise
 from numba_ss.word2vec.parameters import checked_parameters
 from numba_ss.word2vec.start import make_model
@@ -32,7 +33,8 @@ def make_stream(rng, length):
 
 def block_of(options, stream, position, first, last, rate=0.05):
     rates = np.full(-(-(last - first) // BATCH), rate, np.float32)
-    return prepare_block(make_noise(options), BATCH, 3, stream, position, first, last, rates)
+    num_draws = draws_of(BATCH, options["num_sampled"], options["architecture"])
+    return prepare_block(make_noise(options), num_draws, 3, stream, position, first, last, rates)
 
 
 def test_numbers_stand_for_the_words_of_the_text_and_of_the_draws(rng):

@@ -174,7 +174,7 @@ MANY = topic_text(4, 80, 300 if JIT else 10, 10, seed=5)
 @pytest.mark.skipif(max_num_threads() < 2, reason="needs two threads")
 @pytest.mark.parametrize(("architecture", "loss"), [("skipgram", "nce"), ("cbow", "sampled_softmax")])
 def test_any_number_of_threads_gives_the_same_bits(architecture, loss):
-    """With several strata of noise, and vectors whose columns are divided."""
+    """With batches of one size, and of the size that the text asks for."""
     options = {"vector_size": 40, "architecture": architecture, "loss": loss, "subsample": 1e-3}
     one, *others = (
         bits(trained(MANY, num_threads=n, batch_size=size, **options))

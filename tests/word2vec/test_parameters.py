@@ -17,6 +17,13 @@ def test_a_long_text_has_the_defaults_of_word2vec():
     assert settled["epochs"] == 5
 
 
+def test_wide_windows_of_skipgram_have_more_negative_samples():
+    for window, drawn in ((1, 16), (5, 16), (10, 30), (100, 64)):
+        for architecture, want in (("skipgram", drawn), ("cbow", 16)):
+            model = Word2Vec(window=window, architecture=architecture)
+            assert checked_parameters(model.get_params())["num_sampled"] == want
+
+
 @needs_jit
 def test_defaults_learn_what_is_planted_in_a_short_text(caplog):
     """2,000 sentences of ten topics, and a tutorial's nine: no parameter is set."""

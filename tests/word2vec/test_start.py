@@ -132,7 +132,7 @@ def test_a_state_that_is_no_state_is_refused(tmp_path, field, value):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("inputs", lambda a: a[:, :-1]), ("outputs", lambda a: a[:-1]), ("losses", lambda a: a[:1]),
+        ("inputs", lambda a: a[:, :-1]), ("outputs", lambda a: a[:-1]), ("losses", lambda a: a[:0]),
         ("inputs", lambda a: a.astype(np.float64)), ("outputs", lambda a: a * np.float32(np.nan)),
         ("counts", lambda a: a[:-1]), ("offsets", lambda a: a[::-1]), ("rare_counts", None),
     ],

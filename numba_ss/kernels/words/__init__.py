@@ -8,12 +8,11 @@ which belong to 64 owners. Threads take chunks and owners from a shared board, a
 depends on who took which. Nothing is locked, so there is nothing that an update with races
 ("hogwild") would save.
 
-Why a pool of noise words? A chunk draws its pool from the whole vocabulary, twice as many words as
-it has windows, and each window chooses some of them. So the row of a noise word is fetched and
-changed once for several windows.
-
-Why do windows of CBOW share their noise words? A window of CBOW has one vector, so fetching the row
-of a noise word costs more than all arithmetic with it. Eight windows together make a block product.
+Why do windows share their noise words? Fetching a row costs more than a few products with it, and
+the contexts of consecutive windows overlap: a word of the text has one score with a noise word, not
+one in each window. So a group of windows makes a few block products. Its noise words are new for
+each group and come from the whole vocabulary. With more of them for more windows the vectors are
+better than with few for each window, at the same cost.
 
 What if a word comes a thousand times in a batch? Gradients that are added up go on pushing where
 single steps would have stopped. So the sum of each row is scaled by min(1, 1 / x), where x is the

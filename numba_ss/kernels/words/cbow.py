@@ -1,7 +1,6 @@
 """CBOW: the gradients of a batch of windows, each context as the mean of its words.
 
-A window has one vector, the mean of its context. Fetching a noise word's row costs more than one
-product with it, so GROUP consecutive windows share their noise words.
+A window has one vector, the mean of its context. It is the lane of the window in its group.
 """
 
 from numpy import float32
@@ -14,138 +13,122 @@ from numba_ss.kernels.core.tile import Matrix
 from numba_ss.kernels.words.window_chunks import (
     AHEAD,
     CERTAIN,
-    GROUP,
     LOWEST,
     draw_chunk,
+    lanes_of,
     logistic_scores,
     softmax_scores,
-    weigh_inputs,
+    weigh_row,
+    weigh_scores,
 )
-from numba_ss.kernels.words.windows import drop_hits
+
+GROUP = 8  # windows that share noise words
 
 
 @kernel
-def _name_rows(noise, places, num_sampled, stride, rows, grads):
-    """Write the offsets of a group's noise rows, and of their gradients."""
-    for j in range(num_sampled):
-        rows[j], grads[j] = noise[j] * stride, places[j] * stride
+def _sides(start, size, own):
+    """Return where the words before and after the target begin, and how many they are."""
+    before = own - start
+    return (start, before), (own + 1, size - before)
 
 
 @kernel
-def _mask(scores, row, num_lanes, count, targets, noise, corrections, absent, keep_hits):
+def _mask(lanes, num_windows, targets, noise, corrections, absent, keep_hits):
     """Subtract log Q from the scores of a group of windows, and mask those that do not count."""
-    corrected = corrections.shape[0] > 0
-    for i in range(num_lanes):
-        target = targets[i] if i < count else absent
+    corrected, row = corrections.shape[0] > 0, lanes.count
+    own = pointer(lanes.scores, lanes.num_sampled * row)
+    for i in range(lanes.count):
+        target = targets[i] if i < num_windows else absent
         if target == absent:
-            scores[i] = CERTAIN
+            own[i] = CERTAIN
         elif corrected:
-            scores[i] -= corrections[target]
-        for j in range(noise.shape[0]):
-            at, word = (1 + j) * row + i, noise[j]
+            own[i] -= corrections[target]
+        for j in range(lanes.num_sampled):
+            at, word = j * row + i, noise[j]
             if target == absent or word == absent or (word == target and not keep_hits):
-                scores[at] = LOWEST
+                lanes.scores[at] = LOWEST
             elif corrected:
-                scores[at] -= corrections[word]
+                lanes.scores[at] -= corrections[word]
 
 
 @kernel
 def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     """Compute the gradients of the windows around stream[begin:end]."""
-    inputs, outputs = model.inputs, model.outputs
-    absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
-    draw_chunk(model, work, c, stream, begin, end, position, GROUP)
-    sizes, noise, out_words = work.sizes[c], work.noise[c], work.out_words[c]
-    in_rows, in_places, in_grads = work.in_rows[c], work.in_places[c], work.in_grads[c]
-    places, shares = work.places[c], work.shares
-    out_rows, out_grads = work.out_rows[c], work.out_grads[c]
-    in_weights, out_weights = work.in_weights[c], work.out_weights[c]
-    changes = work.grad_outputs[c]
-    grad_inputs, grad_outputs = pointer(work.grad_inputs[c], 0), pointer(changes, 0)
-    scores, scratch = work.scores[c], work.scratch[c]
-    hidden, grad_hidden = work.hidden[c], work.grad_hidden[c]
-    width, num_outputs, vectors = in_rows.shape[1], out_rows.shape[1], model.num_vectors
-    row, num_sampled, used = scores.shape[0] // num_outputs, num_outputs - 1, vectors * LANES
-    pool = out_words.shape[0] - sizes.shape[0]
-    table, targets = pointer(inputs, 0), pointer(outputs, 0)
-    each = pointer(work.hidden_rows, 0)
-    groups = (num_windows + GROUP - 1) // GROUP
-    # A noise word of the group may be the target of one of its windows: `_mask` checks that.
-    drop_hits(noise[:groups], noise[:groups, 0], absent, True, work.dropped[c])
-    for g in range(groups):
-        _name_rows(
-            pointer(noise, g * num_sampled), pointer(places, g * num_sampled), num_sampled, stride,
-            pointer(out_rows, g * num_outputs + 1), pointer(out_grads, g * num_outputs + 1),
-        )
-    means, grads, noise_scores = pointer(hidden, 0), pointer(grad_hidden, 0), pointer(scores, row)
-    total, pairs = 0.0, 0
+    absent, stride = model.inputs.shape[0] - 1, model.inputs.shape[1]
+    num_windows, num_sampled, vectors = end - begin, model.num_sampled, model.num_vectors
+    draw_chunk(model, work, c, stream, begin, end, position)
+    starts, sizes, out_words = work.starts[c], work.sizes[c], work.out_words[c]
+    in_rows, out_rows, lines = work.in_rows[c], work.out_rows[c], pointer(work.lines, 0)
+    in_weights, out_weights, shares = work.in_weights[c], work.out_weights[c], work.shares
+    grad_inputs, grad_outputs = pointer(work.grad_inputs[c], 0), pointer(work.grad_outputs[c], 0)
+    scores, scratch = pointer(work.scores[c], 0), pointer(work.scratch[c], 0)
+    means, grads = pointer(work.hidden[c], 0), pointer(work.grad_hidden[c], 0)
+    table, outputs = pointer(model.inputs, 0), pointer(model.outputs, 0)
+    num_noise, own = out_words.shape[0] - sizes.shape[0], min(begin, model.window)
+    hits = pointer(work.hits[c], 0)
+    hits[0] = -1  # a noise word that is the target of a window is masked there
+    lanes = lanes_of(GROUP, num_sampled, 1, scores, hits, scratch)
+    row, of_targets = lanes.count, pointer(scores, num_sampled * lanes.count)
+    total, pairs, used = 0.0, 0, vectors * LANES
     for first in range(0, num_windows, GROUP):
-        count, g = min(GROUP, num_windows - first), first // GROUP
+        count, at = min(GROUP, num_windows - first), num_noise + first
+        noise = first // GROUP * num_sampled
         num_lanes = (count + 1) // 2 * 2  # rows are multiplied in pairs
-        noise_rows = Rows(targets, pointer(out_rows, g * num_outputs + 1), num_sampled)
+        noise_rows = Rows(outputs, pointer(out_rows, noise), num_sampled)
         for i in range(count):
-            w = first + i
+            w, mean = first + i, pointer(means, i * stride)
             if w + GROUP < num_windows:
-                prefetch(pointer(targets, out_words[pool + w + GROUP] * stride), used)
+                prefetch(pointer(outputs, out_rows[at + i + GROUP]), used)
             if first + GROUP < num_windows:
                 for j in range(i * num_sampled // GROUP, (i + 1) * num_sampled // GROUP):
-                    prefetch(pointer(targets, out_rows[g + 1, 1 + j]), used)
-            place = begin + w + AHEAD + model.window
-            if place < stream.shape[0]:
-                prefetch(pointer(table, stream[place] * stride), used)
-            mean = pointer(hidden, i * stride)
+                    prefetch(pointer(outputs, out_rows[noise + num_sampled + j]), used)
+            ahead = own + w + AHEAD + model.window
+            if ahead < in_rows.shape[0]:
+                prefetch(pointer(table, in_rows[ahead]), used)
             for d in range(used):
                 mean[d] = float32(0)
-            add_products(
-                Rows(mean, each, 1), Matrix(pointer(shares, sizes[w]), 0, 0),
-                Rows(table, pointer(in_rows, w * width), sizes[w]), vectors,
-            )
-            scores[i] = dot(mean, pointer(outputs, out_words[pool + w] * stride), used)
-        multiply_rows(
-            Rows(means, each, num_lanes), noise_rows, Matrix(noise_scores, row, 1), vectors
-        )
+            for start, size in _sides(starts[w], sizes[w], own + w):
+                add_products(
+                    Rows(mean, lines, 1), Matrix(pointer(shares, sizes[w]), 0, 0),
+                    Rows(table, pointer(in_rows, start), size), vectors,
+                )
+            of_targets[i] = dot(mean, pointer(outputs, out_rows[at + i]), used)
+        multiply_rows(Rows(means, lines, num_lanes), noise_rows, Matrix(scores, row, 1), vectors)
         _mask(
-            scores, row, num_lanes, count, out_words[pool + first : pool + first + count], noise[g],
-            model.corrections, absent, model.keep_hits,
+            lanes, count, pointer(out_words, at), pointer(out_words, noise), model.corrections,
+            absent, model.keep_hits,
         )
         if model.logistic:
-            total += logistic_scores(scores, num_lanes, num_outputs, row, rate, scratch)
+            total += logistic_scores(lanes, rate)
         else:
-            total += softmax_scores(scores, num_lanes, num_outputs, row, rate, scratch)
-        weigh_inputs(scores, num_lanes, num_outputs, row, scratch[0])
+            total += softmax_scores(lanes, rate)
 
+        weigh_scores(lanes, scratch)
+        for j in range(num_sampled):
+            out_weights[noise + j] = weigh_row(lanes, j)
         for i in range(count):
-            at, grad = pool + first + i, pointer(grad_hidden, i * stride)
+            grad, change = pointer(grads, i * stride), of_targets[i]
             for d in range(used):
                 grad[d] = float32(0)
-            axpy(scores[i], pointer(outputs, out_words[at] * stride), used, grad)
-            mean, own = pointer(hidden, i * stride), pointer(changes, at * stride)
-            for d in range(used):
-                own[d] = scores[i] * mean[d]
-            out_weights[at] = abs(scores[i])
+            axpy(change, pointer(outputs, out_rows[at + i]), used, grad)
+            axpy(change, pointer(means, i * stride), used, pointer(grad_outputs, (at + i) * stride))
+            out_weights[at + i] = abs(change)
+        add_products(Rows(grads, lines, count), Matrix(scores, 1, row), noise_rows, vectors)
         add_products(
-            Rows(grads, each, count), Matrix(noise_scores, 1, row), noise_rows, vectors
+            Rows(grad_outputs, pointer(lines, noise), num_sampled), Matrix(scores, row, 1),
+            Rows(means, lines, count), vectors,
         )
-        add_products(
-            Rows(grad_outputs, pointer(out_grads, g * num_outputs + 1), num_sampled),
-            Matrix(noise_scores, row, 1), Rows(means, each, count), vectors,
-        )
-        for j in range(num_sampled):
-            weight = float32(0)
-            for i in range(count):
-                weight += abs(scores[(1 + j) * row + i])
-            out_weights[places[g, j]] += weight
         for i in range(count):
             w = first + i
-            size = sizes[w]
-            if size > 0:
+            weight = scratch[i] * shares[sizes[w]]
+            for start, size in _sides(starts[w], sizes[w], own + w):
                 add_products(
-                    Rows(grad_inputs, pointer(in_grads, w * width), size),
-                    Matrix(pointer(shares, size), 0, 0),
-                    Rows(pointer(grad_hidden, i * stride), each, 1), vectors,
+                    Rows(grad_inputs, pointer(lines, start), size),
+                    Matrix(pointer(shares, sizes[w]), 0, 0), Rows(grads, pointer(lines, i), 1),
+                    vectors,
                 )
-                for m in range(size):
-                    in_weights[in_places[w, m]] += scratch[0, i] * shares[size]
-                pairs += 1
+                for m in range(start, start + size):
+                    in_weights[m] += weight
+            pairs += sizes[w] > 0
     work.losses[c] += total
     work.pairs[c] += pairs

@@ -1,6 +1,11 @@
-"""Skip-gram: the gradients of a batch of windows, each word of a context on its own."""
+"""Skip-gram: the gradients of a batch of windows, each word of a context on its own.
 
-from numpy import float32, int64
+The contexts of a group of windows overlap: together they are a stretch of the text, of which each
+word is a lane. Its score with a noise word is the same in all windows, and is computed once. Scores
+with targets are computed for the whole stretch, and masked where a lane is not in the context.
+"""
+
+from numpy import float32
 
 from numba_ss.kernels._jit import kernel
 from numba_ss.kernels.core.llvm import LANES
@@ -8,162 +13,168 @@ from numba_ss.kernels.core.row_tile import Rows, add_products, multiply_rows
 from numba_ss.kernels.core.rows import pointer, prefetch
 from numba_ss.kernels.core.tile import Matrix
 from numba_ss.kernels.words.window_chunks import (
-    AHEAD,
     CERTAIN,
-    GROUP,
     LOWEST,
     draw_chunk,
+    lanes_of,
     logistic_scores,
     softmax_scores,
-    weigh_inputs,
+    weigh_row,
+    weigh_scores,
 )
-from numba_ss.kernels.words.windows import drop_hits
 
-# Functions that are called for each window take only the arrays that they need. To pass `model`
-# and `work` would mean to copy two hundred numbers and to count references to each array; that
-# took a fifth of the time.
+GROUP = 16  # windows that share noise words
+_BLOCK = 8  # targets that are multiplied with all words of their contexts together
 
 
 @kernel
-def _mask(scores, row, num_lanes, noise, num_sampled, absent):
-    """Mask the scores of dropped noise words, and of the lane that makes their number even."""
-    is_odd = num_lanes % 2
-    for j in range(num_sampled):
-        line = pointer(scores, (1 + j) * row)
-        if noise[j] == absent:
-            for i in range(num_lanes):
-                line[i] = LOWEST
-        if is_odd:
-            line[num_lanes] = LOWEST
-    if is_odd:
-        scores[num_lanes] = CERTAIN
+def _extent(starts, sizes, first, count):
+    """Return where the contexts of some windows begin and end, and how many words they have."""
+    low, high, words = starts[first], starts[first], 0
+    for w in range(first, first + count):
+        if sizes[w] > 0:
+            low = starts[w] if words == 0 else min(low, starts[w])
+            high = max(high, starts[w] + sizes[w] + 1)
+            words += sizes[w]
+    return low, high, words
 
 
 @kernel
-def _correct(scores, row, num_lanes, target, noise, num_sampled, corrections, absent):
-    """Subtract log Q from the scores of a window."""
-    for j in range(1 + num_sampled):
-        word = target if j == 0 else noise[j - 1]
-        if word != absent:
-            line = pointer(scores, j * row)
-            for i in range(num_lanes):
-                line[i] -= corrections[word]
+def _mask_noise(lanes, noise, corrections, absent):
+    """Subtract log Q from the scores of the noise words, and mask the repeated ones."""
+    for j in range(lanes.num_sampled):
+        line, is_absent = pointer(lanes.scores, j * lanes.count), noise[j] == absent
+        if is_absent or corrections.shape[0] > 0:
+            correction = float32(0) if is_absent else corrections[noise[j]]
+            for i in range(lanes.count):
+                line[i] = LOWEST if is_absent else line[i] - correction
 
 
 @kernel
-def _weigh(
-    scores, row, num_lanes, num_sampled, sizes, in_places, in_weights, target, places, out_weights
-):
-    """Add the absolute gradients of a window's scores to the weights of its rows.
+def _mask_targets(lanes, starts, sizes, low, own, targets, corrections):
+    """Do the same for the targets, and mask the lanes that are not in their context.
 
-    `sizes` holds their sum for each context word. Output `target` is that of the window's target.
+    `low` is the place of the first lane, `own` that of the first target.
     """
-    for i in range(num_lanes):
-        in_weights[in_places[i]] += sizes[i]
-    for j in range(num_sampled + 1):
-        total = float32(0)
-        for i in range(num_lanes):
-            total += abs(scores[j * row + i])
-        if j == 0:
-            out_weights[target] = total
-        else:
-            out_weights[places[j - 1]] += total
+    for k in range(lanes.num_targets):
+        line = pointer(lanes.scores, (lanes.num_sampled + k) * lanes.count)
+        has_context, start, itself = sizes[k] > 0, starts[k] - low, own + k - low
+        end = start + sizes[k] + 1 if has_context else start
+        is_corrected = has_context and corrections.shape[0] > 0
+        correction = corrections[targets[k]] if is_corrected else float32(0)
+        for i in range(lanes.count):
+            is_met = start <= i < end and i != itself
+            line[i] = line[i] - correction if is_met else CERTAIN
 
 
 @kernel
-def _name_rows(target, place, noise, places, num_sampled, stride, rows, grads):
-    """Write the offsets of a window's output rows and of their gradients, the target first."""
-    rows[0], grads[0] = target * stride, place * stride
-    for j in range(num_sampled):
-        rows[1 + j], grads[1 + j] = noise[j] * stride, places[j] * stride
+def _find_hits(lanes, noise, targets, absent, keep_hits):
+    """Write to `hits` which noise word is the target of a window.
+
+    If the group has no other noise word, the window has nothing to learn, and is masked.
+    """
+    num_noise = 0
+    for j in range(lanes.num_sampled):
+        num_noise += noise[j] != absent
+    for k in range(lanes.num_targets):
+        hit = -1
+        for j in range(lanes.num_sampled):
+            hit = j if noise[j] == targets[k] else hit
+        lanes.hits[k] = -1 if keep_hits or targets[k] == absent else hit
+        if lanes.hits[k] >= 0 and num_noise == 1:
+            line = pointer(lanes.scores, (lanes.num_sampled + k) * lanes.count)
+            for i in range(lanes.count):
+                line[i] = CERTAIN
 
 
 @kernel
 def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     """Compute the gradients of the windows around stream[begin:end].
 
-    This is one long function so that arrays are looked up once a chunk, not once a window.
+    This is one long function so that arrays are looked up once a chunk, not once a group. To pass
+    `model` and `work` on would mean to copy two hundred numbers.
     """
-    inputs, outputs, corrections = model.inputs, model.outputs, model.corrections
-    absent, num_windows, stride = inputs.shape[0] - 1, end - begin, inputs.shape[1]
-    draw_chunk(model, work, c, stream, begin, end, position, 1)
-    logistic, sizes, dropped = model.logistic, work.sizes[c], work.dropped[c]
-    drop_hits(
-        work.noise[c, :num_windows], stream[begin:end], absent, model.keep_hits, dropped
-    )
-    in_rows, in_places, in_grads = work.in_rows[c], work.in_places[c], work.in_grads[c]
-    out_words, pool = work.out_words[c], work.out_words.shape[1] - sizes.shape[0]
-    out_rows, out_grads = work.out_rows[c], work.out_grads[c]
+    corrections, absent = model.corrections, model.inputs.shape[0] - 1
+    num_windows, num_sampled, vectors = end - begin, model.num_sampled, model.num_vectors
+    draw_chunk(model, work, c, stream, begin, end, position)
+    starts, sizes = pointer(work.starts[c], 0), pointer(work.sizes[c], 0)
+    in_rows, out_rows, lines = work.in_rows[c], work.out_rows[c], pointer(work.lines, 0)
     in_weights, out_weights = pointer(work.in_weights[c], 0), pointer(work.out_weights[c], 0)
     grad_inputs, grad_outputs = pointer(work.grad_inputs[c], 0), pointer(work.grad_outputs[c], 0)
-    scores, scratch = work.scores[c], work.scratch[c]
-    width, num_outputs, vectors = in_rows.shape[1], out_rows.shape[1], model.num_vectors
-    row = scores.shape[0] // num_outputs
-    table, targets, used = pointer(inputs, 0), pointer(outputs, 0), vectors * LANES
-    is_corrected, log_q = corrections.shape[0] > 0, pointer(corrections, 0)
-    noise, places = pointer(work.noise[c], 0), pointer(work.places[c], 0)
-    num_sampled = num_outputs - 1
-    for w in range(num_windows):
-        _name_rows(
-            out_words[pool + w], pool + w, pointer(noise, w * num_sampled),
-            pointer(places, w * num_sampled), num_sampled, stride,
-            pointer(out_rows, w * num_outputs), pointer(out_grads, w * num_outputs),
-        )
-    total, pairs = 0.0, 0
+    out_words, hits = pointer(work.out_words[c], 0), pointer(work.hits[c], 0)
+    scores, scratch = pointer(work.scores[c], 0), pointer(work.scratch[c], 0)
+    table, outputs = pointer(model.inputs, 0), pointer(model.outputs, 0)
+    num_noise, own = out_rows.shape[0] - work.sizes.shape[1], min(begin, model.window)
+    total, pairs, used = 0.0, 0, vectors * LANES
     for first in range(0, num_windows, GROUP):
-        last = min(first + GROUP, num_windows)
-        lane = int64(0)  # a literal 0 would compile what it is passed to once more
-        for w in range(first, last):
-            ahead = w + AHEAD
-            if ahead < num_windows:
-                for j in range(num_outputs):
-                    prefetch(pointer(targets, out_rows[ahead, j]), used)
-                place = begin + ahead + model.window
-                if place < stream.shape[0]:
-                    prefetch(pointer(table, stream[place] * stride), used)
-            size = sizes[w]
-            padded = (size + 1) // 2 * 2
-            multiply_rows(
-                Rows(table, pointer(in_rows, w * width), padded),
-                Rows(targets, pointer(out_rows, w * num_outputs), num_outputs),
-                Matrix(pointer(scores, lane), row, 1), vectors,
-            )
-            chosen = pointer(noise, w * num_sampled)
-            if is_corrected:
-                _correct(
-                    pointer(scores, lane), row, size, stream[begin + w], chosen, num_sampled,
-                    log_q, absent,
+        count = min(GROUP, num_windows - first)
+        noise, after = first // GROUP * num_sampled, min(num_windows - first - count, GROUP)
+        low, high, words = _extent(starts, sizes, first, count)
+        for j in range(num_sampled if after > 0 else 0):
+            prefetch(pointer(outputs, out_rows[noise + num_sampled + j]), used)
+        for k in range(after):
+            prefetch(pointer(outputs, out_rows[num_noise + first + count + k]), used)
+            if high + k < in_rows.shape[0]:
+                prefetch(pointer(table, in_rows[high + k]), used)
+        if words == 0:
+            continue
+        pairs += words
+        length, at = high - low, num_noise + first
+        lanes = lanes_of(length, num_sampled, count, scores, hits, scratch)
+        row, met = lanes.count, pointer(in_rows, low)
+        noise_rows = Rows(outputs, pointer(out_rows, noise), num_sampled)
+        multiply_rows(
+            Rows(table, met, (length + 1) // 2 * 2), noise_rows, Matrix(scores, row, 1), vectors
+        )
+        for k in range(0, count, _BLOCK):
+            size = min(_BLOCK, count - k)
+            start, stop, words = _extent(starts, sizes, first + k, size)
+            if words > 0:
+                multiply_rows(
+                    Rows(table, pointer(in_rows, start), (stop - start + 1) // 2 * 2),
+                    Rows(outputs, pointer(out_rows, at + k), size),
+                    Matrix(pointer(scores, (num_sampled + k) * row + start - low), row, 1), vectors,
                 )
-            if dropped[w] > 0 or padded > size:
-                _mask(pointer(scores, lane), row, size, chosen, num_sampled, absent)
-            pairs += size
-            lane += padded
-        if logistic:
-            total += logistic_scores(scores, lane, num_outputs, row, rate, scratch)
+        _mask_noise(lanes, pointer(out_words, noise), corrections, absent)
+        _mask_targets(
+            lanes, pointer(starts, first), pointer(sizes, first), low, own + first,
+            pointer(out_words, at), corrections,
+        )
+        _find_hits(
+            lanes, pointer(out_words, noise), pointer(out_words, at), absent, model.keep_hits
+        )
+        if model.logistic:
+            total += logistic_scores(lanes, rate)
         else:
-            total += softmax_scores(scores, lane, num_outputs, row, rate, scratch)
-        weigh_inputs(scores, lane, num_outputs, row, scratch[0])
+            total += softmax_scores(lanes, rate)
 
-        lane = 0
-        for w in range(first, last):
-            size, grads = sizes[w], pointer(scores, lane)
-            if size > 0:
-                own = pointer(grad_outputs, (pool + w) * stride)
-                for d in range(used):
-                    own[d] = float32(0)
+        weigh_scores(lanes, scratch)
+        for i in range(length):
+            in_weights[low + i] += scratch[i]
+        for j in range(num_sampled):
+            out_weights[noise + j] = weigh_row(lanes, j)
+        for k in range(count):
+            out_weights[at + k] = weigh_row(lanes, num_sampled + k)
+        add_products(
+            Rows(grad_inputs, pointer(lines, low), length), Matrix(scores, 1, row), noise_rows,
+            vectors,
+        )
+        add_products(
+            Rows(grad_outputs, pointer(lines, noise), num_sampled), Matrix(scores, row, 1),
+            Rows(table, met, length), vectors,
+        )
+        for k in range(0, count, _BLOCK):
+            size = min(_BLOCK, count - k)
+            start, stop, words = _extent(starts, sizes, first + k, size)
+            if words > 0:
+                changes = pointer(scores, (num_sampled + k) * row + start - low)
                 add_products(
-                    Rows(grad_inputs, pointer(in_grads, w * width), size), Matrix(grads, 1, row),
-                    Rows(targets, pointer(out_rows, w * num_outputs), num_outputs), vectors,
+                    Rows(grad_inputs, pointer(lines, start), stop - start), Matrix(changes, 1, row),
+                    Rows(outputs, pointer(out_rows, at + k), size), vectors,
                 )
                 add_products(
-                    Rows(grad_outputs, pointer(out_grads, w * num_outputs), num_outputs),
-                    Matrix(grads, row, 1), Rows(table, pointer(in_rows, w * width), size), vectors,
+                    Rows(grad_outputs, pointer(lines, at + k), size), Matrix(changes, row, 1),
+                    Rows(table, pointer(in_rows, start), stop - start), vectors,
                 )
-                _weigh(
-                    grads, row, size, num_sampled, pointer(scratch, lane),
-                    pointer(in_places, w * width), in_weights, pool + w,
-                    pointer(places, w * num_sampled), out_weights,
-                )
-            lane += (size + 1) // 2 * 2
     work.losses[c] += total
     work.pairs[c] += pairs

@@ -26,7 +26,7 @@ from numba_ss.kernels.words.skipgram import skipgram_chunk
 
 # The version of the random draws and of the order in which rows change. Another version gives
 # other bits, so a run that one version began cannot be resumed by another.
-SCHEME = 4
+SCHEME = 5
 # A waiting thread looks at the board once for that many multiplications of a batch; then it leaves.
 _A_LOOK = 64
 
@@ -64,8 +64,8 @@ def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progr
     stream, position, rates = text.stream, text.position, text.rates
     num_tasks, chunks, size = longest.shape[2], work.sizes.shape[0], work.sizes.shape[1]
     absent = model.inputs.shape[0] - 1
-    window_work = work.in_rows.shape[2] * work.out_rows.shape[2] * model.inputs.shape[1]
-    patience = 8192 + model.batch_size * window_work // _A_LOOK
+    group_work = work.scores.shape[1] * model.inputs.shape[1]  # of one forward pass
+    patience = 8192 + model.batch_size // work.hits.shape[1] * group_work // _A_LOOK
     for b in range(rates.shape[0]):
         start = text.first + b * model.batch_size
         stop = min(start + model.batch_size, text.last)

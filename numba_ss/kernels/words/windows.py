@@ -61,22 +61,6 @@ def draw_noise(table, key, position, out):
         out[i] = own if int64(word & _LOW) < (entry >> 32) else entry & int64(0x7FFFFFFF)
 
 
-@exact_kernel
-def choose_places(key, position, pool, out):
-    """Choose distinct positions in a pool for each row of `out`.
-
-    `pool` is the size of the pool, a power of two.
-    """
-    mask = uint64(pool - 1)
-    for g in range(out.shape[0]):
-        word = hash64(key, uint64(position + g))
-        step = word >> _32 | uint64(1)  # odd, so that no position repeats
-        row = pointer(out, g * out.shape[1])
-        for j in range(out.shape[1]):
-            row[j] = int64(word & mask)
-            word += step
-
-
 class Span(NamedTuple):
     """A part of a text: the targets stream[begin:end], and their contexts in stream[first:last]."""
 
@@ -87,47 +71,32 @@ class Span(NamedTuple):
 
 
 @exact_kernel
-def find_windows(stream, span, window, separator, key, position, places, sizes):
-    """Write the positions of the context of each target of a span, and their number.
+def find_windows(stream, span, window, separator, key, position, starts, sizes):
+    """Write where the context of each target of a span begins, and how many words it has.
 
     The context of a target consists of the words in the same sentence, in the span, and at most b
-    positions from the target, where b is drawn from 1 .. window. Row w of `places` gets the
-    positions of the context of stream[span.begin + w], counted from span.first.
+    positions from the target, where b is drawn from 1 .. window. Positions in `starts` are counted
+    from span.first. The target itself stands in the middle of its context, and does not count.
     """
-    first, last, text = span.first, span.last, pointer(stream, 0)
+    first, text = span.first, pointer(stream, 0)
     for p in range(span.begin, span.end):
-        w = p - span.begin
-        row, count = pointer(places, w * places.shape[1]), 0
+        low, high = p, p
         if text[p] != separator:
             reach = _below(hash64(key, uint64(position + p)), window) + 1
-            low, lowest, end = p, max(first, p - reach), min(last, p + reach + 1)
+            lowest, highest = max(first, p - reach), min(span.last - 1, p + reach)
             while low > lowest and text[low - 1] != separator:
                 low -= 1
-            for q in range(low, p):
-                row[count] = q - first
-                count += 1
-            q = p + 1
-            while q < end and text[q] != separator:
-                row[count] = q - first
-                count += 1
-                q += 1
-        sizes[w] = count
+            while high < highest and text[high + 1] != separator:
+                high += 1
+        starts[p - span.begin] = low - first
+        sizes[p - span.begin] = high - low
 
 
 @exact_kernel
-def drop_hits(words, targets, absent, keep_hits, dropped):
-    """Replace repeated words in each row, and the row's target, by `absent`.
-
-    Writes to `dropped` how many words of a row were replaced. With `keep_hits`, the target is kept.
-    """
-    for w in range(targets.shape[0]):
-        row, count = pointer(words, w * words.shape[1]), 0
-        for i in range(words.shape[1]):
-            word = row[i]
-            drop = word == targets[w] and not keep_hits
-            for j in range(i):
-                drop |= word == row[j]
-            if drop:
-                row[i] = absent
-                count += 1
-        dropped[w] = count
+def drop_repeats(words, absent):
+    """Replace words that occurred before by `absent`."""
+    for i in range(1, words.shape[0]):
+        word, repeats = words[i], False
+        for j in range(i):
+            repeats |= word == words[j]
+        words[i] = absent if repeats else word

@@ -5,7 +5,7 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels.core.team import board_shape
-from numba_ss.kernels.words import row_updates, train_windows, window_chunks
+from numba_ss.kernels.words import cbow, row_updates, skipgram, train_windows
 from numba_ss.word2vec import model as model_module
 from numba_ss.word2vec.start import make_model as word_model
 from tests.conftest import needs_jit
@@ -37,25 +37,24 @@ def rates(*values):
 
 
 def drawn_chunk(model, stream, begin, end, position):
-    """Return a chunk's pool, contexts and places of noise, drawn by the twin."""
+    """Return a chunk's contexts and the noise words of its groups, drawn by the twin."""
     m, work = model._model, model._work
-    size = work.sizes.shape[1]
     return reference.draw(
         stream, begin, end, window=m.window, separator=model.num_words,
         keys=[int(key) for key in m.keys], position=position, cut=m.noise >> 32,
-        alias=m.noise & 0x7FFFFFFF, size=size, pool=work.out_words.shape[1] - size,
-        num_sampled=work.noise.shape[2], group=window_chunks.GROUP if model.cbow else 1,
+        alias=m.noise & 0x7FFFFFFF, size=work.sizes.shape[1], num_sampled=m.num_sampled,
+        group=cbow.GROUP if model.cbow else skipgram.GROUP,
     )
 
 
 def expected_chunk(model, inputs, outputs, stream, begin, end, position, rate):
     """Return what a chunk gives, by the twins."""
     m = model._model
-    pool, contexts, places = drawn_chunk(model, stream, begin, end, position)
+    contexts, noise = drawn_chunk(model, stream, begin, end, position)
     twin = reference.cbow if model.cbow else reference.skipgram
     return twin(
         inputs, outputs, stream[begin:end].tolist(),
-        [[(p, int(stream[p])) for p in context] for context in contexts], pool, places, rate,
+        [[(p, int(stream[p])) for p in context] for context in contexts], noise, rate,
         logistic=m.logistic, keep_hits=m.keep_hits, corrections=m.corrections,
     )
 
@@ -115,7 +114,7 @@ def check_gradient(twin, rng):
     inputs, outputs = rng.standard_normal((2, 6, 4))
     for logistic in (False, True):
         options = dict(logistic=logistic, keep_hits=False, corrections=[])
-        chunk = [1], [[(0, 0), (2, 2)]], [3, 4], [[0, 1]]
+        chunk = [1], [[(0, 0), (2, 2)]], [[3, 4]]
 
         def loss(x, options=options, chunk=chunk):
             return twin(x, outputs, *chunk, 0.0, **options)[2]

@@ -4,65 +4,110 @@ import numpy as np
 import pytest
 
 from numba_ss import reference
+from numba_ss.kernels._jit import kernel
+from numba_ss.kernels.core.llvm import LANES
+from numba_ss.kernels.core.rows import pointer
 from numba_ss.kernels.words import window_chunks
+from numba_ss.kernels.words.window_chunks import (
+    lanes_of,
+    logistic_scores,
+    softmax_scores,
+    weigh_row,
+    weigh_scores,
+)
 from tests.kernels.words.test_train_windows import drawn_chunk, make_model, make_stream
 
 
+@kernel
+def learn(logistic, count, num_sampled, scores, hits, rate, sums, of_rows):
+    scratch = pointer(sums, 0)
+    lanes = lanes_of(
+        count, num_sampled, hits.shape[0], pointer(scores, 0), pointer(hits, 0), scratch
+    )
+    loss = logistic_scores(lanes, rate) if logistic else softmax_scores(lanes, rate)
+    for j in range(of_rows.shape[0]):
+        of_rows[j] = weigh_row(lanes, j)
+    weigh_scores(lanes, scratch)
+    return loss
+
+
+@kernel
+def count_lanes(count, scratch):
+    nothing = pointer(scratch, 0)
+    return lanes_of(count, 1, 1, nothing, nothing, nothing).count
+
+
+def test_lanes_of():
+    for count in (1, LANES - 1, LANES, LANES + 1, 1000):
+        got = count_lanes(count, np.zeros(1, np.float32))
+        assert got == reference.lanes_of(count, LANES)
+
+
 @pytest.mark.parametrize("logistic", [False, True])
-@pytest.mark.parametrize("num_lanes", [1, 6, 70])
-def test_scores_become_gradients(logistic, num_lanes, rng):
-    """softmax_scores, logistic_scores; weigh_inputs, which sums their sizes."""
-    row, num_outputs = num_lanes + 3, 5
-    scores = np.full((num_outputs, row), 7, np.float32)
-    scores[:, :num_lanes] = 6 * rng.standard_normal((num_outputs, num_lanes))
-    scores[2, : num_lanes // 2] = window_chunks.LOWEST
-    name = "logistic_scores" if logistic else "softmax_scores"
-    with np.errstate(divide="ignore"):
-        expected, loss = getattr(reference, name)(scores[:, :num_lanes], 0.25)
-    flat, scratch = scores.reshape(-1), np.zeros((2, row), np.float32)
-    got = getattr(window_chunks, name)(
-        flat, num_lanes, num_outputs, row, np.float32(0.25), scratch
+@pytest.mark.parametrize("hits", [[-1], [-1] * 16, [2, -1, 0, 2, 2]])
+@pytest.mark.parametrize("num_lanes", [1, 16, 70])
+def test_scores_become_gradients(logistic, hits, num_lanes, rng):
+    """softmax_scores, logistic_scores; weigh_scores and weigh_row, which sum their sizes."""
+    count, num_sampled = reference.lanes_of(num_lanes, LANES), 4  # further lanes are masked
+    scores = 6 * rng.standard_normal((num_sampled + len(hits), count)).astype(np.float32)
+    scores[3, : num_lanes // 2] = window_chunks.LOWEST
+    scores[0, : num_lanes // 3] = 60  # without it, the others count
+    for k, hit in enumerate(hits):
+        if hit >= 0:
+            scores[num_sampled + k] = scores[hit]
+    scores[num_sampled:, ::3] = window_chunks.CERTAIN
+    scores[num_sampled:, num_lanes:] = window_chunks.CERTAIN
+    twin = reference.logistic_scores if logistic else reference.softmax_scores
+    expected, loss = twin(scores, num_sampled, hits, 0.25)
+    sums, of_rows = np.zeros((16 + 3) * count, np.float32), np.zeros(len(scores), np.float32)
+    got = learn(
+        logistic, num_lanes, num_sampled, scores.reshape(-1), np.array(hits), np.float32(0.25),
+        sums, of_rows,
     )
     assert got == pytest.approx(loss, rel=1e-5)
-    np.testing.assert_allclose(scores[:, :num_lanes], expected, atol=1e-6)
-    assert np.all(scores[:, num_lanes:] == 7)
-    window_chunks.weigh_inputs(flat, num_lanes, num_outputs, row, scratch[0])
-    np.testing.assert_allclose(
-        scratch[0, :num_lanes], reference.weigh_inputs(expected), atol=1e-6
-    )
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert not scores[:, num_lanes:].any()
+    np.testing.assert_allclose(sums[:count], reference.weigh_scores(expected), atol=2e-6)
+    want = [reference.weigh_row(expected, j) for j in range(len(scores))]
+    np.testing.assert_allclose(of_rows, want, rtol=1e-5, atol=1e-5)
+
+
+def test_many_noise_words_and_targets_do_not_overflow():
+    """As at the start of training, when all vectors of outputs are zero."""
+    scores, hits = np.zeros((4096 + 16, LANES), np.float32), np.full(16, -1)
+    sums, of_rows = np.zeros(19 * LANES, np.float32), np.zeros(1, np.float32)
+    loss = learn(False, LANES, 4096, scores.reshape(-1), hits, np.float32(1), sums, of_rows)
+    assert loss == pytest.approx(16 * LANES * np.log(4097), rel=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
 def test_draw_chunk(architecture, rng):
-    """As the twin `draw` has it: contexts, the pool of noise words, and who chooses which."""
+    """As the twin `draw` has it: contexts, and the noise words of the groups, without repeats."""
     model = make_model(rng, 90, architecture=architecture, batch_size=100)
     stream = make_stream(rng, 90)
     work, m = model._work, model._model
-    size = work.sizes.shape[1]
+    size, stride = work.sizes.shape[1], m.inputs.shape[1]
     work.grad_inputs[:] = work.in_weights[:] = 5
     work.grad_outputs[:] = work.out_weights[:] = 5
     for begin, end in ((0, size), (20, 20 + size), (len(stream) - 3, len(stream)), (9, 9)):
-        group = window_chunks.GROUP if model.cbow else 1
-        window_chunks.draw_chunk(m, work, 1, stream, begin, end, 480, group)
-        pool, contexts, places = drawn_chunk(model, stream, begin, end, 480)
-        count = end - begin
-        low = max(begin - m.window, 0)
-        got = [(low + work.in_places[1, w, : work.sizes[1, w]]).tolist() for w in range(count)]
-        assert got == contexts
-        words = [stream[context].tolist() for context in contexts]
-        rows = [(work.in_rows[1, w, : work.sizes[1, w]] // m.inputs.shape[1]).tolist() for w in range(count)]
-        assert rows == words
+        window_chunks.draw_chunk(m, work, 1, stream, begin, end, 480)
+        contexts, noise = drawn_chunk(model, stream, begin, end, 480)
+        count, low = end - begin, max(begin - m.window, 0)
+        for w, context in enumerate(contexts):
+            start = low + work.starts[1, w]
+            near = range(start, start + work.sizes[1, w] + 1)
+            assert [p for p in near if p != begin + w] == context
         own = [int(t) if c else 90 for t, c in zip(stream[begin:end], contexts, strict=True)]
-        outputs = work.out_words[1].tolist()
-        assert outputs == [*(pool if count else [90] * len(pool)), *own, *[90] * (size - count)]
-        assert work.places[1, : len(places)].tolist() == places
-        noise = [[pool[p] for p in row] for row in places]
-        assert work.noise[1, : len(places)].tolist() == noise
+        words = [word for row in noise for word in reference.drop_repeats(row, 90)]
+        words = words if count else [90] * len(words)
+        assert work.out_words[1].tolist() == [*words, *own, *[90] * (size - count)]
         high = min(end + m.window, len(stream)) if count else low
         known = work.in_words[1]
         assert known[: high - low].tolist() == stream[low:high].tolist()
         assert np.all(known[high - low :] == 90)
+        assert work.in_rows[1].tolist() == [*(known * stride), 90 * stride]
+        assert work.out_rows[1].tolist() == (work.out_words[1] * stride).tolist()
         assert not work.grad_inputs[1].any()
-        assert not work.grad_outputs[1, : len(pool) * m.inputs.shape[1]].any()
+        assert not work.grad_outputs[1].any()
         assert not work.in_weights[1].any()
         assert not work.out_weights[1].any()

@@ -65,33 +65,16 @@ def test_draw_noise_follows_its_table():
     assert stats.chisquare(counts[p > 0], p[p > 0] * len(out)).pvalue > 1e-4
 
 
-@pytest.mark.parametrize(("pool", "count"), [(1, 1), (8, 8), (64, 5), (256, 64)])
-def test_choose_places(pool, count):
-    out = np.empty((9, count), np.int64)
-    windows.choose_places(np.uint64(KEY), 2**40, pool, out)
-    assert out.tolist() == reference.choose_places(KEY, 2**40, pool, 9, count)
-    assert all(len(set(row)) == count for row in out.tolist())
-
-
-def test_places_are_chosen_evenly():
-    """Places, and how far two that follow each other are apart: never an even number."""
-    out = np.empty((20_000, 2), np.int64)
-    windows.choose_places(np.uint64(KEY), 0, 16, out)
-    for column in out.T:
-        assert stats.chisquare(np.bincount(column, minlength=16)).pvalue > 1e-4
-    apart = np.bincount((out[:, 1] - out[:, 0]) % 16, minlength=16)
-    assert not apart[::2].any()
-    assert stats.chisquare(apart[1::2]).pvalue > 1e-4
-
-
 def windows_of(stream, begin, end, first, last, window, key, position):
-    places = np.full((end - begin, 2 * window), -1)
-    sizes = np.full(end - begin, -1)
+    starts, sizes = np.full((2, end - begin), -1)
     windows.find_windows(
         stream, windows.Span(begin, end, first, last), window, SEPARATOR, np.uint64(key), position,
-        places, sizes,
+        starts, sizes,
     )
-    return [row[:size].tolist() for row, size in zip(places, sizes, strict=True)]
+    return [
+        [q for q in range(start, start + size + 1) if q != own]
+        for own, start, size in zip(range(begin - first, end - first), starts, sizes, strict=True)
+    ]
 
 
 @given(streams, st.integers(1, 6), st.data())
@@ -111,13 +94,8 @@ def test_windows_have_all_sizes_alike():
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 6), min_size=5, max_size=5), min_size=1, max_size=4),
-    st.integers(0, 6), st.booleans(),
-)
-def test_drop_hits(words, target, keep_hits):
-    got, dropped = np.array(words, np.int64), np.full(len(words), -1)
-    targets = np.full(len(words), target)
-    windows.drop_hits(got, targets, SEPARATOR, keep_hits, dropped)
-    assert got.tolist() == reference.drop_hits(words, targets, SEPARATOR, keep_hits)
-    assert dropped.tolist() == (got == SEPARATOR).sum(axis=1).tolist()
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=8))
+def test_drop_repeats(words):
+    got = np.array(words, np.int64)
+    windows.drop_repeats(got, SEPARATOR)
+    assert got.tolist() == reference.drop_repeats(words, SEPARATOR)
