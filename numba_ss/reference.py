@@ -921,11 +921,11 @@ def _learn_chunk(
             scores -= np.asarray(corrections, float)[rows][:, None]
         learn = logistic_scores if logistic else softmax_scores
         changes, loss = learn(scores, len(counts), [-1], rate)
-        total, pairs = total + loss, pairs + len(x)
+        total, pairs, weights = total + loss, pairs + len(x), weigh_scores(changes)
         for i, (place, _) in enumerate(context):
             lane = 0 if means else i
-            weight = float(weigh_scores(changes)[lane])
-            of_inputs.add(at[place], changes[:, lane] @ outputs[rows] / share, weight / share)
+            weight = float(weights[lane]) / share
+            of_inputs.add(at[place], changes[:, lane] @ outputs[rows] / share, weight)
         own = of_outputs.place(target)
         for k, i in enumerate([*(noise_at[w // group][j] for j in counts), own]):
             of_outputs.add(i, changes[k] @ x, weigh_row(changes, k))

@@ -107,16 +107,16 @@ class WordModel:
         inputs, outputs = tables.wide
         in_totals, out_totals = totals
         group = GROUPS[architecture]
+        num_draws, num_noise = draws_of(batch_size, noise.num_sampled, architecture)
         self._model = window_chunks.Model(
             inputs=inputs, outputs=outputs, num_vectors=-(-tables.dim // LANES),
             corrections=noise.log_q if corrected else np.empty(0, np.float32),
             noise=noise.table, drawn=noise.drawn, drawn_from=noise.drawn_from,
-            num_sampled=noise.num_sampled,
-            num_draws=draws_of(batch_size, noise.num_sampled, architecture)[0],
+            num_sampled=noise.num_sampled, num_draws=num_draws,
             keys=np.zeros(2, np.uint64), window=window, batch_size=batch_size, logistic=logistic,
             keep_hits=loss in _KEEP_HITS, in_totals=in_totals, out_totals=out_totals,
         )
-        self._work = _scratch(self._model, group)
+        self._work = _scratch(self._model, group, num_noise)
         self._num_threads = 0  # of `_lists`, or 0 if there are none
         # Multiplications of a window; a third of them are the forward pass.
         lanes, targets = (group, 1) if self.cbow else (group + window, group)
@@ -221,13 +221,11 @@ def _chunk_size(batch_size: int, group: int) -> int:
     return max(group, batch_size // _CHUNKS)
 
 
-def _scratch(model: window_chunks.Model, group: int) -> window_chunks.Work:
-    """Return scratch for batches of groups of so many windows."""
+def _scratch(model: window_chunks.Model, group: int, num_noise: int) -> window_chunks.Work:
+    """Return scratch for groups of so many windows, and chunks of so many noise words."""
     size = _chunk_size(model.batch_size, group)
     chunks, around, stride = -(-model.batch_size // size), 2 * model.window, model.inputs.shape[1]
-    num_inputs = size + around
-    num_outputs = -(-size // group) * model.num_sampled + size
-    lanes = round_up(group + around)
+    num_inputs, num_outputs, lanes = size + around, num_noise + size, round_up(group + around)
     shares = np.zeros(around + 1, np.float32)
     shares[1:] = 1 / np.arange(1, around + 1)
 

@@ -42,10 +42,12 @@ def test_the_longest_vector_is_known_from_the_start(rng):
 
 
 def test_the_loss_of_zeros_is_what_zero_vectors_give(rng):
-    """But for few noise words, which are repeated or a target."""
     for loss in ("sampled_softmax", "negative_sampling"):
         model = make_model(rng, loss=loss)
         model._model.inputs[:] = 0
         model.learn(make_stream(rng, 300), 0, 48, 0, rates(0.0))
+        outputs, num_sampled = model._work.out_words, model._model.num_sampled
+        noise, targets = outputs[:, :num_sampled], outputs[:, num_sampled:]
+        drops = (noise == 300).any() or np.isin(targets[targets < 300], noise).any()
         mean = model.losses.sum() / model.pairs.sum()
-        assert mean == pytest.approx(model.loss_of_zeros, rel=0.01)
+        assert mean == pytest.approx(model.loss_of_zeros, rel=0.01 if drops else 1e-5)
