@@ -94,7 +94,7 @@ def quality(args):
                 )
                 model, _ = fit(
                     args.corpus, cluster, architecture=architecture, seed=seed,
-                    epochs=args.epochs, min_count=5, subsample=1e-4,
+                    epochs=args.epochs, min_count=5,
                 )
                 scores.append([
                     100 * analogies(model.vectors_, folder / "questions-words.txt").accuracy,

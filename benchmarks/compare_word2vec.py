@@ -36,7 +36,7 @@ import numpy as np
 from numba_ss import __version__
 from numba_ss.cli.main import build_parser
 from numba_ss.word2vec.model import GROUPS
-from numba_ss.word2vec.parameters import default_num_sampled
+from numba_ss.word2vec.parameters import NUM_SAMPLED, SUBSAMPLES
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200
@@ -89,8 +89,7 @@ def all_rows(threads, epochs, num_sampled):
     def ours(
         title, options="", architecture="skipgram", threads=threads, varies=False, rival=None
     ):
-        same = "--subsample 1e-4 --min-count 5 --epochs 5"
-        flags = f"--architecture {architecture} {same} {options}".split()
+        flags = f"--architecture {architecture} --min-count 5 --epochs 5 {options}".split()
         return Row(f"numba_ss {title}", rival or by[architecture], flags, threads, varies)
 
     return {
@@ -205,8 +204,10 @@ def judge(vectors, folder):
     found = {"analogies": analogies(loaded, folder / ANALOGIES, MOST_FREQUENT).accuracy}
     found |= {name: similarity(loaded, folder / file).rho for name, file in SIMILARITY.items()}
     if loaded.counts is not None:
-        kept = loaded.counts * keep_probabilities(loaded.counts, GENSIM_OPTIONS["sample"])
-        found |= {"num_words": len(loaded), "kept": kept.sum() / loaded.counts.sum()}
+        found["num_words"] = len(loaded)
+        for name, share in SUBSAMPLES.items():
+            kept = loaded.counts * keep_probabilities(loaded.counts, share)
+            found[f"kept_{name}"] = kept.sum() / loaded.counts.sum()
     return found
 
 
@@ -220,19 +221,20 @@ def window_bounds(limits, options):
 
     A window has m words of context on average; G windows share S noise words. Three products, the
     forward one and two gradients, take 2 D flops for each target and each word of its context, and
-    for each noise word and each word in the stretch of G + m words that their contexts make. CBOW
-    has one vector in place of the context, which costs 2 m D to make and as much to hand its
+    for each noise word and each word in the stretch of about G + m words that their contexts make.
+    CBOW has one vector in place of the context, which costs 2 m D to make and as much to hand its
     gradient on. The row of a noise word is read and written once for G windows; the target's row
     is read twice and written, and so is the input row of each word of the text.
     """
-    m = options.window + 1  # twice the mean of 1 .. window
-    num_sampled, dim = options.num_sampled, options.vector_size
+    num_sampled, dim, window = options.num_sampled, options.vector_size, options.window
     group = GROUPS[options.architecture]
     if num_sampled is None:
-        num_sampled = default_num_sampled(options.architecture, options.window)
+        num_sampled = NUM_SAMPLED[options.architecture]
     if options.architecture == "cbow":
+        m = window + 1  # twice the mean of 1 .. window
         flops = 6 * (num_sampled + 1) * dim + 4 * m * dim
     else:
+        m = 2 * sum(1 / d for d in range(1, window + 1))
         flops = 6 * (m + num_sampled * (group + m) / group) * dim
     numbers = (2 * num_sampled / group + 3 + 3) * dim
     return flops / limits["sgemm"], 4 * numbers / limits["rows"]
@@ -325,8 +327,9 @@ def print_bounds(done):
             # The best that the machine gave counts.
             names, measured = runs[0]["limits"], column(runs, "limits")
             limits = {name: max(column(measured, name)) for name in names}
-            windows = runs[0]["kept"]  # of each word of the text
-            seconds = [windows * bound for bound in window_bounds(limits, settings(row.options))]
+            options = settings(row.options)
+            windows = runs[0][f"kept_{options.architecture}"]  # of each word of the text
+            seconds = [windows * bound for bound in window_bounds(limits, options)]
             cells += [f"{1e-3 / bound:.0f}" for bound in seconds]
             cells.append(f"{rate(runs) * max(seconds):.0%}")
             cells += [f"{limits['sgemm'] / 1e9:.0f}", f"{limits['rows'] / 1e9:.1f}"]

@@ -29,7 +29,7 @@ from numba_ss.kernels.core.threads import max_num_threads, use_threads
 from numba_ss.kernels.words import row_updates, train_windows
 from numba_ss.word2vec.corpus import open_corpus
 from numba_ss.word2vec.model import _TASKS_A_THREAD
-from numba_ss.word2vec.parameters import ARCHITECTURES, checked_parameters
+from numba_ss.word2vec.parameters import ARCHITECTURES, SUBSAMPLES, checked_parameters
 from numba_ss.word2vec.run import _THREADS_A_READER, _WORDS_A_CALL, _WORK_A_CALL, read_pieces
 from numba_ss.word2vec.start import _first_tables, make_model
 from numba_ss.word2vec.vocabulary import Vocabulary
@@ -71,7 +71,7 @@ class Measured:
         corpus = open_corpus(path)
         vocabulary = Vocabulary.from_counts(*corpus.count())
         settled = checked_parameters(Word2Vec(dim, architecture=architecture).get_params())
-        settled["subsample"] = 1e-4
+        settled["subsample"] = SUBSAMPLES[architecture]
         tables = _first_tables(len(vocabulary), settled)
         self.model = make_model(tables, vocabulary.counts, settled)
         self.model.start_epoch(0)

@@ -777,13 +777,14 @@ def draw_noise(cut: Array, alias: Array, key: int, position: int, count: int) ->
 
 
 def find_windows(
-    stream: Array, begin: int, end: int, first: int, last: int, window: int, separator: int,
-    key: int, position: int,
+    stream: Array, begin: int, end: int, first: int, last: int, window: int, by_distance: bool,
+    separator: int, key: int, position: int,
 ) -> list[list[int]]:
     """Return the positions, minus `first`, of the context of each of stream[begin:end]."""
     found = []
     for p in range(begin, end):
-        reach = (hash64(key, position + p) >> 32) * window // 2**32 + 1
+        number = hash64(key, position + p) >> 32
+        reach = min(window, 2**32 // (number + 1)) if by_distance else number * window // 2**32 + 1
         near = range(max(first, p - reach), min(last, p + reach + 1))
         found.append([
             q - first
@@ -851,15 +852,17 @@ def weigh_row(changes: Array, j: int) -> float:
 
 
 def draw(
-    stream: Array, begin: int, end: int, *, window: int, separator: int, keys: list[int],
-    position: int, cut: Array, alias: Array, size: int, num_sampled: int, group: int,
+    stream: Array, begin: int, end: int, *, window: int, by_distance: bool, separator: int,
+    keys: list[int], position: int, cut: Array, alias: Array, size: int, num_sampled: int, group: int,
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Return a chunk's contexts, as positions in the stream, and the noise words of each group.
 
     A chunk has at most `size` windows, a group at most `group`.
     """
     low, high = max(begin - window, 0), min(end + window, len(stream))
-    near = find_windows(stream, begin, end, low, high, window, separator, keys[1], position)
+    near = find_windows(
+        stream, begin, end, low, high, window, by_distance, separator, keys[1], position
+    )
     count = -(-size // group) * num_sampled
     words = draw_noise(cut, alias, keys[0], (position + begin) * -(-count // size), count)
     noise = [words[i : i + num_sampled] for i in range(0, count, num_sampled)]
@@ -933,7 +936,7 @@ def _learn_chunk(
 
 
 def skipgram(
-    *chunk: Any, group: int = 16, **options: Any
+    *chunk: Any, group: int = 32, **options: Any
 ) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the gradients of a chunk of skip-gram windows, see `_learn_chunk`."""
     return _learn_chunk(*chunk, group=group, means=False, **options)

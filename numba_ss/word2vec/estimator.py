@@ -36,17 +36,18 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 class Word2Vec(Estimator):
     r"""Word vectors, trained to tell the words near a word from random ones.
 
-    In skip-gram, a target o is a word of the text. Its context are the words at most b places away,
-    with b drawn from 1 .. `window`. Each word w of the context has the loss
+    In skip-gram, a target o is a word of the text. Its context are the words at most b places away.
+    A word that is d <= `window` places away is in the context with probability 1 / d: the nearer a
+    word, the more it tells. Each word w of the context has the loss
 
     .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
        \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
 
-    with `num_sampled` negative samples N, which a few consecutive windows share: 16 with skip-gram,
-    8 with CBOW. The vectors v are the result. In CBOW, the mean of the context vectors replaces
-    :math:`v_w`, and each of the m words of the context gets 1/m of the gradient. A word that is
-    several times in N counts once. The target of a window does not count as a sample, except with
-    the loss "nce".
+    with `num_sampled` negative samples N, which a few consecutive windows share: 32 with skip-gram,
+    8 with CBOW. The vectors v are the result. In CBOW, b is drawn from 1 .. `window`, all alike.
+    The mean of the context vectors replaces :math:`v_w`, and each of the m words of the context
+    gets 1/m of the gradient. A word that is several times in N counts once. The target of a window
+    does not count as a sample, except with the loss "nce".
 
     All gradients of a batch of windows are computed with the same vectors, and then added up. The
     update of a word that repeats in a batch is limited, see Notes. Every result is the same, bit
@@ -72,8 +73,8 @@ class Word2Vec(Estimator):
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
     num_sampled : int, optional
-        Number of negative samples. By default 16 for CBOW; for skip-gram 3 times `window`, but at
-        least 16 and at most 64. More give better vectors, and each takes 2.5 % more time.
+        Number of negative samples. By default 24 for skip-gram and 16 for CBOW. More give better
+        vectors, and each takes 2 % more time.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
         log-uniform sampler, or with equal probability.
@@ -86,10 +87,11 @@ class Word2Vec(Estimator):
     subsample : float, optional
         Drop some occurrences of frequent words: a word that is the share f of the text is kept
         with probability sqrt(subsample / f) + subsample / f, if that is less than 1. 0 keeps
-        all. By default 1e-4. In a vocabulary of fewer than 5,000 words every word is frequent,
-        so there the default is half of the mean share of a word.
+        all. By default 3e-4 for skip-gram and 1e-4 for CBOW. In a vocabulary of fewer than about
+        2,000 (5,000) words every word is frequent, so there the default is half of the mean share
+        of a word.
     learning_rate : float, optional
-        The rate at the start. By default 0.035 for skip-gram, and 0.09 for CBOW, in which the
+        The rate at the start. By default 0.03 for skip-gram, and 0.09 for CBOW, in which the
         words of a context share one gradient.
     min_learning_rate : float, default=0.0001
         The rate at the end.
@@ -127,8 +129,9 @@ class Word2Vec(Estimator):
     Notes
     -----
     T. Mikolov et al., "Distributed Representations of Words and Phrases and their
-    Compositionality", NIPS 2013. Sharing the samples of a window: S. Ji et al.,
-    "Parallelizing Word2Vec in Shared and Distributed Memory", arXiv:1604.04661. The
+    Compositionality", NIPS 2013. Contexts that count 1 / d: J. Pennington et al., "GloVe: Global
+    Vectors for Word Representation", EMNLP 2014, section 4.2. Sharing the samples of a window: S.
+    Ji et al., "Parallelizing Word2Vec in Shared and Distributed Memory", arXiv:1604.04661. The
     gradient of CBOW: O. Irsoy et al., "Corrected CBOW Performs as well as Skip-gram",
     arXiv:2012.15332. The loss is the mean over all pairs of context and target during
     training. With zero vectors it is log(1 + num_sampled).

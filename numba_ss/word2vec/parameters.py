@@ -16,11 +16,12 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
-_LEARNING_RATES = {"skipgram": 0.035, "cbow": 0.09}
+LEARNING_RATES = {"skipgram": 0.03, "cbow": 0.09}
+NUM_SAMPLED = {"skipgram": 24, "cbow": 16}
+SUBSAMPLES = {"skipgram": 3e-4, "cbow": 1e-4}
 # Defaults for short texts. min_count rises by 1 for every _FREQUENT words of the text. There are
-# enough epochs to learn from _LONG words. With a vocabulary of _AVERAGE words, subsample is that of
-# a long text.
-_FREQUENT, _LONG, _AVERAGE = 25_000, 100_000, 5_000
+# enough epochs to learn from _LONG words. subsample is at least _HALF of the mean share of a word.
+_FREQUENT, _LONG, _HALF = 25_000, 100_000, 0.5
 _MOST_EPOCHS = 50
 # Parameters whose default depends on the text, with the checks of their values in a file.
 SETTLED = {
@@ -41,13 +42,12 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
     seed = c.integer("seed", given["seed"], 0, 2**63 - 1)
     architecture = c.choice("architecture", given["architecture"], ARCHITECTURES)
     rate, drawn = given["learning_rate"], given["num_sampled"]
-    rate = _LEARNING_RATES[architecture] if rate is None else rate
-    window = c.integer("window", given["window"], 1, 2**10)
-    drawn = default_num_sampled(architecture, window) if drawn is None else drawn
+    rate = LEARNING_RATES[architecture] if rate is None else rate
+    drawn = NUM_SAMPLED[architecture] if drawn is None else drawn
     subtract, subsample = given["subtract_log_q"], given["subsample"]
     return {
         "vector_size": c.integer("vector_size", given["vector_size"], 1, 2**20),
-        "window": window,
+        "window": c.integer("window", given["window"], 1, 2**10),
         "min_count": optional_integer("min_count", 0),
         "max_vocabulary": optional_integer("max_vocabulary", 2),
         "vocabulary": _description(given["vocabulary"]),
@@ -100,14 +100,6 @@ def fixed_options(session: FitSession) -> dict[str, Any]:
     return session.fixed_options() | {"scheme": SCHEME}
 
 
-def default_num_sampled(architecture: str, window: int) -> int:
-    """Return the default of num_sampled.
-
-    With skip-gram, more pairs of a wide window share their noise words.
-    """
-    return int(np.clip(3 * window, 16, 64)) if architecture == "skipgram" else 16
-
-
 def default_min_count(num_words: int) -> int:
     """Return the default of min_count for a text of `num_words` words."""
     return min(5, 1 + num_words // _FREQUENT)
@@ -123,7 +115,7 @@ def settle_min_count(options: dict[str, Any], total: int) -> int:
 def settle(options: dict[str, Any], total: int, num_words: int) -> None:
     """Set subsample and epochs if they are None, from the sizes of text and vocabulary."""
     if options["subsample"] is None:
-        options["subsample"] = 1e-4 * max(1.0, _AVERAGE / num_words)
+        options["subsample"] = max(SUBSAMPLES[options["architecture"]], _HALF / num_words)
     if options["epochs"] is None:
         options["epochs"] = int(np.clip(-(-_LONG // total), 5, _MOST_EPOCHS))
 

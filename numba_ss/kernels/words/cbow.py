@@ -56,7 +56,7 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
     """Compute the gradients of the windows around stream[begin:end]."""
     absent, stride = model.inputs.shape[0] - 1, model.inputs.shape[1]
     num_windows, num_sampled, vectors = end - begin, model.num_sampled, model.num_vectors
-    draw_chunk(model, work, c, stream, begin, end, position)
+    draw_chunk(model, work, c, stream, begin, end, position, False)
     starts, sizes, out_words = work.starts[c], work.sizes[c], work.out_words[c]
     in_rows, out_rows, lines = work.in_rows[c], work.out_rows[c], pointer(work.lines, 0)
     in_weights, out_weights, shares = work.in_weights[c], work.out_weights[c], work.shares

@@ -23,7 +23,7 @@ from numba_ss.kernels.words.window_chunks import (
     weigh_scores,
 )
 
-GROUP = 16  # windows that share noise words
+GROUP = 32  # windows that share noise words
 _BLOCK = 8  # targets that are multiplied with all words of their contexts together
 
 
@@ -96,7 +96,7 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     """
     corrections, absent = model.corrections, model.inputs.shape[0] - 1
     num_windows, num_sampled, vectors = end - begin, model.num_sampled, model.num_vectors
-    draw_chunk(model, work, c, stream, begin, end, position)
+    draw_chunk(model, work, c, stream, begin, end, position, True)
     starts, sizes = pointer(work.starts[c], 0), pointer(work.sizes[c], 0)
     in_rows, out_rows, lines = work.in_rows[c], work.out_rows[c], pointer(work.lines, 0)
     in_weights, out_weights = pointer(work.in_weights[c], 0), pointer(work.out_weights[c], 0)

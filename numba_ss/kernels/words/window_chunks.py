@@ -247,8 +247,11 @@ def weigh_row(lanes, j):
 
 
 @kernel
-def draw_chunk(model, work, c, stream, begin, end, position):
-    """Draw the windows and the noise words of a chunk, and write which rows they use."""
+def draw_chunk(model, work, c, stream, begin, end, position, by_distance):
+    """Draw the windows and the noise words of a chunk, and write which rows they use.
+
+    See `find_windows` for `by_distance`.
+    """
     stride, absent = model.inputs.shape[1], model.inputs.shape[0] - 1
     num_windows, size = end - begin, work.sizes.shape[1]
     low, high = max(begin - model.window, 0), min(end + model.window, stream.shape[0])
@@ -261,7 +264,8 @@ def draw_chunk(model, work, c, stream, begin, end, position):
     in_rows[in_words.shape[0]] = absent * stride  # `multiply_rows` takes rows in pairs
     sizes, span = work.sizes[c], Span(begin, end, low, high)
     find_windows(
-        stream, span, model.window, absent, model.keys[1], position, work.starts[c], sizes
+        stream, span, model.window, by_distance, absent, model.keys[1], position, work.starts[c],
+        sizes,
     )
 
     out_words, out_rows = work.out_words[c], work.out_rows[c]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from numpy import int64, uint64
 
-from numba_ss.kernels._jit import exact_kernel
+from numba_ss.kernels._jit import exact_kernel, kernel
 from numba_ss.kernels.core.rng import hash64
 from numba_ss.kernels.core.rows import pointer
 
@@ -70,19 +70,29 @@ class Span(NamedTuple):
     last: Any
 
 
+@kernel
+def _reach(word, window, by_distance):
+    """Return how far a context reaches, from 1 to `window`, for a random word."""
+    if by_distance:
+        return min(window, int64((uint64(1) << _32) // ((word >> _32) + uint64(1))))
+    return _below(word, window) + 1
+
+
 @exact_kernel
-def find_windows(stream, span, window, separator, key, position, starts, sizes):
+def find_windows(stream, span, window, by_distance, separator, key, position, starts, sizes):
     """Write where the context of each target of a span begins, and how many words it has.
 
     The context of a target consists of the words in the same sentence, in the span, and at most b
-    positions from the target, where b is drawn from 1 .. window. Positions in `starts` are counted
-    from span.first. The target itself stands in the middle of its context, and does not count.
+    positions from the target, where b is drawn from 1 .. window. With `by_distance`, b is d or more
+    with probability 1 / d; otherwise each b has the same probability. Positions in `starts` are
+    counted from span.first. The target itself stands in the middle of its context, and does not
+    count.
     """
     first, text = span.first, pointer(stream, 0)
     for p in range(span.begin, span.end):
         low, high = p, p
         if text[p] != separator:
-            reach = _below(hash64(key, uint64(position + p)), window) + 1
+            reach = _reach(hash64(key, uint64(position + p)), window, by_distance)
             lowest, highest = max(first, p - reach), min(span.last - 1, p + reach)
             while low > lowest and text[low - 1] != separator:
                 low -= 1

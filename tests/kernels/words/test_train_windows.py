@@ -40,7 +40,7 @@ def drawn_chunk(model, stream, begin, end, position):
     """Return a chunk's contexts and the noise words of its groups, drawn by the twin."""
     m, work = model._model, model._work
     return reference.draw(
-        stream, begin, end, window=m.window, separator=model.num_words,
+        stream, begin, end, window=m.window, by_distance=not model.cbow, separator=model.num_words,
         keys=[int(key) for key in m.keys], position=position, cut=m.noise >> 32,
         alias=m.noise & 0x7FFFFFFF, size=work.sizes.shape[1], num_sampled=m.num_sampled,
         group=cbow.GROUP if model.cbow else skipgram.GROUP,
@@ -85,10 +85,10 @@ def of_words(words, grads, weights, num_words):
 
 def check_chunk(architecture, kernel, loss, num_words, count, rng):
     """Compare the gradients, weights and losses of a chunk with those of the twin."""
-    model = make_model(rng, num_words, architecture=architecture, loss=loss, batch_size=24 * 64)
+    model = make_model(rng, num_words, architecture=architecture, loss=loss, batch_size=40 * 64)
     stream = make_stream(rng, num_words)
     work, m = model._work, model._model
-    assert work.sizes.shape[1] == 24
+    assert work.sizes.shape[1] == 40
     kernel(m, work, 2, stream, 30, 30 + count, 480, np.float32(0.1))
     inputs, outputs, total, pairs = expected_chunk(
         model, model.tables.inputs, model.tables.outputs, stream, 30, 30 + count, 480, 0.1

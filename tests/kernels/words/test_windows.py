@@ -65,11 +65,11 @@ def test_draw_noise_follows_its_table():
     assert stats.chisquare(counts[p > 0], p[p > 0] * len(out)).pvalue > 1e-4
 
 
-def windows_of(stream, begin, end, first, last, window, key, position):
+def windows_of(stream, begin, end, first, last, window, by_distance, position):
     starts, sizes = np.full((2, end - begin), -1)
     windows.find_windows(
-        stream, windows.Span(begin, end, first, last), window, SEPARATOR, np.uint64(key), position,
-        starts, sizes,
+        stream, windows.Span(begin, end, first, last), window, by_distance, SEPARATOR,
+        np.uint64(KEY), position, starts, sizes,
     )
     return [
         [q for q in range(start, start + size + 1) if q != own]
@@ -77,21 +77,24 @@ def windows_of(stream, begin, end, first, last, window, key, position):
     ]
 
 
-@given(streams, st.integers(1, 6), st.data())
-def test_find_windows(stream, window, data):
+@given(streams, st.integers(1, 6), st.booleans(), st.data())
+def test_find_windows(stream, window, by_distance, data):
     stream = np.array(stream)
     first, begin, end, last = sorted(data.draw(st.integers(0, len(stream))) for _ in range(4))
     expected = reference.find_windows(
-        stream, begin, end, first, last, window, SEPARATOR, KEY, 9
+        stream, begin, end, first, last, window, by_distance, SEPARATOR, KEY, 9
     )
-    assert windows_of(stream, begin, end, first, last, window, KEY, 9) == expected
+    assert windows_of(stream, begin, end, first, last, window, by_distance, 9) == expected
 
 
-def test_windows_have_all_sizes_alike():
-    found = windows_of(np.zeros(20_000, np.int64), 10, 19_990, 0, 20_000, 10, KEY, 0)
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_windows_have_the_sizes_that_are_promised(by_distance):
+    found = windows_of(np.zeros(20_000, np.int64), 10, 19_990, 0, 20_000, 10, by_distance, 0)
     counts = np.bincount([len(places) for places in found], minlength=21)[2::2]
     assert counts.sum() == len(found)
-    assert stats.chisquare(counts).pvalue > 1e-4
+    at_least = 1 / np.arange(1, 11) if by_distance else np.arange(10, 0, -1) / 10
+    expected = -np.diff(at_least, append=0) * len(found)
+    assert stats.chisquare(counts, expected).pvalue > 1e-4
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=8))
