@@ -853,7 +853,8 @@ def weigh_row(changes: Array, j: int) -> float:
 
 def draw(
     stream: Array, begin: int, end: int, *, window: int, by_distance: bool, separator: int,
-    keys: list[int], position: int, cut: Array, alias: Array, size: int, num_sampled: int, group: int,
+    keys: list[int], position: int, cut: Array, alias: Array, size: int, num_sampled: int,
+    group: int,
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Return a chunk's contexts, as positions in the stream, and the noise words of each group.
 
