@@ -811,18 +811,29 @@ def softmax_scores(
     """Return -rate times the gradients of scores, (outputs, lanes), and the sum of losses.
 
     The first rows are those of noise words, the others those of targets. Noise word hits[k] does
-    not count for target k, and a target with the score 1e30 has nothing to learn.
+    not count for target k, and a target with the score 1e30 has nothing to learn. What a noise word
+    does to itself and to the targets is scaled so that its changes add up to 1 / 2 at most.
     """
     scores, total = np.asarray(scores, float), 0.0
-    changes = np.zeros_like(scores)
+    moved = np.zeros((len(hits), num_sampled, scores.shape[1]))  # from a noise word to a target
     for k, hit in enumerate(hits):
         rows = [*(j for j in range(num_sampled) if j != hit), num_sampled + k]
-        powers = np.exp(scores[rows] - scores[rows].max(axis=0))
-        p = powers / powers.sum(axis=0)
-        changes[rows] -= rate * p
-        changes[rows[-1]] += rate
+        p = _probabilities(scores[rows])
+        moved[k, rows[:-1]] = rate * p[:-1]
         total -= np.log(p[-1]).sum()
-    return changes, float(total)
+    moved *= kept_share(moved.sum(axis=(0, 2), keepdims=True))
+    return np.concatenate([-moved.sum(axis=0), moved.sum(axis=1)]), float(total)
+
+
+def _probabilities(scores: Array) -> Array:
+    """Return the softmax of each column."""
+    powers = np.exp(scores - scores.max(axis=0))
+    return np.asarray(powers / powers.sum(axis=0))
+
+
+def kept_share(weights: Array) -> Array:
+    """Return the share of their changes that noise words of some weights in a group keep."""
+    return np.asarray(1 / np.maximum(2 * np.asarray(weights), 1))
 
 
 def logistic_scores(
@@ -900,14 +911,15 @@ def _learn_chunk(
     """Return the occurrences of inputs and of outputs, the sum of losses, and their number.
 
     `contexts` holds pairs (place, word); a place stands for one occurrence of an input. `group`
-    windows share their noise words.
+    windows share their noise words, whose weights with softmax are limited.
     """
     inputs, outputs = np.asarray(inputs, float), np.asarray(outputs, float)
     of_inputs, of_outputs = Occurrences(inputs.shape[1]), Occurrences(inputs.shape[1])
     met = sorted({pair for context in contexts for pair in context})
     at = {place: of_inputs.place(word) for place, word in met}
     noise_at = [[of_outputs.place(word) for word in words] for words in noise]
-    total, pairs = 0.0, 0
+    total, pairs, learned = 0.0, 0, []
+    heavy = np.zeros(np.shape(noise))  # weights
     for w, (target, context) in enumerate(zip(targets, contexts, strict=True)):
         if not context:
             continue
@@ -923,9 +935,19 @@ def _learn_chunk(
         scores = outputs[rows] @ x.T
         if len(corrections):
             scores -= np.asarray(corrections, float)[rows][:, None]
-        learn = logistic_scores if logistic else softmax_scores
-        changes, loss = learn(scores, len(counts), [-1], rate)
-        total, pairs, weights = total + loss, pairs + len(x), weigh_scores(changes)
+        if logistic:
+            changes, loss = logistic_scores(scores, len(counts), [-1], rate)
+        else:
+            p = _probabilities(scores)
+            changes, loss = -rate * p, float(-np.log(p[-1]).sum())
+            heavy[w // group, counts] += weigh_scores(changes[:-1].T)
+        total, pairs = total + loss, pairs + len(x)
+        learned.append((w, target, context, counts, rows, x, share, changes))
+    for w, target, context, counts, rows, x, share, changes in learned:
+        if not logistic:
+            changes[:-1] *= kept_share(heavy[w // group, counts])[:, None]
+            changes[-1] = -changes[:-1].sum(axis=0)
+        weights = weigh_scores(changes)
         for i, (place, _) in enumerate(context):
             lane = 0 if means else i
             weight = float(weights[lane]) / share

@@ -22,6 +22,7 @@ AHEAD = 4  # windows whose rows are prefetched
 # Scores of noise words that do not count, and of targets from which nothing is to be learned.
 LOWEST, CERTAIN = float32(-1e30), float32(1e30)
 _FLOOR = float32(-1e20)  # above LOWEST, below all scores that count
+_HEAVIEST = float32(0.5)  # weight of a noise word in a group
 _PRODUCT = 8  # factors of a product before its logarithm is taken; they do not overflow
 
 
@@ -123,7 +124,12 @@ def softmax_scores(lanes, rate):
     There is a loss for each target in each lane: that of a softmax over the target's score t and
     the scores of the noise words. With the largest of these scores m, the sum z of e**(s - m) over
     them and d = t - m, the loss is log(1 + z e**-d), and its gradient z e**-d / (1 + z e**-d) for
-    the target. Each noise word has e**(s - m) / z of that.
+    the target. Each noise word has e**(s - m) / z of that, which lowers its own score and raises
+    that of the target.
+
+    The weight of a noise word, see `row_updates`, is at most _HEAVIEST: both parts of its gradients
+    are scaled alike. Otherwise the limit to its row would leave the part that raises targets, and
+    in a long run of a few words, where one sometimes is noise, their scores would rise and rise.
     """
     count, num_sampled, num_targets, scores, hits, parts, top, sums, some = lanes
     size, own = num_sampled * count, pointer(scores, num_sampled * count)
@@ -166,10 +172,28 @@ def softmax_scores(lanes, rate):
                 product[i] = float32(1)
     _add_rows(parts, num_targets, -1, count, sums)
     for j in range(num_sampled):
-        line, part = pointer(scores, j * count), _uses(lanes, j)
+        line, part, weight = pointer(scores, j * count), _uses(lanes, j), float32(0)
         for i in range(count):
-            line[i] *= -rate * part[i]
+            line[i] *= rate
+            weight += line[i] * part[i]
+        if weight > _HEAVIEST:
+            _lower_targets(lanes, j, float32(1) - _HEAVIEST / weight)
+        kept = _HEAVIEST / max(weight, _HEAVIEST)
+        for i in range(count):
+            line[i] *= -kept * part[i]
     return float64(loss - gap)
+
+
+@kernel
+def _lower_targets(lanes, j, share):
+    """Take back a share of what noise word `j` adds to the changes of targets."""
+    count, line = lanes.count, pointer(lanes.scores, j * lanes.count)
+    for k in range(lanes.num_targets):
+        if lanes.hits[k] != j:
+            own = pointer(lanes.scores, (lanes.num_sampled + k) * count)
+            part = pointer(lanes.parts, k * count)
+            for i in range(count):
+                own[i] -= share * line[i] * part[i]
 
 
 @kernel

@@ -119,14 +119,14 @@ def check_gradient(twin, rng):
         def loss(x, options=options, chunk=chunk):
             return twin(x, outputs, *chunk, 0.0, **options)[2]
 
-        found = twin(inputs, outputs, *chunk, 1.0, **options)[0]
+        found = twin(inputs, outputs, *chunk, 0.1, **options)[0]  # no noise word is too heavy
         changes = np.zeros_like(inputs)
         np.add.at(changes, found.words, found.grads)
         for i, d in np.ndindex(inputs.shape):
             step = np.zeros_like(inputs)
             step[i, d] = 1e-5
             slope = (loss(inputs + step) - loss(inputs - step)) / 2e-5
-            assert abs(changes[i, d] + slope) < 1e-6
+            assert abs(changes[i, d] + 0.1 * slope) < 1e-7
 
 
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
@@ -215,3 +215,14 @@ def test_repetition_does_not_make_vectors_grow(architecture, loss, rate, rng):
         model.learn(stream, 1024, 2048, 0, rates(rate))
     assert np.isfinite(model.tables.inputs).all()
     assert model.tables.longest < 100
+
+
+@needs_jit
+def test_a_run_of_a_few_words_does_not_lift_their_scores(rng):
+    """Sometimes a noise word is one of them, and lifts all others; unlimited, by .4 a batch."""
+    model = make_model(rng, 400, batch_size=64, window=20, num_sampled=24)
+    stream = rng.integers(200, 212, 64)
+    for i in range(400):
+        model.learn(rng.permutation(stream), 0, 64, 64 * i, rates(0.1))
+    scores = model.tables.outputs @ model.tables.inputs[200:212].mean(axis=0)
+    assert np.ptp(scores) < 100
