@@ -107,7 +107,11 @@ def all_rows(threads, epochs, num_sampled):
             "skip-gram, 250,000 words", "--min-count 1 --max-vocabulary 250000"
         ),
         "skipgram-1-thread": ours("skip-gram, 1 thread", threads=1),
-        "skipgram-28": ours("skip-gram, 28 sampled", "--num-sampled 28", varies=True),
+        "skipgram-48": ours("skip-gram, 48 sampled", "--num-sampled 48", varies=True),
+        "skipgram-analogies": ours(
+            "skip-gram, 40 sampled, subsample 1e-4, rate 0.035",
+            "--num-sampled 40 --subsample 1e-4 --learning-rate 0.035", varies=True,
+        ),
         "window-15": ours("skip-gram, window 15", "--window 15", rival="gensim-window-15"),
         "negative-sampling": ours("skip-gram, negative sampling", "--loss negative_sampling"),
         "sampled-logistic": ours("skip-gram, sampled logistic", "--loss sampled_logistic"),
@@ -398,7 +402,7 @@ def build_arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(all_rows(2, 1, 1)))
     parser.add_argument("--long-epochs", type=int, default=15, help="of the long run")
-    parser.add_argument("--long-num-sampled", type=int, default=15, help="of the long run")
+    parser.add_argument("--long-num-sampled", type=int, default=32, help="of the long run")
     parser.add_argument("--limit", type=int, help="bytes of the corpus to use")
     parser.add_argument(
         "--bursts", action="store_true", help="put runs of look-alike articles into the corpus"
