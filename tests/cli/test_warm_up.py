@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.conftest import needs_jit
@@ -44,3 +45,19 @@ def test_an_unknown_part_is_refused():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "invalid choice: 'everything'" in done.stderr
+
+
+@needs_jit
+def test_the_run_that_compiles_has_the_bits_of_later_runs(tmp_path):
+    """LLVM may not round differently where it compiles a kernel by itself, and inside another."""
+    words = np.random.default_rng(0).integers(0, 40, (300, 10)).tolist()
+    (tmp_path / "text.txt").write_text("".join(" ".join(map(str, line)) + "\n" for line in words))
+    options = ["--vector-size", "30", "--batch-size", "64", "--num-threads", "1", "--quiet"]
+    found = []
+    for name in ("compiled.npz", "loaded.npz"):
+        subprocess.run(
+            [sys.executable, "-m", "numba_ss", "word2vec", "text.txt", "-o", name, *options],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}, check=True, cwd=tmp_path,
+        )
+        found.append((tmp_path / name).read_bytes())
+    assert found[0] == found[1]

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from numpy import float32, float64
 
-from numba_ss.kernels._jit import kernel
+from numba_ss.kernels._jit import kernel, ordered_kernel
 from numba_ss.kernels.core.llvm import LANES
-from numba_ss.kernels.core.rows import pointer
+from numba_ss.kernels.core.rows import pointer, vector_dot
 from numba_ss.kernels.core.scalar import exp, log, log1p
 from numba_ss.kernels.words.windows import Span, draw_noise, drop_repeats, find_windows
 
@@ -172,28 +172,26 @@ def softmax_scores(lanes, rate):
                 product[i] = float32(1)
     _add_rows(parts, num_targets, -1, count, sums)
     for j in range(num_sampled):
-        line, part, weight = pointer(scores, j * count), _uses(lanes, j), float32(0)
-        for i in range(count):
-            line[i] *= rate
-            weight += line[i] * part[i]
-        if weight > _HEAVIEST:
-            _lower_targets(lanes, j, float32(1) - _HEAVIEST / weight)
-        kept = _HEAVIEST / max(weight, _HEAVIEST)
-        for i in range(count):
-            line[i] *= -kept * part[i]
+        _limit_noise(lanes, j, _uses(lanes, j), rate)
     return float64(loss - gap)
 
 
-@kernel
-def _lower_targets(lanes, j, share):
-    """Take back a share of what noise word `j` adds to the changes of targets."""
+# Ordered: LLVM would reorder the factors, and differently where it compiles this by itself.
+@ordered_kernel
+def _limit_noise(lanes, j, uses, rate):
+    """Make a noise word's e**(s - m) its changes, and limit them; `uses` are those of `_uses`."""
     count, line = lanes.count, pointer(lanes.scores, j * lanes.count)
-    for k in range(lanes.num_targets):
-        if lanes.hits[k] != j:
-            own = pointer(lanes.scores, (lanes.num_sampled + k) * count)
-            part = pointer(lanes.parts, k * count)
-            for i in range(count):
-                own[i] -= share * line[i] * part[i]
+    weight = rate * vector_dot(line, uses, count // LANES)
+    kept = rate * (_HEAVIEST / max(weight, _HEAVIEST))
+    if weight > _HEAVIEST:
+        for k in range(lanes.num_targets):
+            if lanes.hits[k] != j:
+                own = pointer(lanes.scores, (lanes.num_sampled + k) * count)
+                part = pointer(lanes.parts, k * count)
+                for i in range(count):
+                    own[i] -= (rate - kept) * line[i] * part[i]
+    for i in range(count):
+        line[i] *= -kept * uses[i]
 
 
 @kernel
