@@ -103,8 +103,8 @@ def check_chunk(architecture, kernel, loss, num_words, count, rng):
             assert not np.any(got[1])
             continue
         expected = of_words(twin.words, np.array(twin.grads), twin.weights, num_words)
-        np.testing.assert_allclose(got[0], expected[0], atol=2e-6)
-        np.testing.assert_allclose(got[1], expected[1], atol=1e-6)
+        np.testing.assert_allclose(got[0], expected[0], 1e-6, 2e-6)
+        np.testing.assert_allclose(got[1], expected[1], 1e-6, 1e-6)
     assert work.losses[2] == pytest.approx(total, rel=1e-5)
     assert work.pairs[2] == pairs
 
