@@ -821,7 +821,7 @@ def softmax_scores(
         p = _probabilities(scores[rows])
         moved[k, rows[:-1]] = rate * p[:-1]
         total -= np.log(p[-1]).sum()
-    moved *= kept_share(moved.sum(axis=(0, 2), keepdims=True))
+    moved *= _kept_share(moved.sum(axis=(0, 2), keepdims=True))
     return np.concatenate([-moved.sum(axis=0), moved.sum(axis=1)]), float(total)
 
 
@@ -831,7 +831,7 @@ def _probabilities(scores: Array) -> Array:
     return np.asarray(powers / powers.sum(axis=0))
 
 
-def kept_share(weights: Array) -> Array:
+def _kept_share(weights: Array) -> Array:
     """Return the share of their changes that noise words of some weights in a group keep."""
     return np.asarray(1 / np.maximum(2 * np.asarray(weights), 1))
 
@@ -945,7 +945,7 @@ def _learn_chunk(
         learned.append((w, target, context, counts, rows, x, share, changes))
     for w, target, context, counts, rows, x, share, changes in learned:
         if not logistic:
-            changes[:-1] *= kept_share(heavy[w // group, counts])[:, None]
+            changes[:-1] *= _kept_share(heavy[w // group, counts])[:, None]
             changes[-1] = -changes[:-1].sum(axis=0)
         weights = weigh_scores(changes)
         for i, (place, _) in enumerate(context):

@@ -16,7 +16,7 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
-LEARNING_RATES = {"skipgram": 0.03, "cbow": 0.09}
+_LEARNING_RATES = {"skipgram": 0.03, "cbow": 0.09}
 NUM_SAMPLED = {"skipgram": 24, "cbow": 16}
 SUBSAMPLES = {"skipgram": 3e-4, "cbow": 1e-4}
 # Defaults for short texts. min_count rises by 1 for every _FREQUENT words of the text. There are
@@ -42,7 +42,7 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
     seed = c.integer("seed", given["seed"], 0, 2**63 - 1)
     architecture = c.choice("architecture", given["architecture"], ARCHITECTURES)
     rate, drawn = given["learning_rate"], given["num_sampled"]
-    rate = LEARNING_RATES[architecture] if rate is None else rate
+    rate = _LEARNING_RATES[architecture] if rate is None else rate
     drawn = NUM_SAMPLED[architecture] if drawn is None else drawn
     subtract, subsample = given["subtract_log_q"], given["subsample"]
     return {
