@@ -35,8 +35,8 @@ import numpy as np
 
 from numba_ss import __version__
 from numba_ss.cli.main import build_parser
-from numba_ss.word2vec.model import GROUPS
-from numba_ss.word2vec.parameters import NUM_SAMPLED, SUBSAMPLES
+from numba_ss.kernels.words.window_chunks import GROUP
+from numba_ss.word2vec.parameters import SUBSAMPLES
 
 LINE, PIECE = 1000, 2**20  # words of a line, bytes read at a time
 WARM_UP_LINES = 200
@@ -231,16 +231,13 @@ def window_bounds(limits, options):
     is read twice and written, and so is the input row of each word of the text.
     """
     num_sampled, dim, window = options.num_sampled, options.vector_size, options.window
-    group = GROUPS[options.architecture]
-    if num_sampled is None:
-        num_sampled = NUM_SAMPLED[options.architecture]
     if options.architecture == "cbow":
         m = window + 1  # twice the mean of 1 .. window
         flops = 6 * (num_sampled + 1) * dim + 4 * m * dim
     else:
         m = 2 * sum(1 / d for d in range(1, window + 1))
-        flops = 6 * (m + num_sampled * (group + m) / group) * dim
-    numbers = (2 * num_sampled / group + 3 + 3) * dim
+        flops = 6 * (m + num_sampled * (GROUP + m) / GROUP) * dim
+    numbers = (2 * num_sampled / GROUP + 3 + 3) * dim
     return flops / limits["sgemm"], 4 * numbers / limits["rows"]
 
 

@@ -31,7 +31,7 @@ from numba_ss.word2vec.corpus import open_corpus
 from numba_ss.word2vec.model import _TASKS_A_THREAD
 from numba_ss.word2vec.parameters import ARCHITECTURES, SUBSAMPLES, checked_parameters
 from numba_ss.word2vec.run import _THREADS_A_READER, _WORDS_A_CALL, _WORK_A_CALL, read_pieces
-from numba_ss.word2vec.start import _first_tables, make_model
+from numba_ss.word2vec.start import _first_tables, make_model, make_noise
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 RATE = 0.03
@@ -72,8 +72,8 @@ class Measured:
         vocabulary = Vocabulary.from_counts(*corpus.count())
         settled = checked_parameters(Word2Vec(dim, architecture=architecture).get_params())
         settled["subsample"] = SUBSAMPLES[architecture]
-        tables = _first_tables(len(vocabulary), settled)
-        self.model = make_model(tables, vocabulary.counts, settled)
+        noise = make_noise(vocabulary.counts, settled)
+        self.model = make_model(_first_tables(noise, settled), noise, settled)
         self.model.start_epoch(0)
         start = time.thread_time()
         pieces = list(read_pieces(self.model, corpus, vocabulary, 0, 1))

@@ -966,7 +966,7 @@ def skipgram(
 
 
 def cbow(
-    *chunk: Any, group: int = 8, **options: Any
+    *chunk: Any, group: int = 32, **options: Any
 ) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the gradients of a chunk of CBOW windows, see `_learn_chunk`."""
     return _learn_chunk(*chunk, group=group, means=True, **options)

@@ -6,7 +6,8 @@ import argparse
 
 from numba_ss.cli.cluster_parser import add_cluster
 
-_RATES = "0.035 for skip-gram, 0.09 for cbow"
+_RATES = "0.03 for skip-gram, 0.09 for cbow"
+_SHARES = "0.0003 for skip-gram, 0.0001 for cbow, more in a small vocabulary"
 _TEXT = "the text stands without a flag"
 _NOTHING = "is nothing like it; leave it out"
 # Flags of word2vec.c, fastText and gensim, with the advice that the error gives.
@@ -72,10 +73,10 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ("--window", int, 5, "words to either side"),
         ("--min-count", int, None, "occurrences that a word needs; 5, fewer in a short text"),
         ("--max-vocabulary", int, None, "most words to keep"),
-        ("--num-sampled", int, None, "negative samples; None: 6 a window, cbow 16 for 8 windows"),
+        ("--num-sampled", int, 24, "negative samples, which 32 windows share"),
         ("--distortion", float, 0.75, "exponent of the noise probabilities"),
         ("--subsample", float, None,
-         "share of the text above which words are subsampled, 0: never; None: 1e-4, or more"),
+         f"share of the text above which words are subsampled, 0: never; None: {_SHARES}"),
         ("--learning-rate", float, None, f"at the start; None: {_RATES}"),
         ("--min-learning-rate", float, 1e-4, "at the end"),
         ("--epochs", int, None, "passes over the text; None: 5, more for a short text"),

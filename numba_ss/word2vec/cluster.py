@@ -19,13 +19,12 @@ from numba_ss.distributed.cluster import Cluster
 from numba_ss.distributed.ray_cluster import RayCluster
 from numba_ss.distributed.rounds import Round, Rounds
 from numba_ss.distributed.run import ClusterRun
-from numba_ss.engine.by_name import LOSSES
 from numba_ss.io.packed_words import pack_words
 from numba_ss.training.run import RunState, checked_state
 from numba_ss.training.session import FitSession, require_epochs, require_same
 from numba_ss.word2vec.choice import Rare, choose_words, rare_words
 from numba_ss.word2vec.corpus import Corpus, WordCounts
-from numba_ss.word2vec.model import subtracts_log_q
+from numba_ss.word2vec.model import loss_at_start
 from numba_ss.word2vec.noise import Noise
 from numba_ss.word2vec.parameters import fixed_options, given_words, rate_at
 from numba_ss.word2vec.parts import Encoder, Part, add_counts, count_part, summary_of
@@ -90,7 +89,7 @@ def _run(
     described: RayCluster, data: _Data, state: ClusterState, found: Found | None,
 ) -> WordClusterRun:
     (vocabulary, _, settled, grown), sizes = data, described.sizes()
-    noise = make_noise(vocabulary.counts, settled, grown.present if grown else None)
+    noise = grown.noise if grown else make_noise(vocabulary.counts, settled)
     text, checksum = _encoded(source, vocabulary, noise.num_present, cluster)
     first_epoch = len(state.history)
     epochs = range(first_epoch, first_epoch + settled["epochs"])
@@ -167,8 +166,7 @@ class WordClusterRun(ClusterRun):
         self.state: ClusterState = state
         self.vocabulary, self.rare, self.held_out = data.vocabulary, data.rare, held_out
         self.noise, self.work, self._same, self._tables = noise, work, same, tables
-        corrected = subtracts_log_q(settled["loss"], settled["subtract_log_q"])
-        self._loss_of_zeros = noise.loss_of_zeros(LOSSES[settled["loss"]].logistic, corrected)
+        self._loss_at_start = loss_at_start(settled["loss"], settled["num_sampled"])
         self._scale = self.epoch_size / max(1.0, noise.expected_words)
         self.remedy = (
             f"lower learning_rate ({settled['learning_rate']:g} at the start), window or "
@@ -196,9 +194,9 @@ class WordClusterRun(ClusterRun):
         state.loss, state.pairs = state.loss + loss, state.pairs + int(pairs)
         self.rate = rate_at(self._settled, self._total, state.examples)
         mean = loss / max(pairs, 1)
-        if not np.isfinite(mean) or (pairs and mean > DIVERGED * self._loss_of_zeros):
-            zeros = self._loss_of_zeros
-            self.diverged(f"the mean loss of a round is {mean:.4g} (zero vectors have {zeros:.4g})")
+        if not np.isfinite(mean) or (pairs and mean > DIVERGED * self._loss_at_start):
+            first = self._loss_at_start
+            self.diverged(f"the mean loss of a round is {mean:.4g} (at the start {first:.4g})")
 
     def check_arrays(self) -> None:
         """Call `diverged` if a vector is not finite, or absurdly long."""

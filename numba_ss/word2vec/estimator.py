@@ -43,11 +43,11 @@ class Word2Vec(Estimator):
     .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
        \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
 
-    with `num_sampled` negative samples N, which a few consecutive windows share: 32 with skip-gram,
-    8 with CBOW. The vectors v are the result. In CBOW, b is drawn from 1 .. `window`, all alike.
-    The mean of the context vectors replaces :math:`v_w`, and each of the m words of the context
-    gets 1/m of the gradient. A word that is several times in N counts once. The target of a window
-    does not count as a sample, except with the loss "nce".
+    with `num_sampled` negative samples N, which 32 consecutive windows share. The
+    vectors v are the result. In CBOW, a context reaches b words to each side, where each b in
+    1 .. `window` is as likely. The mean of the context vectors replaces :math:`v_w`, and each of
+    the m words of the context gets 1/m of the gradient. A word that is several times in N counts
+    once. The target of a window does not count as a sample, except with the loss "nce".
 
     All gradients of a batch of windows are computed with the same vectors, and then added up. The
     update of a word that repeats in a batch is limited, see Notes. Every result is the same, bit
@@ -72,9 +72,8 @@ class Word2Vec(Estimator):
     loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
-    num_sampled : int, optional
-        Number of negative samples. By default 24 for skip-gram and 16 for CBOW. More give better
-        vectors, and each takes 2 % more time.
+    num_sampled : int, default=24
+        Number of negative samples. More give better vectors, and each takes 2 % more time.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
         log-uniform sampler, or with equal probability.
@@ -134,7 +133,7 @@ class Word2Vec(Estimator):
     Ji et al., "Parallelizing Word2Vec in Shared and Distributed Memory", arXiv:1604.04661. The
     gradient of CBOW: O. Irsoy et al., "Corrected CBOW Performs as well as Skip-gram",
     arXiv:2012.15332. The loss is the mean over all pairs of context and target during
-    training. With zero vectors it is log(1 + num_sampled).
+    training. At the start it is log(1 + num_sampled).
 
     If a word repeats in a batch, the plain sum of its gradients may be too large. Single steps
     would become smaller near the optimum, but the sum goes far beyond it. So the sum is scaled by
@@ -167,7 +166,7 @@ class Word2Vec(Estimator):
         max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
         architecture: Literal["skipgram", "cbow"] = "skipgram",
         loss: SampledLoss = "sampled_softmax",
-        num_sampled: int | None = None, sampler: WordSampler = "unigram", distortion: float = 0.75,
+        num_sampled: int = 24, sampler: WordSampler = "unigram", distortion: float = 0.75,
         subtract_log_q: bool | None = None,
         subsample: float | None = None, learning_rate: float | None = None,
         min_learning_rate: float = 1e-4, schedule: Literal["linear", "constant"] = "linear",

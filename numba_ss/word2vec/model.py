@@ -18,16 +18,14 @@ from numba_ss.engine.memory import aligned_zeros, narrow, round_up, widen
 from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.core.threads import get_num_threads
-from numba_ss.kernels.words import cbow, row_updates, skipgram, train_windows, window_chunks
-from numba_ss.word2vec.noise import Draws, Noise
+from numba_ss.kernels.words import row_updates, train_windows, window_chunks
+from numba_ss.kernels.words.window_chunks import GROUP
+from numba_ss.word2vec.noise import Draws
 
 _CHUNKS = 64  # chunks of a batch
 _WINDOWS_A_THREAD = 16  # windows of a batch that make one more thread worth its cost
 # In a phase of a batch: those of a thread that is late are taken by others.
 _TASKS_A_THREAD = 4
-
-# Windows that share noise words.
-GROUPS = {"skipgram": skipgram.GROUP, "cbow": cbow.GROUP}
 
 # Losses that learn from a word as noise though it is a target of the window, and losses that
 # by default subtract the log of the expected count.
@@ -41,6 +39,13 @@ _NONE = np.empty(0, np.float32)
 def subtracts_log_q(loss: str, subtract_log_q: bool | None) -> bool:
     """Return whether the log of the expected count is subtracted from each score."""
     return loss in _SUBTRACT_LOG_Q if subtract_log_q is None else subtract_log_q
+
+
+def loss_at_start(loss: str, num_sampled: int) -> float:
+    """Return the mean loss of vectors that are not trained yet."""
+    if LOSSES[loss].logistic:
+        return (num_sampled + 1) * math.log(2)
+    return math.log(num_sampled + 1)
 
 
 class Tables:
@@ -106,8 +111,7 @@ class WordModel:
         logistic = LOSSES[loss].logistic
         inputs, outputs = tables.wide
         in_totals, out_totals = totals
-        group = GROUPS[architecture]
-        num_draws, num_noise = draws_of(batch_size, noise.num_sampled, architecture)
+        num_draws, num_noise = draws_of(batch_size, noise.num_sampled)
         self._model = window_chunks.Model(
             inputs=inputs, outputs=outputs, num_vectors=-(-tables.dim // LANES),
             corrections=noise.log_q if corrected else np.empty(0, np.float32),
@@ -116,15 +120,12 @@ class WordModel:
             keys=np.zeros(2, np.uint64), window=window, batch_size=batch_size, logistic=logistic,
             keep_hits=loss in _KEEP_HITS, in_totals=in_totals, out_totals=out_totals,
         )
-        self._work = _scratch(self._model, group, num_noise)
+        self._work = _scratch(self._model, num_noise)
         self._num_threads = 0  # of `_lists`, or 0 if there are none
         # Multiplications of a window; a third of them are the forward pass.
-        lanes, targets = (group, 1) if self.cbow else (group + window, group)
-        self.work_a_window = 3 * lanes * (noise.num_sampled + targets) * tables.dim // group
-        # NaN for a block of a cluster, which does not know the counts.
-        self.loss_of_zeros = (
-            noise.loss_of_zeros(logistic, corrected) if isinstance(noise, Noise) else math.nan
-        )
+        lanes, targets = (GROUP, 1) if self.cbow else (GROUP + window, GROUP)
+        self.work_a_window = 3 * lanes * (noise.num_sampled + targets) * tables.dim // GROUP
+        self.loss_at_start = loss_at_start(loss, noise.num_sampled)
 
     def renew(self, tables: Tables, noise: Draws, totals: tuple[Float32s, Float32s]) -> None:
         """Train other tables, with the same settings and in the same scratch."""
@@ -209,23 +210,23 @@ def _longest(table: Float32s) -> float:
     return float(np.sqrt(np.einsum("ij,ij->i", table, table).max(initial=0.0)))
 
 
-def draws_of(batch_size: int, num_sampled: int, architecture: str) -> tuple[int, int]:
+def draws_of(batch_size: int, num_sampled: int) -> tuple[int, int]:
     """Return how many noise words are drawn for each window, and for each chunk."""
-    size = _chunk_size(batch_size, GROUPS[architecture])
-    of_chunk = -(-size // GROUPS[architecture]) * num_sampled
+    size = _chunk_size(batch_size)
+    of_chunk = -(-size // GROUP) * num_sampled
     return -(-of_chunk // size), of_chunk
 
 
-def _chunk_size(batch_size: int, group: int) -> int:
+def _chunk_size(batch_size: int) -> int:
     """Return the number of windows of a chunk."""
-    return max(group, batch_size // _CHUNKS)
+    return max(GROUP, batch_size // _CHUNKS)
 
 
-def _scratch(model: window_chunks.Model, group: int, num_noise: int) -> window_chunks.Work:
-    """Return scratch for groups of so many windows, and chunks of so many noise words."""
-    size = _chunk_size(model.batch_size, group)
+def _scratch(model: window_chunks.Model, num_noise: int) -> window_chunks.Work:
+    """Return scratch for chunks of so many noise words."""
+    size = _chunk_size(model.batch_size)
     chunks, around, stride = -(-model.batch_size // size), 2 * model.window, model.inputs.shape[1]
-    num_inputs, num_outputs, lanes = size + around, num_noise + size, round_up(group + around)
+    num_inputs, num_outputs, lanes = size + around, num_noise + size, round_up(GROUP + around)
     shares = np.zeros(around + 1, np.float32)
     shares[1:] = 1 / np.arange(1, around + 1)
 
@@ -245,10 +246,10 @@ def _scratch(model: window_chunks.Model, group: int, num_noise: int) -> window_c
         out_words=integers(num_outputs), out_rows=integers(num_outputs),
         out_weights=floats(num_outputs), out_starts=small(row_updates.OWNERS + 1),
         out_order=small(num_outputs), lines=np.arange(max(num_inputs, num_outputs)) * stride,
-        hits=integers(group), scores=floats((model.num_sampled + group) * lanes),
-        scratch=floats((3 + group) * lanes), grad_inputs=floats(num_inputs * stride),
-        grad_outputs=floats(num_outputs * stride), hidden=floats(group * stride),
-        grad_hidden=floats(group * stride),
+        hits=integers(GROUP), scores=floats((model.num_sampled + GROUP) * lanes),
+        scratch=floats((3 + GROUP) * lanes), grad_inputs=floats(num_inputs * stride),
+        grad_outputs=floats(num_outputs * stride), hidden=floats(GROUP * stride),
+        grad_hidden=floats(GROUP * stride),
         in_samples=aligned_zeros(row_updates.SAMPLES, stride),
         out_samples=aligned_zeros(row_updates.SAMPLES, stride), shares=shares,
         losses=np.zeros(chunks), pairs=np.zeros(chunks, np.int64),

@@ -118,15 +118,6 @@ class Noise(Draws):
         drawn = num_draws / self._weights.sum() * self._weights
         return float(-np.expm1(-met).sum()), float(-np.expm1(-met - drawn).sum())
 
-    def loss_of_zeros(self, logistic: bool, corrected: bool) -> float:
-        """Return the mean loss if all vectors are zero; for a softmax, without log-Q correction."""
-        if not logistic:
-            return float(np.log(self.num_sampled + 1))
-        offsets = self.log_q.astype(np.float64) if corrected else np.zeros(self.num_words)
-        of_target = np.average(np.logaddexp(0, offsets), weights=self._kept)
-        of_noise = np.average(np.logaddexp(0, -offsets), weights=self._weights)
-        return float(of_target + self.num_sampled * of_noise)
-
     def draws(self) -> Draws:
         """Return the draws alone, which take less memory."""
         return Draws(self.keep, self.table, self.log_q, self.num_sampled, self.seed)

@@ -17,7 +17,6 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 ARCHITECTURES = ("skipgram", "cbow")
 SCHEDULES = ("linear", "constant")
 _LEARNING_RATES = {"skipgram": 0.03, "cbow": 0.09}
-NUM_SAMPLED = {"skipgram": 24, "cbow": 16}
 SUBSAMPLES = {"skipgram": 3e-4, "cbow": 1e-4}
 # Defaults for short texts. min_count rises by 1 for every _FREQUENT words of the text. There are
 # enough epochs to learn from _LONG words. subsample is at least _HALF of the mean share of a word.
@@ -41,9 +40,8 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
 
     seed = c.integer("seed", given["seed"], 0, 2**63 - 1)
     architecture = c.choice("architecture", given["architecture"], ARCHITECTURES)
-    rate, drawn = given["learning_rate"], given["num_sampled"]
+    rate = given["learning_rate"]
     rate = _LEARNING_RATES[architecture] if rate is None else rate
-    drawn = NUM_SAMPLED[architecture] if drawn is None else drawn
     subtract, subsample = given["subtract_log_q"], given["subsample"]
     return {
         "vector_size": c.integer("vector_size", given["vector_size"], 1, 2**20),
@@ -53,7 +51,7 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
         "vocabulary": _description(given["vocabulary"]),
         "architecture": architecture,
         "loss": c.choice("loss", given["loss"], SAMPLED_LOSSES),
-        "num_sampled": c.integer("num_sampled", drawn, 1, 2**12),
+        "num_sampled": c.integer("num_sampled", given["num_sampled"], 1, 2**12),
         "sampler": c.choice("sampler", given["sampler"], WORD_SAMPLERS),
         "distortion": c.bounded("distortion", given["distortion"], -10, 10),
         "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),

@@ -38,7 +38,7 @@ log = logging.getLogger("numba_ss")
 # the bar and callbacks are called, and Ctrl-C is noticed.
 _WORDS_A_CALL, _WORK_A_CALL = 2**16, 2**29
 _BATCHES_A_TRIAL = 2  # batches of a call that measures another number of threads
-# A run has diverged if its mean loss is this many times that of zero vectors, or a vector so long.
+# A run has diverged if its mean loss is this many times the one at the start, or a vector so long.
 DIVERGED, LONGEST = 3.0, 100.0
 # The loss is checked after at least this many pairs, because the mean of fewer pairs says little.
 # The number of pairs in a call depends on measured times.
@@ -221,7 +221,7 @@ class WordRun(TrainingRun):
         self._note_pass(read)
         if state.epoch == 0 and not model.pairs.any():
             _checks.fail(self.corpus.name, _PAIR, "none")
-        if self.mean_loss() > DIVERGED * model.loss_of_zeros:
+        if self.mean_loss() > DIVERGED * model.loss_at_start:
             self._loss_is_absurd("the epoch", self.mean_loss())
         self.rate = self._rate_at(state.examples)
 
@@ -287,15 +287,15 @@ class WordRun(TrainingRun):
         since = pairs - self._seen[1]
         lately = (total - self._seen[0]) / max(since, 1)
         is_enough = since >= _PAIRS_A_LOOK
-        if not np.isfinite(total) or (is_enough and lately > DIVERGED * self.model.loss_of_zeros):
+        if not np.isfinite(total) or (is_enough and lately > DIVERGED * self.model.loss_at_start):
             self._loss_is_absurd("the last steps", lately)
         if is_enough:
             self._seen = (total, pairs)
         self.check_arrays()
 
     def _loss_is_absurd(self, what: str, loss: float) -> NoReturn:
-        zeros = self.model.loss_of_zeros
-        self.diverged(f"the mean loss of {what} is {loss:.4g} (zero vectors have {zeros:.4g})")
+        first = self.model.loss_at_start
+        self.diverged(f"the mean loss of {what} is {loss:.4g} (at the start {first:.4g})")
 
     def check_arrays(self) -> None:
         """Call `diverged` if a vector is not finite, or absurdly long."""

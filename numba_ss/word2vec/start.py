@@ -25,13 +25,17 @@ from numba_ss.word2vec.choice import (
     require_two_words,
 )
 from numba_ss.word2vec.corpus import Corpus
-from numba_ss.word2vec.model import Tables, WordModel
-from numba_ss.word2vec.noise import Noise
+from numba_ss.word2vec.model import Tables, WordModel, subtracts_log_q
+from numba_ss.word2vec.noise import Draws, Noise
 from numba_ss.word2vec.parameters import SETTLED, fixed_options, given_words
 from numba_ss.word2vec.run import WordRun, WordState, checked_word_state, held_out_stream
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
+
+# Where log Q is subtracted from the scores, the first number of all input vectors at the start, and
+# the lowest score. The output vectors are that score divided by that number long.
+_SHARED, _LOWEST = np.float32(0.5), np.float32(-20)
 
 
 def begin(
@@ -46,7 +50,8 @@ def begin(
     # The words were packed and are now new strings, so that the memory of all others is free.
     words = unpack_words("", chosen["words"], chosen["offsets"])
     vocabulary = Vocabulary(words, chosen["counts"])
-    model = make_model(_first_tables(len(vocabulary), settled), vocabulary.counts, settled)
+    noise = make_noise(vocabulary.counts, settled)
+    model = make_model(_first_tables(noise, settled), noise, settled)
     return _run(session, settled, model, corpus, vocabulary, rare, validation)
 
 
@@ -61,11 +66,11 @@ def _count_words(
 
 
 class Grown(NamedTuple):
-    """A fitted estimator before it learns a further text; `present` are the counts of that text."""
+    """A fitted estimator before it learns a further text, and the random draws of that text."""
 
     vocabulary: Vocabulary
     rare: Rare
-    present: NDArray[np.int64]
+    noise: Noise
     tables: Iterator[Float32s]
 
 
@@ -82,7 +87,8 @@ def grow(
         if (position := vocabulary.index.get(word)) is not None:
             present[position] = count
     require_two_words(present, settled["min_count"])
-    return Grown(vocabulary, rare, present, _grown_tables(before, old_ids, settled))
+    noise = make_noise(vocabulary.counts, settled, present)
+    return Grown(vocabulary, rare, noise, _grown_tables(before, old_ids, noise, settled))
 
 
 def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> WordRun:
@@ -90,7 +96,7 @@ def go_on(session: FitSession, corpus: Corpus, validation: Corpus | None) -> Wor
     settled = dict(session.options)
     grown = grow(session, *_counted(corpus, session.show), settled)
     vocabulary = grown.vocabulary
-    model = make_model(grown.tables, vocabulary.counts, settled, grown.present)
+    model = make_model(grown.tables, grown.noise, settled)
     history = list(session.estimator.history_)
     return _run(session, settled, model, corpus, vocabulary, grown.rare, validation, history)
 
@@ -115,7 +121,7 @@ def _resumed(
         for tables in filter(None, (best, arrays)):
             _require_tables(tables, (len(vocabulary), settled["vector_size"]))
     saved = (arrays.pop(name) for name in ("inputs", "outputs"))
-    model = make_model(saved, vocabulary.counts, settled)
+    model = make_model(saved, make_noise(vocabulary.counts, settled), settled)
     for name, own in (("losses", model.losses), ("pairs", model.pairs)):
         _checks.shaped(name, arrays[name], own.shape, "chunks,")
         own[:] = arrays[name]
@@ -160,12 +166,8 @@ def make_noise(
     return Noise(counts, present=present, **{name: settled[name] for name in names})
 
 
-def make_model(
-    tables: Iterable[Float32s], counts: NDArray[np.int64], settled: dict[str, Any],
-    present: NDArray[np.int64] | None = None,
-) -> WordModel:
-    """Return a model with the given input and output vectors; see `Tables` and `Noise`."""
-    noise = make_noise(counts, settled, present)
+def make_model(tables: Iterable[Float32s], noise: Noise, settled: dict[str, Any]) -> WordModel:
+    """Return a model with the given input and output vectors; see `Tables`."""
     names = "window", "architecture", "loss", "subtract_log_q"
     return WordModel(
         Tables(tables, settled["vector_size"]), noise,
@@ -183,22 +185,42 @@ def first_inputs(num_words: int, options: dict[str, Any], start: int, stop: int)
     rows = rng.random((stop - start) * dim + skipped, np.float32)[skipped:]
     rows -= np.float32(0.5)
     rows /= np.float32(dim)
-    return np.asarray(rows.reshape(-1, dim))
+    inputs = np.asarray(rows.reshape(-1, dim))
+    if _subtracts_log_q(options):
+        inputs[:, 0] += _SHARED
+    return inputs
 
 
-def _first_tables(num_words: int, options: dict[str, Any]) -> Iterator[Float32s]:
-    """Yield the initial tables of word2vec: random input vectors, then zeros."""
-    yield first_inputs(num_words, options, 0, num_words)
-    yield np.zeros((num_words, options["vector_size"]), np.float32)
+def first_outputs(noise: Draws, options: dict[str, Any], start: int, stop: int) -> Float32s:
+    """Return the rows of some words of the initial output vectors, which are zeros.
+
+    If log Q is subtracted from the scores, they begin at log Q, by the first number of each vector:
+    words begin as frequent as they are among the noise. From zeros, the first steps would have to
+    lower all scores by up to 15, and the inputs would grow long, and alike, and stay so.
+    """
+    outputs = np.zeros((stop - start, options["vector_size"]), np.float32)
+    if _subtracts_log_q(options):
+        outputs[:, 0] = np.maximum(noise.log_q[start:stop], _LOWEST) / _SHARED
+    return outputs
+
+
+def _subtracts_log_q(options: dict[str, Any]) -> bool:
+    return subtracts_log_q(options["loss"], options["subtract_log_q"])
+
+
+def _first_tables(noise: Noise, options: dict[str, Any]) -> Iterator[Float32s]:
+    """Yield the initial input vectors, then the output vectors."""
+    yield first_inputs(noise.num_words, options, 0, noise.num_words)
+    yield first_outputs(noise, options, 0, noise.num_words)
 
 
 def _grown_tables(
-    before: Any, old_ids: NDArray[np.int64], options: dict[str, Any]
+    before: Any, old_ids: NDArray[np.int64], noise: Noise, options: dict[str, Any]
 ) -> Iterator[Float32s]:
     """Yield both tables for a changed vocabulary; known words keep their rows."""
     old = old_ids >= 0
     known = before.vectors_.vectors, before._outputs
-    for fresh, rows in zip(_first_tables(len(old_ids), options), known, strict=True):
+    for fresh, rows in zip(_first_tables(noise, options), known, strict=True):
         fresh[old] = rows[old_ids[old]]
         yield fresh
 

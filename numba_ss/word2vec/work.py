@@ -22,7 +22,7 @@ from numba_ss.word2vec.blocks import Block, BlockTrainer, prepare_block
 from numba_ss.word2vec.model import draws_of
 from numba_ss.word2vec.noise import Draws, Noise
 from numba_ss.word2vec.parameters import rate_at
-from numba_ss.word2vec.start import first_inputs
+from numba_ss.word2vec.start import first_inputs, first_outputs
 
 _STRIDE = 2**16  # ids between two marks
 # By default an epoch has so many rounds. Of larger rounds, less is learned: see `RayCluster`.
@@ -113,7 +113,7 @@ class WordWork:
         self._first = tables
         self._text, self._before, self._first_epoch = text, before, first_epoch
         self.batch_size = settled["batch_size"] or noise.batch_size
-        self._num_draws = draws_of(self.batch_size, noise.num_sampled, settled["architecture"])
+        self._num_draws = draws_of(self.batch_size, noise.num_sampled)
         share = noise.expected_words / max(noise.num_present, 1)  # that subsampling keeps
         if block_size is None:
             words = share * min(noise.num_present // (_ROUNDS * blocks_per_round), _LARGEST)
@@ -137,12 +137,12 @@ class WordWork:
         return float(4 * self.dim * sum(noise.distinct_words(num_words, num_draws)))
 
     def first_rows(self, table: str, start: int, stop: int) -> Float32s:
-        """Return rows to begin with: those given, or small random inputs and outputs of zeros."""
+        """Return rows to begin with: those given, or initial ones."""
         if self._first is not None:
             return self._first[table == "outputs"][start:stop]
         if table == "inputs":
             return first_inputs(self.num_words, self._settled, start, stop)
-        return np.zeros((stop - start, self.dim), np.float32)
+        return first_outputs(self._draws, self._settled, start, stop)
 
     def rounds(self, epoch: int) -> Sequence[Sequence[int]]:
         """Return the numbers of the blocks of each round of an epoch."""

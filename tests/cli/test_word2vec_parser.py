@@ -2,11 +2,12 @@
 
 import inspect
 
+import numpy as np
 import pytest
 
 from numba_ss import Word2Vec
 from numba_ss.cli import main
-from numba_ss.word2vec.parameters import SCHEDULES
+from numba_ss.word2vec.parameters import SCHEDULES, checked_parameters, settle
 from tests.word2vec.test_estimator import ARCHITECTURES, LOSSES, SAMPLERS
 
 
@@ -23,6 +24,19 @@ def test_defaults_and_choices_are_those_of_the_library():
         for choice in choices:
             assert vars(main.build_parser().parse_args(["word2vec", f"--{name}", choice]))[name] == choice
     assert vars(main.build_parser().parse_args(["word2vec", "--no-subtract-log-q"]))["subtract_log_q"] is False
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_help_names_the_defaults_of_the_architecture(architecture, capsys):
+    settled = checked_parameters(Word2Vec(architecture=architecture).get_params())
+    settle(settled, 17_000_000, 68_000)
+    with pytest.raises(SystemExit):
+        main.build_parser().parse_args(["word2vec", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    title = {"skipgram": "skip-gram"}.get(architecture, architecture)
+    for name in ("learning_rate", "subsample"):
+        value = np.format_float_positional(settled[name])
+        assert f"{value} for {title}" in text.rpartition(f" --{name.replace('_', '-')} N ")[2][:200]
 
 
 @pytest.mark.parametrize(

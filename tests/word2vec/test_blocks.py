@@ -6,23 +6,17 @@ import pytest
 from numba_ss import Word2Vec
 from numba_ss.word2vec.blocks import BlockTrainer, directions_of, prepare_block
 from numba_ss.word2vec.model import draws_of
-from numba_ss.word2vec.noise import Noise
 from numba_ss.word2vec.parameters import checked_parameters
-from numba_ss.word2vec.start import make_model
+from numba_ss.word2vec.start import make_model, make_noise
 from tests.distributed.toy import Given
 
 NUM_WORDS, DIM, BATCH = 60, 9, 32
+COUNTS = np.arange(NUM_WORDS, 0, -1)
 
 
 def settled(**options):
     given = Word2Vec(DIM, min_count=1, subsample=0, epochs=1, batch_size=BATCH, **options)
     return checked_parameters(given.get_params())
-
-
-def make_noise(options):
-    counts = np.arange(NUM_WORDS, 0, -1)
-    names = "sampler", "distortion", "num_sampled", "subsample", "seed"
-    return Noise(counts, **{name: options[name] for name in names})
 
 
 def make_stream(rng, length):
@@ -33,8 +27,8 @@ def make_stream(rng, length):
 
 def block_of(options, stream, position, first, last, rate=0.05):
     rates = np.full(-(-(last - first) // BATCH), rate, np.float32)
-    num_draws = draws_of(BATCH, options["num_sampled"], options["architecture"])
-    return prepare_block(make_noise(options), num_draws, 3, stream, position, first, last, rates)
+    num_draws = draws_of(BATCH, options["num_sampled"])
+    return prepare_block(make_noise(COUNTS, options), num_draws, 3, stream, position, first, last, rates)
 
 
 def test_numbers_stand_for_the_words_of_the_text_and_of_the_draws(rng):
@@ -46,7 +40,7 @@ def test_numbers_stand_for_the_words_of_the_text_and_of_the_draws(rng):
     assert len(set(block.ids)) == len(block.ids)
     assert set(block.ids[: block.num_met]) == set(stream) - {NUM_WORDS}
     assert block.drawn.max() < len(block.ids)
-    np.testing.assert_array_equal(block.log_q, make_noise(options).log_q[block.ids])
+    np.testing.assert_array_equal(block.log_q, make_noise(COUNTS, options).log_q[block.ids])
 
 
 @pytest.mark.parametrize("stream", [[NUM_WORDS] * 40, [7] * 40, [7, NUM_WORDS] * 20])
@@ -69,7 +63,7 @@ def test_blocks_of_few_words(stream, num_blocks):
 def test_a_block_is_trained_as_one_machine_trains_it(architecture, loss, rng):
     options = settled(architecture=architecture, loss=loss)
     tables = rng.standard_normal((2, NUM_WORDS, DIM)).astype(np.float32) / 3
-    model = make_model(tables, np.arange(NUM_WORDS, 0, -1), options)
+    model = make_model(tables, make_noise(COUNTS, options), options)
     trainer = BlockTrainer(options, BATCH, options["num_sampled"])
     for position in (0, 96, 960):  # the memory of the trainer is used again
         stream = make_stream(rng, 150)

@@ -167,6 +167,32 @@ def test_no_text_makes_vectors_grow(kind, architecture, loss):
     assert model.history_[-1]["loss"] < 1.01 * zeros.history_[0]["loss"]
 
 
+@needs_jit
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_frequencies_are_known_from_the_start(architecture):
+    """With log Q subtracted, losses and lengths are as without: Zipf's law in 25 topics of 100 words."""
+    rng, shares = np.random.default_rng(0), 1 / np.arange(1, 101)
+    text = [
+        [f"{i % 25}_{word}" for word in rng.choice(100, 20, p=shares / shares.sum())]
+        for i in range(8000)
+    ]
+    models = {
+        loss: Word2Vec(50, architecture=architecture, loss=loss, epochs=3, num_threads=1).fit(
+            text, progress=False
+        )
+        for loss in ("negative_sampling", "sampled_logistic", "nce")
+    }
+    (plain, *corrected), (length, *lengths) = (
+        [of(model) for model in models.values()]
+        for of in (
+            lambda model: model.history_[-1]["loss"],
+            lambda model: np.linalg.norm(model.vectors_.vectors, axis=1).max(),
+        )
+    )
+    assert max(corrected) < 1.1 * plain
+    assert max(lengths) < 1.5 * length
+
+
 MANY = topic_text(4, 80, 300 if JIT else 10, 10, seed=5)
 
 

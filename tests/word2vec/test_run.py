@@ -311,7 +311,7 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("loss", "longest", "how"),
     [
-        (6.1, 1.0, r"the mean loss of the last steps is 6.1 \(zero vectors have 2\)"),
+        (6.1, 1.0, r"the mean loss of the last steps is 6.1 \(at the start 2\)"),
         (np.nan, 1.0, "the mean loss of the last steps is nan"),
         (1.0, np.nan, "a vector is NaN or infinite"),
         (1.0, np.inf, "a vector is NaN or infinite"),
@@ -339,7 +339,7 @@ def run_with(pairs, loss, longest=1.0):
     """Return what `_check_loss` looks at, after so many pairs of a mean loss."""
     run = SimpleNamespace(
         model=SimpleNamespace(
-            losses=np.array([5.0, pairs * loss]), pairs=np.array([7, pairs]), loss_of_zeros=2.0,
+            losses=np.array([5.0, pairs * loss]), pairs=np.array([7, pairs]), loss_at_start=2.0,
             tables=SimpleNamespace(longest=longest),
         ),
         session=SimpleNamespace(folder=None), state=SimpleNamespace(epoch=0), _epochs_before=0,

@@ -88,9 +88,9 @@ def _multiply_two(emit, a, m, b, n, width, c, num_vectors):
         for first in range(0, 2 * width, LANES):
             group = sums[first : first + LANES]
             totals = _add_lanes(emit, group)
-            for lane in range(len(group)):
-                j, r = divmod(first + lane, 2)
-                c.numbers[(n + j) * c.row + (m + r)] = totals.lane(lane)
+            for lane in range(0, len(group), 2):
+                place = c.numbers + ((n + (first + lane) // 2) * c.row + m)
+                emit.store(emit.shuffle(totals, totals, [lane, lane + 1]), place)
 
     emit.switch(width, _MOST, write)
 

@@ -13,6 +13,7 @@ from numba_ss.kernels.core.tile import Matrix
 from numba_ss.kernels.words.window_chunks import (
     AHEAD,
     CERTAIN,
+    GROUP,
     LOWEST,
     draw_chunk,
     lanes_of,
@@ -21,8 +22,6 @@ from numba_ss.kernels.words.window_chunks import (
     weigh_row,
     weigh_scores,
 )
-
-GROUP = 8  # windows that share noise words
 
 
 @kernel

@@ -14,6 +14,7 @@ from numba_ss.kernels.core.rows import pointer, prefetch
 from numba_ss.kernels.core.tile import Matrix
 from numba_ss.kernels.words.window_chunks import (
     CERTAIN,
+    GROUP,
     LOWEST,
     draw_chunk,
     lanes_of,
@@ -23,7 +24,6 @@ from numba_ss.kernels.words.window_chunks import (
     weigh_scores,
 )
 
-GROUP = 32  # windows that share noise words
 _BLOCK = 8  # targets that are multiplied with all words of their contexts together
 
 

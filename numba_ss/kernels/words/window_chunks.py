@@ -18,6 +18,7 @@ from numba_ss.kernels.core.rows import pointer, vector_dot
 from numba_ss.kernels.core.scalar import exp, log, log1p
 from numba_ss.kernels.words.windows import Span, draw_noise, drop_repeats, find_windows
 
+GROUP = 32  # windows that share noise words
 AHEAD = 4  # windows whose rows are prefetched
 # Scores of noise words that do not count, and of targets from which nothing is to be learned.
 LOWEST, CERTAIN = float32(-1e30), float32(1e30)

@@ -5,9 +5,10 @@ import pytest
 
 from numba_ss import reference
 from numba_ss.kernels.core.team import board_shape
-from numba_ss.kernels.words import cbow, row_updates, skipgram, train_windows
+from numba_ss.kernels.words import row_updates, train_windows
+from numba_ss.kernels.words.window_chunks import GROUP
 from numba_ss.word2vec import model as model_module
-from numba_ss.word2vec.start import make_model as word_model
+from numba_ss.word2vec import start
 from tests.conftest import needs_jit
 
 OPTIONS = dict(
@@ -19,7 +20,8 @@ OPTIONS = dict(
 def make_model(rng, num_words=300, dim=21, **options):
     tables = rng.standard_normal((2, num_words, dim)).astype(np.float32) / 3
     counts = np.sort(rng.integers(1, 100, num_words))[::-1].copy()
-    model = word_model(tables, counts, {**OPTIONS, **options, "vector_size": dim})
+    settled = {**OPTIONS, **options, "vector_size": dim}
+    model = start.make_model(tables, start.make_noise(counts, settled), settled)
     model.start_epoch(0)
     return model
 
@@ -43,7 +45,7 @@ def drawn_chunk(model, stream, begin, end, position):
         stream, begin, end, window=m.window, by_distance=not model.cbow, separator=model.num_words,
         keys=[int(key) for key in m.keys], position=position, cut=m.noise >> 32,
         alias=m.noise & 0x7FFFFFFF, size=work.sizes.shape[1], num_sampled=m.num_sampled,
-        group=cbow.GROUP if model.cbow else skipgram.GROUP,
+        group=GROUP,
     )
 
 
