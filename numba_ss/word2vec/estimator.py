@@ -73,7 +73,8 @@ class Word2Vec(Estimator):
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
     num_sampled : int, default=24
-        Number of negative samples. More give better vectors, and each takes 2 % more time.
+        Number of negative samples. Since 32 windows share them, there should be more than the five
+        that each word has in word2vec. More give better vectors, and each takes 2 % more time.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
         How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
         log-uniform sampler, or with equal probability.
@@ -81,8 +82,9 @@ class Word2Vec(Estimator):
         Exponent of the counts for the sampler "unigram"; 0.75 is word2vec's.
     subtract_log_q : bool, optional
         Whether the log of the expected count is subtracted from each score. The default is True
-        for the losses "sampled_logistic" and "nce", and False for the others. With False, scores
-        are learned relative to the frequencies of the words, which suits similarity.
+        for the losses "sampled_logistic" and "nce", and False for the others. With True, all scores
+        begin at log Q: the first number of each input vector is about 0.5 at the start, and that of
+        each output vector log Q / 0.5. With False, they are learned relative to log Q.
     subsample : float, optional
         Drop some occurrences of frequent words: a word that is the share f of the text is kept
         with probability sqrt(subsample / f) + subsample / f, if that is less than 1. 0 keeps
