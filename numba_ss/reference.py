@@ -852,6 +852,14 @@ def logistic_scores(
     return changes, float(total)
 
 
+def change_scores(
+    scores: Array, num_sampled: int, hits: list[int], rate: float, use_logistic: bool | None
+) -> tuple[Array, float]:
+    """Return what `softmax_scores` does, or `logistic_scores` unless `use_logistic` is None."""
+    twin = softmax_scores if use_logistic is None else logistic_scores
+    return twin(scores, num_sampled, hits, rate)
+
+
 def weigh_scores(changes: Array) -> Array:
     """Return the sum of the absolute values of each lane."""
     return np.abs(changes).sum(axis=0)

@@ -108,7 +108,6 @@ class WordModel:
         self.num_words, self.window, self.cbow = noise.num_words, window, architecture == "cbow"
         self.batch_size = batch_size
         self.corrected = corrected = subtracts_log_q(loss, subtract_log_q)
-        logistic = LOSSES[loss].logistic
         inputs, outputs = tables.wide
         in_totals, out_totals = totals
         num_draws, num_noise = draws_of(batch_size, noise.num_sampled)
@@ -117,8 +116,9 @@ class WordModel:
             corrections=noise.log_q if corrected else np.empty(0, np.float32),
             noise=noise.table, drawn=noise.drawn, drawn_from=noise.drawn_from,
             num_sampled=noise.num_sampled, num_draws=num_draws,
-            keys=np.zeros(2, np.uint64), window=window, batch_size=batch_size, logistic=logistic,
-            keep_hits=loss in _KEEP_HITS, in_totals=in_totals, out_totals=out_totals,
+            keys=np.zeros(2, np.uint64), window=window, batch_size=batch_size,
+            use_logistic=LOSSES[loss].logistic or None, keep_hits=loss in _KEEP_HITS,
+            in_totals=in_totals, out_totals=out_totals,
         )
         self._work = _scratch(self._model, num_noise)
         self._num_threads = 0  # of `_lists`, or 0 if there are none
@@ -192,12 +192,8 @@ class WordModel:
             self._gradients = train_windows.gradients_address(
                 self.cbow, self._model, self._work, arguments[-1]
             )
-        if threads == 1:
-            train_windows.train_windows_chunk(0, 1, self._gradients, *arguments)
-        else:
-            if changed:
-                self._chunk = train_windows.chunk_address(threads, self._gradients, *arguments)
-            train_windows.train_windows(threads, self._chunk, self._gradients, *arguments)
+            self._chunk = train_windows.chunk_address(threads, self._gradients, *arguments)
+        train_windows.train_windows(threads, self._chunk, self._gradients, *arguments)
         self.tables.note_length(float(np.sqrt(longest.max())))
 
 

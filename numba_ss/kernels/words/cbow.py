@@ -15,10 +15,9 @@ from numba_ss.kernels.words.window_chunks import (
     CERTAIN,
     GROUP,
     LOWEST,
+    change_scores,
     draw_chunk,
     lanes_of,
-    logistic_scores,
-    softmax_scores,
     weigh_row,
     weigh_scores,
 )
@@ -97,10 +96,7 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
             lanes, count, pointer(out_words, at), pointer(out_words, noise), model.corrections,
             absent, model.keep_hits,
         )
-        if model.logistic:
-            total += logistic_scores(lanes, rate)
-        else:
-            total += softmax_scores(lanes, rate)
+        total += change_scores(lanes, rate, model.use_logistic)
 
         weigh_scores(lanes, scratch)
         for j in range(num_sampled):

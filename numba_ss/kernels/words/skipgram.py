@@ -16,10 +16,9 @@ from numba_ss.kernels.words.window_chunks import (
     CERTAIN,
     GROUP,
     LOWEST,
+    change_scores,
     draw_chunk,
     lanes_of,
-    logistic_scores,
-    softmax_scores,
     weigh_row,
     weigh_scores,
 )
@@ -143,10 +142,7 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
         _find_hits(
             lanes, pointer(out_words, noise), pointer(out_words, at), absent, model.keep_hits
         )
-        if model.logistic:
-            total += logistic_scores(lanes, rate)
-        else:
-            total += softmax_scores(lanes, rate)
+        total += change_scores(lanes, rate, model.use_logistic)
 
         weigh_scores(lanes, scratch)
         for i in range(length):

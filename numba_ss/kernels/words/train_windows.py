@@ -56,8 +56,7 @@ class Progress(NamedTuple):
 def train_windows_chunk(thread, num_chunks, gradients, model, work, lists, progress, text):
     """Take part in all batches; each phase is complete before the next begins.
 
-    See `train_windows` for the arguments. If there is one thread only, Python calls this function
-    directly, because one level of calls less takes less time to compile.
+    See `train_windows` for the arguments.
     """
     model, work, lists, progress, text = uncounted((model, work, lists, progress, text))
     board, longest = progress.board, progress.longest

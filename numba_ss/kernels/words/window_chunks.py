@@ -47,7 +47,7 @@ class Model(NamedTuple):
     keys: Any  # uint64 (2,): random keys for noise words and for windows
     window: Any
     batch_size: Any
-    logistic: Any
+    use_logistic: Any  # True or None: so only the loss in use is compiled
     keep_hits: Any
     in_totals: Any  # (num_words + 1,): gets the sum of the weights of each input row; or empty
     out_totals: Any  # the same for output rows
@@ -217,6 +217,14 @@ def logistic_scores(lanes, rate):
             share = (float32(1) if x > 0 else small) / (float32(1) + small)
             line[i] = -rate * uses[i] * share
     return float64(losses)
+
+
+@kernel
+def change_scores(lanes, rate, use_logistic):
+    """Do what `softmax_scores` does, or `logistic_scores` unless `use_logistic` is None."""
+    if use_logistic is not None:
+        return logistic_scores(lanes, rate)
+    return softmax_scores(lanes, rate)
 
 
 @kernel

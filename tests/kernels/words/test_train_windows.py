@@ -57,7 +57,7 @@ def expected_chunk(model, inputs, outputs, stream, begin, end, position, rate):
     return twin(
         inputs, outputs, stream[begin:end].tolist(),
         [[(p, int(stream[p])) for p in context] for context in contexts], noise, rate,
-        logistic=m.logistic, keep_hits=m.keep_hits, corrections=m.corrections,
+        logistic=m.use_logistic is not None, keep_hits=m.keep_hits, corrections=m.corrections,
     )
 
 

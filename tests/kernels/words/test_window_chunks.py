@@ -9,9 +9,8 @@ from numba_ss.kernels.core.llvm import LANES
 from numba_ss.kernels.core.rows import pointer
 from numba_ss.kernels.words import window_chunks
 from numba_ss.kernels.words.window_chunks import (
+    change_scores,
     lanes_of,
-    logistic_scores,
-    softmax_scores,
     weigh_row,
     weigh_scores,
 )
@@ -19,12 +18,12 @@ from tests.kernels.words.test_train_windows import drawn_chunk, make_model, make
 
 
 @kernel
-def learn(logistic, count, num_sampled, scores, hits, rate, sums, of_rows):
+def learn(use_logistic, count, num_sampled, scores, hits, rate, sums, of_rows):
     scratch = pointer(sums, 0)
     lanes = lanes_of(
         count, num_sampled, hits.shape[0], pointer(scores, 0), pointer(hits, 0), scratch
     )
-    loss = logistic_scores(lanes, rate) if logistic else softmax_scores(lanes, rate)
+    loss = change_scores(lanes, rate, use_logistic)
     for j in range(of_rows.shape[0]):
         of_rows[j] = weigh_row(lanes, j)
     weigh_scores(lanes, scratch)
@@ -43,11 +42,11 @@ def test_lanes_of():
         assert got == reference.lanes_of(count, LANES)
 
 
-@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("use_logistic", [None, True])
 @pytest.mark.parametrize("hits", [[-1], [-1] * 32, [2, -1, 0, 2, 2]])
 @pytest.mark.parametrize(("num_lanes", "rate"), [(1, 0.25), (16, 1e-4), (16, 0.25), (70, 0.25)])
-def test_scores_become_gradients(logistic, hits, num_lanes, rate, rng):
-    """softmax_scores, logistic_scores; weigh_scores and weigh_row, which sum their sizes."""
+def test_scores_become_gradients(use_logistic, hits, num_lanes, rate, rng):
+    """change_scores: softmax_scores or logistic_scores; weigh_scores, weigh_row sum their sizes."""
     count, num_sampled = reference.lanes_of(num_lanes, LANES), 4  # further lanes are masked
     scores = 6 * rng.standard_normal((num_sampled + len(hits), count)).astype(np.float32)
     scores[3, : num_lanes // 2] = window_chunks.LOWEST
@@ -57,11 +56,10 @@ def test_scores_become_gradients(logistic, hits, num_lanes, rate, rng):
             scores[num_sampled + k] = scores[hit]
     scores[num_sampled:, ::3] = window_chunks.CERTAIN
     scores[num_sampled:, num_lanes:] = window_chunks.CERTAIN
-    twin = reference.logistic_scores if logistic else reference.softmax_scores
-    expected, loss = twin(scores, num_sampled, hits, rate)
+    expected, loss = reference.change_scores(scores, num_sampled, hits, rate, use_logistic)
     sums, of_rows = np.zeros((len(hits) + 3) * count, np.float32), np.zeros(len(scores), np.float32)
     got = learn(
-        logistic, num_lanes, num_sampled, scores.reshape(-1), np.array(hits), np.float32(rate),
+        use_logistic, num_lanes, num_sampled, scores.reshape(-1), np.array(hits), np.float32(rate),
         sums, of_rows,
     )
     assert got == pytest.approx(loss, rel=1e-5)
@@ -70,7 +68,7 @@ def test_scores_become_gradients(logistic, hits, num_lanes, rate, rng):
     np.testing.assert_allclose(sums[:count], reference.weigh_scores(expected), 1e-6, 2e-6)
     want = [reference.weigh_row(expected, j) for j in range(len(scores))]
     np.testing.assert_allclose(of_rows, want, rtol=1e-5, atol=1e-5)
-    if not logistic:  # what a noise word loses, the targets win
+    if use_logistic is None:  # what a noise word loses, the targets win
         np.testing.assert_allclose(scores.sum(axis=0), 0, atol=1e-5)
         assert of_rows[:num_sampled].max() < 0.50001
 
@@ -79,7 +77,7 @@ def test_many_noise_words_and_targets_do_not_overflow():
     """As at the start of training, when all vectors of outputs are zero."""
     scores, hits = np.zeros((4096 + 32, LANES), np.float32), np.full(32, -1)
     sums, of_rows = np.zeros(35 * LANES, np.float32), np.zeros(1, np.float32)
-    loss = learn(False, LANES, 4096, scores.reshape(-1), hits, np.float32(1), sums, of_rows)
+    loss = learn(None, LANES, 4096, scores.reshape(-1), hits, np.float32(1), sums, of_rows)
     assert loss == pytest.approx(32 * LANES * np.log(4097), rel=1e-5)
 
 
