@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from numba_ss._types import Float32s
 from numba_ss.distributed.work import Rows
+from numba_ss.engine.by_name import LOSSES
 from numba_ss.engine.memory import aligned_zeros, round_up
 from numba_ss.engine.rows import distinct
 from numba_ss.kernels.words import damping, windows
@@ -98,6 +99,7 @@ class BlockTrainer:
 
     def __init__(self, settled: dict[str, Any], batch_size: int, num_sampled: int) -> None:
         self._dim, self._num_sampled = settled["vector_size"], num_sampled
+        self._is_logistic = LOSSES[settled["loss"]].logistic
         names = "window", "architecture", "loss", "subtract_log_q"
         self._settings = {name: settled[name] for name in names} | {"batch_size": batch_size}
         self._wide = aligned_zeros(4, 0, round_up(self._dim))
@@ -125,8 +127,10 @@ class BlockTrainer:
         if is_shared and num_met > 0:
             words = _spread(block.stream[block.stream < num_words])
             of_noise = wide_outputs[_spread(block.drawn)]
+            # The changes of a softmax's scores add up to zero, so what all outputs have in common
+            # moves no input. With a logistic loss it moves them most.
             met_by_inputs = directions_of(
-                np.concatenate([wide_outputs[words], of_noise]), is_centered=True
+                np.concatenate([wide_outputs[words], of_noise]), is_centered=not self._is_logistic
             )
             met_by_outputs = directions_of(wide_inputs[words], is_centered=False)
             for weight, directions, before, after in (

@@ -7,7 +7,8 @@ from numba_ss import Word2Vec
 from numba_ss.word2vec.blocks import BlockTrainer, directions_of, prepare_block
 from numba_ss.word2vec.model import draws_of
 from numba_ss.word2vec.parameters import checked_parameters
-from numba_ss.word2vec.start import make_model, make_noise
+from numba_ss.word2vec.start import _first_tables, make_model, make_noise
+from tests.conftest import needs_jit
 from tests.distributed.toy import Given
 
 NUM_WORDS, DIM, BATCH = 60, 9, 32
@@ -97,6 +98,35 @@ def test_a_block_of_a_round_learns_in_the_same_direction_but_less(rng):
     assert lengths[0] > 1.2 * lengths[1] > 1.2 * 1.2 * lengths[2]
     for step in steps[1:]:
         assert np.all(np.einsum("ij,ij->i", step, steps[0]) >= 0)
+
+
+@needs_jit
+@pytest.mark.parametrize("loss", ["nce", "negative_sampling"])
+def test_rounds_of_a_logistic_loss_do_not_overshoot(loss, rng):
+    """At a low rate little is damped but what all inputs have in common: each round is better."""
+    settings = Word2Vec(20, min_count=1, subsample=0, batch_size=512, loss=loss).get_params()
+    options, shares = checked_parameters(settings), 1 / np.arange(1, 3001)
+    shares /= shares.sum()
+    noise = make_noise(np.maximum(1, 1e6 * shares).astype(np.int64), options)
+    tables, size, losses = list(_first_tables(noise, options)), 40 * 512, []
+    trainer = BlockTrainer(options, 512, noise.num_sampled)
+    for n in range(8):
+        changes, total = [np.zeros_like(table) for table in tables], np.zeros(2)
+        for position in range(8 * n * size, 8 * (n + 1) * size, size):
+            block = prepare_block(
+                noise, draws_of(512, noise.num_sampled), 0, rng.choice(3000, size, p=shares),
+                position, 0, size, np.full(40, 5e-4, np.float32),
+            )
+            both = block.ids[: block.num_met], block.ids
+            before = [table[ids] for table, ids in zip(tables, both, strict=True)]
+            *after, loss, pairs = trainer.train(block, *map(Given, before), 8)
+            for change, ids, new, old in zip(changes, both, after, before, strict=True):
+                change[ids] += new[: len(ids), :20] - old
+            total += loss, pairs
+        for table, change in zip(tables, changes, strict=True):
+            table += change
+        losses.append(total[0] / total[1])
+    assert max(np.divide(losses[1:], losses[:-1])) < 1.005
 
 
 def test_directions_are_those_of_largest_variance(rng):
