@@ -82,9 +82,8 @@ class Word2Vec(Estimator):
         Exponent of the counts for the sampler "unigram"; 0.75 is word2vec's.
     subtract_log_q : bool, optional
         Whether the log of the expected count is subtracted from each score. The default is True
-        for the losses "sampled_logistic" and "nce", and False for the others. With True, all scores
-        begin at log Q: the first number of each input vector is about 0.5 at the start, and that of
-        each output vector log Q / 0.5. With False, they are learned relative to log Q.
+        for the losses "sampled_logistic" and "nce", and False for the others. With False, scores
+        are learned relative to log Q, which suits similarity.
     subsample : float, optional
         Drop some occurrences of frequent words: a word that is the share f of the text is kept
         with probability sqrt(subsample / f) + subsample / f, if that is less than 1. 0 keeps
@@ -134,8 +133,12 @@ class Word2Vec(Estimator):
     Vectors for Word Representation", EMNLP 2014, section 4.2. Sharing the samples of a window: S.
     Ji et al., "Parallelizing Word2Vec in Shared and Distributed Memory", arXiv:1604.04661. The
     gradient of CBOW: O. Irsoy et al., "Corrected CBOW Performs as well as Skip-gram",
-    arXiv:2012.15332. The loss is the mean over all pairs of context and target during
-    training. At the start it is log(1 + num_sampled).
+    arXiv:2012.15332. The loss is the mean over all pairs of context and target during training.
+
+    Scores begin where the loss is lowest for somebody who knows nothing of the words: at 0 with
+    softmax, whose loss is log(1 + N) then, and at -log N with a logistic loss; where log Q is
+    subtracted, log Q is added. Unless they begin at 0, the first number of each input vector is
+    about 0.5 at the start.
 
     If a word repeats in a batch, the plain sum of its gradients may be too large. Single steps
     would become smaller near the optimum, but the sum goes far beyond it. So the sum is scaled by
@@ -293,7 +296,8 @@ class Word2Vec(Estimator):
 
         The counts of all texts are added up, also those of words that were too rare so far. Ids
         may change, because words are ordered by count. With `max_vocabulary`, the most frequent
-        words are kept. The schedule of the learning rate starts again.
+        words are kept. The schedule of the learning rate starts again. `loss` and `subtract_log_q`
+        should be those of before, because scores mean something else with others.
 
         Parameters
         ----------

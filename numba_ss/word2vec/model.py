@@ -43,9 +43,9 @@ def subtracts_log_q(loss: str, subtract_log_q: bool | None) -> bool:
 
 def loss_at_start(loss: str, num_sampled: int) -> float:
     """Return the mean loss of vectors that are not trained yet."""
-    if LOSSES[loss].logistic:
-        return (num_sampled + 1) * math.log(2)
-    return math.log(num_sampled + 1)
+    of_target = math.log(1 + num_sampled)
+    of_noise = math.log1p(1 / num_sampled) if LOSSES[loss].logistic else 0.0
+    return of_target + num_sampled * of_noise
 
 
 class Tables:

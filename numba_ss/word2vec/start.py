@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._types import Arrays, Float32s, Show
+from numba_ss.engine.by_name import LOSSES
 from numba_ss.io.checkpoint import Checkpoint, checked_fields, reading
 from numba_ss.io.packed_words import pack_words, unpack_words
 from numba_ss.io.progress import Progress
@@ -33,8 +34,8 @@ from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
 
-# Where log Q is subtracted from the scores, the first number of all input vectors at the start, and
-# the lowest score. The output vectors are that score divided by that number long.
+# Where scores do not begin at zero, the first number of all input vectors at the start, and the
+# lowest score. An output vector is as long as its score divided by that number.
 _SHARED, _LOWEST = np.float32(0.5), np.float32(-20)
 
 
@@ -186,21 +187,26 @@ def first_inputs(num_words: int, options: dict[str, Any], start: int, stop: int)
     rows -= np.float32(0.5)
     rows /= np.float32(dim)
     inputs = np.asarray(rows.reshape(-1, dim))
-    if _subtracts_log_q(options):
+    if LOSSES[options["loss"]].logistic or _subtracts_log_q(options):
         inputs[:, 0] += _SHARED
     return inputs
 
 
 def first_outputs(noise: Draws, options: dict[str, Any], start: int, stop: int) -> Float32s:
-    """Return the rows of some words of the initial output vectors, which are zeros.
+    """Return the rows of some words of the initial output vectors.
 
-    If log Q is subtracted from the scores, they begin at log Q, by the first number of each vector:
-    words begin as frequent as they are among the noise. From zeros, the first steps would have to
-    lower all scores by up to 15, and the inputs would grow long, and alike, and stay so.
+    They are zeros but for their first numbers, which give each output the score at which the loss
+    is lowest for somebody who knows nothing of the words: with a logistic loss one of N + 1
+    outputs is the target, so its logit is -log N; and where log Q is subtracted, it is added. From
+    zeros, the first steps would have to lower all scores by up to 15, and the inputs would grow
+    long, and alike, and stay so.
     """
     outputs = np.zeros((stop - start, options["vector_size"]), np.float32)
+    if LOSSES[options["loss"]].logistic:
+        outputs[:, 0] -= np.log(np.float32(noise.num_sampled))
     if _subtracts_log_q(options):
-        outputs[:, 0] = np.maximum(noise.log_q[start:stop], _LOWEST) / _SHARED
+        outputs[:, 0] += noise.log_q[start:stop]
+    outputs[:, 0] = np.maximum(outputs[:, 0], _LOWEST) / _SHARED
     return outputs
 
 
