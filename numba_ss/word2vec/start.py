@@ -187,7 +187,7 @@ def first_inputs(num_words: int, options: dict[str, Any], start: int, stop: int)
     rows -= np.float32(0.5)
     rows /= np.float32(dim)
     inputs = np.asarray(rows.reshape(-1, dim))
-    if LOSSES[options["loss"]].logistic or _subtracts_log_q(options):
+    if any(_beginning(options)):
         inputs[:, 0] += _SHARED
     return inputs
 
@@ -202,16 +202,18 @@ def first_outputs(noise: Draws, options: dict[str, Any], start: int, stop: int) 
     long, and alike, and stay so.
     """
     outputs = np.zeros((stop - start, options["vector_size"]), np.float32)
-    if LOSSES[options["loss"]].logistic:
-        outputs[:, 0] -= np.log(np.float32(noise.num_sampled))
-    if _subtracts_log_q(options):
-        outputs[:, 0] += noise.log_q[start:stop]
-    outputs[:, 0] = np.maximum(outputs[:, 0], _LOWEST) / _SHARED
+    is_logistic, is_corrected = _beginning(options)
+    if is_logistic or is_corrected:  # otherwise their memory is not even touched
+        scores = noise.log_q[start:stop] if is_corrected else outputs[:, 0]
+        scores = scores - np.float32(np.log(noise.num_sampled) if is_logistic else 0)
+        outputs[:, 0] = np.maximum(scores, _LOWEST) / _SHARED
     return outputs
 
 
-def _subtracts_log_q(options: dict[str, Any]) -> bool:
-    return subtracts_log_q(options["loss"], options["subtract_log_q"])
+def _beginning(options: dict[str, Any]) -> tuple[bool, bool]:
+    """Return what decides where scores begin: a logistic loss, and log Q that is subtracted."""
+    loss = options["loss"]
+    return LOSSES[loss].logistic, subtracts_log_q(loss, options["subtract_log_q"])
 
 
 def _first_tables(noise: Noise, options: dict[str, Any]) -> Iterator[Float32s]:
