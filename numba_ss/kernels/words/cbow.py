@@ -75,11 +75,11 @@ def cbow_chunk(model, work, c, stream, begin, end, position, rate):
         noise_rows = Rows(outputs, pointer(out_rows, noise), num_sampled)
         for i in range(count):
             w, mean = first + i, pointer(means, i * stride)
-            if w + GROUP < num_windows:
-                prefetch(pointer(outputs, out_rows[at + i + GROUP]), used)
-            if first + GROUP < num_windows:
-                for j in range(i * num_sampled // GROUP, (i + 1) * num_sampled // GROUP):
-                    prefetch(pointer(outputs, out_rows[noise + num_sampled + j]), used)
+            if w + AHEAD < num_windows:
+                prefetch(pointer(outputs, out_rows[at + i + AHEAD]), used)
+            # The noise words come when all means are there.
+            for j in range(i * num_sampled // count, (i + 1) * num_sampled // count):
+                prefetch(pointer(outputs, out_rows[noise + j]), used)
             ahead = own + w + AHEAD + model.window
             if ahead < in_rows.shape[0]:
                 prefetch(pointer(table, in_rows[ahead]), used)

@@ -107,18 +107,14 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
     total, pairs, used = 0.0, 0, vectors * LANES
     for first in range(0, num_windows, GROUP):
         count = min(GROUP, num_windows - first)
-        noise, after = first // GROUP * num_sampled, min(num_windows - first - count, GROUP)
+        noise, at = first // GROUP * num_sampled, num_noise + first
         low, high, words = _extent(starts, sizes, first, count)
-        for j in range(num_sampled if after > 0 else 0):
-            prefetch(pointer(outputs, out_rows[noise + num_sampled + j]), used)
-        for k in range(after):
-            prefetch(pointer(outputs, out_rows[num_noise + first + count + k]), used)
-            if high + k < in_rows.shape[0]:
-                prefetch(pointer(table, in_rows[high + k]), used)
         if words == 0:
             continue
         pairs += words
-        length, at = high - low, num_noise + first
+        length = high - low
+        for k in range(count):  # they come after the noise words
+            prefetch(pointer(outputs, out_rows[at + k]), used)
         lanes = lanes_of(length, num_sampled, count, scores, hits, scratch)
         row, met = lanes.count, pointer(in_rows, low)
         noise_rows = Rows(outputs, pointer(out_rows, noise), num_sampled)
