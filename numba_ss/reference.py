@@ -913,8 +913,8 @@ class Occurrences:
 
 def _learn_chunk(
     inputs: Array, outputs: Array, targets: list[int], contexts: list[list[tuple[int, int]]],
-    noise: list[list[int]], rate: float, *, group: int, means: bool, logistic: bool,
-    keep_hits: bool, corrections: Array,
+    noise: list[list[int]], rate: float, *, means: bool, logistic: bool,
+    keep_hits: bool, corrections: Array, group: int = 32,
 ) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the occurrences of inputs and of outputs, the sum of losses, and their number.
 
@@ -966,18 +966,14 @@ def _learn_chunk(
     return of_inputs, of_outputs, total, pairs
 
 
-def skipgram(
-    *chunk: Any, group: int = 32, **options: Any
-) -> tuple[Occurrences, Occurrences, float, int]:
+def skipgram(*chunk: Any, **options: Any) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the gradients of a chunk of skip-gram windows, see `_learn_chunk`."""
-    return _learn_chunk(*chunk, group=group, means=False, **options)
+    return _learn_chunk(*chunk, means=False, **options)
 
 
-def cbow(
-    *chunk: Any, group: int = 32, **options: Any
-) -> tuple[Occurrences, Occurrences, float, int]:
+def cbow(*chunk: Any, **options: Any) -> tuple[Occurrences, Occurrences, float, int]:
     """Return the gradients of a chunk of CBOW windows, see `_learn_chunk`."""
-    return _learn_chunk(*chunk, group=group, means=True, **options)
+    return _learn_chunk(*chunk, means=True, **options)
 
 
 def sort_owners(words: Array, weights: Array, absent: int, owners: int) -> list[list[int]]:

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from argparse import Namespace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ def _word2vec(num_threads: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text.txt"
         path.write_text("\n".join(map(" ".join, words.tolist())))
-        for architecture in ARCHITECTURES:
+        # Logistic losses have code of their own, which is the same for all of them.
+        for architecture, loss in product(ARCHITECTURES, ("sampled_softmax", "negative_sampling")):
             model = Word2Vec(16, min_count=1, subsample=0, epochs=1, num_threads=num_threads)
-            model.set_params(architecture=architecture)
+            model.set_params(architecture=architecture, loss=loss)
             model.fit(path, progress=False).vectors_.most_similar("1", topn=3)
 
 

@@ -99,7 +99,6 @@ class BlockTrainer:
 
     def __init__(self, settled: dict[str, Any], batch_size: int, num_sampled: int) -> None:
         self._dim, self._num_sampled = settled["vector_size"], num_sampled
-        self._is_logistic = LOSSES[settled["loss"]].logistic
         names = "window", "architecture", "loss", "subtract_log_q"
         self._settings = {name: settled[name] for name in names} | {"batch_size": batch_size}
         self._wide = aligned_zeros(4, 0, round_up(self._dim))
@@ -129,8 +128,9 @@ class BlockTrainer:
             of_noise = wide_outputs[_spread(block.drawn)]
             # The changes of a softmax's scores add up to zero, so what all outputs have in common
             # moves no input. With a logistic loss it moves them most.
+            is_centered = not LOSSES[self._settings["loss"]].logistic
             met_by_inputs = directions_of(
-                np.concatenate([wide_outputs[words], of_noise]), is_centered=not self._is_logistic
+                np.concatenate([wide_outputs[words], of_noise]), is_centered=is_centered
             )
             met_by_outputs = directions_of(wide_inputs[words], is_centered=False)
             for weight, directions, before, after in (

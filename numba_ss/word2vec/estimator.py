@@ -43,11 +43,11 @@ class Word2Vec(Estimator):
     .. math:: -\log \frac{e^{s(w, o)}}{e^{s(w, o)} + \sum_{k \in N} e^{s(w, k)}},
        \qquad s(w, o) = v_w^\top u_o - [\log Q(o)],
 
-    with `num_sampled` negative samples N, which 32 consecutive windows share. The
-    vectors v are the result. In CBOW, a context reaches b words to each side, where each b in
-    1 .. `window` is as likely. The mean of the context vectors replaces :math:`v_w`, and each of
-    the m words of the context gets 1/m of the gradient. A word that is several times in N counts
-    once. The target of a window does not count as a sample, except with the loss "nce".
+    with `num_sampled` negative samples N, which 32 consecutive windows share. The vectors v are
+    the result. In CBOW, a context reaches b words to each side, where each b in 1 .. `window` is
+    as likely. The mean of the context vectors replaces :math:`v_w`, and each of the m words of the
+    context gets 1/m of the gradient. A word that is several times in N counts once. The target of
+    a window does not count as a sample, except with the loss "nce".
 
     All gradients of a batch of windows are computed with the same vectors, and then added up. The
     update of a word that repeats in a batch is limited, see Notes. Every result is the same, bit

@@ -39,6 +39,28 @@ def test_warm_up_fills_the_cache(what, module, kernel, tmp_path):
     assert compiled()
 
 
+LATER = """
+from numba_ss import Word2Vec
+options = {"min_count": 1, "epochs": 1, "num_threads": 1, "loss": "nce"}
+for architecture in ("skipgram", "cbow"):
+    Word2Vec(20, architecture=architecture, **options).fit([["a", "b", "c"]] * 200, progress=False)
+"""
+
+
+@needs_jit
+def test_warm_up_compiles_every_loss(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "1"}
+    kept = []
+    for command in (["-m", "numba_ss", "warm-up", "word2vec"], ["-c", LATER]):
+        subprocess.run(
+            [sys.executable, *command], env=environment, check=True, capture_output=True
+        )
+        files = (path.name for path in tmp_path.rglob("*") if path.is_file())
+        kept.append({name for name in files if name.startswith(("skipgram", "cbow", "train_windows"))})
+    assert kept[0]
+    assert kept[0] == kept[1]
+
+
 def test_an_unknown_part_is_refused():
     command = [sys.executable, "-m", "numba_ss", "warm-up", "everything"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
