@@ -125,6 +125,7 @@ def skipgram_chunk(model, work, c, stream, begin, end, position, rate):
             size = min(_BLOCK, count - k)
             start, stop, words = _extent(starts, sizes, first + k, size)
             if words > 0:
+                start -= (start - low) % 2  # so that the last pair of lanes ends within the row
                 multiply_rows(
                     Rows(table, pointer(in_rows, start), (stop - start + 1) // 2 * 2),
                     Rows(outputs, pointer(out_rows, at + k), size),
