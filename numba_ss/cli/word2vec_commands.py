@@ -27,7 +27,14 @@ from numba_ss.io.files import is_remote, require_distinct, require_writable
 from numba_ss.io.packed_words import require_words
 from numba_ss.io.text_files import TextFiles
 from numba_ss.io.vector_files import format_of, metadata_path
-from numba_ss.word2vec.corpus import Corpus, Ids, Progress, WordCounts, open_corpus
+from numba_ss.word2vec.corpus import (
+    Corpus,
+    Ids,
+    Progress,
+    WordCounts,
+    open_corpus,
+    open_validation,
+)
 from numba_ss.word2vec.estimator import Word2Vec
 from numba_ss.word2vec.parameters import default_min_count
 from numba_ss.word2vec.plots import plot_loss, plot_words
@@ -165,13 +172,20 @@ def word2vec(args: Namespace) -> None:
 def update(args: Namespace) -> None:
     """Train a saved model on a further text."""
     _check_files(args, {"MODEL": args.before})
-    model = Word2Vec.load(args.before).set_params(num_threads=args.num_threads)
-    given = {name: getattr(args, name) for name in ("epochs", "learning_rate", "early_stopping")}
+    model = Word2Vec.load(args.before)
+    names = "epochs", "learning_rate", "early_stopping", "num_threads"
+    given = {name: getattr(args, name) for name in names}
     model.set_params(**{name: value for name, value in given.items() if value is not None})
+    patience = model.early_stopping
     if args.validation is None:
         model.set_params(early_stopping=None)
     corpus = _opened(args.corpus, args)
-    with saving(model, lambda: _save(args, model), args.output):
+
+    def save() -> None:
+        model.set_params(early_stopping=patience)
+        _save(args, model)
+
+    with saving(model, save, args.output):
         model.partial_fit(
             corpus, validation=_held_out(args), progress=not args.quiet and "auto"
         )
@@ -212,12 +226,7 @@ def _show(vectors: WordVectors, wanted: list[str], asked: list[str]) -> None:
 
 
 def _held_out(args: Namespace) -> Corpus | None:
-    if args.validation is None:
-        return None
-    try:
-        return open_corpus(args.validation, passes=1, encoding=args.encoding)
-    except _checks.ArgumentError as error:
-        raise _checks.ArgumentError(f"validation: {error}") from None
+    return open_validation(args.validation, args.column, args.encoding)
 
 
 def _load(path: str, args: Namespace) -> WordVectors:

@@ -6,10 +6,11 @@ this page is for whoever runs a cluster.
 
 What runs where
     The driver is the process that calls ``fit``. It passes references on and adds up figures. It
-    reads no rows during training, and at the end only a result that fits into its memory. Workers
-    are tasks of Ray: each reads its blocks, pulls the rows that they need, trains on one thread,
-    and pushes these rows. Shards are actors of Ray, which hold the rows: row i of each table is in
-    the shard i % num_shards.
+    reads no rows during training, but for the loss of a held-out text (all output vectors, after
+    each epoch), and at the end only a result that fits into its memory. Workers are tasks of Ray:
+    each reads its blocks, pulls the rows that they need, trains on one thread, and pushes these
+    rows. Shards are actors of Ray, which hold the rows: row i of each table is in the shard
+    i % num_shards.
 
 What all machines need
     Python with the same version of numba_ss, which is checked at the start; the same paths of the

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ class RoundFolder:
         require_local("checkpoint", path)
         self.path, self.keep = Path(path).absolute(), keep
         self._lock: FolderLock | None = None
+        self._damaged: set[Path] = set()
 
     def claim(self) -> None:
         """Make the folder, lock it for this process, and remove what killed processes left.
@@ -58,9 +60,27 @@ class RoundFolder:
                 self._remove(folder)
 
     def load(self) -> Found | None:
-        """Return the newest checkpoint, or None if there is none."""
-        whole = [folder for folder in self._folders() if (folder / _STATE).exists()]
-        return _read(whole[-1]) if whole else None
+        """Return the newest checkpoint that can be read, or None if there is no checkpoint.
+
+        One with a damaged state or a truncated file is skipped with a warning in the log, and the
+        next checkpoint removes it.
+
+        Raises
+        ------
+        ArgumentError
+            If there are checkpoints, but all are damaged.
+        """
+        damaged = []
+        for folder in reversed(self._whole()):
+            try:
+                return _read(folder)
+            except _checks.ArgumentError as error:
+                damaged.append(error)
+                self._damaged.add(folder)
+                log.warning("skipped a damaged checkpoint: %s", error)
+        if damaged:
+            raise damaged[0]
+        return None
 
     def held(self) -> Found | None:
         """Return the checkpoint that is held, or None if there is none."""
@@ -95,10 +115,9 @@ class RoundFolder:
         del content["folder"]  # it may be moved
         with whole_file(Path(saved.folder, _STATE)) as file:
             file.write(json.dumps(content, allow_nan=False).encode())
-        folders = self._folders()
-        whole = [folder for folder in folders if (folder / _STATE).exists()]
-        for folder in folders:
-            if folder not in (*whole[-self.keep :], self._held()):
+        sound = [folder for folder in self._whole() if folder not in self._damaged]
+        for folder in self._folders():
+            if folder not in (*sound[-self.keep :], self._held()):
                 self._remove(folder)
 
     def _held(self) -> Path | None:
@@ -114,6 +133,10 @@ class RoundFolder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted((path for path in inside if _NAME.fullmatch(path.name)), key=_number)
+
+    def _whole(self) -> list[Path]:
+        """Return the folders with all files, oldest first."""
+        return [folder for folder in self._folders() if (folder / _STATE).exists()]
 
     def _remove(self, folder: Path) -> None:
         """Remove a checkpoint; other programs' folders, which may have such a name, stay."""
@@ -134,7 +157,11 @@ def _read(folder: Path) -> Found:
         if not isinstance(state, dict):
             raise ValueError("state is not a dict")
         numbers = {name: _checks.integer(name, value, 0) for name, value in found.items()}
-        return Found(Saved(str(folder), **numbers), state)
+        saved = Saved(str(folder), **numbers)
+    for file in map(saved.file, range(saved.num_shards)):
+        with reading(str(file), "the whole file of a shard"):
+            zipfile.ZipFile(file).close()  # its directory stands at its end
+    return Found(saved, state)
 
 
 def _number(path: Path) -> int:

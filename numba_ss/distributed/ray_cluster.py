@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numba_ss import _checks
 from numba_ss._types import PathLike
 from numba_ss.distributed.cluster import Cluster
 from numba_ss.distributed.ray_runtime import RayRuntime
-from numba_ss.io.files import require_local
+from numba_ss.io.files import require_local, require_writable
 
 _ADDRESS = re.compile(r"auto|local|\S+:[0-9]{1,5}")
 
@@ -50,7 +51,8 @@ class RayCluster:
         By default one processor.
     tables : path, optional
         A folder of this machine for the learned tables, as ``.npy`` files, which ``fit`` then maps
-        from the disk: for tables that do not fit into the memory of this machine.
+        from the disk: for tables that do not fit into the memory of this machine. It is made if it
+        does not exist.
     max_retries : int, default=5
         How often a block is tried again after the process that trained it has died, and how often
         shards are made anew without having finished another round.
@@ -119,7 +121,13 @@ class RayCluster:
 
     @contextmanager
     def open(self) -> Iterator[Cluster]:
-        """Connect to the cluster, or start it; end what was started with the block."""
+        """Connect to the cluster, or start it; end what was started with the block.
+
+        The folder for the tables is made first, so that an error comes before any work.
+        """
+        if self.tables is not None:
+            Path(self.tables).mkdir(parents=True, exist_ok=True)
+            require_writable("tables", Path(self.tables, "inputs.npy"))
         runtime = RayRuntime(
             self.num_workers, self.num_shards, self.address,
             dict(self.resources_per_worker or {}), self.max_retries,

@@ -16,6 +16,7 @@ from numba_ss.distributed.rounds import Round, Rounds, Traffic
 from numba_ss.distributed.shards import Saved
 from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.training.run import RunState, TrainingRun
+from numba_ss.training.session import FitSession
 
 
 class ClusterRun(TrainingRun):
@@ -26,7 +27,7 @@ class ClusterRun(TrainingRun):
     """
 
     def __init__(
-        self, session: Any, rounds: Rounds, state: RunState, *, epochs: int,
+        self, session: FitSession, rounds: Rounds, state: RunState, *, epochs: int,
         patience: int | None, first_epoch: int, epoch_size: int, rate: float,
     ) -> None:
         super().__init__(
@@ -36,9 +37,8 @@ class ClusterRun(TrainingRun):
         self.rounds = rounds
         self.lengths: dict[str, float] = {}  # the largest length of a row in the last round
         self._told = Traffic()  # what `moved` has told of
-        if patience is not None and session.folder is None:
-            _checks.fail("early_stopping", "a folder as checkpoint=, for the best epoch", "none")
         if state.best_epoch:
+            assert isinstance(session.folder, RoundFolder)  # from which the state was read
             self.best: Any = _best(session.folder, state)
 
     @abstractmethod
@@ -85,8 +85,7 @@ class ClusterRun(TrainingRun):
 
     def restore(self, copy: Any) -> None:
         """Make the shards anew from a checkpoint."""
-        if copy is not None:
-            self.rounds.restore(copy)
+        self.rounds.restore(copy)
 
     def write(self) -> str:
         """Write a checkpoint; return its path."""
@@ -105,6 +104,12 @@ class ClusterRun(TrainingRun):
         """Call `diverged` if a row is not finite."""
         if not all(map(math.isfinite, self.lengths.values())):
             self.diverged("a vector is NaN or infinite")
+
+
+def require_folder(session: FitSession) -> None:
+    """Require a folder of checkpoints for early stopping, before any data is read."""
+    if session.options.get("early_stopping") is not None and session.folder is None:
+        _checks.fail("early_stopping", "a folder as checkpoint=, for the best epoch", "none")
 
 
 def checkpoints_of(cluster: Any) -> type[CheckpointFolder | RoundFolder]:

@@ -16,7 +16,7 @@ from numba_ss._types import Arrays, Integers
 from numba_ss.distributed.checkpoints import Found
 from numba_ss.distributed.cluster import Cluster, Stored
 from numba_ss.distributed.rounds import Round, Rounds
-from numba_ss.distributed.run import ClusterRun
+from numba_ss.distributed.run import ClusterRun, require_folder
 from numba_ss.logs.interactions import Interactions
 from numba_ss.retrieval.blocks import RetrievalWork
 from numba_ss.retrieval.first_rows import FirstRows
@@ -49,6 +49,7 @@ def begin_on_cluster(
 
     `sizes` are `block_size` and `blocks_per_round`.
     """
+    require_folder(session)
     found: Found | None = session.newest(resume)
     data = TrainingSet.of(events, session.options)
     same = {**session.fixed_options(), **sizes, "log": checksum_of(events)}
@@ -63,6 +64,7 @@ def go_on_cluster(
     session: FitSession, more: Interactions, cluster: Cluster, sizes: dict[str, Any]
 ) -> RetrievalClusterRun:
     """Return a run that trains a fitted estimator on further events."""
+    require_folder(session)
     history = list(session.estimator.history_)
     data, model = grow(session, more, len(history))
     same, state = {**session.fixed_options(), **sizes}, EventState(history=history)

@@ -99,9 +99,9 @@ class TrainingRun(ABC):
     """Trains a `Model` for `epochs` epochs, or until `patience` epochs in a row were no better.
 
     After the last epoch, Ctrl-C or `StopTraining`, the estimator gets everything that was learned.
-    After an error it gets the result of the last finished epoch; if no epoch is finished, it keeps
-    what it had before. During a run it gets copies before the events "epoch" and "end", if there
-    are callbacks.
+    After an error it gets the result of the last epoch that this run has finished and kept. If
+    there is none, or nothing was learned, it keeps what it had before. During a run it gets copies
+    before the events "epoch" and "end", if there are callbacks.
 
     `epoch_size` is the number of examples in an epoch, and `unit` their name. `monitored` is the
     figure that early stopping watches; larger values are better if `grows`, else smaller ones.
@@ -205,13 +205,13 @@ class TrainingRun(ABC):
             self._run()
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt) or self.in_step:
-                if self.state.epoch > self._epochs_before:
-                    if self.state.position or self.in_step:
+                if self._has_epoch():
+                    if self._is_within_epoch():
                         self.go_back()
                     self.publish(last=True)
                     error.add_note(f"The model is that of epoch {len(self.state.history)}.")
-                raise
-            self.publish(last=True)
+            elif self.state.epoch or self.state.position:
+                self.publish(last=True)
             raise
         self.publish(last=True)
 
@@ -314,6 +314,14 @@ class TrainingRun(ABC):
         if is_best:
             self.best = self._kept
 
+    def _is_within_epoch(self) -> bool:
+        return self.state.position > 0 or self.in_step
+
+    def _has_epoch(self) -> bool:
+        """Return whether there is an epoch of this run whose arrays can be had."""
+        is_kept = self._kept is not None or not self._is_within_epoch()
+        return self.state.epoch > self._epochs_before and is_kept
+
     def go_back(self) -> None:
         """Restore the arrays after the last finished epoch."""
         self.restore(self._kept)
@@ -330,7 +338,7 @@ class TrainingRun(ABC):
         kept = "no checkpoint was asked for"
         if folder is not None:
             kept = f"the last good checkpoint, if there is one, is in {folder.path}"
-        if self.state.epoch > self._epochs_before:
+        if self._has_epoch():
             kept = f"the model is that of epoch {len(self.state.history)}, and {kept}"
         raise TrainingDivergedError(
             f"training diverged in epoch {self.state.epoch + 1}: {how}; {self.remedy}; {kept}"

@@ -54,7 +54,7 @@ def choose_words(
         "%s words, %s different; %s in the vocabulary, %s words of the text",
         f"{total:,}", f"{len(words):,}", f"{len(vocabulary):,}", f"{vocabulary.counts.sum():,}",
     )
-    require_two_words(vocabulary.counts, min_count)
+    require_two_words(vocabulary.counts, min_count if given is None else None)
     settle(options, total, len(vocabulary))
     return vocabulary
 
@@ -119,9 +119,12 @@ def _unpacked(rare: Rare) -> Iterator[tuple[str, int]]:
     return zip(words, rare["rare_counts"].tolist(), strict=True)
 
 
-def require_two_words(counts: NDArray[np.int64], min_count: int) -> None:
-    """Require a text with two words of the vocabulary; otherwise there is nothing to learn."""
+def require_two_words(counts: NDArray[np.int64], min_count: int | None) -> None:
+    """Require a text with two words of the vocabulary; otherwise there is nothing to learn.
+
+    `min_count` is None if the words of the vocabulary are given.
+    """
     present = np.count_nonzero(counts)
     if present < 2:
-        got = f"{present}, with min_count={min_count}"
+        got = f"{present}" if min_count is None else f"{present}, with min_count={min_count}"
         _checks.fail("corpus", "two different words of the vocabulary at least", got)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from numba_ss.distributed.checkpoints import Found
 from numba_ss.distributed.cluster import Cluster
 from numba_ss.distributed.ray_cluster import RayCluster
 from numba_ss.distributed.rounds import Round, Rounds
-from numba_ss.distributed.run import ClusterRun
+from numba_ss.distributed.run import ClusterRun, require_folder
 from numba_ss.io.packed_words import pack_words
 from numba_ss.training.run import RunState, checked_state
 from numba_ss.training.session import FitSession, require_epochs, require_same
@@ -28,7 +28,14 @@ from numba_ss.word2vec.model import loss_at_start
 from numba_ss.word2vec.noise import Noise
 from numba_ss.word2vec.parameters import fixed_options, given_words, rate_at
 from numba_ss.word2vec.parts import Encoder, Part, add_counts, count_part, summary_of
-from numba_ss.word2vec.run import DIVERGED, LONGEST, held_out_loss, held_out_stream
+from numba_ss.word2vec.run import (
+    DIVERGED,
+    LONGEST,
+    PAIR,
+    held_out_loss,
+    held_out_stream,
+    judged_by,
+)
 from numba_ss.word2vec.start import Grown, grow, make_noise
 from numba_ss.word2vec.vocabulary import Vocabulary
 from numba_ss.word2vec.work import Text, WordWork, measure
@@ -56,6 +63,7 @@ def begin_on_cluster(
     `cluster` are the machines that `described` stands for.
     """
     settled = dict(session.options)
+    require_folder(session)
     found: Found | None = session.newest(resume)
     words, counts = _counted(source, cluster)
     vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
@@ -68,6 +76,7 @@ def go_on_cluster(
     described: RayCluster,
 ) -> WordClusterRun:
     """Return a run that trains a fitted estimator on a further text."""
+    require_folder(session)
     settled = dict(session.options)
     grown = grow(session, *_counted(source, cluster), settled)
     data = _Data(grown.vocabulary, grown.rare, settled, grown)
@@ -95,9 +104,10 @@ def _run(
     epochs = range(first_epoch, first_epoch + settled["epochs"])
     work = WordWork(
         settled, noise, text, measure(text, noise.draws(), epochs, cluster), first_epoch,
-        tuple(grown.tables) if grown else None, **sizes,
+        tuple(map(cluster.put, grown.tables)) if grown else None, **sizes,
     )
-    same = {**fixed_options(session), **sizes, "text": checksum}
+    held_out = None if validation is None else held_out_stream(validation, vocabulary, noise)
+    same = {**fixed_options(session), **sizes, "text": checksum, **judged_by(settled, held_out)}
     if found is not None:
         path = found.saved.folder
         require_same(same, found.state.get("options", {}), Path(path))
@@ -110,9 +120,7 @@ def _run(
         log.info("resuming from %s", path)
     return WordClusterRun(
         session, data, Rounds(cluster, work, found.saved if found else None), state, noise, same,
-        work,
-        held_out=None if validation is None else held_out_stream(validation, vocabulary, noise),
-        first_epoch=first_epoch, tables=described.tables,
+        work, held_out=held_out, first_epoch=first_epoch, tables=described.tables,
     )
 
 
@@ -137,13 +145,14 @@ def _encoded(
         packed = pack_words(vocabulary.words)
         encoder = Encoder(cluster.put(packed["words"]), cluster.put(packed["offsets"]))
         stored = cluster.store(encoder, source)
-    lengths, checksums, words = zip(*(summary for _, summary in stored), strict=True)
-    if sum(words) != num_words:
-        got = f"{sum(words):,} instead of {num_words:,}"
+    summaries = np.array([summary for _, summary in stored], np.int64).reshape(-1, 3)
+    lengths, checksums, words = summaries.T
+    if words.sum() != num_words:
+        got = f"{words.sum():,} instead of {num_words:,}"
         _checks.fail("corpus", "the same words in every pass over the text", got)
-    total = zlib.crc32(np.array(checksums, np.int64).data)
-    stored_text = Text.of([part for part, _ in stored], lengths)
-    return stored_text, f"{sum(words):,} words with checksum {total:08x}"
+    total = zlib.crc32(checksums.tobytes())
+    stored_text = Text.of([part for part, _ in stored], lengths.tolist())
+    return stored_text, f"{words.sum():,} words with checksum {total:08x}"
 
 
 class WordClusterRun(ClusterRun):
@@ -197,6 +206,12 @@ class WordClusterRun(ClusterRun):
         if not np.isfinite(mean) or (pairs and mean > DIVERGED * self._loss_at_start):
             first = self._loss_at_start
             self.diverged(f"the mean loss of a round is {mean:.4g} (at the start {first:.4g})")
+
+    def learn_epoch(self) -> Generator[None, None, None]:
+        """Train the rest of an epoch; the first one must have something to learn."""
+        yield from super().learn_epoch()
+        if self.state.epoch == 0 and not self.state.pairs:
+            _checks.fail("corpus", PAIR, "none")
 
     def check_arrays(self) -> None:
         """Call `diverged` if a vector is not finite, or absurdly long."""

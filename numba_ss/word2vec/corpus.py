@@ -52,8 +52,8 @@ _BATCH = 2**18  # words of sentences that are looked up at a time
 _SENTENCES = 2**14  # sentences between two reports of progress
 _LINES = 20  # in a text of fewer lines, one word in each may be an accident
 _PART = 2**23  # bytes of a table that are read at a time
-# Ids of packed sentences as words.
-_DECIMAL = re.compile("0|[1-9][0-9]{0,8}|1[0-9]{9}|20[0-9]{8}")
+_LARGEST_ID = 2**31 - 2  # of packed sentences without words
+_DECIMAL = re.compile("0|[1-9][0-9]{0,9}")
 
 
 class Corpus(ABC):
@@ -201,6 +201,14 @@ class _WordIds(dict[str, int]):
         return self.get(word, _UNKNOWN)
 
 
+def _length(sentences: Any) -> int | None:
+    """Return the number of sentences if it is known: some have a length that raises an error."""
+    try:
+        return len(sentences)
+    except TypeError:
+        return None
+
+
 class SentenceCorpus(Corpus):
     """A corpus of lists of words or integers; an iterator can be read only once."""
 
@@ -238,7 +246,7 @@ class SentenceCorpus(Corpus):
 
     def _count(self, progress: Progress) -> WordCounts:
         counter: Counter[Any] = Counter()
-        size, i = getattr(self._corpus, "__len__", lambda: None), -1
+        size, i = _length(self._corpus), -1
         for i, words in self._sentences():
             before = len(counter)
             try:
@@ -250,8 +258,8 @@ class SentenceCorpus(Corpus):
             if not all(as_word(word) is not None for word in new):
                 self._refuse(i, words)
             if i % _SENTENCES == 0:
-                progress(i + 1, size())
-        progress(i + 1, size())
+                progress(i + 1, size)
+        progress(i + 1, size)
         total: Counter[str] = Counter()
         for token, count in counter.items():  # the integer 7 and the string "7" are one word
             total[str(as_word(token))] += count
@@ -277,6 +285,10 @@ class SentenceCorpus(Corpus):
             if not batch.size:
                 return
             yield _tidy(batch)
+
+
+def _is_id(word: str) -> bool:
+    return _DECIMAL.fullmatch(word) is not None and int(word) <= _LARGEST_ID
 
 
 class PackedCorpus(Corpus):
@@ -329,7 +341,7 @@ class PackedCorpus(Corpus):
                 _checks.fail("offsets", "offsets that do not fall", got)
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        stop = 2**31 - 1 if self._words is None else len(self._words)
+        stop = _LARGEST_ID + 1 if self._words is None else len(self._words)
         for start in range(0, len(self._ids), STREAM_SIZE):
             block = self._ids[start : start + STREAM_SIZE]
             if block.min() < 0 or block.max() >= stop:
@@ -358,7 +370,7 @@ class PackedCorpus(Corpus):
             old = list(range(len(self._words)))
             new = [vocabulary.index.get(word, _UNKNOWN) for word in self._words.words]
         else:
-            decimal = [word for word in vocabulary.words if _DECIMAL.fullmatch(word)]
+            decimal = [word for word in vocabulary.words if _is_id(word)]
             old = [int(word) for word in decimal]
             new = [vocabulary.index[word] for word in decimal]
         ids = np.zeros(max(old, default=-1) + 2, np.int32)
@@ -370,7 +382,7 @@ class PackedCorpus(Corpus):
         ends = self._offsets[1:]
         for start, block in self._blocks():
             first, last = np.searchsorted(ends, [start, start + len(block)], "right")
-            ids = new_ids[np.minimum(block, len(new_ids) - 1)] + np.int32(_UNKNOWN)
+            ids = new_ids.take(block.astype(np.intp, copy=False), mode="clip") + np.int32(_UNKNOWN)
             yield _tidy(np.insert(ids, ends[first:last] - start, END_OF_SENTENCE))
 
 
@@ -534,6 +546,10 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, (str, os.PathLike))
 
 
+def _is_paths(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(_is_path, value))
+
+
 def _is_packed(value: Any) -> bool:
     """Return whether a value is a pair of arrays, at least one of them of integers."""
     pair = isinstance(value, tuple) and len(value) == 2
@@ -615,11 +631,14 @@ def open_corpus(
     """
     _checks.integer("passes", passes, 1)
     if isinstance(corpus, Corpus):
+        for name, value in (("column", column), ("encoding", encoding)):
+            if value is not None:
+                _checks.fail(name, "None for a corpus that is open", repr(value))
         return corpus
     if _is_path(corpus):
         name = "standard input" if corpus == "-" else os.fspath(corpus)
         return _open_paths(name, {"corpus": corpus}, column, encoding)
-    if isinstance(corpus, (list, tuple)) and corpus and all(map(_is_path, corpus)):
+    if _is_paths(corpus):
         paths = {f"corpus[{i}]": path for i, path in enumerate(corpus)}
         return _open_paths("corpus", paths, column, encoding)
     if encoding is not None:
@@ -638,6 +657,30 @@ def open_corpus(
     if isinstance(corpus, wrong) or unreadable or not iterable:
         _refuse(corpus)
     return SentenceCorpus(corpus)
+
+
+def open_validation(
+    validation: Any, column: str | None, encoding: str | None
+) -> Corpus | None:
+    """Return a held-out text as a corpus, or None if there is none.
+
+    `column` and `encoding` are those of the training text. They are used if the held-out text is of
+    a form that can have them.
+    """
+    if validation is None:
+        return None
+    is_file = _is_path(validation) or _is_paths(validation)
+    has_columns = is_file or hasattr(validation, "__arrow_c_stream__")
+    try:
+        opened = open_corpus(
+            validation, passes=1, column=column if has_columns else None,
+            encoding=encoding if is_file else None,
+        )
+    except _checks.ArgumentError as error:
+        raise _checks.ArgumentError(f"validation: {error}") from None
+    if not is_file and opened is not validation:
+        opened.name = "validation"
+    return opened
 
 
 def _open_paths(

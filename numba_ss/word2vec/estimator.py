@@ -24,9 +24,9 @@ from numba_ss.training.events import TrainingEvent
 from numba_ss.training.session import FitSession
 from numba_ss.word2vec.choice import Rare, rare_of
 from numba_ss.word2vec.cluster import Source, begin_on_cluster, go_on_cluster
-from numba_ss.word2vec.corpus import Corpus, open_corpus
+from numba_ss.word2vec.corpus import Corpus, open_corpus, open_validation
 from numba_ss.word2vec.gensim_names import answer_attribute, answering_parameters
-from numba_ss.word2vec.parameters import checked_parameters
+from numba_ss.word2vec.parameters import checked_parameters, given_words
 from numba_ss.word2vec.parts import parts_of
 from numba_ss.word2vec.start import begin, go_on
 from numba_ss.word2vec.vectors import WordVectors
@@ -63,7 +63,7 @@ class Word2Vec(Estimator):
         Words with a smaller count are left out, because too little can be learned about them.
         By default 5, and less for a text of fewer than 100,000 words.
     max_vocabulary : int, optional
-        Keep the most frequent words only.
+        Keep the most frequent words only; not together with `vocabulary`.
     vocabulary : list of str or Vocabulary, optional
         Learn these words instead of the frequent ones. Words that are not in the text are left
         out, and the log names them.
@@ -72,12 +72,12 @@ class Word2Vec(Estimator):
     loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
-    num_sampled : int, default=24
+    num_sampled : int, default=48
         Number of negative samples. Since 32 windows share them, there should be more than the five
         that each word has in word2vec. More give better vectors, and each takes 2 % more time.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
-        How negative samples are drawn: in proportion to the counts, by rank as in TensorFlow's
-        log-uniform sampler, or with equal probability.
+        How negative samples are drawn: in proportion to a power of the counts, by rank as in
+        TensorFlow's log-uniform sampler, or with equal probability.
     distortion : float, default=0.75
         Exponent of the counts for the sampler "unigram"; 0.75 is word2vec's.
     subtract_log_q : bool, optional
@@ -94,7 +94,7 @@ class Word2Vec(Estimator):
         The rate at the start. By default 0.03 for skip-gram, and 0.09 for CBOW, in which the
         words of a context share one gradient.
     min_learning_rate : float, default=0.0001
-        The rate at the end.
+        The rate at the end, if it is less than `learning_rate`.
     schedule : {"linear", "constant"}, default="linear"
         How the learning rate changes from `learning_rate` to `min_learning_rate`. With "constant"
         it stays at `learning_rate`, for streams without an end.
@@ -171,7 +171,7 @@ class Word2Vec(Estimator):
         max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
         architecture: Literal["skipgram", "cbow"] = "skipgram",
         loss: SampledLoss = "sampled_softmax",
-        num_sampled: int = 24, sampler: WordSampler = "unigram", distortion: float = 0.75,
+        num_sampled: int = 48, sampler: WordSampler = "unigram", distortion: float = 0.75,
         subtract_log_q: bool | None = None,
         subsample: float | None = None, learning_rate: float | None = None,
         min_learning_rate: float = 1e-4, schedule: Literal["linear", "constant"] = "linear",
@@ -221,15 +221,16 @@ class Word2Vec(Estimator):
             Not used; scikit-learn's pipelines pass it.
         validation : optional
             A held-out text, in any form that `corpus` may have. After each epoch its full
-            softmax loss is computed, for a thousand targets among its first million words.
+            softmax loss is computed, for a thousand targets near its beginning.
         column : str, optional
-            The column of a table.
+            The column of a table; also of `validation`, unless that has no columns.
         encoding : str, optional
             The encoding of the files of both texts, such as "cp1252"; see `open_corpus`.
         callbacks : callable or list of callables
             Each is called with a `TrainingEvent`. If one raises `StopTraining`, training ends as
             if all epochs were done. After any other exception, the vectors are those of the last
-            finished epoch, if there is one.
+            epoch that this call has finished, or, if there is none, what they were before. A
+            cluster keeps such an epoch only with `checkpoint`.
         progress : {"auto", True, False}
             Whether a bar is shown; see `Progress`.
         checkpoint : path, optional
@@ -254,14 +255,12 @@ class Word2Vec(Estimator):
         ------
         ArgumentError
             If a parameter or the corpus cannot be used, or if a run is resumed on another text.
-            The vectors are those of the last finished epoch or, if there is none, of before the
-            call.
+            The vectors are then as after any other exception, see `callbacks`.
         TrainingDivergedError
-            If the loss or a vector becomes NaN, infinite or absurdly large. The vectors are
-            those of the last finished epoch, if there is one.
+            If the loss or a vector becomes NaN, infinite or absurdly large.
         KeyboardInterrupt
             After Ctrl-C, when the current step is finished and a checkpoint is written.
-            `vectors_` then has what was learned up to this step.
+            `vectors_` then has what was learned up to this step, if there was one.
         """
         every = None
         if checkpoint_words is not None:
@@ -272,7 +271,7 @@ class Word2Vec(Estimator):
             checkpoints_of(cluster),
         )
         if cluster is not None:
-            held_out = _open_validation(validation, encoding)
+            held_out = open_validation(validation, column, encoding)
             with cluster.open() as machines:
                 source = self._source(corpus, column, encoding, machines)
                 begin_on_cluster(
@@ -281,7 +280,7 @@ class Word2Vec(Estimator):
             return self
         with use_threads(options["num_threads"]):
             opened = self._open(corpus, column, encoding)
-            held_out = _open_validation(validation, encoding)
+            held_out = open_validation(validation, column, encoding)
             begin(session, opened, held_out, resume).run()
         return self
 
@@ -294,7 +293,8 @@ class Word2Vec(Estimator):
     ) -> Self:
         """Continue training on a further text; words that are now frequent join the vocabulary.
 
-        The counts of all texts are added up, also those of words that were too rare so far. Ids
+        The counts of all texts are added up, also those of words that were too rare so far (of the
+        most frequent 2**20 of them). Ids
         may change, because words are ordered by count. With `max_vocabulary`, the most frequent
         words are kept. The schedule of the learning rate starts again. `loss` and `subtract_log_q`
         should be those of before, because scores mean something else with others.
@@ -321,14 +321,14 @@ class Word2Vec(Estimator):
             self, options, callbacks, progress, folder=checkpoints_of(cluster)
         )
         if cluster is not None:
-            held_out = _open_validation(validation, encoding)
+            held_out = open_validation(validation, column, encoding)
             with cluster.open() as machines:
                 source = self._source(corpus, column, encoding, machines)
                 go_on_cluster(session, source, held_out, machines, cluster).run()
             return self
         with use_threads(options["num_threads"]):
             opened = self._open(corpus, column, encoding)
-            held_out = _open_validation(validation, encoding)
+            held_out = open_validation(validation, column, encoding)
             go_on(session, opened, held_out).run()
         return self
 
@@ -387,8 +387,7 @@ class Word2Vec(Estimator):
         )
 
     def _parameters_to_save(self) -> dict[str, Any]:
-        given = self.vocabulary is not None
-        return self.get_params() | ({"vocabulary": self.vocabulary_.words} if given else {})
+        return self.get_params() | {"vocabulary": given_words(self.vocabulary)}
 
     def _pack(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         arrays: dict[str, NDArray[Any]] = {
@@ -425,12 +424,3 @@ class Word2Vec(Estimator):
         if options["early_stopping"] is not None and validation is None:
             _checks.fail("early_stopping", "None, without validation", self.early_stopping)
         return options
-
-
-def _open_validation(validation: Any, encoding: str | None) -> Corpus | None:
-    if validation is None:
-        return None
-    try:
-        return open_corpus(validation, passes=1, encoding=encoding)
-    except _checks.ArgumentError as error:
-        raise _checks.ArgumentError(f"validation: {error}") from None

@@ -129,16 +129,16 @@ class Lookup:
         return self[word]
 
     def get_mean_vector(
-        self, words: Sequence[str], weights: ArrayLike | None = None,
+        self, words: Iterable[str], weights: ArrayLike | None = None,
         pre_normalize: bool = True, post_normalize: bool = False, ignore_missing: bool = True,
     ) -> Float32s:
         """Return the mean of words' vectors, as gensim does.
 
         Parameters
         ----------
-        words : sequence of str
+        words : iterable of str
             Words.
-        weights : array of floats, shape (len(words),), optional
+        weights : array of floats, shape (num_words,), optional
             The factor of each vector; the sum is divided by the sum of their absolute values.
         pre_normalize, post_normalize : bool
             Whether to scale each vector, and the mean, to length 1.
@@ -157,8 +157,7 @@ class Lookup:
         >>> vectors.get_mean_vector(["a", "b"])
         array([0.5, 0.5], dtype=float32)
         """
-        if isinstance(words, str):
-            _checks.fail("words", "a sequence of words", _checks.shortened(repr(words)))
+        words = words_of(words)
         factors = np.ones(len(words)) if weights is None else np.asarray(weights, np.float64)
         _checks.shaped("weights", factors, (len(words),), "num_words,")
         there = [i for i, word in enumerate(words) if not ignore_missing or word in self]
@@ -236,9 +235,7 @@ class Lookup:
         return row
 
     def _rows(self, words: Any) -> Integers:
-        if isinstance(words, str) or not isinstance(words, Iterable):
-            _checks.fail("words", "a sequence of words", repr(words))
-        return np.array([self._row(word) for word in words], np.int64)
+        return np.array([self._row(word) for word in words_of(words)], np.int64)
 
     def _unit(self, row: int) -> Doubles:
         """Return one row scaled to length 1."""
@@ -286,3 +283,10 @@ def read_only(array: NDArray[Scalar]) -> NDArray[Scalar]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def words_of(words: Any) -> list[str]:
+    """Return several words as a list; a string would be read letter by letter."""
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        _checks.fail("words", "a sequence of words", _checks.shortened(repr(words)))
+    return list(words)

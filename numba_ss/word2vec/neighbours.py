@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from numba_ss import _checks
 from numba_ss._types import Float32s, Integers
 from numba_ss.engine.top_k import TopK, top_k
-from numba_ss.word2vec.lookup import Doubles, Lookup, unit_rows
+from numba_ss.word2vec.lookup import Doubles, Lookup, unit_rows, words_of
 
 Query = str | ArrayLike | Iterable[str | ArrayLike] | None
 
@@ -265,12 +265,12 @@ class Neighbours(Lookup):
         """
         return self.most_similar([b, c], [a], topn)
 
-    def doesnt_match(self, words: Sequence[str]) -> str:
+    def doesnt_match(self, words: Iterable[str]) -> str:
         """Return the word that is farthest from the mean of all given words.
 
         Parameters
         ----------
-        words : sequence of str
+        words : iterable of str
             At least three words.
 
         Examples
@@ -280,10 +280,11 @@ class Neighbours(Lookup):
         >>> vectors.doesnt_match(["cat", "car", "dog"])
         'car'
         """
-        if isinstance(words, str) or len(words) < 3:
-            _checks.fail("words", "at least three words", repr(words))
-        units = np.stack([self._unit(row) for row in self._rows(words)])
-        return words[int(np.argmin(units @ units.mean(axis=0)))]
+        given = words_of(words)
+        if len(given) < 3:
+            _checks.fail("words", "at least three words", repr(given))
+        units = np.stack([self._unit(row) for row in self._rows(given)])
+        return given[int(np.argmin(units @ units.mean(axis=0)))]
 
     def _parts(self, name: str, query: Any) -> list[tuple[Doubles, int | None]]:
         """Return the vectors of a query, each with its row, which is None if it was not a word."""

@@ -28,7 +28,7 @@ def noise_weights(
         return np.ones(len(counts))
     if sampler == "log_uniform":
         rank = np.arange(len(counts))
-        return np.asarray(np.log1p(1 / (rank + 1.0)) ** distortion)
+        return np.asarray(np.log1p(1 / (rank + 1.0)))
     return np.asarray(np.maximum(counts, 1) ** np.float64(distortion))
 
 
@@ -95,7 +95,8 @@ class Noise(Draws):
         self._weights = noise_weights(counts, sampler, distortion)
         # Repetitions among the noise words of a window are dropped.
         share = self._weights / self._weights.sum()
-        expected = -np.expm1(num_sampled * np.log1p(-share))
+        with np.errstate(divide="ignore"):  # a share of 1 is expected once
+            expected = -np.expm1(num_sampled * np.log1p(-share))
         super().__init__(
             np.minimum(np.ceil(shares * 2.0**32), 2**32).astype(np.int64),
             _alias_table(self._weights), np.asarray(np.log(expected), np.float32),
@@ -125,7 +126,8 @@ class Noise(Draws):
 
 def _alias_table(weights: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the alias table of the kernels; each entry packs a threshold and an alias."""
-    own = weights.astype(np.float32)
+    # Powers of counts may be too large for float32; a power of two leaves all their bits.
+    own = np.ldexp(weights, -np.frexp(weights.max())[1]).astype(np.float32)
     cut, alias = np.empty(len(own), np.float32), np.empty(len(own), np.int64)
     share, scratch = np.empty(len(own)), np.empty((2, len(own)), np.int64)
     sampling.fill_alias(own, cut, alias, share, *scratch)

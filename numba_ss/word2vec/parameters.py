@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
     rate = given["learning_rate"]
     rate = _LEARNING_RATES[architecture] if rate is None else rate
     subtract, subsample = given["subtract_log_q"], given["subsample"]
+    if given["vocabulary"] is not None and given["max_vocabulary"] is not None:
+        c.fail("max_vocabulary", "None with vocabulary", given["max_vocabulary"])
     return {
         "vector_size": c.integer("vector_size", given["vector_size"], 1, 2**20),
         "window": c.integer("window", given["window"], 1, 2**10),
@@ -75,7 +77,8 @@ def _description(given: Any) -> str | None:
     """Check the given words; return a text that identifies them."""
     if given is None:
         return None
-    listed = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Iterator))
+    wrong = (str, bytes, Iterator, Set)  # the order of a set is another in every process
+    listed = isinstance(given, Iterable) and not isinstance(given, wrong)
     if not listed and not isinstance(given, Vocabulary):
         _checks.fail("vocabulary", "a list of words or a Vocabulary", repr(given)[:60])
     try:

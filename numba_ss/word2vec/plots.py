@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss._types import Floats, PathLike
 from numba_ss.io.files import whole_file
+from numba_ss.word2vec.lookup import words_of
 from numba_ss.word2vec.vectors import WordVectors
 
 _INK, _GREY, _BLUE = "#222222", "#777777", "#1f5fa8"
@@ -102,7 +103,7 @@ def _draw_curves(axes: Any, epochs: Floats, curves: Mapping[str, Floats]) -> Non
 
 
 def plot_words(
-    vectors: WordVectors, path: PathLike | None = None, words: Sequence[str] | None = None,
+    vectors: WordVectors, path: PathLike | None = None, words: Iterable[str] | None = None,
     top: int = 200,
 ) -> Any:
     """Draw a map on which words with similar vectors lie close together.
@@ -117,7 +118,7 @@ def plot_words(
         Words and their vectors.
     path : str or path, optional
         A ``.png`` or ``.svg`` file to write.
-    words : sequence of str, optional
+    words : iterable of str, optional
         At least two words to show. Earlier words are labelled first; a label for which there is
         no room is left out.
     top : int, default=200
@@ -151,7 +152,7 @@ def plot_words(
         if skipped:
             what = f"Words {skipped + 1} to {skipped + len(shown)} by frequency"
     else:
-        shown = list(dict.fromkeys(words))
+        shown = list(dict.fromkeys(words_of(words)))
         what = f"{len(shown)} words"
     if len(shown) < 2:
         _checks.fail("words", "at least two words", f"{shown}")

@@ -44,7 +44,7 @@ DIVERGED, LONGEST = 3.0, 100.0
 # The number of pairs in a call depends on measured times.
 _PAIRS_A_LOOK = 10_000
 _TARGETS = 1000  # targets of the held-out text whose full softmax loss is computed
-_PAIR = "a sentence with two words of the vocabulary that subsample does not leave out"
+PAIR = "a sentence with two words of the vocabulary that subsample does not leave out"
 _HELD_OUT = 2**32 - 1  # the "epoch" whose random numbers subsample the held-out text
 _THREADS_A_READER = 8  # training threads for each reading thread
 
@@ -220,7 +220,7 @@ class WordRun(TrainingRun):
             self._changed()
         self._note_pass(read)
         if state.epoch == 0 and not model.pairs.any():
-            _checks.fail(self.corpus.name, _PAIR, "none")
+            _checks.fail(self.corpus.name, PAIR, "none")
         if self.mean_loss() > DIVERGED * model.loss_at_start:
             self._loss_is_absurd("the epoch", self.mean_loss())
         self.rate = self._rate_at(state.examples)
@@ -327,7 +327,8 @@ class WordRun(TrainingRun):
             "counts": self.vocabulary.counts, **self._packed, **self.rare,
         }
         settled = {name: self._settled[name] for name in SETTLED}
-        return arrays, {"options": fixed_options(self.session), "settled": settled}
+        options = fixed_options(self.session) | judged_by(self._settled, self.held_out)
+        return arrays, {"options": options, "settled": settled}
 
     def publish(self, *, last: bool) -> None:
         """Give the estimator the vocabulary and both tables."""
@@ -342,14 +343,28 @@ class WordRun(TrainingRun):
 def held_out_stream(
     corpus: Corpus, vocabulary: Vocabulary, noise: Draws
 ) -> NDArray[np.int64]:
-    """Return the first million words of a held-out text, subsampled like the training text."""
+    """Return the first words of a held-out text, subsampled like the training text.
+
+    It is an array of ids of which two are neighbours.
+    """
     for ids in corpus.encode(vocabulary):
         stream = noise.thin(ids, _HELD_OUT, 0)
-        is_word = stream != noise.num_words
-        if np.any(is_word[1:] & is_word[:-1]):
+        if _has_context(stream, noise.num_words).any():
             return stream
-        break
-    _checks.fail("validation", _PAIR, "none")
+    _checks.fail("validation", PAIR, "none")
+
+
+def judged_by(settled: dict[str, Any], held_out: NDArray[np.int64] | None) -> dict[str, str]:
+    """Return what must be the same in a resumed run because early stopping compares losses."""
+    if settled["early_stopping"] is None or held_out is None:
+        return {}
+    return {"validation": f"{len(held_out):,} ids with checksum {zlib.crc32(held_out.data):08x}"}
+
+
+def _has_context(stream: NDArray[np.int64], separator: int) -> NDArray[np.bool_]:
+    """Return for each position of a text whether it has a word, and a word beside it."""
+    is_word = np.concatenate([[False], stream != separator, [False]])
+    return np.asarray(is_word[1:-1] & (is_word[:-2] | is_word[2:]))
 
 
 def held_out_loss(
@@ -363,14 +378,14 @@ def held_out_loss(
     is computed.
     """
     separator = len(log_q)
-    targets = np.flatnonzero(stream != separator)
+    targets = np.flatnonzero(_has_context(stream, separator))
     targets = targets[np.linspace(0, len(targets) - 1, min(_TARGETS, len(targets))).astype(int)]
     contexts = [_context(stream, p, settled["window"], separator) for p in targets.tolist()]
     rows = inputs(np.concatenate(contexts))
     ends = np.cumsum([len(context) for context in contexts])
     vectors, labels = [], []
     for p, part in zip(targets.tolist(), np.split(rows, ends[:-1]), strict=True):
-        if settled["architecture"] == "cbow" and len(part):
+        if settled["architecture"] == "cbow":
             part = part.mean(axis=0, keepdims=True)
         vectors.append(part)
         labels += [int(stream[p])] * len(part)

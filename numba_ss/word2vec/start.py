@@ -29,7 +29,13 @@ from numba_ss.word2vec.corpus import Corpus
 from numba_ss.word2vec.model import Tables, WordModel, subtracts_log_q
 from numba_ss.word2vec.noise import Draws, Noise
 from numba_ss.word2vec.parameters import SETTLED, fixed_options, given_words
-from numba_ss.word2vec.run import WordRun, WordState, checked_word_state, held_out_stream
+from numba_ss.word2vec.run import (
+    WordRun,
+    WordState,
+    checked_word_state,
+    held_out_stream,
+    judged_by,
+)
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 log = logging.getLogger("numba_ss")
@@ -87,7 +93,7 @@ def grow(
     for word, count in zip(words, counts.tolist(), strict=True):
         if (position := vocabulary.index.get(word)) is not None:
             present[position] = count
-    require_two_words(present, settled["min_count"])
+    require_two_words(present, settled["min_count"] if before.vocabulary is None else None)
     noise = make_noise(vocabulary.counts, settled, present)
     return Grown(vocabulary, rare, noise, _grown_tables(before, old_ids, noise, settled))
 
@@ -126,10 +132,12 @@ def _resumed(
     for name, own in (("losses", model.losses), ("pairs", model.pairs)):
         _checks.shaped(name, arrays[name], own.shape, "chunks,")
         own[:] = arrays[name]
+    held_out = _held_out(validation, vocabulary, model)
+    require_same(judged_by(settled, held_out), options, path)
     log.info("resuming from %s", path)
     return WordRun(
-        session, settled, model, corpus, vocabulary, rare, run, best,
-        held_out=_held_out(validation, vocabulary, model), first_epoch=0,
+        session, settled, model, corpus, vocabulary, rare, run, best, held_out=held_out,
+        first_epoch=0,
     )
 
 

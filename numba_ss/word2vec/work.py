@@ -102,7 +102,7 @@ class WordWork:
 
     def __init__(
         self, settled: dict[str, Any], noise: Noise, text: Text, before: NDArray[np.int64],
-        first_epoch: int, tables: tuple[Float32s, ...] | None, *, block_size: int | None,
+        first_epoch: int, tables: tuple[Stored, ...] | None, *, block_size: int | None,
         blocks_per_round: int,
     ) -> None:
         self.num_words, self.dim = noise.num_words, settled["vector_size"]
@@ -139,7 +139,8 @@ class WordWork:
     def first_rows(self, table: str, start: int, stop: int) -> Float32s:
         """Return rows to begin with: those given, or initial ones."""
         if self._first is not None:
-            return self._first[table == "outputs"][start:stop]
+            rows: Float32s = self._first[table == "outputs"].read()[start:stop]
+            return rows
         if table == "inputs":
             return first_inputs(self.num_words, self._settled, start, stop)
         return first_outputs(self._draws, self._settled, start, stop)

@@ -104,11 +104,11 @@ def test_every_option_arrives(run, monkeypatch):
         return SimpleNamespace(name=None, opened=(corpus, arguments))
 
     def fit(self, corpus, **arguments):
-        arguments["validation"] = arguments["validation"] and arguments["validation"].opened
         seen.append((self.get_params(), corpus._corpus.opened, arguments))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(word2vec_commands, "open_corpus", opened)
+    monkeypatch.setattr(word2vec_commands, "open_validation", lambda *arguments: arguments)
     monkeypatch.setattr(Word2Vec, "fit", fit)
     parameters = {
         "vector_size": 7, "window": 3, "min_count": 2, "max_vocabulary": 9, "architecture": "cbow",
@@ -126,7 +126,7 @@ def test_every_option_arrives(run, monkeypatch):
     params, corpus, got = seen[0]
     assert params == parameters | {"subtract_log_q": True, "vocabulary": None}
     assert corpus == (["a", "b"], reading)
-    held_out = "held_out", {"passes": 1, "encoding": "cp1252"}
+    held_out = "held_out", "text", "cp1252"
     assert got == arguments | {
         "resume": True, "progress": False, "validation": held_out, "cluster": None,
     }
@@ -164,6 +164,15 @@ def test_a_saved_model_learns_on(run, caplog, tmp_path):
     assert bits(Word2Vec.load("new.npz")) == bits(want)
     assert WordVectors.load("new.txt").index_to_key == want.vectors_.index_to_key
     assert len(json.loads((tmp_path / "h.json").read_text())) == 2 + 3
+
+
+def test_an_update_keeps_what_it_is_not_told(run):
+    run(
+        "word2vec", "text.txt", *FLAGS, "--model", "model.npz", "--validation", "text.txt",
+        "--early-stopping", "3",
+    )
+    run("update", "model.npz", "text.txt", "--model", "new.npz")
+    assert Word2Vec.load("new.npz").get_params() == Word2Vec.load("model.npz").get_params()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from numba_ss import ArgumentError
@@ -14,7 +15,7 @@ from tests.conftest import names
 def write(folder, rounds, state=None):
     saved = folder.begin(2, rounds, 0, rounds)
     for shard in range(2):
-        saved.file(shard).write_bytes(b"rows")
+        np.savez(saved.file(shard), rows=np.arange(9))
     folder.finish(saved, state or {})
     return saved
 
@@ -80,11 +81,25 @@ def test_a_damaged_state_is_refused(tmp_path, text):
     assert saved.rounds == 1
 
 
+@pytest.mark.parametrize("name", ["state.json", "shard-1-of-2.npz"])
+def test_a_damaged_checkpoint_is_skipped(tmp_path, caplog, name):
+    write(RoundFolder(tmp_path), 1)
+    sound = write(RoundFolder(tmp_path), 2)
+    damaged = tmp_path / "checkpoint-3" / name
+    write(RoundFolder(tmp_path), 3)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    folder = RoundFolder(tmp_path)
+    assert folder.load().saved == sound
+    assert f"checkpoint-3/{name}" in caplog.text
+    write(folder, 4)
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-4"]
+
+
 def test_a_folder_may_move(tmp_path):
     write(RoundFolder(tmp_path / "here"), 1)
     (tmp_path / "here").rename(tmp_path / "there")
     found = RoundFolder(tmp_path / "there").load()
-    assert found.saved.file(0).read_bytes() == b"rows"
+    assert np.load(found.saved.file(0))["rows"][-1] == 8
     assert "here" not in json.dumps((tmp_path / "there/checkpoint-1/state.json").read_text())
 
 

@@ -27,6 +27,12 @@ def test_bad_arguments_are_refused(options, message):
         RayCluster(**options)
 
 
+def test_a_folder_for_tables_is_made_before_ray_starts(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), RayCluster(tables=tmp_path / "file").open():
+        pass
+
+
 def test_a_description_starts_nothing_and_does_not_change():
     cluster = RayCluster(num_workers=3, resources_per_worker={"CPU": 2})
     assert cluster == RayCluster(3, None, 8, None, None, {"CPU": 2})

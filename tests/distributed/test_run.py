@@ -16,7 +16,7 @@ from numba_ss import (
 from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.distributed.local import LocalCluster
 from numba_ss.distributed.rounds import Rounds
-from numba_ss.distributed.run import ClusterRun, checkpoints_of
+from numba_ss.distributed.run import ClusterRun, checkpoints_of, require_folder
 from numba_ss.training.run import RunState
 from numba_ss.training.session import FitSession
 from tests.distributed.toy import Toy
@@ -100,6 +100,21 @@ def test_an_error_leaves_the_last_epoch_if_there_is_a_checkpoint(tmp_path):
     np.testing.assert_array_equal(run.session.estimator.rows, whole.session.estimator.rows)
 
 
+def test_an_error_without_a_checkpoint_leaves_what_was_there():
+    def fail(event):
+        if event.kind == "step" and event.examples == 16:
+            raise ValueError("mine")
+
+    whole = ToyRun(session(), epochs=1)
+    whole.run()
+    run = ToyRun(session(fail))
+    with pytest.raises(ValueError, match="mine") as caught:
+        run.run()
+    assert not hasattr(caught.value, "__notes__")
+    # They were published for the event "epoch".
+    np.testing.assert_array_equal(run.session.estimator.rows, whole.session.estimator.rows)
+
+
 def test_a_row_that_is_not_finite_ends_the_run():
     class Broken(Toy):
         def train(self, prepared, rows, num_blocks):
@@ -107,13 +122,16 @@ def test_a_row_that_is_not_finite_ends_the_run():
             trained.rows["inputs"][0, 0] = np.nan
             return trained
 
+    run = ToyRun(session(), Broken())
     with pytest.raises(TrainingDivergedError, match="NaN or infinite"):
-        ToyRun(session(), Broken()).run()
+        run.run()
+    assert run.session.estimator.rows is None
 
 
 def test_early_stopping_needs_a_folder():
+    require_folder(session())
     with pytest.raises(ArgumentError, match="early_stopping: expected a folder"):
-        ToyRun(session(), patience=1)
+        require_folder(session(early_stopping=1))
 
 
 def test_the_log_names_checkpoints(tmp_path, caplog):

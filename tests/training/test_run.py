@@ -137,6 +137,13 @@ def test_after_ctrl_c_the_model_is_as_far_as_it_got():
     assert run.published[-1] == (5, True)
 
 
+def test_ctrl_c_before_the_first_step_changes_nothing():
+    run = counting(at("begin", 0, KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert run.published == []
+
+
 def test_after_a_divergence_the_last_finished_epoch_stays(tmp_path):
     def spoil(event):
         if event.kind == "step" and event.examples == 6:

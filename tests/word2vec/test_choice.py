@@ -65,6 +65,13 @@ def test_partial_fit_of_a_given_vocabulary():
     assert sorted(model.vectors_.index_to_key) == words
 
 
+def test_given_words_are_not_cut():
+    with pytest.raises(ArgumentError, match="max_vocabulary: expected None with vocabulary, got 2"):
+        trained(vocabulary=["0_1", "0_2", "0_3"], max_vocabulary=2)
+    with pytest.raises(ArgumentError, match=r"two different words of the vocabulary at least, got 1$"):
+        trained(vocabulary=["0_1", "unicorn"])
+
+
 def test_rare_words():
     with pytest.raises(ArgumentError, match=r"min_count: expected at most \d+, .* got 1000"):
         trained(min_count=1000)

@@ -260,6 +260,30 @@ def test_a_text_that_changes_between_the_passes_is_refused(text, monkeypatch):
         model().fit(text, progress=False, cluster=Rehearsal())
 
 
+class Fleeting:
+    """Sentences that are there in the first pass only."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter([["one", "two"]] * 9 if self.passes == 1 else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ([["one"], ["two"]] * 9, "corpus: expected a sentence with two words"),
+        (Fleeting(), "corpus: expected the same words in every pass over the text, got 0 instead of 18"),
+    ],
+)
+def test_a_text_without_anything_to_learn_is_refused(text, message):
+    fitted = Word2Vec(5, min_count=1, subsample=0)
+    with pytest.raises(ArgumentError, match=message):
+        fitted.fit(text, progress=False, cluster=Rehearsal())
+    assert not hasattr(fitted, "vectors_")
+
+
 @pytest.mark.parametrize("cluster", [Rehearsal(), Rehearsal(3, 2, blocks_per_round=4)])
 def test_a_small_text(cluster, caplog):
     caplog.set_level(logging.INFO, "numba_ss")

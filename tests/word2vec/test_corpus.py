@@ -21,7 +21,7 @@ from numba_ss import ArgumentError, _optional
 from numba_ss.io import decoding, text_files
 from numba_ss.kernels.core.threads import max_num_threads, use_threads
 from numba_ss.word2vec import corpus
-from numba_ss.word2vec.corpus import PackedCorpus, SentenceCorpus, open_corpus
+from numba_ss.word2vec.corpus import PackedCorpus, SentenceCorpus, open_corpus, open_validation
 from numba_ss.word2vec.vocabulary import Vocabulary
 from tests.conftest import JIT
 
@@ -300,6 +300,14 @@ def test_packed_memory_maps_and_words(tmp_path):
     assert set(stream(decimal, vocabulary)) == {0, 5, -1}
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint32, np.uint64])
+def test_packed_ids_of_any_type(kind):
+    largest = min(np.iinfo(kind).max, 2**31 - 2)
+    ids = np.array([largest, 0, largest], kind)
+    found = stream(PackedCorpus(ids, np.array([0, 3])), Vocabulary(["0", str(largest)], [1, 2]))
+    assert found == [1, 0, 1, -1]
+
+
 BAD_PACKED = [
     ([3, 1], [0, 2], "ids: expected an ndarray of integers, got list"),
     (np.ones(2), np.array([0, 2]), "ids: expected an ndarray of integers, got float64"),
@@ -405,6 +413,18 @@ class WithoutEnd(OldStyle):
 
     def __getitem__(self, i):
         return self.sentences[i % len(self.sentences)]
+
+
+class WithoutLength:
+    def __len__(self):
+        raise TypeError("of unknown length")
+
+    def __iter__(self):
+        return iter(SENTENCES)
+
+
+def test_a_corpus_may_not_know_its_length():
+    check_forms({"without length": WithoutLength()})
 
 
 def test_a_corpus_that_knows_its_length_ends_there():
@@ -662,3 +682,21 @@ def test_tables_need_pyarrow(monkeypatch):
 def test_an_open_corpus_is_itself():
     opened = SentenceCorpus(SENTENCES)
     assert open_corpus(opened) is opened
+    for name in ("column", "encoding"):
+        with pytest.raises(ArgumentError, match=f"{name}: expected None for a corpus that is open"):
+            open_corpus(opened, **{name: "text"})
+
+
+def test_held_out_text_has_the_column_and_the_encoding_of_the_text(tmp_path):
+    (tmp_path / "text.csv").write_bytes("id,text\n1,Öl Öl\n".encode("cp1252"))
+    table = pytest.importorskip("pyarrow").table({"a": ["x y"], "b": ["z z"]})
+    for form, column, words in (
+        (tmp_path / "text.csv", "text", ["Öl"]), ([tmp_path / "text.csv"], "text", ["Öl"]),
+        (table, "b", ["z"]), ([["u", "v"]], "text", ["u", "v"]),
+    ):
+        assert open_validation(form, column, "cp1252").count()[0] == words
+    assert open_validation(None, "text", "cp1252") is None
+    opened = SentenceCorpus(SENTENCES)
+    assert open_validation(opened, "text", None) is opened
+    with pytest.raises(ArgumentError, match=r"^validation\[0\]\[1\]: expected a string"):
+        open_validation([["a", 0.5]], None, None).count()

@@ -487,6 +487,14 @@ def test_a_saved_model_learns_on_as_if_it_had_stayed(tmp_path):
     np.testing.assert_array_equal(loaded.vectors_.vectors, model.vectors_.vectors)
 
 
+def test_given_words_are_saved_though_the_text_lacked_them(tmp_path):
+    model = trained(vocabulary=["0_1", "0_2", "unicorn"])
+    model.save(tmp_path / "model.npz")
+    model = Word2Vec.load(tmp_path / "model.npz")
+    model.partial_fit([["unicorn", "0_1", "0_2"]] * 9, progress=False)
+    assert "unicorn" in model.vectors_
+
+
 def test_parameters_of_numpy_s_types_are_saved(tmp_path):
     numbers = {"vector_size": np.int64(4), "learning_rate": np.float32(0.05), "seed": np.uint8(3)}
     model = Word2Vec(**numbers, subtract_log_q=np.bool_(True), min_count=1, subsample=0, epochs=1)

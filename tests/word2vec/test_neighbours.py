@@ -87,6 +87,7 @@ def test_doesnt_match():
     rows = [[1, 0.1], [1, 0.2], [0.9, 0.1], [-1, 0.4], [1, 0]]
     vectors = WordVectors(list("abcde"), np.float32(rows))
     assert vectors.doesnt_match(["d", "a", "b", "c", "e"]) == "d"
+    assert vectors.doesnt_match(word for word in "dabce") == "d"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,8 @@ def test_doesnt_match():
         ("word: .*a str, got 3", lambda v: v[[3]]),
         ("word: .*a str", lambda v: v.similarity("w01", 2)),
         ("words: .*at least three", lambda v: v.doesnt_match(["w01", "w02"])),
-        ("words: .*at least three", lambda v: v.doesnt_match("w01w02")),
+        ("words: .*at least three", lambda v: v.doesnt_match(word for word in ["w01", "w02"])),
+        ("words: .*a sequence of words", lambda v: v.doesnt_match("w01w02")),
     ],
 )
 def test_bad_questions(message, ask, vectors):

@@ -22,7 +22,7 @@ def test_noise_weights():
     counts = np.array([81, 16, 1, 0])
     assert noise_weights(counts, "unigram", 0.75).tolist() == pytest.approx([27, 8, 1, 1])
     assert noise_weights(counts, "uniform", 0.75).tolist() == [1, 1, 1, 1]
-    ranks = noise_weights(counts, "log_uniform", 1.0)
+    ranks = noise_weights(counts, "log_uniform", 0.75)
     np.testing.assert_allclose(ranks / ranks.sum(), np.diff(np.log([1, 2, 3, 4, 5])) / np.log(5))
 
 
@@ -40,6 +40,17 @@ def test_log_q_is_how_often_a_word_is_drawn(rng):
         groups += work.out_words[:, :num_noise].size // 5
     expected = np.exp(model.noise.log_q.astype(float)) * groups
     assert np.all(np.abs(drawn[:200] - expected) < 5 * np.sqrt(expected) + 1e-9)
+
+
+@pytest.mark.parametrize("distortion", [-10, -1, 0, 1, 8, 10])
+def test_any_power_of_the_counts_is_drawn(distortion):
+    counts = np.array([1_000_000, 900_000, 500_000, 10])
+    noise = Noise(counts, sampler="unigram", distortion=distortion, num_sampled=1, subsample=0.0, seed=1)
+    weights = counts ** np.float64(distortion)
+    cut, alias = (noise.table >> 32) / 2.0**31, noise.table & 0x7FFFFFFF
+    drawn = (cut + np.bincount(alias, 1 - cut, 4)) / 4
+    np.testing.assert_allclose(drawn, weights / weights.sum(), 1e-5, 1e-6)
+    np.testing.assert_allclose(noise.log_q, np.log(weights / weights.sum()), 1e-5, 1e-5)
 
 
 def test_distinct_words_are_those_of_random_texts(rng):

@@ -14,7 +14,7 @@ from tests.word2vec.test_estimator import share_of_own_topic
 )
 def test_defaults_of_a_long_text(architecture, subsample, rate):
     settled = checked_parameters(Word2Vec(architecture=architecture).get_params())
-    assert (settled["learning_rate"], settled["num_sampled"]) == (rate, 24)
+    assert (settled["learning_rate"], settled["num_sampled"]) == (rate, 48)
     assert settle_min_count(settled, 17_000_000) == 5
     settle(settled, 17_000_000, 68_000)
     assert (settled["subsample"], settled["epochs"]) == (subsample, 5)
@@ -45,7 +45,7 @@ NUMBERS = [
     ("seed", (-1, 2**63, None)), ("subtract_log_q", (1, "yes")),
     ("architecture", ("glove", None)), ("loss", ("mse", 1)), ("sampler", ("all", None)),
     ("schedule", ("cosine",)), ("early_stopping", (0, 1.5, True)),
-    ("vocabulary", ("abc", 5, [], [1, 2], ["a", "a"], (w for w in "abc"))),
+    ("vocabulary", ("abc", 5, [], [1, 2], ["a", "a"], (w for w in "abc"), {"a", "b"})),
 ]
 
 

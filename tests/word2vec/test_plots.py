@@ -192,7 +192,10 @@ def test_bad_history(message, history, name, tmp_path):
 
 def test_bad_words(vectors, tmp_path):
     path = tmp_path / "words.png"
-    for message, arguments in [("at least two words", {"words": ["left3"]}), ("top", {"top": 1})]:
+    for message, arguments in [
+        ("at least two words", {"words": ["left3"]}), ("a sequence of words", {"words": "left3"}),
+        ("top", {"top": 1}),
+    ]:
         with pytest.raises(ArgumentError, match=message):
             plot_words(vectors, path, **arguments)
     with pytest.raises(UnknownWordError, match=r"left33.*left3"):

@@ -26,7 +26,7 @@ from numba_ss.kernels.words.skipgram import skipgram_chunk
 
 # The version of the random draws and of the order in which rows change. Another version gives
 # other bits, so a run that one version began cannot be resumed by another.
-SCHEME = 7
+SCHEME = 8
 # A waiting thread looks at the board once for that many multiplications of a batch; then it leaves.
 _A_LOOK = 64
 
