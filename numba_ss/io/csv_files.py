@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -22,6 +23,8 @@ from numba_ss.io.text_files import TextFiles
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
+
+log = logging.getLogger("numba_ss")
 
 _BLOCK = 2**20  # bytes that Arrow parses at a time, at least
 _LONGEST = 2**24  # bytes of a row, at most
@@ -65,12 +68,15 @@ class Layout(NamedTuple):
 def find_layout(line: str, separators: str, wanted: Sequence[str]) -> Layout:
     """Return the layout that the first line of a file shows.
 
-    The separator is the first one that gives the wanted columns. If none does and the wanted
-    columns are numbers, "0", "1" ..., the file has no header, and the numbers are positions.
+    The separator is the first one that gives the wanted columns. If all of these are numbers, "0",
+    "1" ..., they are positions in a file without a header, even if its first row holds the same
+    numbers by chance. Only a first row 0, 1 ... in order, as pandas names columns without names,
+    is a header then.
     """
     found = {separator: _cells(line, separator) for separator in separators}
     fitting = [separator for separator, names in found.items() if set(wanted) <= set(names)]
-    if not fitting and all(map(_is_place, wanted)):
+    has_places = bool(wanted) and all(map(_is_place, wanted))
+    if has_places and not any(_count_up(found[separator]) for separator in fitting):
         most = max(found, key=lambda separator: len(found[separator]))
         return Layout(most, [str(i) for i in range(len(found[most]))], False)
     separator = next(iter(fitting or found))
@@ -80,9 +86,7 @@ def find_layout(line: str, separators: str, wanted: Sequence[str]) -> Layout:
 class CsvFile:
     """Some columns of a CSV file.
 
-    The separator is the first one in `_SEPARATORS` with which the first row has all wanted
-    columns. If there is none and the wanted columns are numbers, "0", "1" ..., the file has no
-    header, and the numbers are positions.
+    Its separator is one of those in `_SEPARATORS`; `find_layout` says when it has no header.
 
     Parameters
     ----------
@@ -99,6 +103,8 @@ class CsvFile:
         line = self._first_line()
         layout = find_layout(line, _SEPARATORS[plain_suffix(path)], wanted)
         self._separator, self.names, self._has_header = layout
+        if self._has_header and _count_up(self.names):
+            log.warning("%s: the first row, %r, is taken for names of columns", path, line[:60])
 
     def _first_line(self) -> str:
         with_rest = b""
@@ -135,6 +141,12 @@ def _cells(line: str, separator: str) -> list[str]:
     if separator == _UNIT:
         line = line.replace(_COLONS, _UNIT)
     return next(csv_rows([line], separator), [])
+
+
+def _count_up(names: list[str]) -> bool:
+    """Return whether names are 0, 1 ..., perhaps after the empty name that pandas gives an index."""
+    named = names[1:] if names[:1] == [""] else names
+    return named == [str(i) for i in range(len(named))]
 
 
 def _is_place(name: str) -> bool:

@@ -180,10 +180,10 @@ def read_interactions(
           pattern such as ``"log/*.parquet"``. Files whose names begin with a dot or an
           underscore are left out; a folder ``name=value`` makes a column of strings. In CSV,
           the separator is found from the header; without a header, columns are called "0",
-          "1" ... Keys are integers if every cell is an integer in its usual form, else strings
-          (a single "007" makes them strings); an empty cell is null. Pipes, "-" (standard input)
-          and paths with a scheme, such as ``s3://`` (by fsspec), are first copied to a temporary
-          file;
+          "1" ...; only a first row 0, 1 ... is still taken for a header. Keys are integers if
+          every cell is an integer in its usual form, else strings (a single "007" makes them
+          strings); an empty cell is null. Pipes, "-" (standard input) and paths with a scheme,
+          such as ``s3://`` (by fsspec), are first copied to a temporary file;
         - a dict of column names and arrays or lists, a list of dicts, or a list of tuples of
           user, item and time;
         - integers of shape (n, 2), users and items, or (n, 3), with timestamps;

@@ -131,9 +131,19 @@ def test_other_separators_and_no_header(tmp_path):
         (tmp_path / name).write_text("".join(lines))
         assert read(tmp_path / name, ["0", "1", "2"]) == rows
         assert CsvFile(tmp_path / name, COLUMNS).names[0].startswith("7")
-    # Numbers that are names of columns are names.
-    (tmp_path / "b.csv").write_text("2,0,1\na,b,c\n")
-    assert read(tmp_path / "b.csv", ["0", "1", "2"]) == [("b", "c", "a")]
+
+
+def test_numbers_in_the_first_row_are_cells_unless_they_count_up(tmp_path, caplog):
+    path = tmp_path / "a.csv"
+    for separator in (",", "::"):
+        first = ("2", "0", "1", "5")
+        path.write_text("".join(separator.join(row) + "\n" for row in [first, "abcd"]))
+        assert read(path, ["0", "1", "2"]) == [("2", "0", "1"), ("a", "b", "c")]
+    assert not caplog.records
+    for header, row in [("0,1,2", "a,b,c"), (",0,1,2", "7,a,b,c")]:  # as pandas writes them
+        path.write_text(f"{header}\n{row}\n")
+        assert read(path, ["0", "1", "2"]) == [("a", "b", "c")]
+        assert f"a.csv: the first row, '{header}', is taken for names" in caplog.messages.pop()
 
 
 def test_empty_and_quoted_cells(tmp_path):

@@ -41,6 +41,12 @@ def test_any_cells(tmp_path_factory, texts, separator, piece):
         assert lines_of(path) == [text.replace("\n", " ") for text in texts]
 
 
+def test_numbers_are_positions(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("1,the cat\n2,a dog\n")
+    assert lines_of(path, column="1") == ["the cat", "a dog"]
+
+
 def test_a_long_cell(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("text\n" + "a " * 200_000 + "\n")
