@@ -5,12 +5,9 @@ Needs the extra ``jax``; stands on the engine alone.
 
 from __future__ import annotations
 
-try:
-    import jax  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "numba_ss.jax needs JAX: pip install 'numba-ss[jax]'", name="jax"
-    ) from error
+from numba_ss._optional import import_optional
+
+import_optional("jax", "numba_ss.jax")
 
 from numba_ss.jax.functional import sampled_softmax_loss
 

@@ -5,14 +5,9 @@ Needs the extra ``keras``, and ``torch`` or ``jax``; stands on the rooms of thes
 
 from __future__ import annotations
 
-try:
-    import keras  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "keras":  # but Keras' backend
-        raise
-    raise ModuleNotFoundError(
-        "numba_ss.keras needs Keras: pip install 'numba-ss[keras]'", name="keras"
-    ) from error
+from numba_ss._optional import import_optional
+
+import_optional("keras", "numba_ss.keras")
 
 from numba_ss.keras.layer import SampledSoftmax
 

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 # What it tells OpenMP has to be said before PyTorch loads it.
 import numba_ss.kernels.core.threads  # noqa: F401
+from numba_ss._optional import import_optional
 
-try:
-    import torch  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "numba_ss.torch needs PyTorch: pip install 'numba-ss[torch]'", name="torch"
-    ) from error
+import_optional("torch", "numba_ss.torch")
 
 from numba_ss.torch.functional import nce_loss, sampled_softmax_loss
 from numba_ss.torch.layer import SampledSoftmax, TopK

@@ -84,7 +84,7 @@ def test_types():
 
 def test_without_pyarrow(monkeypatch, tmp_path):
     def missing(name):
-        raise ImportError(name)
+        raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(_optional, "import_module", missing)
     for open_table in (lambda: ArrowStream(TABLE), lambda: ParquetFiles([tmp_path])):

@@ -182,7 +182,7 @@ def test_reading_zst_without_its_library(tmp_path, monkeypatch):
     path = write(tmp_path, "text.zst")
 
     def missing(name):
-        raise ImportError(name)
+        raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(_optional, "import_module", missing)
     with pytest.raises(ImportError, match=r"zst.* needs zstandard"):

@@ -387,7 +387,7 @@ def test_histories_and_codes_out_of_range():
 
 def test_without_pyarrow(monkeypatch, rng):
     def missing(name):
-        raise ImportError(name)
+        raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(_optional, "import_module", missing)
     for kind in (STRINGS, INTEGERS):

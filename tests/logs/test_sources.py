@@ -200,7 +200,7 @@ def test_an_empty_folder(tmp_path):
 
 def test_without_pyarrow(monkeypatch, tmp_path):
     def missing(name):
-        raise ImportError(name)
+        raise ModuleNotFoundError(name=name)
 
     (tmp_path / "log.csv").write_bytes(csv_of(ROWS))
     monkeypatch.setattr(_optional, "import_module", missing)

@@ -672,7 +672,7 @@ def test_an_arrow_stream_that_can_be_read_once():
 
 def test_tables_need_pyarrow(monkeypatch):
     def missing(name):
-        raise ImportError(name)
+        raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(_optional, "import_module", missing)
     with pytest.raises(ImportError, match=r'tables needs pyarrow: pip install "numba-ss\[all\]"'):
