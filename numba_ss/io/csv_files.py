@@ -144,7 +144,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _count_up(names: list[str]) -> bool:
-    """Return whether names are 0, 1 ..., perhaps after the empty name that pandas gives an index."""
+    """Return whether names are 0, 1 ..., after an empty one if pandas wrote an index."""
     named = names[1:] if names[:1] == [""] else names
     return named == [str(i) for i in range(len(named))]
 
