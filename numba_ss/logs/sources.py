@@ -294,7 +294,8 @@ def _open_array(source: NDArray[Any], columns: Columns) -> EventTable:
 def _open_rows(rows: list[Any] | tuple[Any, ...], columns: Columns) -> EventTable:
     """Take a list of dicts, or of tuples of user, item and time."""
     if all(isinstance(row, Mapping) for row in rows):
-        names = [name for name in columns.all() if name in rows[0]]
+        # Rows of JSON often leave out what is null.
+        names = [name for name in columns.all() if any(name in row for row in rows)]
         return _Arrays("source", {name: [row.get(name) for row in rows] for name in names}, columns)
     if len(rows[0]) == 2:
         columns = columns._replace(time=None)

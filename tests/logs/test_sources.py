@@ -192,6 +192,10 @@ def test_lists_of_rows():
     assert read(open_events([row[:2] for row in ROWS], COLUMNS), pairs) == [row[:2] for row in ROWS]
     assert len(read(open_events(np.matrix([[1, 2], [3, 4]]), COLUMNS), pairs)) == 2
 
+    rows = [{"item": 1, "user": "a"}, {"user": "b", "country": "GB", "item": 2}]
+    columns = Columns("user", "item", None, ("country",))
+    assert read(open_events(rows, columns), columns) == [("a", 1, None), ("b", 2, "GB")]
+
 
 def test_an_empty_folder(tmp_path):
     with pytest.raises(ArgumentError, match="source: expected a folder with files"):
