@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 _SECONDS = (631_152_000, 4_102_444_800)
 _SIZES = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH = dt.datetime(1970, 1, 1)
+_BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")  # which datetime leaves out
 _EXACT = 2**53  # a larger float64 may stand for several integers
 _KINDS = "numbers, timestamps, or their text as 2024-12-31T10:00"
 
@@ -99,7 +101,10 @@ def _of_arrow(column: Any, place: Place) -> Stamps:
     if not is_text(kind):
         _checks.fail(place.name, _KINDS, kind)
     moments = arrow.timestamp("ns"), arrow.timestamp("ns", "UTC")
-    for to in (arrow.int64(), arrow.float64(), *moments):
+    compute = import_optional("pyarrow.compute", "reading tables")
+    is_hex = compute.match_substring_regex(array, "[xX]")  # Arrow would read 0x10 as 16
+    numbers = () if compute.any(is_hex).as_py() else (arrow.int64(), arrow.float64())
+    for to in (*numbers, *moments):
         try:
             parsed = array.cast(to)
         except arrow.ArrowInvalid:
@@ -155,18 +160,27 @@ def _parsed(value: Any, place: Place, i: int) -> int | float | _Moment:
     if isinstance(value, np.datetime64):
         return _Moment(_counted(place(i), _of_array(np.array([value]), place), "ns")[0])
     if isinstance(value, str) and "_" not in value:  # Python reads 1_0 as 10
-        for parse in (int, float, dt.datetime.fromisoformat):
+        for parse in (int, float, _moment_of_text):
             try:
-                return _parsed(parse(value.strip().replace("/", "-")), place, i)
+                return parse(value.strip().replace("/", "-"))
             except ValueError:
                 continue
+    if isinstance(value, dt.datetime):
+        return _moment(value, getattr(value, "nanosecond", 0))  # pandas has it
     if isinstance(value, dt.date):
-        moment = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
-        whole = (moment - _EPOCH) // dt.timedelta(microseconds=1)
-        return _Moment(1000 * whole + getattr(value, "nanosecond", 0))  # pandas has it
+        return _moment(dt.datetime.combine(value, dt.time()), 0)
     _checks.fail(place(i), _KINDS, _shown(value))
+
+
+def _moment_of_text(text: str) -> _Moment:
+    moment, below = dt.datetime.fromisoformat(text), _BELOW_MICROSECONDS.search(text)
+    return _moment(moment, int(below[1].ljust(3, "0")) if below else 0)
+
+
+def _moment(moment: dt.datetime, nanosecond: int) -> _Moment:
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return _Moment(1000 * ((moment - _EPOCH) // dt.timedelta(microseconds=1)) + nanosecond)
 
 
 def _shown(value: object) -> str:

@@ -55,6 +55,7 @@ def test_what_is_no_time():
         (as_array("c", ["1", "one"]), "row 41: expected numbers, timestamps, or their text as 2024-12-31T10:00, got 'one'"),
         (as_array("c", ["2024/01/02", "31/12/2024"]), "row 41: expected numbers, .* got '31/12/2024'"),
         (as_array("c", ["1", "1_0"]), "row 41: expected numbers, timestamps, or their text as 2024-12-31T10:00, got '1_0'"),
+        (pa.chunked_array([["1", "0x10"]]), "row 41: expected numbers, .* got '0x10'"),
         (pa.chunked_array([["1", "1_0"]]), "row 41: expected numbers, .* got '1_0'"),
         (as_array("c", [True]), "row 40: expected numbers, timestamps, or their text as 2024-12-31T10:00, got True"),
         (np.array([1j]), "column 'c': expected numbers, timestamps, or their text as 2024-12-31T10:00, got complex128"),
@@ -100,6 +101,13 @@ def test_text_of_times():
                 second = 10 ** {"ms": 3, "us": 6, "ns": 9}[got_unit[-2:]]
                 got_unit, got = unit, (got - START * second) / second
             assert (got_unit, got.tolist()) == (unit, want)
+
+
+def test_text_of_nanoseconds():
+    pa = pytest.importorskip("pyarrow")
+    texts = [f"2024-01-02T01:00:00.{digits}+01:00" for digits in ("000000002", "00000000", "1234567")]
+    for form in (as_array("c", texts), pa.chunked_array([texts])):
+        assert (times(form, PLACE)[1] - START * 10**9).tolist() == [2, 0, 123_456_700]
 
 
 def test_objects_of_python():
