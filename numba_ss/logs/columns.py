@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss._types import Integers
-from numba_ss.io.arrow import is_text
+from numba_ss.io.arrow import is_text, sound
 
 _KEYS = frozenset({"string", "integer"})
 _NULLS = ("NoneType", "NAType", "NaTType")  # the last two are pandas', which may be missing
@@ -224,11 +224,11 @@ def _to_int64(values: list[Any], rows: Integers, place: Place) -> Integers:
         _checks.fail(place(int(rows[bad])), "an integer in [-2**63, 2**63)", values[bad])
 
 
-def plain(column: Any) -> Any:
+def plain(column: Any, name: str) -> Any:
     """Return a column as one Arrow array without dictionaries; strings have 64-bit offsets.
 
     Bytes are taken as strings, as Hive and Impala write them, and decimals without fractions as
-    integers, as Snowflake does.
+    integers, as Snowflake does. `name` is that of the column in messages.
     """
     arrow = import_optional("pyarrow", "reading tables")
     kind, types = column.type, arrow.types
@@ -237,7 +237,8 @@ def plain(column: Any) -> Any:
     if is_text(kind):
         kind = arrow.large_string()
     elif types.is_decimal(kind) and kind.scale == 0:
-        kind = arrow.int64()
+        with sound(name, "integers in [-2**63, 2**63)"):
+            return column.cast(arrow.int64()).combine_chunks()
     elif types.is_dictionary(kind):
         kind = kind.value_type
     if arrow.types.is_dictionary(column.type):
@@ -261,7 +262,7 @@ def _texts(encoded: Any, positions: Integers, place: Place) -> list[str]:
 
 def _of_arrow(column: Any, place: Place, feature: bool) -> Factors:
     arrow = import_optional("pyarrow", "reading tables")
-    array, types = plain(column), arrow.types
+    array, types = plain(column, place.name), arrow.types
     if types.is_null(array.type):
         return Factors([], np.full(len(array), -1))
     if types.is_boolean(array.type) and feature:

@@ -274,14 +274,9 @@ class Keys:
         return keys
 
 
-def is_plain_integer(word: str) -> bool:
-    """Return whether a text is an integer as Python prints it: "7", but not "007" or "+7"."""
-    return _PLAIN.fullmatch(word) is not None
-
-
-def _plain_integers(words: list[str]) -> Integers | None:
-    """Return the words as integers, or None unless all are plain text of integers."""
-    if not all(map(is_plain_integer, words)):
+def plain_integers(words: list[str]) -> Integers | None:
+    """Return words as integers, or None unless all are as Python prints them: 7, but not 007."""
+    if not all(map(_PLAIN.fullmatch, words)):
         return None
     try:
         return np.array(list(map(int, words)), np.int64)
@@ -307,11 +302,11 @@ class GrowingKeys:
         words: Any = factors.values
         if len(self.index) and self.index.kind == "string":
             return factors
-        numbers = _plain_integers(words)
+        numbers = plain_integers(words)
         if numbers is not None:
             return Factors(numbers, factors.positions)
         if not self._only_text:
-            bad = next(i for i, word in enumerate(words) if _plain_integers([word]) is None)
+            bad = next(i for i, word in enumerate(words) if plain_integers([word]) is None)
             row = int(np.flatnonzero(factors.positions == bad)[0])
             _checks.fail(place(row), "integer keys, as before", repr(words[bad]))
         index = _StringIndex()

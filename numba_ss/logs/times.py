@@ -86,7 +86,7 @@ def _of_array(array: NDArray[Any], place: Place) -> Stamps:
 
 
 def _of_arrow(column: Any, place: Place) -> Stamps:
-    arrow, array = import_optional("pyarrow", "reading tables"), plain(column)
+    arrow, array = import_optional("pyarrow", "reading tables"), plain(column, place.name)
     kind, types = array.type, arrow.types
     _refuse_nulls(array.is_null().to_numpy(zero_copy_only=False), place)
     if types.is_decimal(kind):

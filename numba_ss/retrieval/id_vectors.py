@@ -22,12 +22,12 @@ from numba_ss.logs.columns import Place, as_array, factorize
 _SUFFIXES = (".npz", ".safetensors", ".parquet")
 
 
-def suffix_of(path: PathLike) -> str:
-    """Return the suffix of a file of vectors, which selects its format."""
+def suffix_of(path: PathLike, name: str = "path") -> str:
+    """Return the suffix of a file of vectors, which selects its format; `name` is for messages."""
     suffix = Path(path).suffix.lower()
     if suffix not in _SUFFIXES:
         expected = f"a file name that ends in {', '.join(_SUFFIXES)}"
-        _checks.fail("path", expected, repr(str(path)))
+        _checks.fail(name, expected, repr(str(path)))
     return suffix
 
 

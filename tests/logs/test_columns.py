@@ -101,6 +101,8 @@ def test_bytes_are_strings_and_whole_decimals_integers():
         factorize(pa.chunked_array([[b"a", b"\xff"]]), PLACE)
     column = pa.chunked_array([[10**18 + 1, 7, None]], pa.decimal128(38, 0))
     assert plain(factorize(column, PLACE, feature=True)) == [10**18 + 1, 7, None]
+    with pytest.raises(ArgumentError, match=r"^log, column 'c': expected integers in \[-2\*\*63, 2\*\*63\), got another"):
+        factorize(pa.chunked_array([[10**19]], pa.decimal128(38, 0)), PLACE)
 
 
 def test_arrays_of_other_libraries():
