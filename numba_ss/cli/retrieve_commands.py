@@ -8,7 +8,7 @@ import io
 import json
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ from numba_ss.cli.console import (
 from numba_ss.distributed.checkpoints import RoundFolder
 from numba_ss.io.checkpoint import CheckpointFolder
 from numba_ss.io.copies import Copies
-from numba_ss.io.csv_files import csv_rows, plain_suffix
+from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.files import require_distinct, require_writable, whole_file
 from numba_ss.io.text_files import TextFiles
 from numba_ss.logs.columns import Place
 from numba_ss.logs.interactions import read_interactions
-from numba_ss.logs.keys import GrowingKeys, Keys, is_plain_integer
+from numba_ss.logs.keys import GrowingKeys, Keys, plain_integers
 from numba_ss.logs.sources import Columns, open_events
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.retrieval.id_vectors import suffix_of
@@ -46,7 +46,7 @@ log = logging.getLogger("numba_ss")
 
 _USERS = 2**14  # users whose recommendations are held in memory at a time
 _LIBRARIES = {".parquet": "pyarrow.parquet", ".safetensors": "safetensors.numpy"}
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_TABLES = (".csv", ".tsv", ".tab", ".dat", ".data")  # .txt may also be lines
 # The columns of the recommendations, see `Recommendations.columns`.
 Parts = Iterator[dict[str, NDArray[Any]]]
 
@@ -121,6 +121,8 @@ def _load(path: str) -> YouTubeDNN:
 def recommend(args: Namespace) -> None:
     """Write recommendations for users."""
     _checks.integer("k", args.k, 1)
+    if args.user_column is not None and args.users_from is None:
+        _checks.fail("--user-column", "--users-from, the file with this column", "none")
     suffix = "" if args.output is None else Path(args.output).suffix.lower()
     if args.output is not None:
         if suffix not in _WRITERS:
@@ -150,7 +152,7 @@ def _users_of(args: Namespace, model: YouTubeDNN) -> NDArray[Any]:
         name, keys = "--users", _typed("--users", args.users, known.kind)
     else:
         name = args.users_from
-        keys = _read_users(name, args.user_column or model.user, known.kind)
+        keys = _read_users(name, args.user_column, model)
     if not len(keys):
         _checks.fail(name, "at least one user", "none")
     users = keys.take(np.arange(len(keys)))
@@ -163,53 +165,42 @@ def _users_of(args: Namespace, model: YouTubeDNN) -> NDArray[Any]:
     return users
 
 
-def _typed(name: str, texts: Iterable[str], kind: str) -> Keys:
+def _typed(name: str, texts: list[str], kind: str) -> Keys:
     """Convert texts to keys of the model's kind, by the rule that logs are read by."""
     if kind == "string":
-        return Keys(list(texts))
-    texts = list(texts)
-    for text in texts:
-        if not is_plain_integer(text):
-            _checks.fail(name, "integers, as the model's users are", repr(text[:100]))
-    return Keys(list(map(int, texts)))
+        return Keys(texts)
+    integers = plain_integers(texts)
+    if integers is None:
+        bad = next(text for text in texts if plain_integers([text]) is None)
+        expected = "integers in [-2**63, 2**63), as the model's users are"
+        _checks.fail(name, expected, repr(bad[:100]))
+    return Keys(integers)
 
 
-def _read_users(path: str, column: str, kind: str) -> Keys:
-    """Return the users in a column of a Parquet, CSV or TSV file, or in a text file by lines."""
+def _read_users(path: str, column: str | None, model: YouTubeDNN) -> Keys:
+    """Return the users in a text file by lines, or in a column of a file as logs are."""
+    kind = model.log_.user_keys.kind
     with Copies() as copies:
         here = Path(copies.local("--users-from", path))
-        if here.suffix.lower() == ".parquet":
-            return _parquet_keys(str(here), column, kind)
+        is_table = here.suffix.lower() == ".parquet" or plain_suffix(here) in _TABLES
+        if is_table or column is not None:
+            return _column_keys(str(here), column or model.user, kind)
         file = TextFiles([here], names=copies.names, strict=True)
         text = b"".join(piece for piece, _ in file.pieces()).decode()
-    suffix = plain_suffix(here)
-    if suffix in _SEPARATORS:
-        return _typed(path, _cells(path, text, _SEPARATORS[suffix], column), kind)
     lines = (line.removesuffix("\r") for line in text.split("\n"))
-    return _typed(path, filter(None, lines), kind)
+    return _typed(path, list(filter(None, lines)), kind)
 
 
-def _cells(path: str, text: str, separator: str, column: str) -> Iterator[str]:
-    """Yield the cells of a column as text; the model decides whether they are numbers."""
-    reader = csv_rows(io.StringIO(text, newline=""), separator)
-    names = next(reader, [])
-    if names.count(column) != 1:
-        _checks.fail(path, f"a column {column!r}", f"{', '.join(map(repr, names)) or 'none'}")
-    place = names.index(column)
-    for row in filter(None, reader):
-        if len(row) != len(names):
-            got = f"{len(row)} of them"
-            _checks.fail(f"{path}, line {reader.line_num}", f"{len(names)} cells", got)
-        yield row[place]
-
-
-def _parquet_keys(path: str, column: str, kind: str) -> Keys:
-    growing = GrowingKeys()
+def _column_keys(path: str, column: str, kind: str) -> Keys:
+    growing, is_text = GrowingKeys(), False
     for table in open_events(path, Columns(column, column, None)):
         for batch in table.batches():
             place = Place(f"{table.name}, column {column!r}", batch.row)
             growing.encode(batch.columns[column], place)
+            is_text = batch.text
     keys = growing.keys()
+    if is_text:  # the model decides whether they are numbers
+        return _typed(path, keys.take(np.arange(len(keys))).tolist(), kind)
     if len(keys) and keys.kind != kind:
         expected = f"{kind} keys in the column {column!r}, as the model's users are"
         _checks.fail(path, expected, f"{keys.kind} ones")
@@ -274,7 +265,7 @@ def evaluate(args: Namespace) -> None:
 
 def export(args: Namespace) -> None:
     """Write the vectors of items or of users."""
-    _check_output(args, suffix_of(args.output))
+    _check_output(args, suffix_of(args.output, "--output"))
     model = _load(args.model)
     if args.what == "items":
         model.save_items(args.output)

@@ -126,10 +126,11 @@ def _add_uses(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     asked.add_argument("--users", nargs="+", metavar="KEY", help="users (all of the model)")
     asked.add_argument(
         "--users-from", metavar="FILE",
-        help="users, one a line, or in a column of a Parquet, CSV or TSV file",
+        help="users, one a line, or in a column of a file as LOG of train is",
     )
     recommend.add_argument(
-        "--user-column", metavar="NAME", help="that column (the one of the model's logs)"
+        "--user-column", metavar="NAME",
+        help="that column (the one of the model's logs); a .txt has columns if it is given",
     )
     recommend.add_argument("-k", type=int, default=10, metavar="N", help="items for each (10)")
     recommend.add_argument(
