@@ -475,7 +475,7 @@ def _open_table(name: str, source: _Column) -> Corpus:
     return TextCorpus(name, lambda: _lines(source), source.total)
 
 
-def _kinds(paths: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+def by_kind(paths: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     """Return Parquet files, Arrow files and others, without the markers in folders of tables."""
     parquet, arrow, others = [], [], []
     for path in paths:
@@ -496,7 +496,7 @@ def _open_files(
     name: str, paths: list[Path], column: str | None, encoding: str | None,
     names: Mapping[Path, str],
 ) -> Corpus:
-    parquet, arrow, others = kinds = _kinds(paths)
+    parquet, arrow, others = kinds = by_kind(paths)
     if sum(map(bool, kinds)) > 1:
         got = ", ".join(str(files[0]) for files in kinds if files)
         _checks.fail("corpus", "Parquet files, Arrow files or text files", f"several: {got}")

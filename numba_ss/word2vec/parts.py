@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from numba_ss.io.files import is_remote, without_scheme
 from numba_ss.io.inputs import find_files
 from numba_ss.io.packed_words import unpack_words
 from numba_ss.io.text_files import TextFiles
-from numba_ss.word2vec.corpus import Corpus, TextCorpus, WordCounts, open_corpus
+from numba_ss.word2vec.corpus import Corpus, TextCorpus, WordCounts, by_kind, open_corpus
 from numba_ss.word2vec.vocabulary import Vocabulary
 
 SPAN = 2**25  # bytes of a text that are one part
@@ -80,7 +81,7 @@ def parts_of(
             files = remote_files("corpus", str(path))
             parts += [Part(file, None, None, column, encoding) for file in files]
         else:
-            for file in find_files("corpus", path):
+            for file in chain.from_iterable(by_kind(find_files("corpus", path))):
                 parts += _parts_of_file(os.path.abspath(file), column, encoding)
     return parts
 

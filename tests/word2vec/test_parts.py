@@ -76,6 +76,16 @@ def test_columns_and_other_encodings_are_read_as_whole_files(tmp_path, monkeypat
     assert count_part(part)[0] == ["one", "two", "fünf"]
 
 
+@pytest.mark.parametrize("column", [None, "text"])
+def test_notes_in_a_folder_of_tables_are_no_parts(column, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "_notes.txt").write_text("three four\n")
+    parquet.write_table(arrow.table({"text": ["one two"]}), tmp_path / "a.parquet")
+    (part,) = parts_of(tmp_path, column, None, LocalCluster())
+    assert count_part(part)[0] == open_corpus(tmp_path, column=column).count()[0] == ["one", "two"]
+
+
 def test_a_file_that_a_worker_cannot_read_is_named(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("one two\n")
