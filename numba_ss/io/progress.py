@@ -74,6 +74,7 @@ class Progress:
                 'show=True needs tqdm for its bar: pip install "numba-ss[all]", or show="auto"'
             )
         self._show = show
+        self._is_told = False  # whether the log has a line since the last update
         self._figures: dict[str, float] = {}
         self._bar: Any = None
         self._compilations = Compilations(self._say_compiling)
@@ -109,14 +110,14 @@ class Progress:
         4
         """
         self.done += n
+        self._is_told = False
         self._figures.update(figures)
         if self._bar is not None:
             self._leave_out_compilations()
             self._bar.set_postfix_str(_listed(self._figures), refresh=False)
             self._bar.update(n)
         elif monotonic() >= self._due:
-            self._due = monotonic() + self._every
-            log.info("%s", self._line())
+            self._log()
 
     def describe(self, desc: str) -> None:
         """Change the name of the task. Without a bar, a last line of the old task is logged first.
@@ -130,9 +131,8 @@ class Progress:
             return
         if self._bar is not None:
             self._bar.set_description(desc, refresh=False)
-        elif self._every < inf:
-            log.info("%s", self._line())
-            self._due = monotonic() + self._every
+        elif self._every < inf and not self._is_told:
+            self._log()
         self.desc = desc
 
     def __exit__(
@@ -143,8 +143,13 @@ class Progress:
         if self._bar is not None:
             self._leave_out_compilations()
             self._bar.close()
-        elif self._every < inf and kind is None:
-            log.info("%s", self._line())
+        elif self._every < inf and kind is None and not self._is_told:
+            self._log()
+
+    def _log(self) -> None:
+        log.info("%s", self._line())
+        self._is_told = True
+        self._due = monotonic() + self._every
 
     def _open_bar(self) -> Any:
         from tqdm.auto import tqdm  # type: ignore[import-untyped, import-not-found]

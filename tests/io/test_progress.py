@@ -79,6 +79,17 @@ def test_last_line(screen, clock, caplog):
     assert lines(caplog) == ["100% of 3k pairs in 0:00:02, 1.5k pairs/s, loss 0.5"]
 
 
+def test_a_line_that_was_logged_is_not_repeated(screen, clock, caplog):
+    screen(True)
+    with Progress(20, desc="epoch 1/2") as bar:
+        clock[0] += 5
+        bar.update(10)
+        bar.describe("epoch 2/2")
+        clock[0] += 5
+        bar.update(10)
+    assert [line.partition(":")[0] for line in lines(caplog)] == ["epoch 1/2", "epoch 2/2"]
+
+
 def test_each_stage_leaves_a_line(screen, clock, caplog):
     """A line is logged for each stage, but not if the same stage begins twice."""
     screen(False)
@@ -163,9 +174,9 @@ def test_compiling_counts_neither_for_the_speed_nor_for_the_time_left(screen, cl
         compiles(40)
         clock[0] += 9
         bar.update(900)
-    first, second, last = lines(caplog)
+    first, last = lines(caplog)
     assert first == "10% of 1k words in 0:00:01, 100 words/s, 0:00:09 left"
-    assert second == last == "100% of 1k words in 0:00:10, 100 words/s"
+    assert last == "100% of 1k words in 0:00:10, 100 words/s"
 
 
 def test_the_bar_says_each_time_that_it_compiles(screen, clock, compiles, monkeypatch):
