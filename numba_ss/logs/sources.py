@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,15 +38,6 @@ class Columns(NamedTuple):
         """Return the columns that hold keys."""
         return list(dict.fromkeys([self.user, self.item, *self.user_features, *self.item_features]))
 
-    def without(self, names: Iterable[str]) -> Columns:
-        """Return the columns without some names."""
-        left = [name for name in self.all() if name not in names]
-        if len(left) == len(self.all()):
-            return self
-        if not left:
-            _checks.fail("source", "a file with a column that its folders do not tell", "none")
-        return Columns(left[0], left[0], None, tuple(left))
-
     def all(self) -> list[str]:
         """Return all columns, each once."""
         return self.keys() if self.time is None else list(dict.fromkeys([*self.keys(), self.time]))
@@ -70,16 +61,22 @@ class EventTable(ABC):
     types : list of (str, object)
         Names and types of all its columns.
     columns : Columns
-        The columns to read.
+        The columns of the log.
+    told : collection of str
+        Those of them that the folders of a file tell.
     """
 
     names_without_header = ""
 
-    def __init__(self, name: str, types: list[tuple[str, object]], columns: Columns) -> None:
+    def __init__(
+        self, name: str, types: list[tuple[str, object]], columns: Columns,
+        told: Collection[str] = (),
+    ) -> None:
         self.name = name
         self.columns = columns
+        self.wanted = [column for column in columns.all() if column not in told]
         names = [column for column, _ in types]
-        for column in columns.all():
+        for column in self.wanted:
             if names.count(column) != 1:
                 listed = ", ".join(f"{name!r} ({kind})" for name, kind in types)
                 got = f"{'none' if column not in names else 'several'} among {listed[:300]}"
@@ -137,7 +134,7 @@ class _Table(EventTable):
                 rows += len(batch)
             if rows >= _ROWS or (rows and batch is None):
                 table = arrow.Table.from_batches(waiting)
-                columns = {name: table.column(name) for name in self.columns.all()}
+                columns = {name: table.column(name) for name in self.wanted}
                 yield Batch(row, columns, self.text)
                 row, rows, waiting = row + rows, 0, []
 
@@ -154,15 +151,18 @@ def _types(schema: Any) -> list[tuple[str, object]]:
 
 
 class _Stream(_Table):
-    def __init__(self, name: str, opened: ArrowStream | ParquetFiles, columns: Columns) -> None:
-        super().__init__(name, _types(opened.schema), columns)
+    def __init__(
+        self, name: str, opened: ArrowStream | ParquetFiles, columns: Columns,
+        told: Collection[str] = (),
+    ) -> None:
+        super().__init__(name, _types(opened.schema), columns, told)
         self._opened = opened
 
     def total(self) -> int | None:
         return self._opened.total()
 
     def _record_batches(self) -> Iterator[Any]:
-        positions = [self._opened.schema.get_field_index(name) for name in self.columns.all()]
+        positions = [self._opened.schema.get_field_index(name) for name in self.wanted]
         return self._opened.batches(positions, _PART)
 
 
@@ -173,24 +173,24 @@ class _Csv(_Table):
     text = True
     names_without_header = '; without a header, columns are called "0", "1" ...'
 
-    def __init__(self, file: CsvFile, name: str, columns: Columns) -> None:
-        super().__init__(name, [(column, "text") for column in file.names], columns)
+    def __init__(
+        self, name: str, file: CsvFile, columns: Columns, told: Collection[str]
+    ) -> None:
+        super().__init__(name, [(column, "text") for column in file.names], columns, told)
         self._file = file
 
     def total(self) -> None:
         return None
 
     def _record_batches(self) -> Iterator[Any]:
-        return self._file.batches(self.columns.all())
+        return self._file.batches(self.wanted)
 
 
 class _Partition(EventTable):
     """A table with additional columns, each of which has one value for all rows."""
 
-    def __init__(
-        self, table: EventTable, columns: Columns, constants: dict[str, str | None]
-    ) -> None:
-        self.name, self.columns = table.name, columns
+    def __init__(self, table: EventTable, constants: dict[str, str | None]) -> None:
+        self.name, self.columns = table.name, table.columns
         self._table, self._constants = table, constants
 
     def total(self) -> int | None:
@@ -221,12 +221,13 @@ def _open_file(path: Path, columns: Columns) -> EventTable:
         expected = f"a name that ends with .parquet, {SUFFIXES}, or these and .gz, .bz2, .xz, .zst"
         _checks.fail(str(path), expected, repr(path.name) + _way(path))
     constants = {name: value for name, value in told.items() if name not in names}
-    own = columns.without(constants)
+    if len(constants) == len(columns.all()):
+        _checks.fail("source", "a file with a column that its folders do not tell", "none")
     table = (
-        _Csv(opened, str(path), own) if isinstance(opened, CsvFile)
-        else _Stream(str(path), opened, own)
+        _Csv(str(path), opened, columns, constants) if isinstance(opened, CsvFile)
+        else _Stream(str(path), opened, columns, constants)
     )
-    return _Partition(table, columns, constants) if constants else table
+    return _Partition(table, constants) if constants else table
 
 
 def _open_files(files: list[Path], columns: Columns) -> list[EventTable]:
