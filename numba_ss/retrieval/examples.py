@@ -27,6 +27,13 @@ class Events(NamedTuple):
     user_rows: Integers
     item_rows: Integers
 
+    def seen(self) -> tuple[Integers, Integers]:
+        """Return the items of all users, one user after the other, and where each begins."""
+        sizes = self.ends - self.offsets
+        offsets = np.append(0, np.cumsum(sizes))
+        positions = np.arange(offsets[-1]) + np.repeat(self.offsets - offsets[:-1], sizes)
+        return self.items[positions].astype(np.int64), offsets
+
 
 class Examples(NamedTuple):
     """The rows that a batch of examples needs, and what for.

@@ -39,11 +39,7 @@ def held_out_queries(data: TrainingSet, model: RetrievalModel) -> Asked:
         user_rows=data.events.user_rows[users],
     )
     length = LONGEST if model.options.unordered else model.options.history_length
-    sizes = events.ends - events.offsets
-    offsets = np.append(0, np.cumsum(sizes))
-    places = np.arange(offsets[-1]) + np.repeat(events.offsets - offsets[:-1], sizes)
-    seen = data.log.items[places].astype(np.int64)
-    return Asked(model.user_vectors(events, length), seen, offsets)
+    return Asked(model.user_vectors(events, length), *events.seen())
 
 
 def best_items(items: Float32s, asked: Asked) -> Integers:

@@ -196,7 +196,7 @@ class Queries(Estimator):
         asked = np.unique(np.stack([owners, test.items.astype(np.int64)], axis=1), axis=0)
         if exclude_seen:
             span = max(test.num_items, self.log_.num_items)
-            seen, offsets = _seen(events)
+            seen, offsets = events.seen()
             seen += np.repeat(np.arange(len(users)), np.diff(offsets)) * span
             asked = asked[~np.isin(asked[:, 0] * span + asked[:, 1], seen)]
         if not len(asked):
@@ -344,7 +344,7 @@ class Queries(Estimator):
         vectors = self._vectors(events)
         exclude = None
         if _checks.flag("exclude_seen", exclude_seen):
-            exclude = _seen(events)
+            exclude = events.seen()
         if index is not None:
             return index.search(vectors, k, exclude)
         with use_threads(_checks.threads(self.num_threads)):
@@ -357,14 +357,6 @@ class Queries(Estimator):
             np.pad(found.scores, missing, constant_values=-np.inf),
             np.pad(found.ids, missing, constant_values=-1),
         )
-
-
-def _seen(events: Events) -> tuple[Integers, Integers]:
-    """Return the items of all users, one user after the other, and their offsets."""
-    sizes = events.ends - events.offsets
-    offsets = np.append(0, np.cumsum(sizes))
-    positions = np.arange(offsets[-1]) + np.repeat(events.offsets - offsets[:-1], sizes)
-    return events.items[positions].astype(np.int64), offsets
 
 
 def _codes(name: str, keys: Keys, values: ArrayLike) -> Integers:
