@@ -31,10 +31,11 @@ _LONGEST = 2**24  # bytes of a row, at most
 _LONGEST_CELL = 2**28  # characters of a cell, at most
 # Arrow takes a single character, so MovieLens' two colons are replaced by one that no text has.
 _COLONS, _UNIT = "::", "\x1f"
+SEPARATORS = ",;\t|"
 _TABS = f"\t,;|{_UNIT}"
 # The separators of each suffix, the usual one first.
 _SEPARATORS = {
-    ".csv": f",;\t|{_UNIT}", ".tsv": _TABS, ".tab": _TABS, ".dat": _TABS + " ",
+    ".csv": SEPARATORS + _UNIT, ".tsv": _TABS, ".tab": _TABS, ".dat": _TABS + " ",
     ".data": _TABS + " ", ".txt": _TABS + " ",
 }
 SUFFIXES = ", ".join(_SEPARATORS)

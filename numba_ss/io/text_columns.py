@@ -10,10 +10,8 @@ from itertools import chain
 from typing import Any
 
 from numba_ss import _checks
-from numba_ss.io.csv_files import csv_rows, find_layout
+from numba_ss.io.csv_files import SEPARATORS, csv_rows, find_layout
 from numba_ss.io.text_files import PIECE, Pieces, TextFiles
-
-_SEPARATORS = ",\t;|"
 
 
 class TextColumn:
@@ -66,7 +64,7 @@ class TextColumn:
             yield from self._csv(name, first, lines)
 
     def _csv(self, name: str, header: str, lines: Iterator[str]) -> Iterator[str]:
-        separator, names, has_header = find_layout(header, _SEPARATORS, [self._column])
+        separator, names, has_header = find_layout(header, SEPARATORS, [self._column])
         if names.count(self._column) != 1:
             self._missing(name, f"the header {header.strip()[:200]!r}")
         place = names.index(self._column)
