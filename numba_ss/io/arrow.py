@@ -33,7 +33,7 @@ def _rows(num_rows: int, num_bytes: int, part: int) -> int:
 
 
 @contextmanager
-def sound(name: str, expected: str) -> Iterator[None]:
+def arrow_errors(name: str, expected: str) -> Iterator[None]:
     """Turn errors of Arrow into an `ArgumentError` that names the table."""
     arrow = import_optional("pyarrow", "reading tables")
     try:
@@ -97,7 +97,7 @@ class ParquetFiles:
 
     def _open(self, path: Path) -> Any:
         parquet = import_optional("pyarrow.parquet", "reading Parquet files")
-        with sound(str(path), "a Parquet file"):
+        with arrow_errors(str(path), "a Parquet file"):
             # Files without checksums can still be read.
             return parquet.ParquetFile(path, page_checksum_verification=True)
 
@@ -128,5 +128,5 @@ class ParquetFiles:
 
 
 def _next(batches: Iterator[Any], path: Path) -> Any:
-    with sound(str(path), "a sound Parquet file"):
+    with arrow_errors(str(path), "a sound Parquet file"):
         return next(batches, None)

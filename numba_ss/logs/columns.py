@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss._types import Integers
-from numba_ss.io.arrow import is_text, sound
+from numba_ss.io.arrow import arrow_errors, is_text
 
 _KEYS = frozenset({"string", "integer"})
 _NULLS = ("NoneType", "NAType", "NaTType")  # the last two are pandas', which may be missing
@@ -237,7 +237,7 @@ def plain(column: Any, name: str) -> Any:
     if is_text(kind):
         kind = arrow.large_string()
     elif types.is_decimal(kind) and kind.scale == 0:
-        with sound(name, "integers in [-2**63, 2**63)"):
+        with arrow_errors(name, "integers in [-2**63, 2**63)"):
             return column.cast(arrow.int64()).combine_chunks()
     elif types.is_dictionary(kind):
         kind = kind.value_type

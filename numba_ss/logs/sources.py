@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.arrow import ArrowStream, ParquetFiles, sound
+from numba_ss.io.arrow import ArrowStream, ParquetFiles, arrow_errors
 from numba_ss.io.csv_files import SUFFIXES, CsvFile, is_csv
 from numba_ss.io.file_kinds import ARROW, PARQUET, ZIP
 from numba_ss.io.inputs import warn_of_repeated
@@ -139,7 +139,7 @@ class _Table(EventTable):
                 row, rows, waiting = row + rows, 0, []
 
     def _checked(self) -> Iterator[Any]:
-        with sound(self.name, self.expected):
+        with arrow_errors(self.name, self.expected):
             yield from self._record_batches()
 
     @abstractmethod
@@ -261,7 +261,7 @@ def _way(path: Path) -> str:
 
 
 def _open_stream(source: Any, columns: Columns) -> EventTable:
-    with sound("source", _Table.expected):
+    with arrow_errors("source", _Table.expected):
         return _Stream("source", ArrowStream(source), columns)
 
 
