@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from numba_ss._types import Floats, Integers
-from numba_ss.engine.workspace import EXPS, Workspace, padded, round_up
+from numba_ss.engine.memory import round_up
+from numba_ss.engine.workspace import EXPS, Workspace, padded
 from numba_ss.kernels.core.llvm import LANES, ROWS
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import all_classes, phases, ranking

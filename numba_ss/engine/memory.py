@@ -31,9 +31,9 @@ def aligned_zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     return array
 
 
-def round_up(count: int) -> int:
-    """Round a count of numbers up to whole cache lines."""
-    return -(-count // LINE) * LINE
+def round_up(count: int, multiple: int = LINE) -> int:
+    """Return the smallest multiple that is not less than `count`; by default, whole cache lines."""
+    return -(-count // multiple) * multiple
 
 
 def widen(table: Float32s, num_rows: int) -> Float32s:

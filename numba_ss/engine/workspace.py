@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import DTypeLike, NDArray
 
-from numba_ss.engine.memory import aligned_empty, aligned_zeros
+from numba_ss.engine.memory import aligned_empty, aligned_zeros, round_up
 from numba_ss.kernels.core.llvm import LANES, LINE, ROWS
 from numba_ss.kernels.core.team import board_shape
 from numba_ss.kernels.softmax.batch import STRIDE
@@ -22,11 +22,6 @@ from numba_ss.kernels.softmax.step import NUM_PHASES, parts_of
 EXPS = 2**22
 
 _LENT = 2  # arrays of a name that are remembered: of this step, and of the one before it
-
-
-def round_up(count: int, multiple: int) -> int:
-    """Return the smallest multiple that is not less than `count`."""
-    return -(-count // multiple) * multiple
 
 
 def padded(dim: int) -> int:
