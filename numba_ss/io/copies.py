@@ -24,6 +24,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss._types import PathLike
 from numba_ss.io.files import is_remote, without_scheme
+from numba_ss.io.inputs import is_mark
 from numba_ss.io.text_files import PIECE
 
 _WEB = ("http://", "https://")
@@ -172,7 +173,8 @@ def remote_files(name: str, path: str) -> list[str]:
     try:
         system, root = fsspec.core.url_to_fs(path, **_options(path))
         found = _found(system, root)
-        files = [path] if found == [root] else list(map(system.unstrip_protocol, found))
+        inside = [file for file in found if not is_mark(file.rpartition("/")[2])]
+        files = [path] if found == [root] else list(map(system.unstrip_protocol, inside))
     except ImportError as error:  # the package for this scheme is missing
         raise ImportError(f"reading {path}: {error}") from error
     except Exception as error:  # each file system of fsspec has its own errors

@@ -20,6 +20,11 @@ log = logging.getLogger("numba_ss")
 _MARK = re.compile(r"\.|_SUCCESS$|_committed_|_started_|_metadata$|_common_metadata$")
 
 
+def is_mark(name: str) -> bool:
+    """Return whether the name of a file says that it is hidden, or a marker of a job."""
+    return _MARK.match(name) is not None
+
+
 def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk a folder as ``os.walk`` does; follow links, but visit each folder once.
 
@@ -45,7 +50,7 @@ def _inside(folder: str) -> list[Path]:
     found: list[Path] = []
     for place, folders, names in walk(folder):
         folders[:] = [name for name in folders if name[0] != "."]
-        found += [Path(place, name) for name in names if not _MARK.match(name)]
+        found += [Path(place, name) for name in names if not is_mark(name)]
     return sorted(path for path in found if path.is_file())
 
 

@@ -19,7 +19,7 @@ from numba_ss import (
     save_vectors,
     similarity,
 )
-from numba_ss.io.copies import Copies, is_stream
+from numba_ss.io.copies import Copies, is_stream, remote_files
 
 TEXT = b"the cat sat\non the mat\n"
 LOG = "user,item,timestamp\nann,tea,1\nbob,rum,2\n"
@@ -122,6 +122,14 @@ def test_what_is_here_is_not_copied(tmp_path, temporary):
         assert copies.local("corpus", "C:\\text.txt") == "C:\\text.txt"
         assert not copies.names
     assert not list(temporary.iterdir())
+
+
+def test_files_elsewhere_without_the_marks_of_jobs(bucket):
+    files = [bucket(f"texts/{name}", TEXT) for name in ("a.txt", "inside/_b.txt")]
+    marks = [bucket(f"texts/{name}", TEXT) for name in ("_SUCCESS", "inside/_committed_1", ".a.txt.crc")]
+    for path in ("memory://bucket/texts", "memory://bucket/*"):
+        assert remote_files("corpus", path) == [file.replace("bucket", "/bucket") for file in files]
+    assert remote_files("corpus", marks[0]) == [marks[0]]
 
 
 def test_corpora_elsewhere(bucket, temporary):
