@@ -79,8 +79,8 @@ class Row(NamedTuple):
         return self.label.startswith("gensim")
 
 
-def all_rows(threads, epochs, num_sampled):
-    """Return the rows of the table by name; `epochs` and `num_sampled` are the long run's."""
+def all_rows(threads, epochs):
+    """Return the rows of the table by name; `epochs` are those of the long run."""
     by = {"skipgram": "gensim-skipgram", "cbow": "gensim-cbow"}  # who each is held against
 
     def gensim(name, title, **options):
@@ -98,20 +98,14 @@ def all_rows(threads, epochs, num_sampled):
         "gensim-window-15": gensim("gensim-window-15", "skip-gram, window 15", sg=1, window=15),
         "skipgram": ours("skip-gram", varies=True),
         "cbow": ours("CBOW", architecture="cbow", varies=True),
-        "skipgram-long": ours(
-            f"skip-gram, {epochs} epochs, {num_sampled} sampled",
-            f"--epochs {epochs} --num-sampled {num_sampled}",
-        ),
+        "skipgram-long": ours(f"skip-gram, {epochs} epochs", f"--epochs {epochs}"),
         "skipgram-300": ours("skip-gram, 300 dimensions", "--vector-size 300"),
         "skipgram-250k": ours(
             "skip-gram, 250,000 words", "--min-count 1 --max-vocabulary 250000"
         ),
         "skipgram-1-thread": ours("skip-gram, 1 thread", threads=1),
-        "skipgram-48": ours("skip-gram, 48 sampled", "--num-sampled 48", varies=True),
-        "skipgram-analogies": ours(
-            "skip-gram, 40 sampled, subsample 1e-4, rate 0.035",
-            "--num-sampled 40 --subsample 1e-4 --learning-rate 0.035", varies=True,
-        ),
+        "skipgram-24": ours("skip-gram, 24 sampled", "--num-sampled 24", varies=True),
+        "skipgram-rate": ours("skip-gram, rate 0.04", "--learning-rate 0.04", varies=True),
         "window-15": ours("skip-gram, window 15", "--window 15", rival="gensim-window-15"),
         "negative-sampling": ours("skip-gram, negative sampling", "--loss negative_sampling"),
         "sampled-logistic": ours("skip-gram, sampled logistic", "--loss sampled_logistic"),
@@ -399,7 +393,6 @@ def build_arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(all_rows(2, 1, 1)))
     parser.add_argument("--long-epochs", type=int, default=15, help="of the long run")
-    parser.add_argument("--long-num-sampled", type=int, default=32, help="of the long run")
     parser.add_argument("--limit", type=int, help="bytes of the corpus to use")
     parser.add_argument(
         "--bursts", action="store_true", help="put runs of look-alike articles into the corpus"
@@ -442,7 +435,7 @@ def main():
     for path in args.corpus, *(args.evaluation / f for f in [ANALOGIES, *SIMILARITY.values()]):
         if not path.is_file():
             parser.error(f"{path}: expected a file")
-    rows = all_rows(args.threads, args.long_epochs, args.long_num_sampled)
+    rows = all_rows(args.threads, args.long_epochs)
     if args.only:
         rows = {name: rows[name] for name in rows if name in args.only}
     size, done = do_missing(rows, args)

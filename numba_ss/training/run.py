@@ -229,6 +229,9 @@ class TrainingRun(ABC):
                 while not self.is_finished and not self._is_stopped:
                     bar.describe(self._stage())
                     self._epoch(bar)
+            if self.is_finished and self.state.epoch < self.epochs:
+                name = self.monitored.replace("_", " ")
+                log.info("%s was no better for %d epochs: the training ends", name, self.patience)
             self._save()
             self._take_best()
             self._tell("end")

@@ -1,5 +1,6 @@
 """run.py: the loop of both trainers, with a model of one number."""
 
+import logging
 import numpy as np
 import pytest
 
@@ -157,13 +158,15 @@ def test_after_a_divergence_the_last_finished_epoch_stays(tmp_path):
     assert run.published[-1] == (4, True)
 
 
-def test_training_ends_when_nothing_gets_better(tmp_path):
+def test_training_ends_when_nothing_gets_better(tmp_path, caplog):
     """The model is then that of the best epoch, also if the run is resumed."""
+    caplog.set_level(logging.INFO, "numba_ss")
     losses = [3.0, 2.0, 2.5, 2.0, 1.0]
     run = counting(folder=tmp_path, epochs=9, patience=2, losses=losses)
     run.run()
     assert len(run.state.history) == 4
     assert (run.state.best, run.state.best_epoch) == (2.0, 2)
+    assert "validation loss was no better for 2 epochs: the training ends" in caplog.text
     assert run.published == [(8, True)]
     arrays, state, _ = CheckpointFolder(tmp_path).load()
     assert (arrays["value"][0], arrays["best_value"][0]) == (16, 8)
