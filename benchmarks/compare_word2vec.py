@@ -391,7 +391,7 @@ def build_arguments():
     parser.add_argument("--gensim-python", default=sys.executable, help="a Python with gensim")
     parser.add_argument("--seeds", type=int, default=3, help="runs of the default settings")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs="+", choices=list(all_rows(2, 1, 1)))
+    parser.add_argument("--only", nargs="+", choices=list(all_rows(2, 1)))
     parser.add_argument("--long-epochs", type=int, default=15, help="of the long run")
     parser.add_argument("--limit", type=int, help="bytes of the corpus to use")
     parser.add_argument(

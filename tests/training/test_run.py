@@ -1,6 +1,7 @@
 """run.py: the loop of both trainers, with a model of one number."""
 
 import logging
+
 import numpy as np
 import pytest
 
