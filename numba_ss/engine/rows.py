@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -52,5 +53,10 @@ def sum_rows(
 
 
 def as_rows(array: Floats) -> Floats:
-    """Return numbers as rows of one."""
-    return array if array.ndim == 2 else array[:, None]
+    """Return a contiguous array as a table: its first dimension counts the rows.
+
+    A row may be one number, and a number is one row.
+    """
+    if array.ndim == 2:
+        return array
+    return array.reshape(len(array) if array.ndim else 1, math.prod(array.shape[1:]))

@@ -387,19 +387,19 @@ class SampledSoftmax(nn.Embedding):
         result = np.where(y >= 0, logits - normalizer[:, None], 0).astype(weights.dtype)
         return torch.from_numpy(result).reshape(labels.shape)
 
-    def optimizer(self, name: str, lr: float, **options: Any) -> RowOptimizer:
+    def optimizer(self, rule: str, lr: float, **options: Any) -> RowOptimizer:
         """Return an optimizer of the layer's parameters that updates touched rows only.
 
         Parameters
         ----------
-        name : {"sgd", "adagrad", "adam"}
+        rule : {"sgd", "adagrad", "adam"}
             See `RowOptimizer`.
         lr : float
             Learning rate.
         options
             Other arguments of `RowOptimizer`.
         """
-        return RowOptimizer(self.parameters(), name, lr, **options)
+        return RowOptimizer(self.parameters(), rule, lr, **options)
 
     def get_extra_state(self) -> Tensor:
         """Return where the sampler stands: bytes, for a tensor is what any format can keep."""

@@ -32,8 +32,9 @@ class RowOptimizer(torch.optim.Optimizer):
     Parameters
     ----------
     params : iterable of Tensor, or of dict
-        As in every `torch.optim.Optimizer`; of one or two dimensions.
-    name : {"sgd", "adagrad", "adam"}
+        As in every `torch.optim.Optimizer`. The first dimension of a tensor counts its rows. A
+        group may have a `rule`, `lr`, `betas` and `eps` of its own.
+    rule : {"sgd", "adagrad", "adam"}
         "sgd" subtracts lr times the gradient. "adagrad" divides lr by the root of what the row
         has seen, the sum of the mean squared gradients of the row: one number a row; see
         `numba_ss.update_rows`. "adam" is `torch.optim.SparseAdam`: the means of a row, and the
@@ -62,19 +63,28 @@ class RowOptimizer(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        name: str,
+        rule: str,
         lr: float,
         *,
         betas: tuple[float, float] = adam.BETAS,
         eps: float = adam.EPSILON,
     ) -> None:
-        _checks.choice("name", name, ("sgd", "adagrad", "adam"))
-        _checks.rate("lr", lr)
-        for i, beta in enumerate(betas):
-            if not 0 <= _checks.number(f"betas[{i}]", beta) < 1:
-                _checks.fail(f"betas[{i}]", "a number in [0, 1)", beta)
-        _checks.number("eps", eps, positive=True)
-        super().__init__(params, {"name": name, "lr": lr, "betas": tuple(betas), "eps": eps})
+        super().__init__(params, {"rule": rule, "lr": lr, "betas": betas, "eps": eps})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with the options of their own, as in every `torch.optim.Optimizer`."""
+        _check_options(self.defaults | param_group)
+        super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the state of another optimizer, of the same rules."""
+        groups = _checks.state(state_dict).get("param_groups", [])
+        for i, (own, group) in enumerate(zip(self.param_groups, groups, strict=False)):
+            if group.get("rule") != own["rule"]:
+                name = f"state_dict['param_groups'][{i}]['rule']"
+                _checks.fail(name, repr(own["rule"]), repr(group.get("rule")))
+            _check_options(group)
+        super().load_state_dict(state_dict)
 
     @staticmethod
     def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,38 +128,52 @@ class RowOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = [
-            (group, parameter, memory_of("a parameter", parameter), *_uses_of(parameter.grad))
-            for group in self.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
+        work = []
+        for group in self.param_groups:
+            _check_options(group)  # a scheduler may have changed them
+            work += [
+                (group, parameter, memory_of("a parameter", parameter), *_uses_of(parameter.grad))
+                for parameter in group["params"]
+                if parameter.grad is not None
+            ]
         with pytorch_threads():
             for group, parameter, table, ids, grads in work:
-                self._update(group, parameter, as_rows(table), ids, as_rows(grads))
+                self._update(group, parameter, table, ids, as_rows(grads))
                 torch.autograd.graph.increment_version(parameter)
         return loss
 
     def _update(
-        self, group: dict[str, Any], parameter: Tensor, table: Floats, ids: Integers,
+        self, group: dict[str, Any], parameter: Tensor, array: Floats, ids: Integers,
         grads: Floats,
     ) -> None:
-        number = table.dtype.type
-        rate = _checks.rate("lr", float(group["lr"]))
-        if group["name"] == "sgd":
-            subtract_rows(ids, grads, number(rate), table)
+        table, lr = as_rows(array), float(group["lr"])
+        rate = array.dtype.type(lr)
+        if group["rule"] == "sgd":
+            subtract_rows(ids, grads, rate, table)
             return
         ids, grads = sum_rows(ids, grads, grads.shape[1], Workspace())
-        state, like = self.state[parameter], table if parameter.ndim == 2 else table[:, 0]
-        if group["name"] == "adagrad":
-            squares = _state(state, "squares", table[:, 0])
-            adagrad.step_distinct(table, ids, grads, number(rate), squares)
+        state = self.state[parameter]
+        if group["rule"] == "adagrad":
+            adagrad.step_distinct(table, ids, grads, rate, _state(state, "squares", table[:, 0]))
             return
-        means, squares = (_state(state, name, like) for name in ("means", "mean_squares"))
+        means, squares = (_state(state, name, array) for name in ("means", "mean_squares"))
         state["step"] = state.get("step", 0) + 1
         adam.step_distinct(
-            table, ids, grads, rate, means, squares, state["step"], group["betas"], group["eps"]
+            table, ids, grads, lr, means, squares, state["step"], group["betas"], group["eps"]
         )
+
+
+def _check_options(group: dict[str, Any]) -> None:
+    """Require that a step can be taken with the options of a group."""
+    _checks.choice("rule", group["rule"], ("sgd", "adagrad", "adam"))
+    _checks.rate("lr", group["lr"])
+    betas = group["betas"]
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        _checks.fail("betas", "two numbers in [0, 1)", repr(betas))
+    for i, beta in enumerate(betas):
+        if not 0 <= _checks.number(f"betas[{i}]", beta) < 1:
+            _checks.fail(f"betas[{i}]", "a number in [0, 1)", beta)
+    _checks.number("eps", group["eps"], positive=True)
 
 
 def _state(state: dict[str, Any], name: str, like: Floats) -> Floats:
@@ -161,10 +185,11 @@ def _state(state: dict[str, Any], name: str, like: Floats) -> Floats:
 
 def _uses_of(grad: Tensor) -> tuple[Integers, Floats]:
     """Return the rows that have a gradient, which may repeat, and the gradients."""
-    if not grad.is_sparse:
-        ids, values = np.arange(len(grad)), grad.contiguous().numpy()
-    else:
+    if grad.is_sparse and grad.sparse_dim() == 1:
         ids, values = grad._indices().numpy()[0], grad._values().contiguous().numpy()
+    else:
+        values = grad.to_dense().contiguous().numpy()
+        ids = np.arange(len(as_rows(values)))
     if not all_finite(values.reshape(-1)):
         _checks.fail("a gradient", "finite numbers", "NaN or infinity")
     return ids, values

@@ -159,10 +159,38 @@ def test_a_scheduler_changes_the_rate():
         torch.testing.assert_close(table.weight.detach(), want)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
+@pytest.mark.parametrize("shape", [(), (4, 3, 2), (4, 3, 2, 5), (0, 3, 2)])
+def test_parameters_of_any_shape_are_tables(shape, name):
+    """Twenty steps are those on the same numbers as rows."""
+    parameter = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    size = shape[0] if shape else 1
+    rows = torch.nn.Parameter(torch.zeros(size, math.prod(shape[1:]), dtype=torch.float64))
+    optimizers = [RowOptimizer([one], name, lr=0.1) for one in (parameter, rows)]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        grad = torch.randn(rows.shape, generator=generator, dtype=torch.float64)
+        parameter.grad, rows.grad = grad.reshape(shape), grad
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.equal(parameter.reshape(rows.shape), rows)
+    assert torch.all(parameter != 0)
+
+
+def test_sparse_gradients_of_single_numbers_are_taken():
+    table = torch.nn.Parameter(torch.zeros(4, 3))
+    table.grad = torch.eye(4, 3).to_sparse()
+    RowOptimizer([table], "sgd", lr=1.0).step()
+    assert torch.equal(table, -torch.eye(4, 3))
+
+
 def test_groups_have_options_of_their_own():
     layer = SampledSoftmax(DIM, NUM_ROWS, num_sampled=9, seed=0)
     optimizer = RowOptimizer(
-        [{"params": [layer.weight], "name": "adagrad"}, {"params": [layer.bias], "lr": 0.0}],
+        [
+            {"params": [layer.weight], "rule": "adagrad", "name": "sgd"},  # a label
+            {"params": [layer.bias], "lr": 0.0},
+        ],
         "sgd", lr=0.1,
     )
     layer(torch.ones(4, DIM), torch.arange(4)).backward()
@@ -247,6 +275,13 @@ def test_the_state_of_an_optimizer_is_saved():
         assert torch.equal(first.weight, second.weight)
 
 
+def test_a_state_of_another_rule_is_refused():
+    sgd, adam = (RowOptimizer(make().parameters(), name, lr=0.1) for name in ("sgd", "adam"))
+    with pytest.raises(ArgumentError, match=r"\[0\]\['rule'\]: expected 'adam', got 'sgd'"):
+        adam.load_state_dict(sgd.state_dict())
+    assert adam.param_groups[0]["rule"] == "adam"
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing():
     layer = SampledSoftmax(DIM, NUM_ROWS, num_sampled=9, seed=0)
     for name in THEIRS:
@@ -269,7 +304,7 @@ def test_large_finite_gradients_are_taken():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("rmsprop", 0.1), "name: expected one of 'sgd', 'adagrad', 'adam'"),
+    (("rmsprop", 0.1), "rule: expected one of 'sgd', 'adagrad', 'adam'"),
     (("sgd", -0.1), "lr: expected"),
     (("sgd", math.nan), "lr: expected"),
 ])
@@ -280,11 +315,35 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"betas": (0.9, 1.0)}, r"betas\[1\]: expected a number in \[0, 1\)"),
+    ({"betas": (0.9,)}, "betas: expected two numbers"),
     ({"eps": -1.0}, "eps: expected"),
+    ({"lr": math.nan}, "lr: expected"),
+    ({"rule": "adagrda"}, "rule: expected one of"),
 ])
 def test_bad_options(options, message):
+    """For all groups, for one, in a state, and set afterwards: nothing is changed."""
+    sound = {"rule": "adam", "lr": 0.1}
     with pytest.raises(ArgumentError, match=message):
-        RowOptimizer(make().parameters(), "adam", 0.1, **options)
+        RowOptimizer(make().parameters(), **(sound | options))
+    first, second = make(), make()
+    optimizer = RowOptimizer(first.parameters(), **sound)
+    with pytest.raises(ArgumentError, match=message):
+        optimizer.add_param_group({"params": second.parameters(), **options})
+    assert len(optimizer.param_groups) == 1
+    if "rule" not in options:
+        state = optimizer.state_dict()
+        state["param_groups"][0] |= options
+        with pytest.raises(ArgumentError, match=message):
+            optimizer.load_state_dict(state)
+    optimizer.add_param_group({"params": second.parameters()})
+    optimizer.param_groups[1] |= options
+    before = first.weight.detach().clone()
+    for table in (first, second):
+        backward(table, 0)
+    with pytest.raises(ArgumentError, match=message):
+        optimizer.step()
+    assert torch.equal(first.weight, before)
+    assert not optimizer.state
 
 
 # PyTorch's own, once in a process: its Adagrad makes a sparse tensor without saying how.
