@@ -682,6 +682,11 @@ def all_finite(values: Array) -> bool:
     return bool(np.isfinite(values).all())
 
 
+def sum_of_squares(values: Array) -> float:
+    """Return the sum of the squares."""
+    return float((values.astype(float) ** 2).sum())
+
+
 # All classes
 
 

@@ -13,7 +13,7 @@ from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax import adagrad
 
 
-def check_squares(name: str, squares: Float32s, rows: Integers) -> None:
+def check_sums(name: str, squares: Float32s, rows: Integers) -> None:
     """Require finite sums of squares >= 0 where rows are updated."""
     bad = np.flatnonzero(~((squares[rows] >= 0) & (squares[rows] < np.inf)))
     if bad.size:
@@ -56,7 +56,7 @@ class Adagrad:
         if array.dtype != np.float32:
             _checks.fail(label, "float32 numbers", array.dtype)
         _checks.shaped(label, array, shape[:1], "num_rows,")
-        check_squares(label, array, np.arange(len(array)))
+        check_sums(label, array, np.arange(len(array)))
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on with a field that was checked."""

@@ -11,11 +11,13 @@ from numba_ss._types import Float32s, Integers
 from numba_ss.engine.adagrad import Adagrad
 from numba_ss.engine.adam import Adam
 from numba_ss.engine.full_pass import FullBlock
-from numba_ss.engine.rows import add_rows, sum_rows
+from numba_ss.engine.rows import add_rows, check_squares, sum_rows
 from numba_ss.engine.sampled_pass import SampledPass
 from numba_ss.engine.workspace import Workspace
 
 RULES: dict[str, type[Adagrad] | type[Adam]] = {"adagrad": Adagrad, "adam": Adam}
+
+_Sums = tuple[Integers, Float32s]  # distinct rows, and of each the sum of its gradients
 
 
 class AdaptiveOptimizer:
@@ -40,10 +42,10 @@ class AdaptiveOptimizer:
         """Update the classes of a batch by its gradients, and the rows `ids` of a table."""
         tied = table is not None and self._is_tied(table)
         classes, rows, biases = batch.summed_class_gradients(self._workspace, with_inputs=tied)
-        self._of_weights.step(self._weights, classes, rows, rate)
-        self._of_biases.step(self._biases, classes[: len(biases)], biases, rate)
-        if table is not None and not tied:
-            self._step_table(table, ids, batch.buffers.arrays.grad_inputs, rate)
+        self._step(
+            (classes, rows), (classes[: len(biases)], biases), None if tied else table, ids,
+            batch.buffers.arrays.grad_inputs, rate,
+        )
 
     def step_all(
         self, blocks: Iterable[FullBlock], table: Float32s | None, ids: Integers,
@@ -63,26 +65,38 @@ class AdaptiveOptimizer:
         if tied:
             add_rows(ids, grad_inputs, sums)
         rows = np.arange(len(sums))
-        self._of_weights.step(self._weights, rows, sums, rate)
-        self._of_biases.step(self._biases, rows, bias_sums, rate)
-        if table is not None and not tied:
-            self._step_table(table, ids, grad_inputs, rate)
+        self._step(
+            (rows, sums), (rows, bias_sums), None if tied else table, ids, grad_inputs, rate
+        )
 
     def _is_tied(self, table: Float32s) -> bool:
         return bool(table.ctypes.data == self._weights.ctypes.data)
 
-    def _step_table(
-        self, table: Float32s, ids: Integers, grads: Float32s, rate: np.float32
+    def _step(
+        self, of_weights: _Sums, of_biases: _Sums, table: Float32s | None, ids: Integers,
+        grad_inputs: Float32s, rate: np.float32,
     ) -> None:
+        """Update rows by the sums of their gradients: all of them, or none."""
+        steps = [
+            (self._of_weights, self._weights, *of_weights),
+            (self._of_biases, self._biases, *of_biases),
+        ]
+        if table is not None:
+            sums = sum_rows(ids, grad_inputs, table.shape[1], self._workspace)
+            steps.append((self._kept_of(table), table, *sums))
+        for _, _, _, grads in steps:
+            check_squares("gradients", grads)
+        if table is not None:
+            self._table, self._num_rows, self._of_table = table, len(table), steps[-1][0]
+        for kept, array, rows, grads in steps:
+            kept.step(array, rows, grads, rate)
+
+    def _kept_of(self, table: Float32s) -> Adagrad | Adam:
         known = self._num_rows == len(table)
         if self._table is not None:
             # The same memory: an array may come as a new view each time.
             known = known and table.ctypes.data == self._table.ctypes.data
-        if not known:
-            self._num_rows, self._of_table = len(table), self._rule(table)
-        self._table = table
-        rows, sums = sum_rows(ids, grads, table.shape[1], self._workspace)
-        self._of_table.step(table, rows, sums, rate)
+        return self._of_table if known else self._rule(table)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return what is kept, copied: of each field that of each table."""

@@ -91,7 +91,7 @@ class SampledSoftmax:
         each row by the root of a sum over all steps: of the mean squared gradient of the row,
         or of the squared gradient of a bias; see `update_rows`. "adam" is Adam for touched
         rows; see the notes. If a batch uses a row several times, "adagrad" and "adam" first add
-        its gradients up.
+        its gradients up. They refuse gradients whose squares sum to more than 1e30.
     reduction : {"mean", "sum", "none"}, default="mean"
         The loss that a step returns, and whose gradient it takes. "none" returns the loss of
         each example, and takes the gradient of their sum.

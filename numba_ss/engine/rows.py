@@ -7,11 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from numba_ss import _checks
 from numba_ss._types import Floats, Integers
 from numba_ss.engine.workspace import Workspace
+from numba_ss.kernels.core.finite import sum_of_squares
 from numba_ss.kernels.core.ids import factorize
 from numba_ss.kernels.core.threads import threads_for_update
 from numba_ss.kernels.softmax.phases import scatter_rows
+
+# Of the gradients of a step. The two largest numbers of float32 lie 2e31 apart, so no number of
+# steps makes the sum of their squares infinite.
+_LARGEST_SQUARES = 1e30
 
 
 def subtract_rows(ids: Integers, grads: Floats, learning_rate: Any, table: Floats) -> None:
@@ -50,6 +56,13 @@ def sum_rows(
     sums[:] = 0
     add_rows(inverse, grads, sums)
     return rows, sums
+
+
+def check_squares(name: str, grads: Floats) -> None:
+    """Require gradients whose squares Adagrad and Adam can keep."""
+    if not sum_of_squares(grads.reshape(-1)) <= _LARGEST_SQUARES:
+        expected = f"a sum of squares of at most {_LARGEST_SQUARES:g}"
+        _checks.fail(name, expected, f"{np.abs(grads).max():g} among them")
 
 
 def as_rows(array: Floats) -> Floats:

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 
 from numba_ss import _checks
 from numba_ss._types import Float32s
-from numba_ss.engine.adagrad import check_squares, step_distinct
-from numba_ss.engine.rows import as_rows, subtract_rows, sum_rows
+from numba_ss.engine.adagrad import check_sums, step_distinct
+from numba_ss.engine.rows import as_rows, check_squares, subtract_rows, sum_rows
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import use_threads
 
@@ -50,7 +50,8 @@ def update_rows(
     Raises
     ------
     ArgumentError
-        If shapes or types do not fit, or a gradient is not finite; nothing is changed.
+        If shapes or types do not fit, a gradient is not finite, or with `squares` the sum of their
+        squares is more than 1e30; nothing is changed.
 
     Notes
     -----
@@ -90,11 +91,12 @@ def update_rows(
         _checks.trainable("squares", squares, (len(table),), "num_rows,")
         if np.may_share_memory(squares, table):
             _checks.fail("squares", "memory of its own", "a part of the table")
-        check_squares("squares", squares, ids)
+        check_sums("squares", squares, ids)
     with use_threads(_checks.threads(num_threads)):
         if squares is not None:
             given = as_rows(values)
             touched, sums = sum_rows(ids, given, given.shape[1], Workspace())
+            check_squares("grads", sums)
             step_distinct(table, touched, sums, rate, squares)
             return
         subtract_rows(ids, as_rows(values), rate, as_rows(table))

@@ -15,7 +15,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from numba_ss import _checks
 from numba_ss._types import Floats, Integers
 from numba_ss.engine import adagrad, adam
-from numba_ss.engine.rows import as_rows, subtract_rows, sum_rows
+from numba_ss.engine.rows import as_rows, check_squares, subtract_rows, sum_rows
 from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.finite import all_finite
 from numba_ss.torch.tensors import memory_of
@@ -44,13 +44,14 @@ class RowOptimizer(torch.optim.Optimizer):
     betas : pair of float, default=(0.9, 0.999)
         How much of the mean gradient, and of the mean square, Adam keeps in a step.
     eps : float, default=1e-8
-        What Adam adds to the root of the mean square.
+        What Adam adds to the root of the mean square; not 0, for a mean can be.
 
     Notes
     -----
     A row may have several gradients, one for each of its uses. "sgd" subtracts them one after the
     other, so a step has the bits of one of `numba_ss.SampledSoftmax`; the others add them up
-    first. A gradient that is not finite is an error, and nothing is changed.
+    first. A gradient that is not finite is an error, and nothing is changed; nor may the sum of the
+    squares of those that "adagrad" and "adam" add up be more than 1e30.
 
     Examples
     --------
@@ -129,16 +130,17 @@ class RowOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         work = []
-        for group in self.param_groups:
-            _check_options(group)  # a scheduler may have changed them
-            work += [
-                (group, parameter, memory_of("a parameter", parameter), *_uses_of(parameter.grad))
-                for parameter in group["params"]
-                if parameter.grad is not None
-            ]
         with pytorch_threads():
-            for group, parameter, table, ids, grads in work:
-                self._update(group, parameter, table, ids, as_rows(grads))
+            for group in self.param_groups:
+                _check_options(group)  # a scheduler may have changed them
+                adds_up = group["rule"] != "sgd"
+                work += [
+                    (group, one, memory_of("a parameter", one), *_gradients(one.grad, adds_up))
+                    for one in group["params"]
+                    if one.grad is not None
+                ]
+            for group, parameter, array, ids, grads in work:
+                self._update(group, parameter, array, ids, grads)
                 torch.autograd.graph.increment_version(parameter)
         return loss
 
@@ -151,7 +153,6 @@ class RowOptimizer(torch.optim.Optimizer):
         if group["rule"] == "sgd":
             subtract_rows(ids, grads, rate, table)
             return
-        ids, grads = sum_rows(ids, grads, grads.shape[1], Workspace())
         state = self.state[parameter]
         if group["rule"] == "adagrad":
             adagrad.step_distinct(table, ids, grads, rate, _state(state, "squares", table[:, 0]))
@@ -173,7 +174,8 @@ def _check_options(group: dict[str, Any]) -> None:
     for i, beta in enumerate(betas):
         if not 0 <= _checks.number(f"betas[{i}]", beta) < 1:
             _checks.fail(f"betas[{i}]", "a number in [0, 1)", beta)
-    _checks.number("eps", group["eps"], positive=True)
+    if not np.float32(_checks.number("eps", group["eps"])) > 0:
+        _checks.fail("eps", "a number > 0 in float32", group["eps"])
 
 
 def _state(state: dict[str, Any], name: str, like: Floats) -> Floats:
@@ -183,13 +185,20 @@ def _state(state: dict[str, Any], name: str, like: Floats) -> Floats:
     return memory_of(name, state[name])
 
 
-def _uses_of(grad: Tensor) -> tuple[Integers, Floats]:
-    """Return the rows that have a gradient, which may repeat, and the gradients."""
+def _gradients(grad: Tensor, adds_up: bool) -> tuple[Integers, Floats]:
+    """Return the rows that have a gradient, and the gradients, checked.
+
+    The rows may repeat. With `adds_up` they do not: the gradients of a row are added up.
+    """
     if grad.is_sparse and grad.sparse_dim() == 1:
-        ids, values = grad._indices().numpy()[0], grad._values().contiguous().numpy()
+        ids, values = grad._indices().numpy()[0], as_rows(grad._values().contiguous().numpy())
     else:
-        values = grad.to_dense().contiguous().numpy()
-        ids = np.arange(len(as_rows(values)))
+        values = as_rows(grad.to_dense().contiguous().numpy())
+        ids = np.arange(len(values))
     if not all_finite(values.reshape(-1)):
         _checks.fail("a gradient", "finite numbers", "NaN or infinity")
+    if adds_up:
+        if grad.is_sparse:
+            ids, values = sum_rows(ids, values, values.shape[1], Workspace())
+        check_squares("a gradient", values)
     return ids, values

@@ -446,6 +446,28 @@ def test_a_failed_step_changes_nothing(name, sampler, loss, optimizer, rng):
             np.testing.assert_array_equal(after[part][key], value)
 
 
+@pytest.mark.parametrize("optimizer", RULES)
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
+@pytest.mark.parametrize("spoiled", ["inputs", "weights", "tied"])
+def test_gradients_whose_squares_are_too_large_change_nothing(spoiled, loss, optimizer, rng):
+    layer = make(loss=loss, optimizer=optimizer)
+    ids, (inputs, labels) = np.arange(BATCH) % 20, batch(rng)
+    table = layer.weights if spoiled == "tied" else rng.standard_normal((20, DIM)).astype(F32)
+    layer.step_rows(table, ids, labels)
+    if spoiled == "inputs":
+        table *= F32(1e17)
+    else:
+        layer.weights[:] *= F32(1e17)
+    before, kept = table.copy(), layer.state_dict()
+    with pytest.raises(ArgumentError, match="gradients: expected a sum of squares"):
+        layer.step_rows(table, ids, labels)
+    if spoiled == "inputs":
+        with pytest.raises(ArgumentError, match="gradients: expected a sum of squares"):
+            layer.step(inputs * F32(1e17), labels)
+    np.testing.assert_array_equal(table, before)
+    np.testing.assert_equal(layer.state_dict(), kept)
+
+
 def test_labels_that_are_never_drawn_have_no_correction(rng):
     sampler = numba_ss.UniformSampler(CLASSES, exclude_ids=[7], seed=0)
     layer = SampledSoftmax(CLASSES, DIM, SAMPLED, sampler=sampler)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numba_ss import reference
+from numba_ss import ArgumentError, reference
 from numba_ss.engine import rows
 from numba_ss.engine.workspace import Workspace
 from tests.conftest import densify
@@ -49,9 +49,20 @@ def test_gradients_of_a_row_are_added_up(dtype, rng):
         np.testing.assert_allclose(total, densify(ids[:count], padded[:count, :5], 9), atol=1e-5)
 
 
-def test_numbers_are_rows_of_one():
-    numbers = np.arange(3.0)
-    rows.as_rows(numbers)[1, 0] = 7
-    assert numbers.tolist() == [0, 7, 2]
-    table = np.zeros((2, 3))
-    assert rows.as_rows(table) is table
+@pytest.mark.parametrize("shape", [(), (3,), (4, 3), (4, 3, 2), (0, 3, 2)])
+def test_the_first_dimension_counts_rows(shape):
+    array = np.zeros(shape)
+    table = rows.as_rows(array)
+    table[:] = 7
+    assert table.ndim == 2
+    assert len(table) == (shape or (1,))[0]
+    assert (array == 7).all()
+
+
+def test_squares_that_are_too_large():
+    grads = np.full((10, 10), 5e13, np.float32)
+    rows.check_squares("grads", grads)
+    for large in (1.1e15, 3e38, -1e20, np.nan):
+        grads[5, 5] = large
+        with pytest.raises(ArgumentError, match=r"grads: expected a sum of squares of at most 1e\+30"):
+            rows.check_squares("grads", grads)

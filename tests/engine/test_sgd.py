@@ -61,6 +61,15 @@ def test_bad_input(message, changes):
         assert squares is None or not squares.any()
 
 
+def test_gradients_whose_squares_are_too_large_change_nothing():
+    table, squares = np.zeros((3, 2), np.float32), np.zeros(3, np.float32)
+    for grads in ([[1e20, 1e20]], [[3e38, 0], [3e38, 0]]):
+        with pytest.raises(ArgumentError, match="grads: expected a sum of squares"):
+            update_rows(table, [0] * len(grads), np.float32(grads), 0.1, squares=squares)
+        assert not table.any()
+        assert not squares.any()
+
+
 @pytest.mark.parametrize("with_squares", [False, True])
 def test_gradients_that_are_part_of_the_table_are_those_before_the_step(with_squares, rng):
     table, rows = rng.standard_normal((9, 5)).astype(np.float32), np.array([8, 3, 8, 1, 2])

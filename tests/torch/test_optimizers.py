@@ -296,6 +296,21 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
         assert not optimizer.state
 
 
+@pytest.mark.parametrize("name", ["adagrad", "adam"])
+def test_gradients_whose_squares_are_too_large_change_nothing(name):
+    tables = [torch.nn.Parameter(torch.zeros(4, 2)) for _ in range(2)]
+    optimizer = RowOptimizer(tables, name, lr=0.1)
+    values = torch.full((2, 2), 1e20)
+    dense = torch.full((4, 2), 1e20)
+    sparse = torch.sparse_coo_tensor([[1, 3]], values, (4, 2), check_invariants=True)
+    for grad in (dense, sparse):
+        tables[0].grad, tables[1].grad = torch.ones(4, 2), grad
+        with pytest.raises(ArgumentError, match="a gradient: expected a sum of squares"):
+            optimizer.step()
+        assert not tables[0].any()
+        assert not optimizer.state
+
+
 def test_large_finite_gradients_are_taken():
     parameter = torch.nn.Parameter(torch.zeros(4, 2))
     parameter.grad = torch.full((4, 2), 1e38)  # their sum is not finite
@@ -316,7 +331,8 @@ def test_bad_arguments(arguments, message):
 @pytest.mark.parametrize(("options", "message"), [
     ({"betas": (0.9, 1.0)}, r"betas\[1\]: expected a number in \[0, 1\)"),
     ({"betas": (0.9,)}, "betas: expected two numbers"),
-    ({"eps": -1.0}, "eps: expected"),
+    ({"eps": 0.0}, "eps: expected a number > 0"),
+    ({"eps": 1e-60}, "eps: expected a number > 0"),
     ({"lr": math.nan}, "lr: expected"),
     ({"rule": "adagrda"}, "rule: expected one of"),
 ])

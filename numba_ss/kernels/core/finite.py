@@ -1,4 +1,4 @@
-"""Whether numbers are finite, without a look at each of them."""
+"""Whether numbers are finite, and their squares, without a look at each of them."""
 
 from numpy import float32
 
@@ -12,3 +12,12 @@ def all_finite(values):
     for k in range(values.shape[0]):
         probe += values[k] * float32(0)  # NaN, if it is not finite
     return probe == float32(0)
+
+
+@kernel
+def sum_of_squares(values):
+    """Return the sum of the squares of a one-dimensional array."""
+    total = float32(0)
+    for k in range(values.shape[0]):
+        total += values[k] * values[k]
+    return total
