@@ -36,6 +36,10 @@ class AdaptiveOptimizer:
         self._num_rows, self._of_table = 0, self._rule(weights[:0])
         self._workspace = Workspace()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the caller's table; what is kept of it is for the next one that fits."""
+        return vars(self) | {"_table": None}
+
     def step_touched(
         self, batch: SampledPass, table: Float32s | None, ids: Integers, rate: np.float32
     ) -> None:

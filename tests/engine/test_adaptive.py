@@ -1,5 +1,7 @@
 """adaptive.py: what is kept of a layer's tables; its numbers are tested by test_layer.py."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,19 @@ def test_a_state_belongs_to_the_next_table_as_long(name, rng):
     other.check_state(state)
     other.load_state_dict(state)
     copy = table.copy()
+    step(optimizer, weights, table, np.array([1, 4]))
+    step(other, other._weights, copy, np.array([1, 4]))
+    np.testing.assert_array_equal(copy, table)
+    np.testing.assert_array_equal(other._weights, weights)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_copy_goes_on_with_another_table(name, rng):
+    optimizer, weights = make(rng, name)
+    table = rng.standard_normal((6, 4)).astype(np.float32)
+    step(optimizer, weights, table, np.array([1, 2]))
+    other, copy = pickle.loads(pickle.dumps(optimizer)), table.copy()
+    assert other._table is None
     step(optimizer, weights, table, np.array([1, 4]))
     step(other, other._weights, copy, np.array([1, 4]))
     np.testing.assert_array_equal(copy, table)
