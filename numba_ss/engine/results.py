@@ -56,8 +56,9 @@ def check_grad_output(grad_output: Any, inputs: Floats) -> Floats:
     _checks.shaped("grad_output", array, (len(inputs),), "batch_size,")
     if not np.isfinite(array).all():
         _checks.fail("grad_output", "finite numbers", array[~np.isfinite(array)][0])
+    array = _checks.cast("grad_output", array, inputs.dtype)
     # Writable, because a read-only array is a type of its own, which compiles kernels anew.
-    return np.require(array, inputs.dtype, ["C", "W"])
+    return np.require(array, requirements=["C", "W"])
 
 
 def spread(values: Floats, some: NDArray[np.bool_] | None) -> Floats:

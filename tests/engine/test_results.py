@@ -9,11 +9,11 @@ from tests.conftest import Problem, densify
 from tests.engine.loss_calls import SAMPLED, both, call, own_candidates
 
 
-@pytest.mark.parametrize("bad", [[1.0], [1, 2, 3], [np.nan, 1], ["a", "b"]])
+@pytest.mark.parametrize("bad", [[1.0], [1, 2, 3], [np.nan, 1], [1e300, 1], ["a", "b"]])
 def test_bad_grad_output(bad):
-    model = np.ones((9, 3), np.float32), np.ones(9, np.float32)
+    weights, biases, inputs = (np.ones(shape, np.float32) for shape in ((9, 3), 9, (2, 3)))
     with pytest.raises(ArgumentError, match="grad_output"):
-        numba_ss.nce_loss_and_grad(*model, [[1], [2]], np.ones((2, 3)), 4, 9, grad_output=bad)
+        numba_ss.nce_loss_and_grad(weights, biases, [[1], [2]], inputs, 4, 9, grad_output=bad)
 
 
 @pytest.mark.parametrize("name", SAMPLED)
