@@ -18,6 +18,8 @@ from numba_ss.engine.candidate_sampler import NO_IDS, Accept, CandidateSampler, 
 from numba_ss.engine.seeds import MODULUS
 from numba_ss.kernels.softmax import sampling
 
+_ROUNDING = 1e-3  # the largest share of the sum of weights that may be lost to rounding
+
 
 class UniformSampler(CandidateSampler):
     """Every class with the same probability, 1 / range_max.
@@ -143,7 +145,10 @@ class FixedUnigramSampler(CandidateSampler):
 
     Notes
     -----
-    Drawing takes the same time for any number of classes, by Walker's alias method.
+    Drawing takes the same time for any number of classes, by Walker's alias method. The expected
+    counts divide by the sum of the weights. As in TensorFlow they are added up in float32, one
+    after the other, unless that misses more than a thousandth of the sum: small weights do not
+    count there once the sum is large.
 
     Examples
     --------
@@ -192,12 +197,13 @@ class FixedUnigramSampler(CandidateSampler):
                 f"{reserved} reserved ids and {kept.size} weights",
             )
         weights = np.zeros(self.range_max, np.float32)
-        total = sampling.distort(kept, np.float32(distortion), weights[reserved:])
-        if len(self._exclude):
-            weights[self._exclude] = 0
-            total = weights.sum(dtype=np.float64)
-            self._exclude = NO_IDS
-        if not (0 < total < np.inf):
+        total = float(sampling.distort(kept, np.float32(distortion), weights[reserved:]))
+        weights[self._exclude] = 0
+        exact = float(weights.sum(dtype=np.float64))
+        if len(self._exclude) or not abs(total - exact) < _ROUNDING * exact:
+            total = exact
+        self._exclude = NO_IDS
+        if not 0 < total <= np.finfo(np.float32).max:
             _checks.fail("unigrams", "weights of finite, positive sum", total)
         self._weights, self._sum = weights, np.float32(total)
         # A probability that is 0 in float32 has no expected count with a logarithm.

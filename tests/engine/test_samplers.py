@@ -71,6 +71,15 @@ def test_fixed_unigram_of_the_cpp_test(tmp_path):
             assert not got[1][:reserved].any()
 
 
+def test_small_weights_count_in_a_large_sum():
+    """Added up in float32, one after the other, the ones would change nothing."""
+    weights = np.ones(2**18)
+    weights[0] = 2**24
+    sampler = numba_ss.FixedUnigramSampler(weights.size, unigrams=weights, seed=0)
+    got = sampler.sample([[0], [1]], 1, False).true_expected_count.ravel()
+    np.testing.assert_allclose(got, weights[:2] / weights.sum(), rtol=1e-6)
+
+
 def test_learned_unigram_of_the_cpp_test():
     sampler = numba_ss.LearnedUnigramSampler(10, seed=0)
     for _ in range(10):
