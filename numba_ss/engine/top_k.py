@@ -6,7 +6,7 @@ examples are computed, compared and dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,15 +49,23 @@ def packed_exclusions(exclude: Any, batch_size: int) -> tuple[Integers, Integers
     if exclude is None:
         return np.empty(0, np.int64), np.zeros(batch_size + 1, np.int64)
     if isinstance(exclude, tuple) and [type(part) for part in exclude] == [np.ndarray] * 2:
+        if exclude[1].shape != (batch_size + 1,):
+            expected = f"a list of rows, or a tuple of ids and offsets ({batch_size + 1},)"
+            _checks.fail("exclude", expected, f"a tuple of ids and an array {exclude[1].shape}")
         values = _checks.ids("exclude[0]", exclude[0])
         _checks.shaped("exclude[0]", values, (None,), "number of ids,")
         return values, _checks.offsets("exclude[1]", exclude[1], batch_size, len(values))
+    if not hasattr(exclude, "__len__") or isinstance(exclude, Set):
+        _checks.fail("exclude", "a sequence of sequences of ids", type(exclude).__name__)
     if len(exclude) != batch_size:
         _checks.fail("exclude", f"batch_size = {batch_size} sequences of ids", len(exclude))
     if isinstance(exclude, np.ndarray) and exclude.ndim == 2:
         offsets = np.arange(batch_size + 1, dtype=np.int64) * exclude.shape[1]
         return _checks.ids("exclude", exclude).reshape(-1), offsets
-    rows = [_checks.ids(f"exclude[{i}]", row).reshape(-1) for i, row in enumerate(exclude)]
+    rows = [
+        _checks.ids(f"exclude[{i}]", list(row) if isinstance(row, Set) else row).reshape(-1)
+        for i, row in enumerate(exclude)
+    ]
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return np.concatenate([np.empty(0, np.int64), *rows]), offsets
 
@@ -79,7 +87,7 @@ def sorted_exclusions(
 
 def top_k(
     weights: ArrayLike, biases: ArrayLike | None, inputs: ArrayLike, k: int,
-    exclude: ArrayLike | Sequence[ArrayLike] | None = None,
+    exclude: ArrayLike | Sequence[ArrayLike | Collection[int]] | None = None,
 ) -> TopK:
     """Find the k classes of highest logit for each example, exactly.
 
@@ -89,10 +97,11 @@ def top_k(
         See `softmax_loss`. A class with bias -inf is not among the best.
     k : int
         Number of classes, at most num_classes.
-    exclude : sequence of sequences of int, or array (batch_size, any), optional
+    exclude : sequence of sequences or sets of int, or array (batch_size, any), optional
         Classes to leave out, for each example; -1 stands for none. The fastest form is a tuple
         of two arrays: the classes of all examples, one example after the other, and offsets
-        (batch_size + 1,). Those of example i are ``classes[offsets[i]:offsets[i + 1]]``.
+        (batch_size + 1,). Those of example i are ``classes[offsets[i]:offsets[i + 1]]``. A tuple
+        of two arrays always means this, so give the arrays of two examples in a list.
 
     Returns
     -------

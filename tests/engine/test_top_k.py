@@ -78,7 +78,7 @@ def test_empty_batch(exclude):
 
 def test_two_examples_and_two_lists():
     """Only two arrays in a tuple are the packed form."""
-    for exclude in ([0], [1]), [[0], [1]], [np.array([0]), np.array([1])], pack([[0], [1]]):
+    for exclude in ([0], [1]), [[0], [1]], [np.array([0]), np.array([1])], pack([[0], [1]]), [{0}, {1}]:
         assert top_k(np.eye(2), np.zeros(2), np.ones((2, 2)), 1, exclude).ids.tolist() == [[1], [0]]
 
 
@@ -92,7 +92,9 @@ def test_two_examples_and_two_lists():
         (r"exclude\[0\]: .*got -2", {"exclude": pack([[1, -2]])}),
         (r"exclude\[0\]: expected integers", {"exclude": (np.array([1.0]), np.array([0, 1]))}),
         (r"exclude\[0\]: expected shape", {"exclude": (np.ones((1, 1), int), np.array([0, 1]))}),
-        (r"exclude\[1\]: expected shape", {"exclude": pack([[1], [2]])}),
+        (r"exclude: expected a list of rows, or .*\(2,\), got", {"exclude": pack([[1], [2]])}),
+        ("exclude: expected a sequence", {"exclude": ([i] for i in range(1))}),
+        ("exclude: expected a sequence", {"exclude": {(1,)}}),
         (r"exclude\[1\]: .*= 2, got 0 to 1", {"exclude": (np.array([1, 2]), np.array([0, 1]))}),
         (r"exclude\[1\]: .*got 1 to 2", {"exclude": (np.array([1, 2]), np.array([1, 2]))}),
         ("inputs: .*finite", {"inputs": np.full((1, 3), np.nan)}),
