@@ -19,6 +19,7 @@ from numba_ss.kernels.core import ids as id_kernels
 _INT64 = np.dtype(np.int64)
 _LONGEST = 500  # characters of the caller's data in a message, at most
 FLOAT_TYPES = _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_BLOCK = 2**20  # numbers that are looked at at once
 _LARGEST_RATE = 1e30  # a larger learning rate can make float32 infinite within a step
 
 
@@ -332,27 +333,34 @@ def trainable(name: str, value: Any, shape: tuple[int | None, ...], symbols: str
     return value
 
 
-def _first_bad(array: Floats, masks: bool) -> tuple[int, float] | None:
-    flat = array.reshape(-1)
-    bad = np.flatnonzero(~np.isfinite(flat) & ~(np.isneginf(flat) & masks))
-    return (int(bad[0]), float(flat[bad[0]])) if bad.size else None
+Parts = Sequence[tuple[str, Floats, Integers | None]]
 
 
-def explain_loss(
-    loss: Floats, parts: Sequence[tuple[str, Floats, Integers | None]]
-) -> NoReturn:
-    """Raise the error that says which array made the loss of a batch NaN or infinite.
+def finite(parts: Parts) -> None:
+    """Require that all numbers that a batch used are finite; the error names the first that is not.
 
     Each of `parts` is (name, array, ids): the batch used the rows `ids` of the array, or all rows
     if `ids` is None. A bias of -inf is allowed, because it masks a class.
     """
-    for name, array, rows in parts:
-        reached = array if rows is None else np.unique(rows[rows >= 0])
-        for row in range(len(array)) if rows is None else reached:
-            bad = _first_bad(np.atleast_1d(array[row]), name.startswith("biases"))
-            if bad is not None:
-                column = f", {bad[0]}" if array.ndim > 1 else ""
-                fail(name, "finite numbers", f"{bad[1]} at {name}[{row}{column}]")
+    for name, array, ids in parts:
+        reached = range(len(array)) if ids is None else np.unique(ids[ids >= 0])
+        count = max(1, _BLOCK // max(1, array[:1].size))
+        for start in range(0, len(reached), count):
+            rows = slice(start, start + count) if ids is None else reached[start : start + count]
+            block = array[rows]
+            bad = ~np.isfinite(block)
+            if name.startswith("biases"):
+                bad &= ~np.isneginf(block)
+            if bad.any():
+                first = np.argwhere(bad)[0]
+                row, *column = map(int, first)
+                place = [int(reached[start + row]), *column]
+                fail(name, "finite numbers", f"{block[tuple(first)]} at {name}{place}")
+
+
+def explain_loss(loss: Floats, parts: Parts) -> NoReturn:
+    """Raise the error that says what made the loss of a batch NaN or infinite; see `finite`."""
+    finite(parts)
     example = int(np.flatnonzero(~np.isfinite(loss))[0])
     fail(
         "inputs, weights",

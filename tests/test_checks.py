@@ -57,6 +57,19 @@ def test_explanation_names_the_first_bad_number():
         _checks.explain_loss(loss, [("w", array, np.array([0, 1]))])
 
 
+@pytest.mark.parametrize("ids", [None, np.array([9, 0, 7])])
+def test_finite_numbers_are_looked_for_in_blocks(ids, monkeypatch):
+    monkeypatch.setattr(_checks, "_BLOCK", 6)
+    array, biases = np.ones((10, 3), np.float32), np.full(10, -np.inf)
+    _checks.finite([("weights", array, ids), ("biases", biases, ids)])
+    array[7, 2] = np.inf
+    biases[9] = np.nan
+    with pytest.raises(ArgumentError, match=r"^w: expected finite numbers, got inf at w\[7, 2\]$"):
+        _checks.finite([("w", array, ids)])
+    with pytest.raises(ArgumentError, match=r"got nan at biases\[9\]$"):
+        _checks.finite([("biases", biases, ids)])
+
+
 def test_only_lists_of_lists_are_said_to_be_uneven():
     """Other errors of NumPy are not changed."""
 

@@ -84,8 +84,7 @@ def update_rows(
     _checks.shaped("grads", values, (len(ids), *table.shape[1:]), "num_updates, dim")
     if np.may_share_memory(values, table):
         values = values.copy()
-    if not np.isfinite(values).all():
-        _checks.explain_loss(np.array([np.nan]), [("grads", values, None)])
+    _checks.finite([("grads", values, None)])
     rate = np.float32(_checks.rate("learning_rate", learning_rate, positive=False))
     if squares is not None:
         _checks.trainable("squares", squares, (len(table),), "num_rows,")

@@ -17,6 +17,7 @@ from numba_ss._types import Floats, Integers
 from numba_ss.engine import full_pass
 from numba_ss.engine.full_losses import check_model
 from numba_ss.kernels.core import ids as id_kernels
+from numba_ss.kernels.core.finite import all_finite
 from numba_ss.kernels.core.threads import threads_for
 from numba_ss.kernels.softmax import ranking
 from numba_ss.kernels.softmax.sampled_classes import BLOCK
@@ -140,9 +141,8 @@ def top_k(
         walk = ranking.Walk(w, b, columns, size, rows, logits)
         left_out = ranking.Excluded(excluded, offsets[start : start + size + 1])
         ranking.select(walk, left_out, threads, heaps, probe)
-        if not (np.isfinite(probe.sum() + part.sum()) and highest_bias < np.inf):
-            parts = [("inputs", h, None), ("weights", w, None), ("biases", b, None)]
-            _checks.explain_loss(np.array([np.nan]), parts)
+        if not (all_finite(probe) and all_finite(part.reshape(-1)) and highest_bias < np.inf):
+            _checks.finite([("inputs", h, None), ("weights", w, None), ("biases", b, None)])
         ranking.merge_best(
             heap_scores, heap_ids, counts, threads_for(_SORTED * heap_ids.size),
             scores[start : start + size], ids[start : start + size],

@@ -75,8 +75,7 @@ def _vectors(name: str, value: ArrayLike, dim: int | None) -> Vectors:
         array = array.astype(np.float32, copy=False)
     if not array.shape[1]:
         _checks.fail(name, "dim >= 1", "0")
-    if not np.isfinite(array).all():
-        _checks.explain_loss(np.array([np.nan]), [(name, array, None)])
+    _checks.finite([(name, array, None)])
     return array
 
 

@@ -66,6 +66,12 @@ def test_scores_that_overflow_are_refused():
         top_k(np.full((3, 2), 1e300), None, np.full((1, 2), 1e300), 2)
 
 
+def test_inputs_may_be_of_any_size():
+    """Their sum is infinite, the scores are not."""
+    weights, inputs = np.full((3, 1), 1e-30, np.float32), np.full((2, 1), 3e38, np.float32)
+    assert top_k(weights, None, inputs, 1).ids.tolist() == [[0], [0]]
+
+
 def test_rows_of_different_lengths():
     with pytest.raises(ArgumentError, match="inputs: expected rows of one length"):
         top_k(np.eye(3), None, [[1.0, 2, 3], [1.0]], 1)
