@@ -72,4 +72,6 @@ def as_rows(array: Floats) -> Floats:
     """
     if array.ndim == 2:
         return array
+    if array.ndim == 1:  # as biases are, in each step
+        return array[:, None]
     return array.reshape(len(array) if array.ndim else 1, math.prod(array.shape[1:]))
