@@ -247,7 +247,8 @@ class SampledSoftmax:
             Activations, converted to float32.
         labels : array of integers, shape (batch_size, num_true)
             Target classes; -1, or a mask, marks an absent label. An example without labels, such
-            as padding, has the loss 0 and no gradient, and does not count in a mean.
+            as padding, has the loss 0 and no gradient, and does not count in a mean. A batch of
+            nothing else changes nothing, draws nothing, and is no step.
         learning_rate : float, optional
             The rate of this step, instead of the layer's own.
         sample_weight : array, shape (batch_size,), optional
@@ -325,17 +326,21 @@ class SampledSoftmax:
         self, table: Float32s, ids: Integers, labels: Any, learning_rate: Any, sample_weight: Any,
         update_table: bool,
     ) -> tuple[Any, Any]:
-        labels, some = _checks.labels(labels, len(ids), self.num_true, self.num_classes)
+        batch_size = len(ids)
+        labels, some = _checks.labels(labels, batch_size, self.num_true, self.num_classes)
         weight = None
         if sample_weight is not None:
-            weight = _check_weight(sample_weight, len(ids))
+            weight = _check_weight(sample_weight, batch_size)
         if some is not None:
             ids, labels = ids[some], labels[some]
             weight = None if weight is None else weight[some]
         rate = self.learning_rate if learning_rate is None else learning_rate
         rate = rate(self.num_steps) if callable(rate) else rate
         rate = np.float32(_checks.rate("learning_rate", rate))
-        scale = 1 / max(len(ids), 1) if self.reduction == "mean" else 1.0
+        if not len(ids):  # Adam would move the candidates, although their gradients are 0
+            loss = np.zeros(batch_size, np.float32) if self.reduction == "none" else 0.0
+            return loss, np.zeros((batch_size, self.dim), np.float32)
+        scale = 1 / len(ids) if self.reduction == "mean" else 1.0
         if self._scaled != (len(ids), self.reduction):
             self._grad_output = np.full(len(ids), scale, np.float32)
             self._scaled = len(ids), self.reduction
@@ -369,7 +374,7 @@ class SampledSoftmax:
                 self._explain(out.arrays.losses, table, ids, labels, reached, update_table)
             return total
 
-        at_once = out.is_whole and len(ids) and self._adaptive is None
+        at_once = out.is_whole and self._adaptive is None
         take = self._step_at_once if at_once else self._step_in_parts
         given = table, ids, columns, grad_output, learning_rate, update_table, threads, out, check
         start = perf_counter()

@@ -23,7 +23,7 @@ from numba_ss.engine.by_name import (
     make_sampler,
     options_of,
 )
-from numba_ss.engine.candidate_sampler import CandidateSampler
+from numba_ss.engine.candidate_sampler import CandidateSampler, SampledCandidates
 from numba_ss.engine.columns import make_columns
 from numba_ss.engine.full_losses import sigmoid_loss, softmax_loss
 from numba_ss.engine.full_pass import label_logits, normalizers
@@ -123,7 +123,7 @@ class SampledSoftmax(nn.Embedding):
     -----
     The candidates are drawn in the forward pass, and only where gradients are asked for: under
     `torch.no_grad` a call in training mode returns the loss by the candidates that the next
-    step will draw.
+    step will draw. For a batch in which no example has a label none are drawn.
 
     There are at most `torch.get_num_threads` threads, and the result does not depend on their
     number: the layer takes a single one where it measures that it is faster. Where other processes
@@ -327,7 +327,11 @@ class SampledSoftmax(nn.Embedding):
     ) -> LayerWork:
         if some is not None:
             labels = labels[some]
-        sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        if len(labels):
+            sampled, accept = self.sampler.propose(labels, self.num_sampled, True)
+        else:  # Adam would move the candidates, although their gradients are 0
+            counts = np.empty(labels.shape, np.float32), np.empty(0, np.float32)
+            sampled, accept = SampledCandidates(np.empty(0, np.int64), *counts), lambda: None
         columns = make_columns(
             labels, sampled, weights.dtype, self._remove_hits, self._subtract_log_q
         )

@@ -771,6 +771,24 @@ def test_examples_without_a_label_are_as_if_they_were_not_there(loss, reduction,
     assert layer.evaluate(inputs, labels) == 0
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", *RULES])
+@pytest.mark.parametrize("sampler", ["uniform", "in_batch", "mixed"])
+@pytest.mark.parametrize("loss", ["sampled_softmax", "softmax"])
+def test_a_batch_of_nothing_but_padding_is_no_step(loss, sampler, optimizer, rng):
+    number = None if sampler == "in_batch" or loss == "softmax" else SAMPLED
+    layer = SampledSoftmax(CLASSES, DIM, number, loss=loss, sampler=sampler, optimizer=optimizer)
+    inputs, labels = batch(rng)
+    table, ids = inputs.copy(), np.arange(BATCH)
+    layer.step_rows(table, ids, labels)
+    kept, before = layer.state_dict(), table.copy()
+    assert layer.step_rows(table, ids, np.full_like(labels, -1)) == 0
+    loss, grad_inputs = layer.step(inputs, np.full_like(labels, -1))
+    assert loss == 0
+    np.testing.assert_array_equal(grad_inputs, np.zeros_like(inputs))
+    np.testing.assert_array_equal(table, before)
+    np.testing.assert_equal(layer.state_dict(), kept)
+
+
 @pytest.mark.parametrize("loss", [*LOSSES, "softmax"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

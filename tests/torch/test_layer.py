@@ -123,6 +123,22 @@ def test_options_are_those_of_the_engine(options):
             torch.testing.assert_close(grad, right)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("sampler", ["uniform", "in_batch"])
+def test_nothing_but_padding_is_nothing_to_learn(sampler, normalize):
+    number = None if sampler == "in_batch" else 9
+    layer = make(sampler=sampler, num_sampled=number, normalize=normalize)
+    optimizer = layer.optimizer("adam", lr=0.1)
+    inputs, labels = batch()
+    for absent in (False, True):
+        before, state = layer.weight.detach().clone(), layer.state_dict()["_extra_state"]
+        optimizer.zero_grad()
+        layer(inputs, torch.full_like(labels, -100) if absent else labels).backward()
+        optimizer.step()
+        assert torch.equal(layer.weight, before) == absent
+        assert torch.equal(layer.state_dict()["_extra_state"], state) == absent
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_examples_have_weights(reduction):
     layer = make(reduction=reduction)
