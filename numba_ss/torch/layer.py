@@ -27,6 +27,7 @@ from numba_ss.engine.candidate_sampler import CandidateSampler, SampledCandidate
 from numba_ss.engine.columns import make_columns
 from numba_ss.engine.full_losses import sigmoid_loss, softmax_loss
 from numba_ss.engine.full_pass import label_logits, normalizers
+from numba_ss.engine.results import spread
 from numba_ss.engine.top_k import top_k
 from numba_ss.torch import autograd
 from numba_ss.torch.optimizers import RowOptimizer
@@ -378,18 +379,23 @@ class SampledSoftmax(nn.Embedding):
         """Return the log of each label's probability in the softmax over all classes.
 
         See `forward` for the parameters. It has the shape of `labels`, and is 0 where one is
-        absent. Memory is bounded, whatever the number of classes.
+        absent. Memory is bounded, whatever the number of classes. No gradients flow back from it:
+        for these, call the layer.
         """
         h = self._hidden_states(inputs).detach().numpy()
-        y, _ = label_ids(
+        y, some = label_ids(
             labels, inputs.shape[:-1], self.num_true, self.ignore_index, self.num_classes
         )
-        weights, biases = self._all_classes()
-        with pytorch_threads():
-            logits, _ = label_logits(weights, biases, h, y)
-            normalizer = normalizers(weights, biases, h, logistic=False)
-        result = np.where(y >= 0, logits - normalizer[:, None], 0).astype(weights.dtype)
-        return torch.from_numpy(result).reshape(labels.shape)
+        ids = np.arange(len(y)) if some is None else np.flatnonzero(some)
+        y, (weights, biases) = y[ids], self._all_classes()
+        with pytorch_threads(), np.errstate(over="ignore", invalid="ignore"):  # the result shows it
+            logits, _ = label_logits(weights, biases, h[ids], y)
+            normalizer = normalizers(weights, biases, h[ids], logistic=False)
+            result = np.where(y >= 0, logits - normalizer[:, None], 0).astype(weights.dtype)
+        if not (np.isfinite(normalizer).all() and result.max(initial=0) < np.inf):
+            parts = [("inputs", h, ids), ("weight", weights, None), ("biases", biases, None)]
+            _checks.explain_loss(spread(normalizer - logits.sum(axis=1), some), parts)
+        return torch.from_numpy(spread(result, some)).reshape(labels.shape)
 
     def optimizer(self, rule: str, lr: float, **options: Any) -> RowOptimizer:
         """Return an optimizer of the layer's parameters that updates touched rows only.

@@ -635,6 +635,31 @@ def test_a_nan_behind_padding_is_no_matter():
     broken[2] = torch.nan
     want = expected(layer, inputs, labels)
     torch.testing.assert_close(layer(broken, labels), want)
+    torch.testing.assert_close(layer.log_prob(broken, labels), layer.log_prob(inputs, labels))
+
+
+@pytest.mark.parametrize(("place", "size", "message"), [
+    ("inputs", torch.nan, r"inputs: .*nan at inputs\[2, 0\]"),
+    ("weight", torch.inf, r"weight: .*inf at weight\[2, 0\]"),
+    ("inputs", 1e308, "logits that the type can hold"),
+])
+def test_a_log_prob_that_is_none_is_refused(place, size, message):
+    layer = make()
+    inputs, labels = batch()
+    inputs = inputs.detach().clone()
+    (inputs if place == "inputs" else layer.weight.detach())[2, 0] = size
+    layer.weight.detach()[:, 0] *= 100
+    labels[0] = -100
+    with pytest.raises(ArgumentError, match=message):
+        layer.log_prob(inputs, labels)
+
+
+def test_the_log_prob_of_a_class_left_out_is_minus_infinity():
+    layer = make(num_true=2)
+    inputs, labels = batch(num_true=2)
+    labels[0, 1] = 3
+    layer.bias.detach()[3] = -torch.inf
+    assert layer.log_prob(inputs, labels)[0, 1] == -torch.inf
 
 
 @pytest.mark.parametrize(("change", "message"), [
