@@ -318,9 +318,12 @@ class CandidateSampler:
         return 0.0
 
     def _kept(self) -> float:
-        if not len(self._exclude):
-            return 1.0
-        return 1.0 - float(self._probabilities(self._exclude).sum(dtype=np.float64))
+        """Return the probability of all classes that are not excluded."""
+        if len(self._exclude) <= self.range_max // 2:
+            return 1.0 - float(self._probabilities(self._exclude).sum(dtype=np.float64))
+        # What little is left of 1 would have the rounding errors of all excluded ones.
+        left = np.delete(np.arange(self.range_max), self._exclude)
+        return float(self._probabilities(left).sum(dtype=np.float64))
 
     def _learn(self, labels: Integers) -> None:
         """Learn from the labels of a batch, after its candidates were drawn."""

@@ -94,6 +94,10 @@ class LearnedUnigramSampler(CandidateSampler):
     def _total(self) -> float:
         return float(self._sum)
 
+    def _kept(self) -> float:
+        """Return the probability of all classes that are not excluded, which changes each call."""
+        return 1 - int(self._weights[self._exclude].sum(dtype=np.int64)) / self._sum
+
     def _learn(self, labels: Integers) -> None:
         present = labels[labels >= 0]
         budget = min(MODULUS - self._sum, present.size)

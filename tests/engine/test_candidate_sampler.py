@@ -34,6 +34,23 @@ def test_a_failed_call_draws_nothing(name):
     assert_same(a.sample([[1]], 5), b.sample([[1]], 5))
 
 
+@needs_jit
+@pytest.mark.parametrize("name", ["uniform", "log_uniform", "learned_unigram"])
+def test_nearly_all_classes_are_excluded(name):
+    """What is left of their probability has no rounding errors."""
+    size = 10**6
+    sampler = make(name, size, seed=1, exclude_ids=np.arange(size - 2))
+    each = np.ones(2)
+    if name == "log_uniform":
+        each = np.log1p(1 / np.array([size - 1, size])) / np.log1p(size)
+    elif name == "learned_unigram":
+        sampler.sample(np.zeros((10**6, 1), np.int64), 1)
+        sampler.sample(np.full((9, 1), size - 1), 1)
+        each[1] = 10
+    got = sampler.sample([[size - 2], [size - 1]], 1, unique=False).true_expected_count.ravel()
+    np.testing.assert_allclose(got, each / each.sum(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", [n for n in CLASSES if n != "all"])
 def test_exclude_ids(name):
     sampler = make(name, 6, seed=1, exclude_ids=[0, 3])
