@@ -195,6 +195,9 @@ def _loss_and_grad(
         count = block.classes.stop - block.classes.start
         grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
         grad_biases[block.classes] = block.grad_biases[:count]
+    dtype = _checks.inputs(inputs).dtype
+    loss = _checks.cast("loss", loss, dtype)
+    grad_inputs = _checks.cast("grad_inputs", grad_inputs, dtype)
     return LossAndGradients(
         spread(loss, some), spread(grad_inputs, some), np.arange(len(w)), grad_weights, grad_biases
     )
@@ -216,6 +219,7 @@ def softmax_loss_and_grad(
     Returns
     -------
     LossAndGradients
+        The losses and `grad_inputs` have the type of the inputs, the others that of `weights`.
 
     Examples
     --------
@@ -242,6 +246,7 @@ def sigmoid_loss_and_grad(
     Returns
     -------
     LossAndGradients
+        As those of `softmax_loss_and_grad`.
 
     Examples
     --------

@@ -53,7 +53,10 @@ def test_result_has_the_type_of_the_inputs(rng):
     problem = Problem(rng)
     arguments = problem.weights, problem.biases, problem.labels
     got = numba_ss.softmax_loss(*arguments, problem.inputs.astype(float))
-    assert got.dtype == np.float64
+    grads = numba_ss.softmax_loss_and_grad(*arguments, problem.inputs.astype(float))
+    assert got.dtype == grads.loss.dtype == grads.grad_inputs.dtype == np.float64
+    assert grads.grad_weights.dtype == grads.grad_biases.dtype == np.float32
+    np.testing.assert_array_equal(grads.loss, got)
     np.testing.assert_allclose(got, numba_ss.softmax_loss(*arguments, problem.inputs), rtol=1e-6)
 
 
