@@ -78,7 +78,7 @@ def number(name: str, value: Any, *, positive: bool = False) -> float:
         fail(name, "a finite number", repr(value))
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fail(name, "a finite number", repr(value))
     if not np.isfinite(result) or (positive and result < 0):
         fail(name, "a finite number" + " >= 0" * positive, repr(value))
@@ -145,7 +145,7 @@ def shaped(name: str, array: NDArray[Any], shape: tuple[int | None, ...], symbol
         fail(name, f"shape ({symbols}) = ({values})", _shape(array))
 
 
-def _array(name: str, value: Any, rows: str = "rows of one length") -> NDArray[Any]:
+def as_array(name: str, value: Any, rows: str = "rows of one length") -> NDArray[Any]:
     """Return an array; `rows` says in an error what nested lists should be."""
     try:
         return np.asarray(value)
@@ -181,7 +181,7 @@ def real(name: str, value: Any) -> Floats:
     """Return a C-contiguous array of float32 or float64, copied only if necessary."""
     if type(value) is np.ndarray and value.dtype in FLOAT_TYPES and value.flags.c_contiguous:
         return value
-    array = _array(name, value)
+    array = as_array(name, value)
     dtype = real_type(array.dtype)
     if dtype is None:
         fail(name, "float32 or float64 numbers", array.dtype)
@@ -228,10 +228,10 @@ def in_range(name: str, ids: Integers, stop: int, symbol: str) -> None:
 
 
 def ids(name: str, value: Any, rows: str = "rows of one length") -> Integers:
-    """Return integers as a contiguous int64 array of any shape; see `_array` for `rows`."""
+    """Return integers as a contiguous int64 array of any shape; see `as_array` for `rows`."""
     if type(value) is np.ndarray and value.dtype == _INT64 and value.flags.carray:
         return value
-    array = _array(name, value, rows)
+    array = as_array(name, value, rows)
     if array.size == 0 and not isinstance(value, np.ndarray):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
@@ -284,7 +284,7 @@ def true_classes(value: Any, num_true: int | None, range_max: int) -> Integers:
 
 def counts(name: str, value: Any, length: int | None, symbol: str) -> NDArray[np.float64]:
     """Return occurrence counts: finite, not negative, not all zero."""
-    array = np.asarray(value)
+    array = as_array(name, value, "numbers")
     if array.dtype.kind not in "iuf":
         fail(name, "numbers", array.dtype)
     shaped(name, array, (length,), symbol)

@@ -25,7 +25,7 @@ def test_integer_bounds():
         _checks.integer("n", -1, 0)
 
 
-@pytest.mark.parametrize("value", [True, "1", None, np.inf, [1.0], 1j])
+@pytest.mark.parametrize("value", [True, "1", None, np.inf, [1.0], 1j, pytest.param(10**400, id="large")])
 def test_number_takes_finite_numbers_only(value):
     with pytest.raises(ArgumentError, match="x: expected a finite number"):
         _checks.number("x", value)

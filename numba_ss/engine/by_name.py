@@ -86,8 +86,7 @@ def check_num_sampled(num_sampled: Any, sampler: CandidateSampler) -> int | None
     if num_sampled is None and isinstance(sampler, PartitionSampler):
         return None
     count = _checks.integer("num_sampled", num_sampled, 1)
-    if not isinstance(sampler, AllSampler):
-        sampler.check_supply(count)
+    sampler.check_supply(count)
     return count
 
 

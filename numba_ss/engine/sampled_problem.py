@@ -36,7 +36,7 @@ def _check_sampled(
     else:
         shape = (num_sampled,)
         _checks.shaped("sampled_candidates", candidates, shape, "num_sampled,")
-    _checks.in_range("sampled_candidates", candidates, num_rows, "num_classes")
+    _checks.in_range("sampled_candidates", candidates, num_rows, "rows of weights")
     true_count = _checks.real("true_expected_count", value[1])
     if num_true > 1 and true_count.shape == (batch_size, 1):
         true_count = np.repeat(true_count, num_true, axis=1)

@@ -183,13 +183,14 @@ class FixedUnigramSampler(CandidateSampler):
         num_shards = _checks.integer("num_shards", num_shards, 1)
         shard = _checks.integer("shard", shard, 0, num_shards - 1)
         num_reserved_ids = _checks.integer("num_reserved_ids", num_reserved_ids, 0)
-        if bool(vocab_file) == bool(np.size(unigrams)):
+        given = _checks.as_array("unigrams", unigrams, "numbers")
+        if bool(vocab_file) == bool(given.size):
             _checks.fail(
                 "unigrams, vocab_file", "one of the two", "both" if vocab_file else "neither"
             )
         if vocab_file:
-            unigrams = _read_weights(vocab_file)
-        given = _checks.counts("unigrams", unigrams, None, "range_max")
+            given = np.array(_read_weights(vocab_file))
+        given = _checks.counts("unigrams", given, None, "range_max")
         counts = _checks.cast("unigrams", given, np.float32)
         reserved = len(range(shard, num_reserved_ids, num_shards))
         # As in TensorFlow, the first weight belongs to the id after the shard's reserved ids.
@@ -254,6 +255,9 @@ class AllSampler(CandidateSampler):
     >>> AllSampler(3).sample([[0]], 3).sampled_candidates
     array([0, 1, 2])
     """
+
+    def _supply(self) -> int:
+        return self.range_max  # the first classes are counted with those that are excluded
 
     def propose(
         self, labels: Integers, num_sampled: int | None, unique: bool

@@ -70,9 +70,10 @@ def test_a_sampler_of_one_s_own_is_taken_as_it_is():
 
 
 @pytest.mark.parametrize(("sampler", "num_sampled", "result"), [
-    ("uniform", 9, 9), ("in_batch", None, None), ("all", 20, 20),
+    ("uniform", 9, 9), ("in_batch", None, None), ("all", 9, 9),
     ("uniform", 10, "num_sampled: expected at most"), ("uniform", None, "num_sampled: expected an"),
     ("in_batch", 3, "num_sampled: expected None"), ("all", 0, "num_sampled: expected at least 1"),
+    ("all", 10, "num_sampled: expected at most"),
 ])
 def test_num_sampled_fits_the_sampler(sampler, num_sampled, result):
     made = make_sampler(sampler, 9, None)

@@ -120,7 +120,7 @@ FOUR = np.array([0, 3, 4, 5])
         _bad("inputs, weights: .*can hold", inputs=np.full((2, 3), 3e38, np.float32)),
         _bad("sampled_values", sampled_values=3),
         _bad("sampled_candidates", sampled_values=(FOUR[:3], np.ones((2, 1)), np.ones(3))),
-        _bad(r"sampled_candidates: .*got 9 at", sampled_values=(FOUR + 4, np.ones((2, 1)), np.ones(4))),
+        _bad(r"sampled_candidates: .*\[0, rows of weights\) = \[0, 9\), got 9 at", sampled_values=(FOUR + 4, np.ones((2, 1)), np.ones(4))),
         _bad("true_expected_count", sampled_values=(FOUR, np.ones((2, 2)), np.ones(4))),
         _bad(r"true_expected_count: .*got 0.0 at true_expected_count\[0, 0\], class 1", sampled_values=(FOUR, np.zeros((2, 1)), np.ones(4))),
         _bad("sampled_expected_count", sampled_values=(FOUR, np.ones((2, 1)), np.full(4, np.nan))),

@@ -180,6 +180,7 @@ BAD = [
     ("unigrams", lambda: make("fixed_unigram", 2, unigrams=[1, -1])),
     ("unigrams", lambda: make("fixed_unigram", 2, unigrams=[1, 2, 3])),
     ("unigrams", lambda: make("fixed_unigram", 2, unigrams=["a", "b"])),
+    ("unigrams: expected numbers, got rows", lambda: make("fixed_unigram", 2, unigrams=[1, [2]])),
     ("unigrams, vocab_file", lambda: numba_ss.FixedUnigramSampler(2)),
     ("shard", lambda: make("fixed_unigram", 2, unigrams=[1, 2], num_shards=2, shard=2)),
     ("distortion", lambda: make("fixed_unigram", 2, unigrams=[1, 2], distortion=np.inf)),
