@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from numba_ss.torch.work import FunctionWork, Place
 
 Tables: TypeAlias = "Tensor | Sequence[Tensor]"
 
-_spare: list[Place] = []  # of all calls
+_spare: deque[Place] = deque(maxlen=2)  # of all calls, which may have had more at once
 
 
 def sampled_softmax_loss(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import MutableSequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ class _SampledWork(ABC):
     there may be other batches. `spare` are those that nobody uses.
     """
 
-    def __init__(self, spare: list[Place], some: Some) -> None:
+    def __init__(self, spare: MutableSequence[Place], some: Some) -> None:
         self._spare, self._some = spare, some
         self._pass: SampledPass | None = None
         losses = self._forward()[1]
@@ -115,7 +116,7 @@ class LayerWork(_SampledWork):
     """
 
     def __init__(
-        self, spare: list[Place], weights: Floats, biases: Floats, inputs: Floats,
+        self, spare: MutableSequence[Place], weights: Floats, biases: Floats, inputs: Floats,
         some: Some, columns: Columns, logistic: bool, normalize: bool = False,
     ) -> None:
         self._columns, self._logistic, self._normalize = columns, logistic, normalize
@@ -159,7 +160,8 @@ class FunctionWork(_SampledWork):
     """A batch of a function with TensorFlow's arguments, whose tables may be in shards."""
 
     def __init__(
-        self, spare: list[Place], problem: SampledProblem, logistic: bool, has_biases: bool
+        self, spare: MutableSequence[Place], problem: SampledProblem, logistic: bool,
+        has_biases: bool,
     ) -> None:
         self._problem, self._logistic, self._has_biases = problem, logistic, has_biases
         self._classes: Integers | None = None  # the rows of the pass, where they are copies

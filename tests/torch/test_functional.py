@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 import numba_ss  # noqa: E402
 import numba_ss.torch  # noqa: E402
 from numba_ss import ArgumentError  # noqa: E402
+from numba_ss.torch import functional  # noqa: E402
 from tests.conftest import Problem, densify  # noqa: E402
 
 NAMES = ["sampled_softmax_loss", "nce_loss"]
@@ -183,3 +184,14 @@ def test_bad_input(change, message, rng):
         arguments[place] = value
     with pytest.raises(ArgumentError, match=message):
         numba_ss.torch.sampled_softmax_loss(*arguments)
+
+
+def test_the_memory_of_many_losses_at_once_is_given_back():
+    weights, inputs = torch.zeros(50, 4, requires_grad=True), torch.ones(3, 4)
+    labels = torch.tensor([[1], [2], [3]])
+    losses = [
+        numba_ss.torch.sampled_softmax_loss(weights, None, labels, inputs, 8, 50, seed=i).sum()
+        for i in range(5)
+    ]
+    sum(losses).backward()
+    assert len(functional._spare) == 2
