@@ -43,7 +43,7 @@ def sampled_softmax_loss(
         Labels of an example.
     sampled_values : tuple of three arrays, optional
         (sampled_candidates, true_expected_count, sampled_expected_count), as a sampler
-        returns them; by default `numba_ss.LogUniformSampler` draws.
+        returns them, for all examples together; by default `numba_ss.LogUniformSampler` draws.
     remove_accidental_hits : bool, default=True
         Whether an example does not count the candidates that are labels of its own.
     seed : int or array of one integer
@@ -73,16 +73,24 @@ def sampled_softmax_loss(
     --------
     >>> import jax.numpy as jnp
     >>> weights, inputs, labels = jnp.zeros((1000, 4)), jnp.ones((2, 4)), jnp.array([[3], [5]])
-    >>> sampled_softmax_loss(weights, None, labels, inputs, 8, 1000, seed=1)
-    Array([5.239308 , 4.8694215], dtype=float32)
+    >>> losses = sampled_softmax_loss(weights, None, labels, inputs, 8, 1000, seed=1)
+    >>> [round(loss, 3) for loss in losses.tolist()]
+    [5.239, 4.869]
     """
     weights, labels, inputs = jnp.asarray(weights), jnp.asarray(labels), jnp.asarray(inputs)
-    if weights.ndim != 2 or num_classes > len(weights):
-        expected = f"shape (num_classes, dim), num_classes = {num_classes}"
-        _checks.fail("weights", expected, f"shape {weights.shape}")
-    if labels.shape != (len(inputs), num_true):
-        expected = f"shape (batch_size, num_true) = {(len(inputs), num_true)}"
-        _checks.fail("labels", expected, f"shape {labels.shape}")
+    _checks.shaped("inputs", inputs, (None, None), "batch_size, dim")
+    _checks.shaped("weights", weights, (None, inputs.shape[1]), "num_classes, dim")
+    num_rows = len(weights)
+    if biases is not None:
+        biases = jnp.asarray(biases)
+        _checks.shaped("biases", biases, (num_rows,), "num_classes,")
+    num_classes = _checks.integer("num_classes", num_classes, 1)
+    if num_classes > num_rows:
+        _checks.fail("num_classes", f"at most the {num_rows} rows of weights", num_classes)
+    num_sampled = _checks.integer("num_sampled", num_sampled, 1)
+    num_true = _checks.integer("num_true", num_true, 1)
+    remove_hits = _checks.flag("remove_accidental_hits", remove_accidental_hits)
+    _check_ids("labels", labels, (len(inputs), num_true), "batch_size, num_true")
     if sampled_values is None:
         if seed is None:
             _checks.fail("seed", "an integer, another one each step, or sampled_values", seed)
@@ -93,12 +101,25 @@ def sampled_softmax_loss(
         )
         draw = partial(_draw, num_sampled, num_classes)
         sampled_values = jax.pure_callback(draw, shapes, labels, seed)
+    if not isinstance(sampled_values, (tuple, list)) or len(sampled_values) != 3:
+        expected = "(sampled_candidates, true_expected_count, sampled_expected_count)"
+        _checks.fail("sampled_values", expected, type(sampled_values).__name__)
+    sampled_values = tuple(map(jnp.asarray, sampled_values))
+    candidates, _, sampled_count = sampled_values
+    _check_ids("sampled_candidates", candidates, (num_sampled,), "num_sampled,")
+    _checks.shaped("sampled_expected_count", sampled_count, (num_sampled,), "num_sampled,")
     # Callbacks copy their arguments: they get the rows of labels and candidates, not the table.
-    classes = jnp.maximum(jnp.concatenate([labels.ravel(), sampled_values[0]]), 0)
-    row_biases = jnp.zeros(len(classes)) if biases is None else jnp.asarray(biases)[classes]
+    classes = jnp.maximum(jnp.concatenate([labels.ravel(), candidates]), 0)
+    row_biases = jnp.zeros(len(classes)) if biases is None else biases[classes]
     dtype = jnp.promote_types(inputs.dtype, jnp.float32)
     floats = (part.astype(dtype) for part in (weights[classes], row_biases, inputs))
-    return _loss((num_classes, remove_accidental_hits), *floats, labels, sampled_values)
+    return _loss((num_classes, num_rows, remove_hits), *floats, labels, sampled_values)
+
+
+def _check_ids(name: str, array: Any, shape: tuple[int, ...], symbols: str) -> None:
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        _checks.fail(name, "integers", array.dtype)
+    _checks.shaped(name, array, shape, symbols)
 
 
 def _draw(num_sampled: int, num_classes: int, labels: Any, seed: Any) -> Any:
@@ -110,10 +131,10 @@ def _draw(num_sampled: int, num_classes: int, labels: Any, seed: Any) -> Any:
 
 def _on_rows(function: Any, options: Any, arguments: Any, **others: Any) -> Any:
     """Call a function of the engine on a table of the rows of labels and candidates."""
-    (num_classes, remove_hits), arguments = options, jax.tree.map(np.asarray, arguments)
+    (num_classes, num_rows, remove_hits), arguments = options, jax.tree.map(np.asarray, arguments)
     rows, biases, inputs, labels, (candidates, *counts) = arguments
     y, _ = _checks.labels(labels, len(labels), labels.shape[1], num_classes)
-    _checks.in_range("sampled_candidates", candidates, num_classes, "num_classes")
+    _checks.in_range("sampled_candidates", candidates, num_rows, "rows of weights")
     classes = np.concatenate([y.ravel(), candidates])
     # Of a class that comes more than once the first row counts: so hits are found.
     _, first, inverse = np.unique(classes, return_index=True, return_inverse=True)

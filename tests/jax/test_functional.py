@@ -13,6 +13,7 @@ from numba_ss import ArgumentError  # noqa: E402
 from numba_ss.jax import sampled_softmax_loss  # noqa: E402
 
 NUM_CLASSES, DIM, NUM_SAMPLED, BATCH_SIZE = 60, 7, 15, 6
+SAMPLED = np.arange(4), np.ones((BATCH_SIZE, 1)), np.ones(4)
 OPTIONS = {"num_sampled": NUM_SAMPLED, "num_classes": NUM_CLASSES, "seed": 3}
 
 
@@ -121,19 +122,30 @@ def test_a_planted_answer_is_learned():
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"seed": None}, "seed: expected an integer, another one each step, or sampled_values"),
-    ({"num_classes": 61}, "weights: expected shape"),
+    ({"num_classes": 61}, "num_classes: expected at most the 60 rows of weights"),
+    ({"num_sampled": 0}, "num_sampled: expected at least 1"),
+    ({"remove_accidental_hits": 1}, "remove_accidental_hits: expected True or False"),
+    ({"biases": np.zeros(59)}, r"biases: expected shape \(num_classes,\) = \(60\)"),
+    ({"inputs": np.ones((6, 3))}, r"weights: expected shape \(num_classes, dim\) = \(any, 3\)"),
+    ({"inputs": np.ones(6)}, r"inputs: expected shape \(batch_size, dim\)"),
+    ({"labels": np.ones((6, 1))}, "labels: expected integers, got float32"),
+    ({"sampled_values": (1, 2)}, "sampled_values: expected"),
+    ({"sampled_values": SAMPLED, "num_sampled": 5}, r"sampled_candidates: .* = \(5\), got shape \(4,\)"),
+    ({"sampled_values": (np.ones((6, 4), int), *SAMPLED[1:]), "num_sampled": 4}, "sampled_candidates: expected shape"),
+    ({"sampled_values": (*SAMPLED[:2], np.ones(3)), "num_sampled": 4}, "sampled_expected_count: expected shape"),
     ({"num_true": 2}, r"labels: expected shape \(batch_size, num_true\) = \(6, 2\)"),
 ])
 def test_bad_arguments(changes, message):
+    sound = dict(zip(("weights", "biases", "labels", "inputs"), problem(), strict=True))
     with pytest.raises(ArgumentError, match=message):
-        sampled_softmax_loss(*problem(), **OPTIONS | changes)
+        sampled_softmax_loss(**sound | OPTIONS | changes)
 
 
 def test_what_a_callback_finds_is_in_the_error_of_jax():
     weights, biases, labels, inputs = problem()
     candidates = (np.array([NUM_CLASSES]), np.ones((BATCH_SIZE, 1), np.float32), np.ones(1, np.float32))
     arguments = weights, biases, labels, inputs, 1, NUM_CLASSES, 1, candidates
-    with pytest.raises(jax.errors.JaxRuntimeError, match=r"sampled_candidates: expected ids in \[0, num_classes\)"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"sampled_candidates: expected ids in \[0, rows of weights\)"):
         sampled_softmax_loss(*arguments).block_until_ready()
     labels[3] = NUM_CLASSES
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"labels: expected ids in \[0, num_classes\)"):
