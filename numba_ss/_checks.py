@@ -70,8 +70,8 @@ def optional_integer(name: str, value: Any) -> int | None:
     return None if value is None else integer(name, value, -(2**63), 2**63 - 1)
 
 
-def number(name: str, value: Any, *, positive: bool = False) -> float:
-    """Return a finite real number; with `positive`, it must not be negative."""
+def number(name: str, value: Any, *, not_negative: bool = False) -> float:
+    """Return a finite real number; with `not_negative`, it must not be negative."""
     if type(value) is float and 0 <= value < np.inf:
         return value
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
@@ -80,8 +80,8 @@ def number(name: str, value: Any, *, positive: bool = False) -> float:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
         fail(name, "a finite number", repr(value))
-    if not np.isfinite(result) or (positive and result < 0):
-        fail(name, "a finite number" + " >= 0" * positive, repr(value))
+    if not np.isfinite(result) or (not_negative and result < 0):
+        fail(name, "a finite number" + " >= 0" * not_negative, repr(value))
     return result
 
 
@@ -98,11 +98,11 @@ def threads(value: Any) -> int | None:
     return None if value is None else integer("num_threads", value, 1)
 
 
-def rate(name: str, value: Any, *, positive: bool = True) -> float:
+def rate(name: str, value: Any, *, not_negative: bool = True) -> float:
     """Return a learning rate, small enough to keep float32 finite."""
     if type(value) is float and 0 <= value <= _LARGEST_RATE:
         return value
-    result = number(name, value, positive=positive)
+    result = number(name, value, not_negative=not_negative)
     if not -_LARGEST_RATE <= result <= _LARGEST_RATE:
         fail(name, f"a number of at most {_LARGEST_RATE:g} in size", result)
     return result

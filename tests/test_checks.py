@@ -34,7 +34,7 @@ def test_number_takes_finite_numbers_only(value):
 def test_number_converts():
     assert _checks.number("x", np.float32(-0.5)) == -0.5
     with pytest.raises(ArgumentError, match=">= 0"):
-        _checks.number("x", -0.5, positive=True)
+        _checks.number("x", -0.5, not_negative=True)
 
 
 def test_ids_of_every_integer_type():

@@ -113,7 +113,7 @@ class RayCluster:
         for name, value in (self.resources_per_worker or {}).items():
             if not isinstance(name, str):
                 _checks.fail("resources_per_worker", "names of resources", repr(name))
-            _checks.number(f"resources_per_worker[{name!r}]", value, positive=True)
+            _checks.number(f"resources_per_worker[{name!r}]", value, not_negative=True)
 
     def sizes(self) -> dict[str, Any]:
         """Return what changes the result."""

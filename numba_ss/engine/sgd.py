@@ -85,7 +85,7 @@ def update_rows(
     if np.may_share_memory(values, table):
         values = values.copy()
     _checks.finite([("grads", values, None)])
-    rate = np.float32(_checks.rate("learning_rate", learning_rate, positive=False))
+    rate = np.float32(_checks.rate("learning_rate", learning_rate, not_negative=False))
     if squares is not None:
         _checks.trainable("squares", squares, (len(table),), "num_rows,")
         if np.may_share_memory(squares, table):

@@ -197,7 +197,7 @@ class SampledSoftmax(nn.Embedding):
         self.dim, self.num_classes, self.loss = dim, num_classes, loss
         self.sampler, self.num_sampled = made, check_num_sampled(num_sampled, made)
         self.num_true = _checks.integer("num_true", num_true, 1)
-        self.temperature = _checks.number("temperature", temperature, positive=True)
+        self.temperature = _checks.number("temperature", temperature, not_negative=True)
         if not self.temperature:
             _checks.fail("temperature", "a number > 0", temperature)
         self.normalize = _checks.flag("normalize", normalize)

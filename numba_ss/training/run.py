@@ -77,7 +77,7 @@ def checked_state(
 
     state = kind(**checked_fields(name, given, {
         "epoch": count, "position": count, "examples": count,
-        "seconds": lambda field, value: _checks.number(field, value, positive=True),
+        "seconds": lambda field, value: _checks.number(field, value, not_negative=True),
         "best": _checks.number, "best_epoch": count, "history": checked_history, **own,
     }))
     if state.best_epoch > state.epoch:

@@ -33,7 +33,7 @@ class FitSession:
         self.estimator, self.options, self.show = estimator, options, show
         check_show("progress", show)
         self.callbacks = check_callbacks(callbacks)
-        self.minutes = _checks.number("checkpoint_minutes", minutes, positive=True)
+        self.minutes = _checks.number("checkpoint_minutes", minutes, not_negative=True)
         self.examples = examples
         if not isinstance(checkpoint, (str, os.PathLike, type(None))):
             _checks.fail("checkpoint", "the path of a folder", repr(checkpoint))

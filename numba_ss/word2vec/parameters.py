@@ -25,7 +25,7 @@ _MOST_EPOCHS = 50
 # Parameters whose default depends on the text, with the checks of their values in a file.
 SETTLED = {
     "min_count": lambda name, value: _checks.integer(name, value, 0),
-    "subsample": lambda name, value: _checks.number(name, value, positive=True),
+    "subsample": lambda name, value: _checks.number(name, value, not_negative=True),
     "epochs": lambda name, value: _checks.integer(name, value, 1),
 }
 
@@ -58,11 +58,11 @@ def checked_parameters(given: dict[str, Any]) -> dict[str, Any]:
         "distortion": c.bounded("distortion", given["distortion"], -10, 10),
         "subtract_log_q": None if subtract is None else c.flag("subtract_log_q", subtract),
         "subsample": (
-            None if subsample is None else c.number("subsample", subsample, positive=True)
+            None if subsample is None else c.number("subsample", subsample, not_negative=True)
         ),
         "learning_rate": c.bounded("learning_rate", rate, 0, 1e6),
         "min_learning_rate": c.number(
-            "min_learning_rate", given["min_learning_rate"], positive=True
+            "min_learning_rate", given["min_learning_rate"], not_negative=True
         ),
         "schedule": c.choice("schedule", given["schedule"], SCHEDULES),
         "epochs": optional_integer("epochs", 1),
