@@ -46,13 +46,16 @@ def full_losses(
 
 
 def _checked_losses(
-    weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool
+    weights: Floats, biases: Floats, labels: Integers, inputs: Floats, logistic: bool,
+    some: NDArray[np.bool_] | None,
 ) -> tuple[Floats, Floats, Floats]:
+    """Return `full_losses`, checked, of the examples in `some`, or all if it is None."""
     result = full_losses(weights, biases, labels, inputs, logistic)
     if not np.isfinite(result[0]).all():
         _checks.require_unmasked(labels, biases[np.maximum(labels, 0)])
-        parts = [("inputs", inputs, None), ("weights", weights, None), ("biases", biases, None)]
-        _checks.explain_loss(result[0], parts)
+        every = spread(inputs, some)
+        parts = [("inputs", every, None), ("weights", weights, None), ("biases", biases, None)]
+        _checks.explain_loss(spread(result[0], some), parts)
     return result
 
 
@@ -64,7 +67,7 @@ def _evaluate(
     y, some = _checks.labels(labels, len(h), None, len(w))
     if some is not None:
         y, h = y[some], h[some]
-    loss = _checked_losses(w, b, y, h, logistic)[0]
+    loss = _checked_losses(w, b, y, h, logistic, some)[0]
     return _checks.cast("loss", loss, _checks.inputs(inputs).dtype), some
 
 
@@ -187,7 +190,7 @@ def _loss_and_grad(
     grad_output = check_grad_output(grad_output, h)
     if some is not None:
         y, h, grad_output = y[some], h[some], grad_output[some]
-    loss, normalizer, targets = _checked_losses(w, b, y, h, logistic)
+    loss, normalizer, targets = _checked_losses(w, b, y, h, logistic, some)
     grad_inputs, grad_weights, grad_biases = (np.zeros_like(array) for array in (h, w, b))
     for block in dense_pass(
         Workspace(), w, b, h, y, normalizer, targets, grad_output, logistic, grad_inputs

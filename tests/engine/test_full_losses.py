@@ -78,6 +78,10 @@ def test_a_million_classes_do_not_wear_out_the_sum():
         ("weights: expected at least one class", {"weights": np.zeros((0, 2)), "biases": []}),
         (r"weights: .*nan at weights\[0, 0\]", {"weights": np.full((4, 2), np.nan)}),
         ("inputs", {"inputs": np.full((2, 2), np.inf)}),
+        (
+            r"inputs: .*nan at inputs\[1, 0\]",
+            {"labels": [[-1], [2]], "inputs": np.array([[1, 1], [np.nan, 1]])},
+        ),
         ("biases: .*finite", {"biases": np.full(4, np.inf)}),
     ],
 )
