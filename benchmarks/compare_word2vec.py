@@ -104,7 +104,7 @@ def all_rows(threads, epochs):
             "skip-gram, 250,000 words", "--min-count 1 --max-vocabulary 250000"
         ),
         "skipgram-1-thread": ours("skip-gram, 1 thread", threads=1),
-        "skipgram-24": ours("skip-gram, 24 sampled", "--num-sampled 24", varies=True),
+        "skipgram-48": ours("skip-gram, 48 sampled", "--num-sampled 48", varies=True),
         "skipgram-rate": ours("skip-gram, rate 0.04", "--learning-rate 0.04", varies=True),
         "window-15": ours("skip-gram, window 15", "--window 15", rival="gensim-window-15"),
         "negative-sampling": ours("skip-gram, negative sampling", "--loss negative_sampling"),

@@ -16,6 +16,6 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         ("--workers", "processes that train; None: one for each core of the cluster"),
         ("--shards", "processes that hold the tables; None: as many as workers"),
         ("--blocks-per-round", "blocks that are trained from the same rows; 8"),
-        ("--block-size", "words or events of a block; None: so that an epoch has 20 to 80 rounds"),
+        ("--block-size", "words or events of a block; None: so that an epoch has 20 or 40 rounds"),
     ):
         group.add_argument(flag, type=int, metavar="N", help=text)

@@ -41,7 +41,7 @@ class RayCluster:
         Blocks of a round. More workers than this have nothing to do. Blocks of one round do not see
         what the others learn, so more of them learn less from a short text or log.
     block_size : int, optional
-        Words, or events, of a block. By default so many words that an epoch has 80 rounds, at most
+        Words, or events, of a block. By default so many words that an epoch has 40 rounds, at most
         500,000, and at most as many as have rows of 64 MB; or so many events that it has 20 rounds,
         at most 65,536.
     address : str, optional

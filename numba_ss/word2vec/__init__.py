@@ -6,8 +6,8 @@ This room uses `distributed`, `training`, `engine`, `io` and `kernels`, and know
 a training step). The result is a `WordVectors` of `vectors`, with its base classes in `neighbours`
 and `lookup`. `cluster` and `blocks` are for training on many machines.
 
-Which of the defaults matter? More epochs and more negative samples give better vectors. Forty-eight
-negative samples for 32 windows, and five epochs, are the compromise (``benchmarks/README.md`` has
-the figures). By default, scores have no log-Q correction: they are then relative to the frequencies
-of the words, and need no biases.
+Which of the defaults matter? More epochs and more negative samples give better vectors, and take
+more time. Twenty-four negative samples for 32 windows, and five epochs, are the compromise
+(``benchmarks/README.md`` has the figures). By default, scores have no log-Q correction: they are
+then relative to the frequencies of the words, and need no biases.
 """

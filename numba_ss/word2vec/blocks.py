@@ -21,7 +21,7 @@ from numba_ss.word2vec.model import Tables, WordModel
 from numba_ss.word2vec.noise import Draws
 
 _SAMPLES, _VECTORS, _ITERATIONS = 512, 8, 8
-_STEEPNESS = 0.4  # a: of the curvature, in terms of its upper bound
+_STEEPNESS = 0.5  # a: of the curvature, in terms of its upper bound
 
 
 class Block(NamedTuple):

@@ -72,7 +72,7 @@ class Word2Vec(Estimator):
     loss : {"sampled_softmax", "negative_sampling", "sampled_logistic", "nce"}
         "sampled_softmax" is the default: it is as good as negative sampling, takes the same time,
         and its loss estimates that of the full softmax.
-    num_sampled : int, default=48
+    num_sampled : int, default=24
         Number of negative samples. Since 32 windows share them, there should be more than the five
         that each word has in word2vec. More give better vectors: 48 take a third more time than 24.
     sampler : {"unigram", "log_uniform", "uniform"}, default="unigram"
@@ -171,7 +171,7 @@ class Word2Vec(Estimator):
         max_vocabulary: int | None = None, vocabulary: Sequence[str] | Vocabulary | None = None,
         architecture: Literal["skipgram", "cbow"] = "skipgram",
         loss: SampledLoss = "sampled_softmax",
-        num_sampled: int = 48, sampler: WordSampler = "unigram", distortion: float = 0.75,
+        num_sampled: int = 24, sampler: WordSampler = "unigram", distortion: float = 0.75,
         subtract_log_q: bool | None = None,
         subsample: float | None = None, learning_rate: float | None = None,
         min_learning_rate: float = 1e-4, schedule: Literal["linear", "constant"] = "linear",

@@ -17,7 +17,7 @@ _PARAMETERS = {
     "workers": "num_threads", "alpha": "learning_rate", "min_alpha": "min_learning_rate",
     "sg": 'architecture="skipgram" (sg=1) or "cbow" (sg=0)', "iter": "epochs",
     "sample": "subsample", "max_final_vocab": "max_vocabulary", "max_vocab_size": "max_vocabulary",
-    "negative": 'num_sampled (48 for 5: 32 windows share them), loss="negative_sampling"',
+    "negative": 'num_sampled (24 for 5: 32 windows share them), loss="negative_sampling"',
     "ns_exponent": "distortion",
     "hs": "loss, none of which needs a tree", "cbow_mean": "nothing like it: it is the mean",
     "batch_words": "batch_size", "callbacks": "fit(text, callbacks=...)",

@@ -26,7 +26,7 @@ from numba_ss.word2vec.start import first_inputs, first_outputs
 
 _STRIDE = 2**16  # ids between two marks
 # By default an epoch has so many rounds. Of larger rounds, less is learned: see `RayCluster`.
-_ROUNDS = 80
+_ROUNDS = 40
 _LARGEST = 500_000  # words of a block; larger ones move hardly fewer rows for each word
 _BYTES = 2**26  # of the rows of a block; a worker has several copies of them
 

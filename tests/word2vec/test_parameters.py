@@ -14,7 +14,7 @@ from tests.word2vec.test_estimator import share_of_own_topic
 )
 def test_defaults_of_a_long_text(architecture, subsample, rate):
     settled = checked_parameters(Word2Vec(architecture=architecture).get_params())
-    assert (settled["learning_rate"], settled["num_sampled"]) == (rate, 48)
+    assert (settled["learning_rate"], settled["num_sampled"]) == (rate, 24)
     assert settle_min_count(settled, 17_000_000) == 5
     settle(settled, 17_000_000, 68_000)
     assert (settled["subsample"], settled["epochs"]) == (subsample, 5)
