@@ -223,7 +223,7 @@ class Word2Vec(Estimator):
             A held-out text, in any form that `corpus` may have. After each epoch its full
             softmax loss is computed, for a thousand targets near its beginning.
         column : str, optional
-            The column of a table; also of `validation`, unless that has no columns.
+            The column of a table; also that of `validation`, if it is a table or files.
         encoding : str, optional
             The encoding of the files of both texts, such as "cp1252"; see `open_corpus`.
         callbacks : callable or list of callables
