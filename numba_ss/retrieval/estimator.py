@@ -232,10 +232,10 @@ class YouTubeDNN(Queries):
             if there is one.
         KeyboardInterrupt
             After Ctrl-C, when the current step is finished and a checkpoint is written. The
-            model has learned up to this step. A second Ctrl-C ends at once: the model is then
-            that of the last finished epoch, or the one before the call. SIGTERM, SIGHUP and
-            SIGUSR1 have the same effect. If nobody catches the exception, the process ends with
-            the exit status of the signal.
+            model has learned up to this step, if there was one. A second Ctrl-C ends at once: the
+            model is then that of the last finished epoch, or the one before the call. SIGTERM,
+            SIGHUP and SIGUSR1 have the same effect. If nobody catches the exception, the process
+            ends with the exit status of the signal.
         """
         options = self._checked()
         require_distinct({"checkpoint": checkpoint}, {"interactions": interactions})

@@ -129,8 +129,10 @@ def test_interrupted_and_resumed(whole, tmp_path, form, kind, number):
         run(folder=tmp_path, callbacks=[seen.append, at_event(kind, number, interrupt)], **options)
     # The estimator holds what was learned, as far as it got.
     left = seen[0].model
-    assert len(left.history_) == seen[-1].epoch
-    assert len(left.item_vectors_) == NUM_ITEMS
+    assert hasattr(left, "history_") == (kind != "begin")
+    if kind != "begin":
+        assert len(left.history_) == seen[-1].epoch
+        assert len(left.item_vectors_) == NUM_ITEMS
     if kind == "end":
         assert outcome(left) == whole[form]
     assert outcome(run(folder=tmp_path, resume=True, **options)) == whole[form]
