@@ -63,12 +63,13 @@ def _evaluate(
     weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, logistic: bool
 ) -> tuple[Floats, NDArray[np.bool_] | None]:
     """Return the losses of the examples that have a label, and a mask of these, or None if all."""
+    inputs = _checks.inputs(inputs)
     w, b, h = check_model(weights, biases, inputs)
     y, some = _checks.labels(labels, len(h), None, len(w))
     if some is not None:
         y, h = y[some], h[some]
     loss = _checked_losses(w, b, y, h, logistic, some)[0]
-    return _checks.cast("loss", loss, _checks.inputs(inputs).dtype), some
+    return _checks.cast("loss", loss, inputs.dtype), some
 
 
 def mean_loss(
@@ -185,6 +186,7 @@ def _loss_and_grad(
     weights: ArrayLike, biases: ArrayLike | None, labels: Any, inputs: ArrayLike, grad_output: Any,
     logistic: bool,
 ) -> LossAndGradients:
+    inputs = _checks.inputs(inputs)
     w, b, h = check_model(weights, biases, inputs)
     y, some = _checks.labels(labels, len(h), None, len(w))
     grad_output = check_grad_output(grad_output, h)
@@ -198,9 +200,8 @@ def _loss_and_grad(
         count = block.classes.stop - block.classes.start
         grad_weights[block.classes] = block.grad_rows[:count, : w.shape[1]]
         grad_biases[block.classes] = block.grad_biases[:count]
-    dtype = _checks.inputs(inputs).dtype
-    loss = _checks.cast("loss", loss, dtype)
-    grad_inputs = _checks.cast("grad_inputs", grad_inputs, dtype)
+    loss = _checks.cast("loss", loss, inputs.dtype)
+    grad_inputs = _checks.cast("grad_inputs", grad_inputs, inputs.dtype)
     return LossAndGradients(
         spread(loss, some), spread(grad_inputs, some), np.arange(len(w)), grad_weights, grad_biases
     )

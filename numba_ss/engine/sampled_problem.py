@@ -18,16 +18,35 @@ from numba_ss.engine.workspace import Workspace
 from numba_ss.kernels.core.threads import threads_for
 
 
-def _check_sampled(
-    value: Any, labels: Integers, num_sampled: int, num_rows: int
-) -> SampledCandidates:
-    """Return the caller's candidates and expected counts, checked."""
+def checked_options(
+    num_classes: Any, num_true: Any, num_sampled: Any, remove_accidental_hits: Any, num_rows: int
+) -> tuple[int, int, int, bool]:
+    """Return the first four arguments, checked; `num_rows` is the number of rows of weights."""
+    num_classes = _checks.integer("num_classes", num_classes, 1)
+    if num_classes > num_rows:
+        _checks.fail("num_classes", f"at most the {num_rows} rows of weights", num_classes)
+    return (
+        num_classes, _checks.integer("num_true", num_true, 1),
+        _checks.integer("num_sampled", num_sampled, 1),
+        _checks.flag("remove_accidental_hits", remove_accidental_hits),
+    )
+
+
+def require_sampled_values(value: Any) -> None:
+    """Require three parts: candidates, and the expected counts of labels and of candidates."""
     if not isinstance(value, (tuple, list)) or len(value) != 3:
         _checks.fail(
             "sampled_values",
             "(sampled_candidates, true_expected_count, sampled_expected_count)",
             type(value).__name__,
         )
+
+
+def _check_sampled(
+    value: Any, labels: Integers, num_sampled: int, num_rows: int
+) -> SampledCandidates:
+    """Return the caller's candidates and expected counts, checked."""
+    require_sampled_values(value)
     batch_size, num_true = labels.shape
     candidates = _checks.ids("sampled_candidates", value[0])
     if candidates.ndim == 2:
@@ -65,12 +84,9 @@ class SampledProblem:
         if self.biases.num_rows != num_rows:
             expected = f"shape (num_classes,) = ({num_rows},)"
             _checks.fail("biases", expected, f"({self.biases.num_rows},)")
-        num_classes = _checks.integer("num_classes", num_classes, 1)
-        if num_classes > num_rows:
-            _checks.fail("num_classes", f"at most the {num_rows} rows of weights", num_classes)
-        num_true = _checks.integer("num_true", num_true, 1)
-        num_sampled = _checks.integer("num_sampled", num_sampled, 1)
-        remove_hits = _checks.flag("remove_accidental_hits", remove_accidental_hits)
+        num_classes, num_true, num_sampled, remove_hits = checked_options(
+            num_classes, num_true, num_sampled, remove_accidental_hits, num_rows
+        )
         seed = _checks.optional_integer("seed", seed)
         labels, self.some = _checks.labels(labels, batch_size, num_true, num_classes)
         if sampled_values is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from numba_ss import _checks
 from numba_ss.engine import losses
+from numba_ss.engine.sampled_problem import checked_options, require_sampled_values
 from numba_ss.engine.samplers import LogUniformSampler
 
 
@@ -84,12 +85,9 @@ def sampled_softmax_loss(
     if biases is not None:
         biases = jnp.asarray(biases)
         _checks.shaped("biases", biases, (num_rows,), "num_classes,")
-    num_classes = _checks.integer("num_classes", num_classes, 1)
-    if num_classes > num_rows:
-        _checks.fail("num_classes", f"at most the {num_rows} rows of weights", num_classes)
-    num_sampled = _checks.integer("num_sampled", num_sampled, 1)
-    num_true = _checks.integer("num_true", num_true, 1)
-    remove_hits = _checks.flag("remove_accidental_hits", remove_accidental_hits)
+    num_classes, num_true, num_sampled, remove_hits = checked_options(
+        num_classes, num_true, num_sampled, remove_accidental_hits, num_rows
+    )
     _check_ids("labels", labels, (len(inputs), num_true), "batch_size, num_true")
     if sampled_values is None:
         if seed is None:
@@ -101,9 +99,7 @@ def sampled_softmax_loss(
         )
         draw = partial(_draw, num_sampled, num_classes)
         sampled_values = jax.pure_callback(draw, shapes, labels, seed)
-    if not isinstance(sampled_values, (tuple, list)) or len(sampled_values) != 3:
-        expected = "(sampled_candidates, true_expected_count, sampled_expected_count)"
-        _checks.fail("sampled_values", expected, type(sampled_values).__name__)
+    require_sampled_values(sampled_values)
     sampled_values = tuple(map(jnp.asarray, sampled_values))
     candidates, _, sampled_count = sampled_values
     _check_ids("sampled_candidates", candidates, (num_sampled,), "num_sampled,")

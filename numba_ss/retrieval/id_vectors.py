@@ -150,9 +150,7 @@ def _check_vectors(value: Any, length: int) -> Float32s:
     _checks.shaped("vectors", vectors, (length, None), "n, dim")
     if not vectors.size:
         _checks.fail("vectors", "vectors of at least one number", f"shape {vectors.shape}")
-    bad = first_not_finite(vectors)
-    if bad is not None:
-        _checks.fail("vectors", "finite numbers", f"{vectors[bad]} at vectors[{bad[0]}, {bad[1]}]")
+    _checks.finite([("vectors", vectors, None)])
     return np.ascontiguousarray(vectors)
 
 

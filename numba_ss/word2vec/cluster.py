@@ -106,7 +106,7 @@ def _run(
         settled, noise, text, measure(text, noise.draws(), epochs, cluster), first_epoch,
         tuple(map(cluster.put, grown.tables)) if grown else None, **sizes,
     )
-    held_out = None if validation is None else held_out_stream(validation, vocabulary, noise)
+    held_out = held_out_stream(validation, vocabulary, noise)
     same = {**fixed_options(session), **sizes, "text": checksum, **judged_by(settled, held_out)}
     if found is not None:
         path = found.saved.folder

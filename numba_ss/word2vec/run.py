@@ -341,12 +341,14 @@ class WordRun(TrainingRun):
 
 
 def held_out_stream(
-    corpus: Corpus, vocabulary: Vocabulary, noise: Draws
-) -> NDArray[np.int64]:
-    """Return the first words of a held-out text, subsampled like the training text.
+    corpus: Corpus | None, vocabulary: Vocabulary, noise: Draws
+) -> NDArray[np.int64] | None:
+    """Return the first words of a held-out text, if there is one, subsampled like the other text.
 
     It is an array of ids of which two are neighbours.
     """
+    if corpus is None:
+        return None
     for ids in corpus.encode(vocabulary):
         stream = noise.thin(ids, _HELD_OUT, 0)
         if _has_context(stream, noise.num_words).any():

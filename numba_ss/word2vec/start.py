@@ -132,7 +132,7 @@ def _resumed(
     for name, own in (("losses", model.losses), ("pairs", model.pairs)):
         _checks.shaped(name, arrays[name], own.shape, "chunks,")
         own[:] = arrays[name]
-    held_out = _held_out(validation, vocabulary, model)
+    held_out = held_out_stream(validation, vocabulary, model.noise)
     require_same(judged_by(settled, held_out), options, path)
     log.info("resuming from %s", path)
     return WordRun(
@@ -157,14 +157,9 @@ def _run(
     state = WordState(history=history or [])
     return WordRun(
         session, settled, model, corpus, vocabulary, rare, state, {},
-        held_out=_held_out(validation, vocabulary, model), first_epoch=len(state.history),
+        held_out=held_out_stream(validation, vocabulary, model.noise),
+        first_epoch=len(state.history),
     )
-
-
-def _held_out(
-    validation: Corpus | None, vocabulary: Vocabulary, model: WordModel
-) -> NDArray[np.int64] | None:
-    return None if validation is None else held_out_stream(validation, vocabulary, model.noise)
 
 
 def make_noise(
