@@ -15,6 +15,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss.cli.cluster import cluster_of
 from numba_ss.cli.console import (
+    give_memory_back,
     require_room,
     save_all,
     save_history,
@@ -141,6 +142,7 @@ def _require_room(args: Namespace, words: list[str]) -> None:
 
 def word2vec(args: Namespace) -> None:
     """Train, save, and show neighbours of a few words."""
+    give_memory_back()
     inputs: dict[str, Any] = {"--vocabulary": args.vocabulary}
     if args.checkpoint is not None:  # existing checkpoints may be of the run that is resumed
         inputs["--checkpoint"] = f"{glob.escape(args.checkpoint)}/checkpoint-*.npz"
@@ -171,6 +173,7 @@ def word2vec(args: Namespace) -> None:
 
 def update(args: Namespace) -> None:
     """Train a saved model on a further text."""
+    give_memory_back()
     _check_files(args, {"MODEL": args.before})
     model = Word2Vec.load(args.before)
     names = "epochs", "learning_rate", "early_stopping", "num_threads"

@@ -46,7 +46,7 @@ Ids = NDArray[np.int32]
 WordCounts = tuple[list[str], NDArray[np.int64]]
 Progress = Callable[[int, int | None], object]
 
-STREAM_SIZE = 2**18  # ids in an array of the stream
+STREAM_SIZE = 2**17
 _UNKNOWN = -2
 _BATCH = 2**18  # words of sentences that are looked up at a time
 _SENTENCES = 2**14  # sentences between two reports of progress
@@ -100,7 +100,7 @@ class Corpus(ABC):
         return words, counts
 
     def encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:
-        """Yield the ids of all words in one pass, in arrays of 2**18 ids; the last may be shorter.
+        """Yield the ids of all words in one pass, in arrays of 2**17 ids; the last may be shorter.
 
         Parameters
         ----------

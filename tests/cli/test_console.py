@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import platform
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,12 +13,39 @@ import pytest
 
 from numba_ss.cli.console import save_all, save_history, save_or_keep, say
 
+KEPT = """
+import resource, sys
+import numpy as np
+from numba_ss.cli.console import give_memory_back
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+np.ones(2**21)  # from now on, glibc keeps what is freed
+if sys.argv[1] == "give":
+    give_memory_back()
+arrays, last = [np.ones(2**19) for _ in range(16)], np.ones(2**16)
+before = resident()
+del arrays
+print(before - resident())
+"""
+
 
 def test_a_console_that_lacks_letters(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1", newline=""))
     say(iter(["Ähre", "日本"]))
     assert written.getvalue().decode("latin-1") == "Ähre\n\\u65e5\\u672c\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory")
+def test_memory_that_is_given_back():
+    def freed(how):
+        command = [sys.executable, "-c", KEPT, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert freed("keep") < 2**22
+    assert freed("give") > 2**26 - 2**22
 
 
 def test_a_full_disk_behind_standard_output(monkeypatch):
