@@ -298,15 +298,19 @@ def _open_rows(rows: list[Any] | tuple[Any, ...], columns: Columns) -> EventTabl
         # Rows of JSON often leave out what is null.
         names = [name for name in columns.all() if any(name in row for row in rows)]
         return _Arrays("source", {name: [row.get(name) for row in rows] for name in names}, columns)
-    if len(rows[0]) == 2:
-        columns = columns._replace(time=None)
-    order = [columns.user, columns.item, *filter(None, [columns.time])]
+    has_time = len(rows[0]) != 2
+    order = [columns.user, columns.item, *[columns.time or "a time"] * has_time]
     for i, row in enumerate(rows):
         if not isinstance(row, (list, tuple)) or len(row) != len(order):
             expected = f"a tuple of {', '.join(order)}, or a dict"
             _checks.fail(f"source[{i}]", expected, repr(row)[:100])
-    parts = zip(*rows, strict=True)
-    return _Arrays("source", dict(zip(order, map(list, parts), strict=True)), columns)
+    users, items, *times = map(list, zip(*rows, strict=True))
+    arrays = {columns.user: users, columns.item: items}
+    if not has_time:
+        columns = columns._replace(time=None)
+    elif columns.time is not None:
+        arrays[columns.time] = times[0]
+    return _Arrays("source", arrays, columns)
 
 
 def _hint(source: Any) -> str:

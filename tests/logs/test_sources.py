@@ -190,6 +190,7 @@ def test_lists_of_rows():
         assert read(open_events(source, COLUMNS)) == ROWS
     pairs = COLUMNS._replace(time=None)
     assert read(open_events([row[:2] for row in ROWS], COLUMNS), pairs) == [row[:2] for row in ROWS]
+    assert read(open_events(ROWS, pairs), pairs) == [row[:2] for row in ROWS]  # as of arrays
     assert len(read(open_events(np.matrix([[1, 2], [3, 4]]), COLUMNS), pairs)) == 2
 
     rows = [{"item": 1, "user": "a"}, {"user": "b", "country": "GB", "item": 2}]

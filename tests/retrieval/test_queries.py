@@ -380,7 +380,7 @@ def test_evaluate_asks_for_no_column_that_it_does_not_use():
     count = len(log["user"])
     for test in (
         {name: log[name] for name in ("user", "item")}, log | {"timestamp": [None] * count},
-        log | {"timestamp": ["soon"] * count},
+        log | {"timestamp": ["soon"] * count}, list(zip(*log.values(), strict=True)),
     ):
         assert model.evaluate(test, 3) == want
 
