@@ -129,7 +129,8 @@ def column_names(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         _checks.fail(name, "a list of columns", repr(value))
     for i, column in enumerate(value):
-        _column_name(f"{name}[{i}]", column)
+        if _column_name(f"{name}[{i}]", column) in value[:i]:
+            _checks.fail(name, "different columns", value)
     return tuple(value)
 
 

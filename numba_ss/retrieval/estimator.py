@@ -347,7 +347,8 @@ class YouTubeDNN(Queries):
         chosen: dict[str, Any] = {}
         for kind in ("user_features", "item_features"):
             there = getattr(source, kind)
-            wanted = [name for name in getattr(self, kind) if name != self.user]
+            own = self.user if kind == "user_features" else None  # no column, see FeatureRows
+            wanted = [name for name in getattr(self, kind) if name != own]
             for name in wanted:
                 if name not in there:
                     _checks.fail(kind, f"features of the log: {', '.join(there) or 'none'}", name)

@@ -289,7 +289,8 @@ def require_tables(
     """Require that the tables of a file fit its options, before memory is allocated for them."""
     dim, units = options["embedding_dim"], options["hidden_units"]
     for kind in ("user_features", "item_features"):
-        wanted = [name for name in options[kind] if name != options["user"]]
+        own = options["user"] if kind == "user_features" else None  # no column, see FeatureRows
+        wanted = [name for name in options[kind] if name != own]
         if list(getattr(log, kind)) != wanted:
             _checks.fail(f"log, {kind}", str(wanted), str(list(getattr(log, kind)))[:200])
     _checks.shaped("items", arrays["items"], (log.num_items + 1, dim), "num_items + 1, dim")

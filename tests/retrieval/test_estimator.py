@@ -275,6 +275,12 @@ def test_two_fits_are_one(tmp_path):
     assert bits(model.fit(LOG, progress=False)) == bits(trained())
 
 
+def test_a_log_that_was_read_has_the_features_of_its_source():
+    options = {"user_features": ["user"], "item_features": ["user"]}
+    log = read_interactions(LOG, item_features=["user"], progress=False)
+    assert bits(trained(log, **options)) == bits(trained(**options))
+
+
 def test_history():
     history = trained(epochs=3, learning_rate=0.05).history_
     assert [entry["epoch"] for entry in history] == [1, 2, 3]
@@ -338,6 +344,7 @@ FORMS = {
         {**MANY, "kind": MANY["item"] // 10},
         {"user_features": ("user", "taste"), "item_features": ("kind",), "optimizer": "sgd", "sampler": "mixed"},
     ),
+    "users of items": (LOG, {"user_features": ["user"], "item_features": ["user"]}),
     "numpy": (
         LOG,
         {"embedding_dim": np.int64(8), "hidden_units": np.array([4, 3]), "temperature": np.float32(0.25),

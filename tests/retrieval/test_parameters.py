@@ -16,7 +16,7 @@ NUMBERS = [
     ("temperature", (0, -1, np.inf, 1e-40)), ("optimizer", ("adam", None)), ("learning_rate", (-0.1, np.nan, "x", 1e30)),
     ("l2", (-0.1, None, 1e39)), ("batch_size", (0, 2**21, 1.5)), ("epochs", (0, 1.5)),
     ("user", (5, None)), ("item", (5, "user")), ("timestamp", (5, "item")),
-    ("user_features", ("abc", 5, [5])), ("item_features", ("abc", [None])),
+    ("user_features", ("abc", 5, [5], ["a", "a"])), ("item_features", ("abc", [None])),
     ("validation", (0, -0.5, 1.5, "x", np.nan)), ("early_stopping", (0, 1.5)), ("num_threads", (0, 1.5)),
     ("seed", (-1, 2**31, None)),
 ]
