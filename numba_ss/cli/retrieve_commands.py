@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
+from numba_ss._types import Show
 from numba_ss.cli.cluster import cluster_of
 from numba_ss.cli.console import (
     require_room,
@@ -27,8 +28,7 @@ from numba_ss.cli.console import (
     saving,
     say,
 )
-from numba_ss.distributed.checkpoints import RoundFolder
-from numba_ss.io.checkpoint import CheckpointFolder
+from numba_ss.distributed.run import checkpoints_of
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.files import require_distinct, require_writable, whole_file
@@ -37,10 +37,12 @@ from numba_ss.logs.columns import Place
 from numba_ss.logs.interactions import read_interactions
 from numba_ss.logs.keys import GrowingKeys, Keys, plain_integers
 from numba_ss.logs.sources import Columns, open_events
+from numba_ss.retrieval.cluster import require_able
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.retrieval.id_vectors import suffix_of
 from numba_ss.retrieval.parameters import checked_parameters
 from numba_ss.retrieval.training_set import saved_bytes
+from numba_ss.training.session import FitSession
 
 log = logging.getLogger("numba_ss")
 
@@ -71,17 +73,24 @@ def train(args: Namespace) -> None:
             require_writable(flag, path)
     model = YouTubeDNN(**{name: getattr(args, name) for name in YouTubeDNN().get_params()})
     options, cluster = checked_parameters(model.get_params()), cluster_of(args)
-    if args.checkpoint is not None:  # so that one that cannot be written fails now
-        (RoundFolder if cluster else CheckpointFolder)(args.checkpoint).claim()
+    show: Show = not args.quiet and "auto"
+    # So that what `fit` would refuse fails now.
+    session = FitSession(
+        model, options, (), show, args.checkpoint, args.checkpoint_minutes,
+        folder=checkpoints_of(cluster),
+    )
+    if cluster is not None:
+        require_able(session, cluster)
+    session.newest(args.resume)
     events = read_interactions(
         args.logs, user=args.user, item=args.item, timestamp=args.timestamp,
         user_features=[name for name in args.user_features if name != args.user],
-        item_features=list(args.item_features), progress=not args.quiet and "auto",
+        item_features=list(args.item_features), progress=show,
     )
     require_room("--output", args.output, saved_bytes(events, options), "the model")
     with saving(model, lambda: _save(args, model), args.output):
         model.fit(
-            events, progress=not args.quiet and "auto", checkpoint=args.checkpoint,
+            events, progress=show, checkpoint=args.checkpoint,
             checkpoint_minutes=args.checkpoint_minutes, resume=args.resume, cluster=cluster,
         )
 

@@ -50,9 +50,9 @@ class RayCluster:
         What Ray reserves for a block, by Ray's names: ``{"CPU": 1, "memory": 2e9}`` and others.
         By default one processor.
     tables : path, optional
-        A folder of this machine for the learned tables, as ``.npy`` files, which ``fit`` then maps
-        from the disk: for tables that do not fit into the memory of this machine. It is made if it
-        does not exist.
+        A folder of this machine for the tables of `Word2Vec`, as ``.npy`` files, which ``fit`` then
+        maps from the disk: for tables that do not fit into the memory of this machine. It is made
+        if it does not exist.
     max_retries : int, default=5
         How often a block is tried again after the process that trained it has died, and how often
         shards are made anew without having finished another round.

@@ -109,7 +109,8 @@ class ClusterRun(TrainingRun):
 def require_folder(session: FitSession) -> None:
     """Require a folder of checkpoints for early stopping, before any data is read."""
     if session.options.get("early_stopping") is not None and session.folder is None:
-        _checks.fail("early_stopping", "a folder as checkpoint=, for the best epoch", "none")
+        expected = "None on a cluster, or a folder as checkpoint= of fit, for the best epoch"
+        _checks.fail("early_stopping", expected, session.options["early_stopping"])
 
 
 def checkpoints_of(cluster: Any) -> type[CheckpointFolder | RoundFolder]:

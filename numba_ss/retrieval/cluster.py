@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from numba_ss import _checks
 from numba_ss._types import Arrays, Integers
 from numba_ss.distributed.checkpoints import Found
 from numba_ss.distributed.cluster import Cluster, Stored
+from numba_ss.distributed.ray_cluster import RayCluster
 from numba_ss.distributed.rounds import Round, Rounds
 from numba_ss.distributed.run import ClusterRun, require_folder
 from numba_ss.logs.interactions import Interactions
@@ -41,16 +42,30 @@ _ABLE = ("unigram", "uniform", "log_uniform", "in_batch", "mixed")
 _PIECE = 2**24  # numbers of a table that are fetched at a time
 
 
+def require_able(session: FitSession, described: RayCluster) -> None:
+    """Require what can be learned on a cluster, before any data is read."""
+    require_folder(session)
+    if described.tables is not None:
+        expected = "None for YouTubeDNN, whose tables come into the memory of this machine"
+        _checks.fail("tables", expected, repr(described.tables))
+    if session.options["sampler"] not in _ABLE:
+        _refuse_sampler(session)
+
+
+def _refuse_sampler(session: FitSession) -> NoReturn:
+    expected = "one that does not learn from batch to batch, on a cluster: "
+    expected += ", ".join(_ABLE) + ", the last two in fit only"
+    _checks.fail("sampler", expected, session.options["sampler"])
+
+
 def begin_on_cluster(
     session: FitSession, events: Interactions, cluster: Cluster, sizes: dict[str, Any],
-    resume: bool,
+    found: Found | None,
 ) -> RetrievalClusterRun:
-    """Return a new run on a cluster, or one that is resumed from the newest checkpoint.
+    """Return a new run on a cluster, or one that is resumed from the checkpoint that was found.
 
     `sizes` are `block_size` and `blocks_per_round`.
     """
-    require_folder(session)
-    found: Found | None = session.newest(resume)
     data = TrainingSet.of(events, session.options)
     same = {**session.fixed_options(), **sizes, "log": checksum_of(events)}
     state = EventState()
@@ -64,7 +79,6 @@ def go_on_cluster(
     session: FitSession, more: Interactions, cluster: Cluster, sizes: dict[str, Any]
 ) -> RetrievalClusterRun:
     """Return a run that trains a fitted estimator on further events."""
-    require_folder(session)
     history = list(session.estimator.history_)
     data, model = grow(session, more, len(history))
     same, state = {**session.fixed_options(), **sizes}, EventState(history=history)
@@ -119,11 +133,8 @@ class RetrievalClusterRun(ClusterRun):
         state: EventState, found: Found | None,
     ) -> None:
         o = session.options
-        if o["sampler"] not in _ABLE or "last_step" in model.sampler.state_dict():
-            _checks.fail(
-                "sampler", "one that does not learn from batch to batch, on a cluster: "
-                + ", ".join(_ABLE) + ", the last two in fit only", o["sampler"],
-            )
+        if "last_step" in model.sampler.state_dict():
+            _refuse_sampler(session)
         first_epoch = len(state.history) - state.epoch
         self.work = RetrievalWork(
             FirstRows(

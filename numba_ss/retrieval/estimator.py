@@ -19,7 +19,7 @@ from numba_ss.io.checkpoint import checked_history
 from numba_ss.io.files import require_distinct
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.interactions import Interactions, read_interactions
-from numba_ss.retrieval.cluster import begin_on_cluster, go_on_cluster
+from numba_ss.retrieval.cluster import begin_on_cluster, go_on_cluster, require_able
 from numba_ss.retrieval.growth import FeatureRows, pack_log, require_tables, unpack_log
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.parameters import checked_parameters
@@ -243,15 +243,16 @@ class YouTubeDNN(Queries):
             self, options, callbacks, progress, checkpoint, checkpoint_minutes,
             folder=checkpoints_of(cluster),
         )
+        if cluster is not None:
+            require_able(session, cluster)
+        found = session.newest(resume)  # what it refuses is told before the log is read
         with use_threads(options["num_threads"]):
             events = self._read(interactions, None, progress)
             if cluster is None:
-                begin(session, events, resume).run()
+                begin(session, events, found).run()
             else:
                 with cluster.open() as machines:
-                    begin_on_cluster(
-                        session, events, machines, cluster.sizes(), resume
-                    ).run()
+                    begin_on_cluster(session, events, machines, cluster.sizes(), found).run()
         return self
 
     @alone
@@ -285,6 +286,8 @@ class YouTubeDNN(Queries):
         session = FitSession(
             self, options, callbacks, progress, folder=checkpoints_of(cluster)
         )
+        if cluster is not None:
+            require_able(session, cluster)
         with use_threads(options["num_threads"]):
             events = self._read(interactions, self.log_, progress)
             if cluster is None:

@@ -22,9 +22,8 @@ from numba_ss.training.session import FitSession, require_epochs, require_same
 log = logging.getLogger("numba_ss")
 
 
-def begin(session: FitSession, events: Interactions, resume: bool) -> RetrievalRun:
-    """Return a new run, or one that is resumed from the newest checkpoint."""
-    found: Checkpoint | None = session.newest(resume)
+def begin(session: FitSession, events: Interactions, found: Checkpoint | None) -> RetrievalRun:
+    """Return a new run, or one that is resumed from the checkpoint that was found."""
     data = TrainingSet.of(events, session.options)
     fixed = session.fixed_options()
     if session.folder is not None:

@@ -390,6 +390,8 @@ def test_export(name, suffix, run, caplog):
 def test_what_would_fail_late_fails_early(refused, monkeypatch):
     """It fails before the model or the log is read."""
     assert "--output: expected a file, got the folder dir" in refused("train", "log.csv", "-o", "dir")
+    message = refused("train", "no log", "-o", "m", "--resume")
+    assert "resume: expected a folder as checkpoint=, got none" in message
     assert "--output: expected a file in a folder" in refused("export", "absent", "-o", "no/v.npz")
     assert "--output: expected a file name that ends in .npz" in refused("export", "absent", "-o", "dir")
     for module in ("pyarrow", "pyarrow.parquet", "safetensors", "safetensors.numpy"):

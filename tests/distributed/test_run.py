@@ -130,7 +130,7 @@ def test_a_row_that_is_not_finite_ends_the_run():
 
 def test_early_stopping_needs_a_folder():
     require_folder(session())
-    with pytest.raises(ArgumentError, match="early_stopping: expected a folder"):
+    with pytest.raises(ArgumentError, match="early_stopping: expected None on a cluster, or a folder"):
         require_folder(session(early_stopping=1))
 
 

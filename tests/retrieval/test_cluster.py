@@ -20,6 +20,7 @@ class Rehearsal:
         self.shape, self.block_size, self.blocks_per_round = (
             (num_workers, num_shards), block_size, blocks_per_round
         )
+        self.tables = None
 
     def sizes(self):
         return {"block_size": self.block_size, "blocks_per_round": self.blocks_per_round}
@@ -80,12 +81,6 @@ def test_a_further_fit_gives_the_bits_of_one_machine():
     there.partial_fit(more, progress=False, cluster=Rehearsal(2, 2))
     same(here, there)
     assert len(there.history_) == 4
-
-
-@pytest.mark.parametrize("sampler", ["learned_unigram"])
-def test_a_sampler_that_learns_is_refused(sampler):
-    with pytest.raises(ArgumentError, match="sampler: expected one that does not learn"):
-        fit(Rehearsal(), sampler=sampler)
 
 
 def test_a_stream_of_batches_is_refused():
@@ -188,9 +183,22 @@ def test_the_best_epoch_is_known_after_a_stop(tmp_path):
     same(here, model)
 
 
-def test_early_stopping_needs_a_folder():
-    with pytest.raises(ArgumentError, match="early_stopping: expected a folder as checkpoint="):
-        fit(Rehearsal(), validation=0.5, early_stopping=1)
+@pytest.mark.parametrize(
+    ("message", "options"),
+    [
+        ("early_stopping: expected None on a cluster, or a folder as checkpoint= of fit",
+         {"validation": 0.5, "early_stopping": 1}),
+        ("sampler: expected one that does not learn", {"sampler": "learned_unigram"}),
+        ("tables: expected None for YouTubeDNN, .* got 'folder'", {}),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_told_before_the_log_is_read(message, options):
+    cluster = Rehearsal()
+    cluster.tables = None if options else "folder"
+    model, fitted = estimator(**options), fit().set_params(**options)
+    for learn in (model.fit, model.partial_fit, fitted.partial_fit):
+        with pytest.raises(ArgumentError, match=message):
+            learn("no log", progress=False, cluster=cluster)
 
 
 @needs_jit

@@ -26,6 +26,16 @@ def test_partial_fit_first_is_fit():
     assert bits(YouTubeDNN(**options).partial_fit(LOG, progress=False)) == bits(trained())
 
 
+def test_checkpoints_are_looked_at_before_the_log_is_read(tmp_path):
+    trained(fit={"checkpoint": tmp_path})
+    for message, options in (
+        ("checkpoint: expected a folder without checkpoints, or resume=True", {"checkpoint": tmp_path}),
+        ("resume: expected a folder as checkpoint=", {"resume": True}),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            YouTubeDNN().fit("no log", progress=False, **options)
+
+
 @pytest.mark.parametrize("timestamp", ["timestamp", None])
 def test_partial_fit_grows_the_tables(timestamp):
     log = {**MANY, "kind": MANY["item"] // 10}
