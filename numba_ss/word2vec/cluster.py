@@ -110,7 +110,10 @@ def _run(
     same = {**fixed_options(session), **sizes, "text": checksum, **judged_by(settled, held_out)}
     if found is not None:
         path = found.saved.folder
-        require_same(same, found.state.get("options", {}), Path(path))
+        kept = found.state.get("options")
+        if not isinstance(kept, dict) or "vector_size" not in kept:
+            _checks.fail(path, "a checkpoint of Word2Vec", "another one")
+        require_same(same, kept, Path(path))
         own: dict[str, Callable[[str, Any], Any]] = {
             "loss": _checks.number,
             "pairs": lambda name, value: _checks.integer(name, value, 0, 2**62),

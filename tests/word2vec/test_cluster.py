@@ -1,6 +1,7 @@
 """Word2Vec on a cluster: the same bits as on one machine, and for any number of machines."""
 
 import contextlib
+import json
 import logging
 
 import numpy as np
@@ -163,6 +164,20 @@ def test_a_run_is_not_resumed_on_another_text(text, tmp_path):
     match = r"text: expected '[\d,]+ words with checksum \w{8}', as in .*checkpoint-\d+, got '[\d,]+ words"
     with pytest.raises(ArgumentError, match=match):
         model().fit(text, progress=False, cluster=Rehearsal(), checkpoint=folder, resume=True)
+
+
+@needs_jit
+@pytest.mark.parametrize("options", [{"embedding_dim": 8}, None])
+def test_a_checkpoint_of_another_trainer_is_refused(options, text, tmp_path):
+    model().fit(text, progress=False, cluster=Rehearsal(), checkpoint=tmp_path / "checkpoints")
+    for path in tmp_path.glob("checkpoints/*/state.json"):
+        content = json.loads(path.read_text())
+        content["state"]["options"] = options
+        path.write_text(json.dumps(content))
+    with pytest.raises(ArgumentError, match=r"checkpoint-\d+: expected a checkpoint of Word2Vec, got another one"):
+        model().fit(
+            text, progress=False, cluster=Rehearsal(), checkpoint=tmp_path / "checkpoints", resume=True
+        )
 
 
 @needs_jit
