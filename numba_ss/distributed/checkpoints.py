@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 from numba_ss import _checks
 from numba_ss._types import PathLike
 from numba_ss.distributed.shards import Saved
-from numba_ss.io.checkpoint import claim_folder, reading
+from numba_ss.io.checkpoint import HELD, claim_folder, reading
 from numba_ss.io.files import FolderLock, require_local, whole_file
 
 log = logging.getLogger("numba_ss")
 
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 _STATE = "state.json"
-_HELD = "checkpoint-held"  # the name of a checkpoint that stays
 # All that a checkpoint consists of, also while it is written.
 _FILE = re.compile(r"state\.json|shard-[0-9]+-of-[0-9]+\.npz|\..+\.partial")
 
@@ -89,7 +88,7 @@ class RoundFolder:
 
     def hold(self, saved: Saved) -> None:
         """Keep a checkpoint until another one is held, however old it becomes."""
-        with whole_file(self.path / _HELD) as file:
+        with whole_file(self.path / HELD) as file:
             file.write(Path(saved.folder).name.encode())
 
     def begin(self, num_shards: int, rounds: int, epoch: int, index: int) -> Saved:
@@ -122,7 +121,7 @@ class RoundFolder:
 
     def _held(self) -> Path | None:
         try:
-            return self.path / (self.path / _HELD).read_text()
+            return self.path / (self.path / HELD).read_text()
         except FileNotFoundError:
             return None
 

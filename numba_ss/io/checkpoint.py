@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
@@ -31,6 +31,8 @@ log = logging.getLogger("numba_ss")
 
 
 _NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
+# What a cluster writes, see `distributed.checkpoints`.
+_SHARD, HELD = re.compile(r"shard-[0-9]+-of-[0-9]+\.npz"), "checkpoint-held"
 _CONTENT = "content.json"
 
 
@@ -276,9 +278,14 @@ def claim_folder(path: Path, others: str, whose: str) -> FolderLock | None:
     return lock
 
 
-def is_checkpoint(name: str) -> bool:
-    """Return whether a file has the name of a checkpoint."""
-    return _NAME.fullmatch(name) is not None
+def without_checkpoints(names: Sequence[str]) -> list[str]:
+    """Return the names of the files in a folder, without those of checkpoints.
+
+    A folder that has the file of a shard is a checkpoint of a cluster, with all that is in it.
+    """
+    if any(map(_SHARD.fullmatch, names)):
+        return []
+    return [name for name in names if not _NAME.fullmatch(name) and name != HELD]
 
 
 def _number(path: Path) -> int:

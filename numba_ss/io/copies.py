@@ -24,7 +24,7 @@ from numba_ss import _checks
 from numba_ss._optional import import_optional
 from numba_ss._types import PathLike
 from numba_ss.io.files import is_remote, without_scheme
-from numba_ss.io.inputs import is_mark
+from numba_ss.io.inputs import is_hidden
 from numba_ss.io.text_files import PIECE
 
 _WEB = ("http://", "https://")
@@ -173,7 +173,9 @@ def remote_files(name: str, path: str) -> list[str]:
     try:
         system, root = fsspec.core.url_to_fs(path, **_options(path))
         found = _found(system, root)
-        inside = [file for file in found if not is_mark(file.rpartition("/")[2])]
+        # In the order in which copies of them would be read.
+        within = {file: _parts(file if has_magic(root) else file[len(root) :]) for file in found}
+        inside = sorted((f for f in found if not is_hidden(*within[f])), key=within.__getitem__)
         files = [path] if found == [root] else list(map(system.unstrip_protocol, inside))
     except ImportError as error:  # the package for this scheme is missing
         raise ImportError(f"reading {path}: {error}") from error
@@ -181,7 +183,7 @@ def remote_files(name: str, path: str) -> list[str]:
         _refuse(name, path, error)
     if not files:
         _checks.fail(name, "a path that leads to files", path)
-    return sorted(files)
+    return files
 
 
 def _found(system: Any, root: str) -> list[str]:

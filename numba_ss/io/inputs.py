@@ -12,7 +12,7 @@ from pathlib import Path
 
 from numba_ss import _checks
 from numba_ss._types import PathLike
-from numba_ss.io.checkpoint import is_checkpoint
+from numba_ss.io.checkpoint import without_checkpoints
 
 log = logging.getLogger("numba_ss")
 
@@ -20,9 +20,13 @@ log = logging.getLogger("numba_ss")
 _MARK = re.compile(r"\.|_SUCCESS$|_committed_|_started_|_metadata$|_common_metadata$")
 
 
-def is_mark(name: str) -> bool:
-    """Return whether the name of a file says that it is hidden, or a marker of a job."""
-    return _MARK.match(name) is not None
+def is_hidden(*parts: str) -> bool:
+    """Return whether a file in a folder is hidden there, or a marker of a job.
+
+    `parts` are the names of the folders that lead to it, and its own.
+    """
+    *folders, name = parts
+    return any(part[0] == "." for part in folders) or _MARK.match(name) is not None
 
 
 def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -42,7 +46,7 @@ def walk(folder: PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
             folders.clear()
             continue
         seen.add(real)
-        yield place, folders, [name for name in names if not is_checkpoint(name)]
+        yield place, folders, without_checkpoints(names)
 
 
 def _inside(folder: str) -> list[Path]:
@@ -50,7 +54,7 @@ def _inside(folder: str) -> list[Path]:
     found: list[Path] = []
     for place, folders, names in walk(folder):
         folders[:] = [name for name in folders if name[0] != "."]
-        found += [Path(place, name) for name in names if not is_mark(name)]
+        found += [Path(place, name) for name in names if not is_hidden(name)]
     return sorted(path for path in found if path.is_file())
 
 

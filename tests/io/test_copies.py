@@ -125,11 +125,16 @@ def test_what_is_here_is_not_copied(tmp_path, temporary):
 
 
 def test_files_elsewhere_without_the_marks_of_jobs(bucket):
-    files = [bucket(f"texts/{name}", TEXT) for name in ("a.txt", "inside/_b.txt")]
-    marks = [bucket(f"texts/{name}", TEXT) for name in ("_SUCCESS", "inside/_committed_1", ".a.txt.crc")]
+    """They come as from a folder of this machine: "inside/" is before "inside-out"."""
+    files = [bucket(f"texts/{name}", TEXT) for name in ("a.txt", "inside/_b.txt", "inside-out.txt")]
+    marks = [
+        bucket(f"texts/{name}", TEXT)
+        for name in ("_SUCCESS", "inside/_committed_1", ".a.txt.crc", ".hidden/c.txt")
+    ]
     for path in ("memory://bucket/texts", "memory://bucket/*"):
         assert remote_files("corpus", path) == [file.replace("bucket", "/bucket") for file in files]
     assert remote_files("corpus", marks[0]) == [marks[0]]
+    assert remote_files("corpus", "memory://bucket/texts/.hidden") == ["memory:///bucket/texts/.hidden/c.txt"]
 
 
 def test_corpora_elsewhere(bucket, temporary):

@@ -38,8 +38,11 @@ def test_checkpoints_beside_a_text_are_not_read(tmp_path):
     path = write(tmp_path, "a.txt")
     write(tmp_path, "checkpoint-1.npz")
     write(tmp_path, "saved/checkpoint-12.npz")
+    for name in ("checkpoint-held", "checkpoint-3/state.json", "checkpoint-3/shard-0-of-2.npz"):
+        write(tmp_path, f"cluster/{name}")
     other = write(tmp_path, "checkpoint-of-work.txt")
-    assert find_files("corpus", tmp_path) == [path, other]
+    third = write(tmp_path, "state/state.json")
+    assert find_files("corpus", tmp_path) == [path, other, third]
 
 
 def test_a_parquet_folder_has_other_files_too(tmp_path):
