@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import platform
 import signal
@@ -16,12 +17,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from numba_ss import __version__
+from numba_ss import __version__, _checks
 from numba_ss._optional import import_optional
 from numba_ss.distributed.cluster import ClusterError, Lost, Reference, Stored
 from numba_ss.distributed.shards import Saved, Shard
 from numba_ss.distributed.work import Work
 from numba_ss.kernels.core.threads import use_threads
+
+log = logging.getLogger("numba_ss")
 
 # Of a Ray that is started here. Each process pays for each page of the store that it sees for the
 # first time, much more than for copying: so the store is only as large as rounds need.
@@ -66,14 +69,18 @@ class RayRuntime:
         self._shards: list[Any] = []
         self._sent: Work | None = None  # the work that `_work` refers to
         self._work: tuple[str, list[Any]] = ("", [])
-        others = {name: n for name, n in resources.items() if name not in ("CPU", "memory")}
+        others = {name: n for name, n in resources.items() if name not in ("CPU", "GPU", "memory")}
         self._options = {
-            "num_cpus": per_worker, "memory": resources.get("memory"), "resources": others,
+            "num_cpus": per_worker, "num_gpus": resources.get("GPU"),
+            "memory": resources.get("memory"), "resources": others,
             "max_retries": max_losses, "scheduling_strategy": "SPREAD",
         }
         self._run, self._map = ray.remote(_run), ray.remote(_map)
         try:
             _require_version(ray)
+            _require_resources(
+                ray, {"CPU": per_worker, **resources}, self._is_own and address in (None, "local")
+            )
         except BaseException:
             self.close()
             raise
@@ -226,7 +233,8 @@ def _connect(
     """Connect to a Ray cluster, or start Ray on this machine."""
     own: dict[str, Any] = {}
     if address is None:
-        num_cpus = None if num_workers is None else num_workers * max(resources.get("CPU", 1), 1)
+        each = max(resources.get("CPU", 1), 1)
+        num_cpus = None if num_workers is None else math.ceil(num_workers * each)
         own = {
             "num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _STORE_BYTES
         }
@@ -278,6 +286,21 @@ def _require_version(ray: Any) -> None:
                 f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}): expected "
                 f"numba_ss {__version__}, as here, got {other}"
             )
+
+
+def _require_resources(ray: Any, wanted: dict[str, float], is_here: bool) -> None:
+    """Require a node that has what a worker needs: Ray would wait for one without a word.
+
+    A node may join a cluster later, but not a Ray that was started on this machine.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(name, 0) >= n for name, n in wanted.items()) for node in nodes):
+        return
+    needed = ", ".join(f"{name}: {n:g}" for name, n in wanted.items())
+    if is_here:
+        there = ", ".join(f"{name}: {nodes[0].get(name, 0):g}" for name in wanted)
+        _checks.fail("resources_per_worker", f"what this machine has ({there})", needed)
+    log.warning("no node has what a worker needs (%s): training waits until one joins", needed)
 
 
 def _first_lines(error: BaseException) -> str:

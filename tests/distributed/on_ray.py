@@ -104,6 +104,8 @@ def errors(cluster):
     except Exception as error:
         found["version"] = [type(error).__name__, str(error)]
     ray_runtime.__version__ = own
+    with RayCluster(resources_per_worker={"GPU": 0}).open() as other:
+        found["without"] = other.map(lambda item: item + 1, [1])
     return found
 
 
@@ -151,7 +153,7 @@ def killed(folder):
 
 def resumed(folder):
     """Go on from the checkpoint of `killed`, with other numbers of workers and shards."""
-    with RayCluster(num_workers=1, num_shards=3).open() as cluster:
+    with RayCluster(num_workers=1, num_shards=3, resources_per_worker={"CPU": 1.5}).open() as cluster:
         found = RoundFolder(folder).load()
         return {"state": found.state, "bits": train(Rounds(cluster, Toy(), found.saved))[0]}
 

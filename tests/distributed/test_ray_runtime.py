@@ -11,12 +11,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from numba_ss import ArgumentError
 from numba_ss.distributed.cluster import ClusterError
 from numba_ss.distributed.local import LocalCluster
-from numba_ss.distributed.ray_runtime import RayRuntime
+from numba_ss.distributed.ray_runtime import RayRuntime, _require_resources
 from numba_ss.distributed.rounds import Rounds
 from tests.distributed.test_rounds import plain, same, train
 from tests.distributed.toy import Toy, checksum
@@ -104,6 +106,23 @@ def test_an_error_names_what_failed_and_where(found):
     kind, text = found["errors"]["version"]
     assert kind == "ClusterError"
     assert text.startswith(f"node {platform.node()} (127.0.0.1): expected numba_ss 0.0.1, as here, got ")
+    assert found["errors"]["without"] == [2]
+
+
+def test_what_no_node_has_is_told(caplog):
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}}, {"Alive": True, "Resources": {"CPU": 9.0}},
+        {"Alive": False, "Resources": {"CPU": 99.0}},
+    ]
+    ray = SimpleNamespace(nodes=lambda: nodes)
+    for wanted in ({"CPU": 9}, {"CPU": 1, "GPU": 1}, {"CPU": 0, "TPU": 0}):
+        _require_resources(ray, wanted, is_here=True)
+    assert not caplog.messages
+    message = r"resources_per_worker: expected what this machine has \(CPU: 2, GPU: 1\), got CPU: 9, GPU: 1"
+    with pytest.raises(ArgumentError, match=message):
+        _require_resources(ray, {"CPU": 9, "GPU": 1}, is_here=True)
+    _require_resources(ray, {"CPU": 10}, is_here=False)
+    assert caplog.messages == ["no node has what a worker needs (CPU: 10): training waits until one joins"]
 
 
 def test_killed_workers_and_shards_change_no_bit(found):
