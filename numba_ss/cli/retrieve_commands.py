@@ -105,6 +105,8 @@ def update(args: Namespace) -> None:
     model = _load(args.model)
     given = {name: getattr(args, name) for name in ("epochs", "learning_rate", "num_threads")}
     model.set_params(**{name: value for name, value in given.items() if value is not None})
+    if args.no_validation:
+        model.set_params(validation=None, early_stopping=None)
     size = saved_bytes(model.log_, checked_parameters(model.get_params()))
     require_room("--output", args.output, size, "the model")
     with saving(model, lambda: _save(args, model), args.output):

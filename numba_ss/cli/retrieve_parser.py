@@ -109,6 +109,10 @@ def _add_update(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--history", metavar="FILE", help="write figures of each epoch as JSON")
     parser.add_argument("--quiet", action="store_true", help="show warnings and errors only")
+    parser.add_argument(
+        "--no-validation", action="store_true",
+        help="learn from all further events, also if some were held out in training",
+    )
     for flag, kind, text in (
         ("--epochs", int, "passes over the further events"),
         ("--learning-rate", float, "step size"), ("--num-threads", int, "threads (all)"),

@@ -497,6 +497,16 @@ def test_a_saved_model_learns_on(run):
         assert len(json.load(file)) == OPTIONS["epochs"] + 2
 
 
+def test_an_update_may_be_too_small_to_hold_events_out(run, refused):
+    pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
+    model = YouTubeDNN(**OPTIONS, user_features=["country"], validation=0.1, early_stopping=2)
+    model.fit(LOG, progress=False).save("model")
+    write_log("more.csv", [("new", "ÄX", 200, "X")])
+    assert "validation: expected a share that holds" in refused("update", "model", "more.csv", "-o", "new")
+    run("update", "model", "more.csv", "-o", "new", "--no-validation")
+    assert len(YouTubeDNN.load("new").history_) == len(model.history_) + OPTIONS["epochs"]
+
+
 def test_a_model_elsewhere_is_read_through_a_copy(run, tmp_path):
     pytest.importorskip("pyarrow", reason="CSV files need pyarrow")
     system = pytest.importorskip("fsspec").filesystem("memory")
