@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 from numba_ss import __version__
 from numba_ss.cli.retrieve_parser import add_retrieve
@@ -97,6 +98,8 @@ def _after_interrupt(args: argparse.Namespace) -> str:
         return "interrupted"
     if args.checkpoint is None:
         return "interrupted; nothing was saved (--checkpoint DIR would have)"
+    if not any(Path(args.checkpoint).glob("checkpoint-*")):
+        return "interrupted before the first checkpoint; nothing was saved"
     return "interrupted; the same command with --resume goes on from the checkpoint"
 
 

@@ -155,6 +155,10 @@ def test_errors_of_the_library(error, message, capsys, monkeypatch):
             ["word2vec", "--checkpoint", "folder"],
             "interrupted; the same command with --resume goes on from the checkpoint",
         ),
+        (
+            ["word2vec", "--checkpoint", "new"],
+            "interrupted before the first checkpoint; nothing was saved",
+        ),
         (["retrieve", "recommend", "model"], "interrupted"),
         (["update", "model", "text"], "interrupted"),
         (
@@ -167,7 +171,11 @@ def test_errors_of_the_library(error, message, capsys, monkeypatch):
         ),
     ],
 )
-def test_interrupts(arguments, message, caplog, monkeypatch):
+def test_interrupts(arguments, message, caplog, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "checkpoint-1.npz").touch()
+
     def interrupt(args):
         raise KeyboardInterrupt
 
