@@ -65,6 +65,8 @@ def begin_on_cluster(
     settled = dict(session.options)
     require_folder(session)
     found: Found | None = session.newest(resume)
+    if found is not None:  # other parameters are told before the text is read
+        _require_same({**fixed_options(session), **described.sizes()}, found)
     words, counts = _counted(source, cluster)
     vocabulary = choose_words(words, counts, given_words(session.estimator.vocabulary), settled)
     data = _Data(vocabulary, rare_words(words, counts, vocabulary), settled, None)
@@ -109,11 +111,8 @@ def _run(
     held_out = held_out_stream(validation, vocabulary, noise)
     same = {**fixed_options(session), **sizes, "text": checksum, **judged_by(settled, held_out)}
     if found is not None:
+        _require_same(same, found)
         path = found.saved.folder
-        kept = found.state.get("options")
-        if not isinstance(kept, dict) or "vector_size" not in kept:
-            _checks.fail(path, "a checkpoint of Word2Vec", "another one")
-        require_same(same, kept, Path(path))
         own: dict[str, Callable[[str, Any], Any]] = {
             "loss": _checks.number,
             "pairs": lambda name, value: _checks.integer(name, value, 0, 2**62),
@@ -125,6 +124,14 @@ def _run(
         session, data, Rounds(cluster, work, found.saved if found else None), state, noise, same,
         work, held_out=held_out, first_epoch=first_epoch, tables=described.tables,
     )
+
+
+def _require_same(options: dict[str, Any], found: Found) -> None:
+    """Require that a checkpoint is of a run of Word2Vec with these options."""
+    path, kept = found.saved.folder, found.state.get("options")
+    if not isinstance(kept, dict) or "vector_size" not in kept:
+        _checks.fail(path, "a checkpoint of Word2Vec", "another one")
+    require_same(options, kept, Path(path))
 
 
 def _counted(source: Source, cluster: Cluster) -> WordCounts:

@@ -167,6 +167,20 @@ def test_a_run_is_not_resumed_on_another_text(text, tmp_path):
 
 
 @needs_jit
+def test_other_parameters_are_refused_before_the_text_is_read(text, tmp_path):
+    cluster, folder = Rehearsal(), tmp_path / "checkpoints"
+    model().fit(text, progress=False, cluster=cluster, checkpoint=folder)
+    none = tmp_path / "none.txt"
+    none.touch()
+    for message, options, other in (
+        ("vector_size: expected 7, as in", {"vector_size": 8}, cluster),
+        ("blocks_per_round: expected 1, as in", {}, Rehearsal(blocks_per_round=2)),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            model(**options).fit(none, progress=False, cluster=other, checkpoint=folder, resume=True)
+
+
+@needs_jit
 @pytest.mark.parametrize("options", [{"embedding_dim": 8}, None])
 def test_a_checkpoint_of_another_trainer_is_refused(options, text, tmp_path):
     model().fit(text, progress=False, cluster=Rehearsal(), checkpoint=tmp_path / "checkpoints")
