@@ -249,7 +249,9 @@ class YouTubeDNN(Queries):
         with use_threads(options["num_threads"]):
             events = self._read(interactions, None, progress)
             if cluster is None:
-                begin(session, events, found).run()
+                run = begin(session, events, found)
+                del found  # it is as large as the model, and no longer needed
+                run.run()
             else:
                 with cluster.open() as machines:
                     begin_on_cluster(session, events, machines, cluster.sizes(), found).run()
