@@ -176,21 +176,27 @@ class WordRun(TrainingRun):
         return rate_at(self._settled, self._total, words)
 
     def prepare(self) -> None:
-        """Log the parameters; if there is a folder for checkpoints, compute the text's checksum.
-
-        A run is not resumed if any part of the text has changed, also a part not yet read.
-        """
+        """Log the parameters; if there is a folder for checkpoints, look at the whole text."""
         super().prepare()
         o = self._settled
         log.info(
             "min_count %d, subsample %.4g, epochs %d, batches of %d words",
             o["min_count"], o["subsample"], o["epochs"], self.model.batch_size,
         )
-        if self.session.folder is not None and not self.state.varies:
-            whole = read_checksum(self.corpus, self.vocabulary)
-            if self.state.whole not in (None, whole):
-                self._changed()
-            self.state.whole = whole
+        if self.session.folder is not None:
+            self.look_at_text()
+
+    def look_at_text(self) -> None:
+        """Compute the checksum of the text; a resumed run must have the one before.
+
+        So a run is not resumed if any part of the text has changed, also a part not yet read.
+        """
+        if self.state.varies:
+            return
+        whole = read_checksum(self.corpus, self.vocabulary)
+        if self.state.whole not in (None, whole):
+            self._changed()
+        self.state.whole = whole
 
     def learn_epoch(self) -> Generator[None, None, None]:
         """Train on the text from state.position to its end."""

@@ -135,10 +135,13 @@ def _resumed(
     held_out = held_out_stream(validation, vocabulary, model.noise)
     require_same(judged_by(settled, held_out), options, path)
     log.info("resuming from %s", path)
-    return WordRun(
+    resumed = WordRun(
         session, settled, model, corpus, vocabulary, rare, run, best, held_out=held_out,
         first_epoch=0,
     )
+    if resumed.is_finished:  # it gives its result without being prepared
+        resumed.look_at_text()
+    return resumed
 
 
 def _require_tables(tables: Arrays, shape: tuple[int, int]) -> None:

@@ -245,6 +245,15 @@ def test_a_finished_run_gives_its_result(whole, tmp_path):
     assert names(tmp_path) == before
 
 
+def test_a_finished_run_is_that_of_its_text(tmp_path):
+    run(folder=tmp_path)
+    with pytest.raises(ArgumentError, match="expected the same text, in the same order"):
+        run(swapped(-1), folder=tmp_path, resume=True)
+    changing = tmp_path / "changing"
+    run(Shuffled(), folder=changing)
+    assert run(folder=changing, resume=True).history_
+
+
 def test_resuming_in_an_empty_folder_begins(whole, tmp_path):
     assert bits(run(folder=tmp_path / "new", resume=True)) == whole["skipgram"]
 
