@@ -386,20 +386,26 @@ class PackedCorpus(Corpus):
             yield _tidy(np.insert(ids, ends[first:last] - start, END_OF_SENTENCE))
 
 
-def _is_words(kind: Any) -> bool:
+def _is_list_of(kind: Any, is_word: Callable[[Any], bool]) -> bool:
     types = import_optional("pyarrow", "reading tables").types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    return bool(is_list and is_text(kind.value_type))
+    return bool(is_list and is_word(kind.value_type))
 
 
 def _choose(schema: Any, column: str | None) -> int:
     """Return the position of the column that holds the text."""
-    suitable = [i for i, kind in enumerate(schema.types) if is_text(kind) or _is_words(kind)]
-    chosen = suitable if column is None else [i for i in suitable if schema[i].name == column]
+    is_integer = import_optional("pyarrow", "reading tables").types.is_integer
+    kinds = list(enumerate(schema.types))
+    suitable = [i for i, kind in kinds if is_text(kind) or _is_list_of(kind, is_text)]
+    of_integers = [i for i, kind in kinds if _is_list_of(kind, is_integer)]
+    if column is not None:
+        chosen = [i for i in suitable + of_integers if schema[i].name == column]
+    else:  # lists of integers beside a text are often its words, encoded
+        chosen = suitable or of_integers
     if len(chosen) != 1:
         expected = "a name, to choose one column of" if column is None else "a column of"
         got = f"{column!r}: {listed(schema)}"
-        _checks.fail("column", f"{expected} strings or lists of strings", got)
+        _checks.fail("column", f"{expected} strings or lists of strings or integers", got)
     return chosen[0]
 
 
@@ -418,7 +424,7 @@ class _Column:
 
 
 class ListsCorpus(Corpus):
-    """A corpus from a column of lists of words."""
+    """A corpus from a column of lists of words or integers."""
 
     def __init__(self, name: str, source: _Column) -> None:
         self.name = name
@@ -437,7 +443,7 @@ class ListsCorpus(Corpus):
                 at = int(np.flatnonzero(words.is_null().to_numpy(zero_copy_only=False))[0])
                 row = int(np.searchsorted(ends, at, "right"))
                 place = f"[{rows + row}][{at - (ends[row - 1] if row else 0)}]"
-                _checks.fail(f"{self.name}{place}", "a string", "null")
+                _checks.fail(f"{self.name}{place}", "a string or an integer", "null")
             words = words.dictionary_encode()
             yield rows, words.dictionary.to_pylist(), words.indices.to_numpy(), ends
             rows += len(lists)
@@ -470,9 +476,9 @@ def _lines(source: _Column) -> Pieces:
 
 
 def _open_table(name: str, source: _Column) -> Corpus:
-    if _is_words(source.type):
-        return ListsCorpus(name, source)
-    return TextCorpus(name, lambda: _lines(source), source.total)
+    if is_text(source.type):
+        return TextCorpus(name, lambda: _lines(source), source.total)
+    return ListsCorpus(name, source)
 
 
 def by_kind(paths: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
@@ -599,12 +605,14 @@ def open_corpus(
         - with `column`, CSV files (without a header, columns are "0", "1" ...), or files of JSON
           lines;
         - Parquet or Arrow files, or an object with ``__arrow_c_stream__`` such as a data frame of
-          pyarrow, polars or pandas, with a column of lists of words or of lines of text;
+          pyarrow, polars or pandas, with a column of lists of words (or integers) or of lines of
+          text;
         - packed ids: a `PackedCorpus`, or a tuple of its ids and offsets.
     passes : int, default=2
         How often the corpus will be read. An iterator or generator can be read only once.
     column : str, optional
-        The column of a table; by default the only one of strings or lists of strings.
+        The column of a table; by default the only one of strings or lists of strings or, if there
+        is none, of lists of integers.
     encoding : str, optional
         The encoding of text files, such as "cp1252" or "gb18030". By default it is that of the
         byte order mark, or UTF-8 without one. Malformed bytes are replaced by U+FFFD and logged;

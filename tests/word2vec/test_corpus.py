@@ -638,6 +638,23 @@ def test_columns(tmp_path):
         open_corpus(tmp_path / "c.parquet")
 
 
+def test_columns_of_integers():
+    pa = pytest.importorskip("pyarrow")
+    lists = [[7, 3], None, [], [7, 10**9]]
+    table = pa.table({"n": range(4), "ids": lists})
+    narrow = pa.array(lists, pa.large_list(pa.uint32()))
+    for form in (table, table.slice(0, 4)["ids"], pa.table({"ids": narrow})):
+        corpus = open_corpus(form)
+        assert dict(zip(*corpus.count(), strict=True)) == {"7": 2, "3": 1, "1000000000": 1}
+        assert stream(corpus, Vocabulary(["3", "7"], [1, 2])) == [1, 0, -1, 1, -1]
+    # A text is preferred to its words, encoded.
+    both = table.append_column("text", [["a b", "c", "d", "e"]])
+    assert open_corpus(both).count()[0] == ["a", "b", "c", "d", "e"]
+    assert len(open_corpus(both, column="ids").count()[0]) == 3
+    with pytest.raises(ArgumentError, match="column: expected a name"):
+        open_corpus(table.append_column("more", [lists]))
+
+
 def test_columns_are_for_tables(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"a")
     with pytest.raises(ArgumentError, match=r"c\.txt: expected a column or key 'x'"):
@@ -656,7 +673,7 @@ def test_words_that_are_null_are_named(monkeypatch):
     coded = pa.ListArray.from_arrays([0, 1, 2, 2, 4, 6], values)
     for column in (lists, coded):
         opened = open_corpus(pa.table({"w": column}))
-        with pytest.raises(ArgumentError, match=r"corpus\[4\]\[1\]: expected a string, got null"):
+        with pytest.raises(ArgumentError, match=r"corpus\[4\]\[1\]: expected a string or an integer, got null"):
             opened.count()
 
 
