@@ -64,7 +64,10 @@ class TextColumn:
             yield from self._csv(name, first, lines)
 
     def _csv(self, name: str, header: str, lines: Iterator[str]) -> Iterator[str]:
-        separator, names, has_header = find_layout(header, SEPARATORS, [self._column])
+        try:
+            separator, names, has_header = find_layout(header, SEPARATORS, [self._column])
+        except csv.Error as error:  # lines that end with \r alone, for example
+            _checks.fail(f"{name}, line 1", "CSV", error)
         if names.count(self._column) != 1:
             self._missing(name, f"the header {header.strip()[:200]!r}")
         place = names.index(self._column)

@@ -638,6 +638,8 @@ def open_corpus(
     [array([ 1,  0, -1,  1,  0, -1], dtype=int32)]
     """
     _checks.integer("passes", passes, 1)
+    if not isinstance(column, (str, type(None))):
+        _checks.fail("column", 'None or a name, such as "text" or "0"', repr(column))
     if isinstance(corpus, Corpus):
         for name, value in (("column", column), ("encoding", encoding)):
             if value is not None:

@@ -66,6 +66,7 @@ def test_lists_and_nulls_of_json(tmp_path):
         ("id,txt\n1,a\n", "t: expected a column or key 'text' .*got the header 'id,txt'"),
         ("id,text\n1,a\n2\n", "t, row that ends in line 3: expected 2 cells, as in the first line, got 1"),
         ("id,text\n1,a,b\n", "t, row that ends in line 2: expected 2 cells"),
+        ("id,text\r1,a\r2,b\r", "t, line 1: expected CSV, got new-line character"),
         ('id,text\n1,"a\n', "t, line 3: expected CSV, got unexpected end of data"),
         ('{"text": "a"}\n{"txt": "a"}\n', "t, line 2: expected a column or key 'text'.*keys"),
         ('{"text": "a"}\n[1]\n', "t, line 2: expected a column or key 'text'.*another value"),

@@ -659,6 +659,8 @@ def test_columns_are_for_tables(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"a")
     with pytest.raises(ArgumentError, match=r"c\.txt: expected a column or key 'x'"):
         open_corpus(tmp_path / "c.txt", column="x").count()
+    with pytest.raises(ArgumentError, match='column: expected None or a name, such as "text" or "0", got 0'):
+        open_corpus(tmp_path / "c.txt", column=0)
     with pytest.raises(ArgumentError, match="encoding: expected None for what is no file, got 'utf-8'"):
         open_corpus([["a"]], encoding="utf-8")
     with pytest.raises(ArgumentError, match="column: expected None for a list, got 'x'"):
