@@ -76,10 +76,11 @@ class Lookup:
         return len(self.index_to_key)
 
     def __contains__(self, word: object) -> bool:
-        return word in self.key_to_index
+        # Also for an integer of a text: whoever asks for its vector is then told to ask by str.
+        return as_word(word) in self.key_to_index
 
     def __getitem__(self, words: str | Sequence[str]) -> Float32s:
-        rows = self._row(words) if isinstance(words, str) else self._rows(words)
+        rows = self._rows(words) if as_word(words) is None else self._row(words)
         found: Float32s = self.vectors[rows]
         return found
 
@@ -228,7 +229,9 @@ class Lookup:
 
     def _row(self, word: Any) -> int:
         if not isinstance(word, str):
-            _checks.fail("word", "a str", repr(word))
+            digits = as_word(word)
+            hint = "" if digits is None else f" (the word {digits!r} for an integer of a text)"
+            _checks.fail("word", f"a str{hint}", repr(word))
         row = self.key_to_index.get(word)
         if row is None:
             raise UnknownWordError(word, self.index_to_key)

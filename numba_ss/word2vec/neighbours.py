@@ -12,6 +12,7 @@ from numba_ss import _checks
 from numba_ss._types import Float32s, Integers
 from numba_ss.engine.top_k import TopK, top_k
 from numba_ss.word2vec.lookup import Doubles, Lookup, unit_rows, words_of
+from numba_ss.word2vec.vocabulary import as_word
 
 Query = str | ArrayLike | Iterable[str | ArrayLike] | None
 
@@ -297,10 +298,10 @@ class Neighbours(Lookup):
         return [self._part(f"{name}[{i}]", item) for i, item in enumerate(query)]
 
     def _part(self, name: str, item: Any) -> tuple[Doubles, int | None]:
-        if isinstance(item, str):
+        if as_word(item) is not None:
             row = self._row(item)
             return self._unit(row), row
-        vector = np.asarray(item)
+        vector = _checks.as_array(name, item, "a word or a vector")
         if vector.dtype.kind not in "iuf":
             _checks.fail(name, "a word or a vector", repr(item))
         _checks.shaped(name, vector, (self.vector_size,), "dim,")

@@ -65,7 +65,7 @@ class WordVectors(Neighbours):
         self, words: Sequence[str], vectors: ArrayLike, counts: ArrayLike | None = None
     ) -> None:
         self.index_to_key = _checked_words(words)
-        table = np.asarray(vectors)
+        table = _checks.as_array("vectors", vectors)
         if table.dtype.kind != "f":
             _checks.fail("vectors", "floating-point numbers", table.dtype)
         _checks.shaped("vectors", table, (len(self.index_to_key), None), "num_words, dim")

@@ -90,7 +90,7 @@ class Vocabulary:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return word in self.index
+        return as_word(word) in self.index
 
     def __repr__(self) -> str:
         return f"Vocabulary({len(self)} words, {int(self.counts.sum())} occurrences)"

@@ -38,6 +38,16 @@ def test_unknown_words():
     assert "zzz" in str(pickle.loads(pickle.dumps(UnknownWordError("zzz"))))
 
 
+def test_integers_of_a_text_are_asked_for_as_words():
+    vectors = WordVectors(["7", "x"], np.eye(2))
+    assert 7 in vectors
+    assert np.int64(7) in vectors
+    assert not any(token in vectors for token in (8, 7.0, True, None, ["7"]))
+    for ask in (vectors.get, vectors.__getitem__, lambda word: vectors.get_mean_vector([word, "x"])):
+        with pytest.raises(ArgumentError, match=r"word: expected a str \(the word '7' for .*got 7"):
+            ask(7)
+
+
 def test_what_gensim_s_users_call(vectors, keyed):
     words = vectors.index_to_key
     assert list(vectors) == vectors.keys() == words

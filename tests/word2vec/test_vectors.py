@@ -49,6 +49,7 @@ def test_other_types_become_float32():
         ("vectors: .*at least one word", [], np.ones((0, 2)), None),
         ("vectors: .*at least one", ["a"], np.ones((1, 0)), None),
         ("vectors: expected floating-point", ["a"], np.ones((1, 2), int), None),
+        ("vectors: expected rows of one length, got rows of", ["a", "b"], [[1.0], [1.0, 2.0]], None),
         (r"vectors: .*finite numbers, got nan at vectors\[1, 0\], word 'b'", ["a", "b"], [[1.0], [np.nan]], None),
         ("vectors: .*finite numbers, got inf", ["a"], [[1e39]], None),
         ("counts: expected integers", ["a"], [[1.0]], [0.5]),

@@ -136,6 +136,7 @@ def test_table_of_words_that_no_text_can_hold(monkeypatch):
 def test_tokens_as_words(token, word):
     assert as_word(token) == word
     assert type(as_word(token)) in (str, type(None))
+    assert (token in Vocabulary(["7", "x"], [1, 1])) == (word in ("7", "x"))
 
 
 def test_merge_keeps_the_most_frequent_words():
