@@ -242,7 +242,9 @@ class TrainingRun(ABC):
         return f"epoch {self.state.epoch + 1}/{self.epochs}"
 
     def _done_in_all(self) -> int:
-        return self.state.epoch * self.epoch_size + min(max(self.done(), 0), self.epoch_size)
+        of_epoch = min(max(self.done(), 0), self.epoch_size)
+        # What is done may be an estimate, and not 0 when the last epoch has ended.
+        return min(self.state.epoch * self.epoch_size + of_epoch, self.epochs * self.epoch_size)
 
     def _epoch(self, bar: Progress) -> None:
         self._began = time.monotonic() - self.state.seconds
@@ -293,7 +295,7 @@ class TrainingRun(ABC):
         self.next_epoch()
         if figures:
             listed = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            log.info("epoch %d: %s", state.epoch, listed.replace("_", " "))
+            log.info("epoch %d: %s", entry["epoch"], listed.replace("_", " "))
         self.keep(figures.get(self.monitored))
         self._began = time.monotonic()
         self._tell("epoch")
@@ -332,7 +334,8 @@ class TrainingRun(ABC):
     def _take_best(self) -> None:
         if self.best:
             self.restore(self.best)
-            log.info("the model is that of epoch %d, the best", self.state.best_epoch)
+            best = self.first_epoch + self.state.best_epoch
+            log.info("the model is that of epoch %d, the best", best)
 
     def diverged(self, how: str) -> NoReturn:
         """Raise TrainingDivergedError."""
@@ -341,10 +344,11 @@ class TrainingRun(ABC):
         kept = "no checkpoint was asked for"
         if folder is not None:
             kept = f"the last good checkpoint, if there is one, is in {folder.path}"
+        done = len(self.state.history)
         if self._has_epoch():
-            kept = f"the model is that of epoch {len(self.state.history)}, and {kept}"
+            kept = f"the model is that of epoch {done}, and {kept}"
         raise TrainingDivergedError(
-            f"training diverged in epoch {self.state.epoch + 1}: {how}; {self.remedy}; {kept}"
+            f"training diverged in epoch {done + 1}: {how}; {self.remedy}; {kept}"
         )
 
     def _save(self) -> None:

@@ -219,7 +219,7 @@ class WordRun(TrainingRun):
                 state.read = read
                 yield from self._learn_piece(piece)
         if read[0] == 0:
-            number = len(state.history) + 2  # pass 1 counted the words
+            number = state.epoch + 2  # pass 1 counted the words
             _checks.fail(self.corpus.name, "words in every pass", f"none in pass {number}")
         # A position between two batches' starts, or after the end, is one of another text.
         if read[0] < resumed[0] or state.position != piece.position + piece.last:

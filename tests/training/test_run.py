@@ -175,6 +175,23 @@ def test_training_ends_when_nothing_gets_better(tmp_path, caplog):
     resumed = counting(epochs=9, patience=2, losses=losses, state=again, best=best_arrays(arrays))
     resumed.run()
     assert resumed.published == [(8, True)]
+    assert "epoch 3: validation loss 2.5" in caplog.text
+    assert caplog.text.count("the model is that of epoch 2, the best") == 2
+
+
+def test_epochs_are_counted_as_in_the_history(caplog):
+    """Also by a run that goes on from a fitted estimator."""
+    caplog.set_level(logging.INFO, "numba_ss")
+    state = RunState(history=[{"epoch": 1}, {"epoch": 2}])
+    run = counting(epochs=3, patience=1, losses=[2.0, 3.0], state=state)
+    run.first_epoch = 2
+    run.run()
+    assert [entry["epoch"] for entry in run.state.history] == [1, 2, 3, 4]
+    assert "epoch 4: validation loss 3" in caplog.text
+    assert "the model is that of epoch 3, the best" in caplog.text
+    run.model.value[:] = np.nan
+    with pytest.raises(TrainingDivergedError, match="diverged in epoch 5:"):
+        run.check_arrays()
 
 
 def test_more_may_be_better():
@@ -215,6 +232,9 @@ def test_one_bar_a_run(monkeypatch, epochs, lines):
     resumed = counting(epochs=2, state=RunState(epoch=1, position=1, examples=5, history=[{}]))
     resumed.run()
     assert (bars[1].initial, bars[1].done) == (5, 8)
+    monkeypatch.setattr(Counting, "done", lambda run: 1 + run.state.position)  # an estimate
+    counting(epochs=epochs).run()
+    assert bars[2].done == bars[2].total
 
 
 @pytest.mark.parametrize(

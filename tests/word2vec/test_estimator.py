@@ -438,6 +438,12 @@ def test_bad_text(message, text, epochs):
     assert hasattr(model, "vectors_") == message.endswith("pass 3")
 
 
+def test_passes_are_counted_anew_for_a_further_text():
+    model = trained(epochs=3)
+    with pytest.raises(ArgumentError, match="corpus: expected words in every pass, got none in pass 2"):
+        model.partial_fit(Turns(TEXT, []), progress=False)
+
+
 def test_a_text_that_is_left_out_altogether():
     with pytest.raises(ArgumentError, match="that subsample does not leave out, got none"):
         trained([["a", "b"]] * 3, subsample=1e-12)
