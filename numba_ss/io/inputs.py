@@ -55,7 +55,21 @@ def _inside(folder: str) -> list[Path]:
     for place, folders, names in walk(folder):
         folders[:] = [name for name in folders if name[0] != "."]
         found += [Path(place, name) for name in names if not is_hidden(name)]
-    return sorted(path for path in found if path.is_file())
+    return _files_among(sorted(found))
+
+
+def _files_among(paths: Sequence[Path]) -> list[Path]:
+    """Return those paths that are files; warn of links to files that are not there.
+
+    Such are left by git-annex and DVC for what was not fetched, and by folders that have moved.
+    """
+    lacking = [path for path in paths if not os.path.exists(path)]
+    if lacking:
+        log.warning(
+            "%s is a link that leads nowhere; such links are left out, %d in all",
+            lacking[0], len(lacking),
+        )
+    return [path for path in paths if path.is_file()]
 
 
 def find_files(name: str, value: PathLike) -> list[Path]:
@@ -73,7 +87,7 @@ def find_files(name: str, value: PathLike) -> list[Path]:
     if os.path.exists(text):
         _checks.fail(name, 'a file or a folder ("-" for standard input)', repr(text))
     found = sorted(glob.glob(text, recursive=True)) if "\0" not in text else []
-    files = [Path(path) for path in found if os.path.isfile(path)]
+    files = _files_among([Path(path) for path in found])
     if not files:
         shown = repr(text) if len(text) < 80 else f"{text[:60]!r}..."
         _checks.fail(

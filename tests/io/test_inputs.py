@@ -90,6 +90,17 @@ def test_folders_behind_links_are_read_once(tmp_path):
     assert [path.name for path in find_files("corpus", tmp_path / "texts")] == ["a.txt"]
 
 
+def test_links_that_lead_nowhere_are_told_of(tmp_path, caplog):
+    path = write(tmp_path, "a.txt")
+    for name in ("b.txt", "inside.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "not fetched" / name)
+    (tmp_path / ".#lock").symlink_to("of an editor")
+    for value in (tmp_path, tmp_path / "*.txt"):
+        assert find_files("corpus", value) == [path]
+    told = f"{tmp_path / 'b.txt'} is a link that leads nowhere; such links are left out, 2 in all"
+    assert caplog.messages == [told] * 2
+
+
 def test_files_that_are_given_twice_are_told_of(tmp_path, caplog):
     path, other = write(tmp_path, "a.txt"), write(tmp_path, "b.txt")
     (tmp_path / "link").symlink_to(path)
