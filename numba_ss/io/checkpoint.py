@@ -337,6 +337,8 @@ def read_state(file: BinaryIO) -> tuple[Arrays, dict[str, Any]]:
         damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        if _CONTENT not in archive.namelist():
+            raise zipfile.BadZipFile("arrays alone, as in a file of vectors")
         content = json.loads(archive.read(_CONTENT))
         arrays = {}
         for name in content["arrays"]:

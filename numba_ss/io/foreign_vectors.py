@@ -48,7 +48,10 @@ def _refuse_archive(path: PathLike) -> None:
     except zipfile.BadZipFile:
         return
     if "content.json" in names:
-        got = "a whole model: numba_ss.Word2Vec.load(path).vectors_ are its vectors"
+        got = (
+            "a whole model: numba_ss.Word2Vec.load(path).vectors_ are its vectors; or a "
+            "checkpoint, from which fit(..., checkpoint=its folder, resume=True) goes on"
+        )
     elif not any(name.endswith(".npy") for name in names):
         got = "a zip archive: unpack it, and name the file in it"
     else:

@@ -120,6 +120,9 @@ class Estimator:
         with Copies() as copies, open(copies.local("path", path), "rb") as file:
             with reading(str(path), expected):
                 arrays, state = read_state(file)
+        if "run" in state:
+            got = "a checkpoint, from which fit(..., checkpoint=its folder, resume=True) goes on"
+            _checks.fail(str(path), expected, got)
         if "params" in state and "format" not in state:
             got = "one of 0.3: train again, or stay on 0.3"
             _checks.fail(str(path), "a model of numba_ss 0.4 or later", got)

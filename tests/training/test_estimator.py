@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from numba_ss import ArgumentError, Word2Vec
+from numba_ss import ArgumentError, Word2Vec, WordVectors
 from numba_ss.io.checkpoint import read_state, write_state
 from numba_ss.retrieval.estimator import YouTubeDNN
 from numba_ss.training.estimator import Estimator, NotFittedError, integer_events
@@ -194,6 +194,16 @@ def test_a_model_of_version_0_3_is_refused(make, pairs, sentences, tmp_path):
             write_state(file, arrays, state)
         with pytest.raises(ArgumentError, match=message):
             type(make()).load(tmp_path / "old")
+
+
+@pytest.mark.parametrize("make", [recommender, word_model])
+def test_a_checkpoint_and_a_file_of_vectors_are_told_from_a_model(make, pairs, sentences, tmp_path):
+    make().fit(pairs if make is recommender else sentences, progress=False, checkpoint=tmp_path)
+    with pytest.raises(ArgumentError, match=r"wrote, got a checkpoint, from which fit\("):
+        type(make()).load(tmp_path / "checkpoint-1.npz")
+    WordVectors(["a"], [[1.0]]).save(tmp_path / "v.npz")
+    with pytest.raises(ArgumentError, match="wrote, got .*arrays alone, as in a file of vectors"):
+        type(make()).load(tmp_path / "v.npz")
 
 
 @pytest.mark.parametrize("make", [recommender, word_model])
