@@ -296,8 +296,9 @@ def _number(path: Path) -> int:
 def _check_array(name: Any, array: Any) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         _checks.fail("arrays", "names that are identifiers", repr(name))
-    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
-        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+    is_plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    if not is_plain or array.dtype.hasobject:
+        got = array.dtype if is_plain else type(array).__name__
         _checks.fail(f"arrays[{name!r}]", "an ndarray without Python objects", got)
 
 

@@ -193,7 +193,10 @@ def similarity(
     for a, b, score in _read_pairs(path):
         if a in variants and b in variants:
             people.append(score)
-            cosines.append(vectors.similarity(words[variants[a][0]], words[variants[b][0]]))
+            pair = [words[variants[word][0]] for word in (a, b)]
+            # Zeros, as in some published files, are far from everything, as in `most_similar`.
+            has_angle = vectors[pair].any(axis=1).all()
+            cosines.append(vectors.similarity(*pair) if has_angle else 0.0)
         else:
             num_skipped += 1
     if min(len(set(people)), len(set(cosines))) < 2:

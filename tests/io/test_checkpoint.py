@@ -89,6 +89,7 @@ def test_numbers_rise_and_old_ones_go(tmp_path):
     [
         (r"arrays\['a'\].*got object", {"a": np.array([{}])}, {}),
         (r"arrays\['a'\].*got list", {"a": [1]}, {}),
+        (r"arrays\['a'\].*got MaskedArray", {"a": np.ma.array([1, 2], mask=[0, 1])}, {}),
         ("arrays: .*got 'a/b'", {"a/b": np.ones(1)}, {}),
         ("arrays: .*got 1", {1: np.ones(1)}, {}),
         ("state: .*got list", {}, [1]),

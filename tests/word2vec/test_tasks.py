@@ -116,6 +116,15 @@ def test_similarity(vectors, tmp_path):
     assert similarity(vectors, path, restrict_vocab=7).num_used == 4
 
 
+def test_a_vector_of_zeros_is_far_from_everything_as_in_gensim(tmp_path):
+    pytest.importorskip("gensim", reason="compares with gensim")
+    path = tmp_path / "pairs.tsv"
+    path.write_text("a\tb\t1\nb\tc\t2\nc\td\t3\nb\td\t2.5\n")
+    vectors = WordVectors(list("abcd"), np.float32([[0, 0], [1, 0], [-1, 1], [-1, 3]]))
+    _, (rho, _), _ = vectors.to_keyed_vectors().evaluate_word_pairs(str(path), delimiter="\t")
+    assert similarity(vectors, path).rho == pytest.approx(rho)
+
+
 @pytest.mark.parametrize("name", ["EN-MEN-TR-3k", "EN-SIMLEX-999", "EN-WS-353-ALL"])
 @needs_test_sets
 def test_public_similarity_is_gensim_s(name, rng):
