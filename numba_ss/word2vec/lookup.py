@@ -178,8 +178,8 @@ class Lookup:
         Parameters
         ----------
         documents : iterable of lists of str
-            Words or integers, which stand for their decimal digits; words without a vector are
-            left out.
+            Words or integers, which stand for their decimal digits; words without a vector, and
+            None, are left out.
 
         Returns
         -------
@@ -194,7 +194,7 @@ class Lookup:
         array([[0.5, 0.5],
                [0. , 0. ]], dtype=float32)
         """
-        if isinstance(documents, str):
+        if isinstance(documents, str) or not isinstance(documents, Iterable):
             got = _checks.shortened(repr(documents))
             _checks.fail("documents", "an iterable of lists of words", got)
         means = [self._mean(i, document) for i, document in enumerate(documents)]
@@ -204,8 +204,12 @@ class Lookup:
         if isinstance(document, (str, bytes)) or not isinstance(document, Iterable):
             got = _checks.shortened(repr(document))
             _checks.fail(f"documents[{i}]", "a list of words (say line.split())", got)
-        index = self.key_to_index
-        words = map(as_word, document)
+        tokens, index = list(document), self.key_to_index
+        words = list(map(as_word, tokens))
+        for j, (token, word) in enumerate(zip(tokens, words, strict=True)):
+            if word is None and token is not None:
+                got = _checks.shortened(repr(token))
+                _checks.fail(f"documents[{i}][{j}]", "a string or an integer", got)
         rows = [index[word] for word in words if word is not None and word in index]
         if not rows:
             return np.zeros(self.vector_size, np.float32)

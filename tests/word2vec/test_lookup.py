@@ -85,8 +85,11 @@ def test_documents_become_means():
     assert vectors.transform([]).shape == (0, 2)
     for documents, message in (
         ("a b", "documents: expected an iterable of lists of words, got 'a b'"),
+        (None, "documents: expected an iterable of lists of words, got None"),
         (["a b"], r"documents\[0\]: expected a list of words \(say line\.split\(\)\), got 'a b'"),
         ([["a"], 5], r"documents\[1\]: expected a list of words"),
+        ([["a"], ["b", 7.0]], r"documents\[1\]\[1\]: expected a string or an integer, got 7.0"),
+        ([[["a", "b"]]], r"documents\[0\]\[0\]: expected a string or an integer, got \['a', 'b'\]"),
     ):
         with pytest.raises(ArgumentError, match=message):
             vectors.transform(documents)
