@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.arrow import ArrowStream, ParquetFiles, is_text, listed
+from numba_ss.io.arrow import ArrowStream, ParquetFiles, arrow_errors, is_text, listed
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import plain_suffix
 from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
@@ -530,7 +530,8 @@ def _arrow_table(paths: list[Path]) -> Any:
             tables.append(opened.read_all())
         except (arrow.ArrowException, OSError) as error:
             _checks.fail(str(path), "an Arrow file", f"a damaged one ({error})")
-    return arrow.concat_tables(tables)
+    with arrow_errors("corpus", "Arrow files of the same columns"):
+        return arrow.concat_tables(tables)
 
 
 class _MarkupWarning:

@@ -81,6 +81,10 @@ class WordVectors(Neighbours):
         self.vectors: Float32s = read_only(table)
         self.counts = None if counts is None else _checked_counts(counts, len(table))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy and an unpickled object are made anew: read-only, and without cached arrays.
+        return type(self), (self.index_to_key, self.vectors, self.counts)
+
     def __repr__(self) -> str:
         return f"WordVectors({len(self)} words, vector_size={self.vector_size})"
 

@@ -202,7 +202,7 @@ def test_a_checkpoint_and_a_file_of_vectors_are_told_from_a_model(make, pairs, s
     with pytest.raises(ArgumentError, match=r"wrote, got a checkpoint, from which fit\("):
         type(make()).load(tmp_path / "checkpoint-1.npz")
     WordVectors(["a"], [[1.0]]).save(tmp_path / "v.npz")
-    with pytest.raises(ArgumentError, match="wrote, got .*arrays alone, as in a file of vectors"):
+    with pytest.raises(ArgumentError, match=r"wrote, got .*arrays alone, as in a file of vectors"):
         type(make()).load(tmp_path / "v.npz")
 
 

@@ -447,6 +447,9 @@ def test_files_are_told_by_their_first_bytes(tmp_path):
     check_forms({name: tmp_path / name for name in names})
     feathers = [tmp_path / "uncompressed.txt", tmp_path / "zstd.txt"]
     assert open_corpus(feathers).count()[1].sum() == 28
+    feather.write_feather(table.rename_columns(["w"]), tmp_path / "zstd.txt")
+    with pytest.raises(ArgumentError, match=r"corpus: expected Arrow files of the same columns, got .*Schema"):
+        open_corpus(feathers)
     (tmp_path / "zstd.txt").write_bytes((tmp_path / "zstd.txt").read_bytes()[:-99])
     with pytest.raises(ArgumentError, match=r"zstd\.txt: expected an Arrow file, got a damaged one"):
         open_corpus(tmp_path / "zstd.txt")

@@ -1,5 +1,6 @@
 """vectors.py: what a table may be, and gensim's form of it."""
 
+import copy
 import pickle
 import sys
 from types import SimpleNamespace
@@ -28,8 +29,10 @@ def test_attributes(rng):
     for array in (vectors.vectors, vectors.counts, vectors["a"], vectors.unit_vectors()):
         assert not array.flags.writeable
     assert table.flags.writeable
-    again = pickle.loads(pickle.dumps(vectors))
-    assert again.similarity("a", "b") == vectors.similarity("a", "b")
+    for again in (pickle.loads(pickle.dumps(vectors)), copy.deepcopy(vectors), copy.copy(vectors)):
+        assert again.similarity("a", "b") == vectors.similarity("a", "b")
+        assert not any(array.flags.writeable for array in (again.vectors, again.counts))
+        assert "_units" not in vars(again)
 
 
 def test_other_types_become_float32():
