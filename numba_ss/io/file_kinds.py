@@ -79,7 +79,7 @@ def encoding_of(head: bytes) -> str:
 def refuse_foreign(name: str, head: bytes) -> None:
     """Refuse a file of a kind that is known not to be text; `name` is that of the file."""
     found = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" and b"\0" in head[:257]:  # not the "mustard" of a text
         found = Foreign("a tar archive", _UNPACK)
     if compression_of(head) is not None:
         found = Foreign("a compressed file in a compressed one", "decompress it once")

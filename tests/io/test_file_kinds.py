@@ -25,7 +25,9 @@ def test_byte_order_marks(encoding):
     assert data.decode(encoding_of(data)).removeprefix("\ufeff") == "über"
 
 
-@pytest.mark.parametrize("data", [b"", b"GIF", b"PK", b"\x80", "€ 5".encode(), b"words" * 200])
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF", b"PK", b"\x80", "€ 5".encode(), b"words" * 200, b"a " * 128 + b"mustard"]
+)
 def test_text_is_let_through(data):
     refuse_foreign("name", data)
     assert encoding_of(data) == "utf-8"
