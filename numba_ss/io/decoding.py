@@ -8,18 +8,23 @@ from typing import NoReturn
 from numba_ss import _checks
 from numba_ss.io.file_kinds import encoding_of
 
-# One byte in _SHARE may be malformed; in a small file one in _MANY, but no more than _FEW.
+# One byte in _SHARE may be malformed; in a small text one in _MANY, but no more than _FEW.
 _SHARE, _FEW, _MANY = 1000, 10, 20
 _REPLACED = "\ufffd"
 
 
+def tolerated(num_bytes: int) -> int:
+    """Return how many places of so many bytes may be malformed."""
+    return max(1, num_bytes // _SHARE, min(num_bytes // _MANY, _FEW))
+
+
 class Decoder:
-    """Converts the bytes of a file to UTF-8, and counts the malformed ones."""
+    """Converts the bytes of a file to UTF-8; counts those it has read, and malformed places."""
 
     def __init__(self, name: str, encoding: str | None, strict: bool) -> None:
         self._name, self._strict = name, strict
         self._rest = b""  # the first bytes of an incomplete character
-        self.bad = self._read = 0
+        self.bad = self.read = 0
         if encoding is not None:
             self._use(encoding)
 
@@ -31,7 +36,7 @@ class Decoder:
         """Return the next part in UTF-8; refuse a file with too many malformed bytes."""
         if not hasattr(self, "_encoding"):
             self._use(encoding_of(data))
-        self._read += len(data)
+        self.read += len(data)
         if self._encoding == "utf-8":
             text = self._checked(self._rest + data, final)
         else:
@@ -42,8 +47,7 @@ class Decoder:
             self.bad += decoded.count(_REPLACED)
             text = decoded.encode("utf-8", "replace")
         self.bad += text.count(b"\0")
-        few = max(1, self._read // _SHARE, min(self._read // _MANY, _FEW))
-        if self.bad > (0 if self._strict else few):
+        if self.bad > (0 if self._strict else tolerated(self.read)):
             self._refuse(text)
         return text
 
@@ -72,7 +76,7 @@ class Decoder:
             # Of two bytes of a letter, the first is the low one.
             order = "le" if text[1::2].count(b"\0") > text[::2].count(b"\0") else "be"
             hint = f'encoding="utf-16-{order}" (--encoding) reads what Windows writes'
-        got = f"{self.bad} places that are none in the first {self._read} bytes"
+        got = f"{self.bad} places that are none in the first {self.read} bytes"
         _checks.fail(self._name, f"text in {self._encoding}", f"{got}; {hint}{otherwise}")
 
 

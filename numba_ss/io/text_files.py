@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from numba_ss import _checks
 from numba_ss._optional import import_optional
-from numba_ss.io.decoding import Decoder, check_encoding
+from numba_ss.io.decoding import Decoder, check_encoding, tolerated
 from numba_ss.io.file_kinds import COMPRESSED, HEAD, compression_of, refuse_foreign
 from numba_ss.io.files import naming
 from numba_ss.kernels.words.text import PADDING
@@ -160,7 +160,7 @@ class TextFiles:
     encoding : str, optional
         Their encoding. By default it is that of each file's BOM, or UTF-8 without a BOM.
         Malformed bytes are replaced, with a warning after the first pass; a file in which more
-        than about one byte in a thousand is malformed is refused.
+        than about one byte in a thousand is malformed is refused, and so are all files together.
     names : dict, optional
         The names of files in messages, if these differ from their paths.
     strict : bool, default=False
@@ -190,7 +190,7 @@ class TextFiles:
 
     def pieces(self) -> Pieces:
         """Yield pieces of the text, each with the position in the (compressed) files."""
-        before = bad = 0
+        before = bad = read = 0
         damaged = []
         for file in self._files:
             size = file.check()
@@ -201,12 +201,16 @@ class TextFiles:
                     self._look(file.name, piece[:HEAD])
                     head = False
                 yield piece, before + position
-            before += size
+            before, read = before + size, read + decoder.read
             if decoder.bad:
                 bad += decoder.bad
                 damaged.append(file.name)
             yield b"\n", before
         if bad and not self._told:  # in the first pass only
+            if bad > tolerated(read):  # though each file is so small that it has few
+                got = f"{bad} places that are none in {len(damaged)} of {len(self._files)} files"
+                hint = 'encoding= (--encoding) names another, such as "cp1252"'
+                _checks.fail(damaged[0], "text in its encoding", f"{got}; {hint}")
             self._told = True
             log.warning(
                 "%s: %d places that are no text were replaced, in %d of %d files",

@@ -617,7 +617,7 @@ def open_corpus(
     encoding : str, optional
         The encoding of text files, such as "cp1252" or "gb18030". By default it is that of the
         byte order mark, or UTF-8 without one. Malformed bytes are replaced by U+FFFD and logged;
-        a file in which they are more than about one in a thousand is refused.
+        a file, or a corpus, in which they are more than about one in a thousand is refused.
 
     Returns
     -------

@@ -149,6 +149,16 @@ def test_a_few_bytes_that_are_no_text_are_replaced_and_told_of_once(tmp_path, ca
         read(*paths)
 
 
+def test_many_small_files_in_another_encoding_are_refused(tmp_path):
+    """Each alone has so few bytes that are no text that it would pass."""
+    text = "mañana es otro día, y ya veremos lo que nos trae si no llueve tanto\n".encode("cp1252")
+    paths = [write(tmp_path, str(i), text) for i in range(30)]
+    assert b"\n" in read(*paths[:3])
+    with pytest.raises(ArgumentError, match=r"0: expected text in its encoding, got 60 places .* 30 of 30 files"):
+        read(*paths)
+    assert "mañana".encode() in read(*paths, encoding="cp1252")
+
+
 @pytest.mark.parametrize("compress", [bytes, *COMPRESS.values()])
 def test_text_without_blanks_is_refused_before_it_fills_the_memory(compress, tmp_path):
     """A few KB decompress to much text, which is checked piece by piece."""
