@@ -166,6 +166,8 @@ class TextFiles:
     strict : bool, default=False
         Refuse a file with any malformed byte, for example in keys, which would become other
         keys. Words may then have any length.
+    cells : bool, default=False
+        The text is one of cells, such as pictures in base64, so words may have any length, too.
     look : callable, optional
         A function that gets the name and the first bytes of the text of each file.
     span : (int, int), optional
@@ -174,12 +176,13 @@ class TextFiles:
 
     def __init__(
         self, paths: Sequence[Path], encoding: str | None = None,
-        names: Mapping[Path, str] | None = None, *, strict: bool = False,
+        names: Mapping[Path, str] | None = None, *, strict: bool = False, cells: bool = False,
         look: Callable[[str, bytes], object] = lambda name, head: None,
         span: tuple[int, int] | None = None,
     ) -> None:
         self._files = [UnchangedFile(path, (names or {}).get(path), span) for path in paths]
         self._encoding, self._strict = check_encoding(encoding), strict
+        self._any_length = strict or cells
         self._look = look
         self._told = False
         self.name = self._files[0].name
@@ -219,7 +222,7 @@ class TextFiles:
 
     def _text(self, file: UnchangedFile, decoder: Decoder) -> Pieces:
         text = _text(file, decoder)
-        return text if self._strict else _with_words(file.name, text)
+        return text if self._any_length else _with_words(file.name, text)
 
 
 def _text(file: UnchangedFile, decoder: Decoder) -> Pieces:

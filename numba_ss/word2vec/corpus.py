@@ -511,7 +511,7 @@ def _open_files(
     if arrow:
         return _open_table(name, _Column(ArrowStream(_arrow_table(arrow)), column))
     if column is not None:
-        columns = [TextFiles([path], encoding, names) for path in others]
+        columns = [TextFiles([path], encoding, names, cells=True) for path in others]
         source: TextColumn | TextFiles = TextColumn(columns, column)
     else:
         source = TextFiles(others, encoding, names, look=_MarkupWarning())

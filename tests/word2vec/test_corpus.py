@@ -471,6 +471,14 @@ def test_columns_of_csv_and_json_lines(tmp_path):
     check_forms({name: open_corpus(tmp_path / name, column="text") for name in names})
 
 
+def test_cells_of_other_columns_may_be_long(tmp_path):
+    picture = "A" * (text_files.LONGEST_WORD + 1)
+    (tmp_path / "t.jsonl").write_text(json.dumps({"picture": picture, "text": "a cat"}))
+    (tmp_path / "t.csv").write_text(f"picture,text\n{picture},a cat\n")
+    for name in ("t.jsonl", "t.csv"):
+        assert open_corpus(tmp_path / name, column="text").count()[0] == ["a", "cat"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
