@@ -24,7 +24,7 @@ class TextColumn:
     column : str
         The name in the header (without one, "0", "1" ...), or the key in the JSON objects. Each
         value is a line of text, in which line breaks become blanks; in JSON it may also be a list
-        of words.
+        of words and integers.
     """
 
     def __init__(self, files: Sequence[TextFiles], column: str) -> None:
@@ -102,10 +102,12 @@ class TextColumn:
         if value is None:
             return ""
         if isinstance(value, list):
-            for word in value:
+            words = [str(word) if type(word) is int else word for word in value]
+            for word in words:
                 if not isinstance(word, str) or word.split() != [word]:
-                    _checks.fail(place, "words without blanks in a list", repr(word)[:80])
-            return " ".join(value)
+                    expected = "words without blanks or integers in a list"
+                    _checks.fail(place, expected, repr(word)[:80])
+            return " ".join(words)
         if not isinstance(value, str):
             _checks.fail(place, f"a string as {self._column!r}", repr(value)[:80])
         return str(value)
