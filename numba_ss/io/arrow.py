@@ -22,6 +22,15 @@ def is_text(kind: Any) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or is_view(kind))
 
 
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether types are equal, but for the many types that strings and lists have."""
+    types = import_optional("pyarrow", "reading tables").types
+    lists = [types.is_list(kind) or types.is_large_list(kind) for kind in (one, other)]
+    if all(lists):
+        return _alike(one.value_type, other.value_type)
+    return bool(one == other or (is_text(one) and is_text(other)))
+
+
 def listed(schema: Any) -> str:
     """Return the names and types of the columns as text for messages."""
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
@@ -87,7 +96,8 @@ class ParquetFiles:
     Parameters
     ----------
     paths : sequence of Path
-        The files; the columns that are read must have the same types in all of them.
+        The files; the columns that are read must have the same types in all of them, except that
+        strings may be stored in several ways: pandas, Spark and others differ in this.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -115,8 +125,9 @@ class ParquetFiles:
         for file in self._files:
             file.check()
             with self._open(file.path) as opened:
+                own = {field.name: field.type for field in opened.schema_arrow}
                 for field in fields:
-                    if field not in list(opened.schema_arrow):
+                    if field.name not in own or not _alike(own[field.name], field.type):
                         got = f"no column {field.name} ({field.type})"
                         _checks.fail(str(file.path), "the columns of the other files", got)
                 groups = [opened.metadata.row_group(i) for i in range(opened.num_row_groups)]

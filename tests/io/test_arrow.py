@@ -75,6 +75,18 @@ def test_parquet_files_that_differ(tmp_path):
         ParquetFiles(paths[1:])
 
 
+def test_parquet_files_may_differ_in_how_they_store_strings(tmp_path):
+    paths = [tmp_path / f"{i}.parquet" for i in range(3)]
+    texts = (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()))
+    lists = (pa.list_(pa.string()), pa.large_list(pa.large_string()), pa.list_(texts[2]))
+    for path, text, kind in zip(paths, texts, lists, strict=True):
+        fields = [pa.field("t", text, nullable=path == paths[0]), pa.field("w", kind)]
+        parquet.write_table(pa.table([["a b"], [["a", "b"]]], pa.schema(fields)), path)
+    for column, values in ((0, ["a b"]), (1, [["a", "b"]])):
+        batches = list(ParquetFiles(paths).batches([column], 2**20))
+        assert [batch.column(0).to_pylist() for batch in batches] == [values] * 3
+
+
 def test_types():
     strings = [pa.string(), pa.large_string(), pa.string_view()]
     assert all(map(is_text, [*strings, *(pa.dictionary(pa.int8(), kind) for kind in strings)]))
