@@ -657,7 +657,9 @@ def open_corpus(
     if passes > 1 and isinstance(corpus, Iterator):
         _refuse(corpus)
     if hasattr(corpus, "__arrow_c_stream__"):
-        return _open_table("corpus", _Column(ArrowStream(corpus), column))
+        with arrow_errors("corpus", "a table or a series with values of one type in each column"):
+            stream = ArrowStream(corpus)
+        return _open_table("corpus", _Column(stream, column))
     if column is not None:
         _checks.fail("column", f"None for a {type(corpus).__name__}", repr(column))
     if _is_packed(corpus):

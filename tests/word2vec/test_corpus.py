@@ -666,6 +666,14 @@ def test_columns_of_integers():
         open_corpus(table.append_column("more", [lists]))
 
 
+def test_columns_of_several_types():
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    for mixed in (pandas.Series(["a b", 1]), pandas.DataFrame({"t": ["a b", "c"], "n": [["a"], "b"]})):
+        with pytest.raises(ArgumentError, match="corpus: expected a table or a series with values of one type"):
+            open_corpus(mixed)
+
+
 def test_columns_are_for_tables(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"a")
     with pytest.raises(ArgumentError, match=r"c\.txt: expected a column or key 'x'"):
