@@ -353,7 +353,7 @@ def run_with(pairs, loss, longest=1.0):
             losses=np.array([5.0, pairs * loss]), pairs=np.array([7, pairs]), loss_at_start=2.0,
             tables=SimpleNamespace(longest=longest),
         ),
-        session=SimpleNamespace(folder=None), state=SimpleNamespace(epoch=0),
+        session=SimpleNamespace(folder=None), state=SimpleNamespace(history=[]),
         _has_epoch=lambda: False, _seen=(5.0, 7), remedy="lower learning_rate",
         diverged=lambda how: WordRun.diverged(run, how),
         check_arrays=lambda: WordRun.check_arrays(run),
