@@ -28,7 +28,7 @@ from numba_ss._optional import import_optional
 from numba_ss.io.arrow import ArrowStream, ParquetFiles, arrow_errors, is_text, listed
 from numba_ss.io.copies import Copies
 from numba_ss.io.csv_files import plain_suffix
-from numba_ss.io.file_kinds import ARROW, PARQUET, Foreign, markup_of
+from numba_ss.io.file_kinds import ARROW, HEAD, PARQUET, Foreign, markup_of
 from numba_ss.io.inputs import find_files, warn_of_repeated
 from numba_ss.io.text_columns import TextColumn
 from numba_ss.io.text_files import (
@@ -53,6 +53,8 @@ _SENTENCES = 2**14  # sentences between two reports of progress
 _LINES = 20  # in a text of fewer lines, one word in each may be an accident
 _PART = 2**23  # bytes of a table that are read at a time
 _LARGEST_ID = 2**31 - 2  # of packed sentences without words
+# The beginning of a list of words as Python, NumPy and JSON write it.
+_PRINTED = re.compile(rb"""\s*\[(['"])[^'"]*\1(,\s*|\s+)['"]""")
 _DECIMAL = re.compile("0|[1-9][0-9]{0,9}")
 
 
@@ -169,6 +171,8 @@ class TextCorpus(Corpus):
     def _count(self, progress: Progress) -> WordCounts:
         table, total, num_ids, num_lines = WordTable(), self._total(), 0, 0
         for reader, parts in self._blocks(table, True):
+            if not num_ids:
+                self._warn_of_printed_lists(reader.block[: min(reader.stop, HEAD)].tobytes())
             for ids in parts:
                 table.count(ids, reader.block, reader.stop)
                 num_ids += len(ids)
@@ -183,6 +187,14 @@ class TextCorpus(Corpus):
                 "%s: %d words in %d lines: single words have no neighbours to learn from. Blanks "
                 "have to separate words; programs such as jieba and MeCab put them into Chinese "
                 "and Japanese text", self.name, num_words, num_lines,
+            )
+
+    def _warn_of_printed_lists(self, head: bytes) -> None:
+        if _PRINTED.match(head):
+            log.warning(
+                "%s: %s looks like a printed list: brackets, quotes and commas become parts of "
+                "words; write words with blanks between them instead", self.name,
+                head.split(b"\n")[0][:60].decode(errors="replace"),
             )
 
     def _encode(self, vocabulary: Vocabulary) -> Iterator[Ids]:

@@ -499,6 +499,23 @@ def test_markup_is_warned_of(name, text, message, tmp_path, caplog):
         assert re.search(message, caplog.messages[0])
 
 
+def test_printed_lists_are_warned_of(tmp_path, caplog):
+    """In files and in columns: pandas and others write lists of words to CSV files like this."""
+    words = ["the", "cat"]
+    columns = [str(words), json.dumps(words), str(np.array(words))]
+    for i, line in enumerate(columns):
+        path = tmp_path / f"{i}.csv"
+        path.write_text("n,text\n" + f'1,"{line.replace(chr(34), 2 * chr(34))}"\n' * 2)
+        open_corpus(path, column="text").count()
+        (tmp_path / f"{i}.txt").write_text(f"{line}\n" * 2)
+        open_corpus(tmp_path / f"{i}.txt").count()
+    assert len(caplog.messages) == 2 * len(columns)
+    assert all("['the', 'cat'] looks like a printed list" in message for message in caplog.messages[:2])
+    (tmp_path / "t.txt").write_text('[the cat] sat\n["the cat"]\n')
+    open_corpus(tmp_path / "t.txt").count()
+    assert len(caplog.messages) == 2 * len(columns)
+
+
 def test_markup_is_warned_of_in_any_file_and_once(tmp_path, caplog):
     for i, text in enumerate(["a b\n", "<html>\n", "<?xml version=1?>\n", "c d\n"]):
         (tmp_path / f"{i}.txt").write_text(text)
