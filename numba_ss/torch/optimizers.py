@@ -135,7 +135,7 @@ class RowOptimizer(torch.optim.Optimizer):
                 _check_options(group)  # a scheduler may have changed them
                 adds_up = group["rule"] != "sgd"
                 work += [
-                    (group, one, memory_of("a parameter", one), *_gradients(one.grad, adds_up))
+                    (group, one, self._memory(one), *_gradients(one.grad, adds_up))
                     for one in group["params"]
                     if one.grad is not None
                 ]
@@ -143,6 +143,21 @@ class RowOptimizer(torch.optim.Optimizer):
                 self._update(group, parameter, array, ids, grads)
                 torch.autograd.graph.increment_version(parameter)
         return loss
+
+    def _memory(self, parameter: Tensor) -> Floats:
+        """Return the memory of a parameter; what is kept of it must fit.
+
+        It may not, after the state of a smaller model was loaded, or after the parameter grew.
+        """
+        array = memory_of("a parameter", parameter)
+        shapes = {
+            "squares": as_rows(array).shape[:1], "means": array.shape, "mean_squares": array.shape
+        }
+        kept = self.state.get(parameter, {})
+        for name, shape in shapes.items():
+            if name in kept:
+                _checks.shaped(f"state[{name!r}]", kept[name], shape, "as the parameter")
+        return array
 
     def _update(
         self, group: dict[str, Any], parameter: Tensor, array: Floats, ids: Integers,

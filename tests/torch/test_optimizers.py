@@ -282,6 +282,25 @@ def test_a_state_of_another_rule_is_refused():
     assert adam.param_groups[0]["rule"] == "adam"
 
 
+@pytest.mark.parametrize(("name", "kept"), [("adagrad", "squares"), ("adam", "means")])
+def test_a_state_of_a_smaller_table_changes_nothing(name, kept):
+    """Kernels would write beyond its end."""
+    small, large = make(), torch.nn.Embedding(NUM_ROWS + 1, DIM, sparse=True, dtype=torch.float64)
+    first = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    one, other = (RowOptimizer([first, t.weight], name, lr=0.1) for t in (small, large))
+    for table, optimizer in ((small, one), (large, other)):
+        backward(table, 0)
+        first.grad = torch.ones_like(first)
+        if table is small:
+            optimizer.step()
+    other.load_state_dict(one.state_dict())
+    before = [first.detach().clone(), large.weight.detach().clone()]
+    with pytest.raises(ArgumentError, match=rf"state\['{kept}'\]: .*\({NUM_ROWS + 1}"):
+        other.step()
+    assert torch.equal(first, before[0])
+    assert torch.equal(large.weight, before[1])
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing():
     layer = SampledSoftmax(DIM, NUM_ROWS, num_sampled=9, seed=0)
     for name in THEIRS:
