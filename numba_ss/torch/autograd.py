@@ -106,6 +106,8 @@ def _norm(
     values = sparse.coalesce().values()
     if dim is not None or keepdim:
         raise NotImplementedError("the norm of a sparse tensor is that of all its numbers")
+    if not len(values):  # a batch of nothing but padding touches no row
+        values = values.new_zeros(1)
     return torch.linalg.vector_norm(values, order, dtype=dtype)
 
 

@@ -121,6 +121,9 @@ def test_clipping_counts_sparse_gradients():
         torch.testing.assert_close(have, torch.linalg.vector_norm(values, order))
     with pytest.raises(NotImplementedError, match="of all its numbers"):
         torch.linalg.vector_norm(layer.weight.grad, dim=0)
+    layer.zero_grad()
+    layer(torch.ones(4, DIM), torch.full((4,), -100)).backward()  # touches no row
+    assert torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0, torch.inf) == 0
 
 
 def test_grad_scaler_skips_a_step_of_infinite_gradients():
