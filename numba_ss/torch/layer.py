@@ -43,9 +43,9 @@ class TopK(NamedTuple):
     Attributes
     ----------
     values : Tensor, shape (..., k)
-        Logits, falling.
+        Logits, falling; -inf if there are no more classes.
     indices : Tensor of int64, shape (..., k)
-        Classes.
+        Classes; -1 if there are no more.
     """
 
     values: Tensor
@@ -421,7 +421,7 @@ class SampledSoftmax(nn.Embedding):
         """Go on where the sampler stood whose state this is."""
         stream = io.BytesIO(state.cpu().numpy().tobytes())
         with np.load(stream, allow_pickle=False) as arrays:
-            values = {name: arrays[name][()] for name in arrays.files}
+            values = {name: array if array.ndim else array.item() for name, array in arrays.items()}
         if values.pop("rank") != self._rank and "key" in values:
             # Another rank saved it: this one goes on at the same place of a stream of its own.
             own = self.sampler.state_dict()

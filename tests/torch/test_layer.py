@@ -552,6 +552,11 @@ def test_state_is_saved_and_resumed_with_the_same_bits():
         torch.testing.assert_close(second.bias, first.bias, rtol=0, atol=0)
 
 
+def test_the_state_of_another_sampler_is_named():
+    with pytest.raises(ArgumentError, match=r"expected 'UniformSampler', got 'LogUniformSampler'$"):
+        make(sampler="uniform").load_state_dict(make().state_dict())
+
+
 def test_a_state_dict_copies_no_table():
     layer = make()
     state = layer.state_dict()
