@@ -13,6 +13,7 @@ from numba_ss import _checks
 from numba_ss.engine import losses
 from numba_ss.engine.sampled_problem import checked_options, require_sampled_values
 from numba_ss.engine.samplers import LogUniformSampler
+from numba_ss.engine.seeds import MODULUS
 
 
 def sampled_softmax_loss(
@@ -98,7 +99,7 @@ def sampled_softmax_loss(
             jax.ShapeDtypeStruct((num_sampled,), jnp.float32),
         )
         draw = partial(_draw, num_sampled, num_classes)
-        sampled_values = jax.pure_callback(draw, shapes, labels, seed)
+        sampled_values = jax.pure_callback(draw, shapes, labels, _checked_seed(seed))
     require_sampled_values(sampled_values)
     sampled_values = tuple(map(jnp.asarray, sampled_values))
     candidates, _, sampled_count = sampled_values
@@ -116,6 +117,16 @@ def _check_ids(name: str, array: Any, shape: tuple[int, ...], symbols: str) -> N
     if not jnp.issubdtype(array.dtype, jnp.integer):
         _checks.fail(name, "integers", array.dtype)
     _checks.shaped(name, array, shape, symbols)
+
+
+def _checked_seed(seed: Any) -> Any:
+    """Return a seed of at most 32 bits, which JAX can pass on."""
+    if not isinstance(seed, (jax.Array, np.ndarray)):
+        return _checks.integer("seed", seed, -(2**63), 2**63 - 1) % MODULUS  # as the sampler takes
+    if not jnp.issubdtype(seed.dtype, jnp.integer) or seed.size != 1:
+        got = f"{seed.dtype} of shape {seed.shape}"
+        _checks.fail("seed", "an integer, another one each step, or an array of one", got)
+    return seed.reshape(())
 
 
 def _draw(num_sampled: int, num_classes: int, labels: Any, seed: Any) -> Any:

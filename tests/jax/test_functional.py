@@ -90,6 +90,15 @@ def test_a_seed_may_be_the_number_of_a_step():
         np.testing.assert_allclose(compiled(seed), want, rtol=1e-5)
 
 
+@pytest.mark.parametrize("seed", [2**40, -3, np.int64(7), jnp.array([5])])
+def test_a_seed_of_any_form(seed):
+    weights, biases, labels, inputs = problem()
+    options = OPTIONS | {"seed": int(np.ravel(seed)[0])}
+    want = numba_ss.sampled_softmax_loss(weights, biases, labels, inputs, **options)
+    have = sampled_softmax_loss(weights, biases, labels, inputs, **options | {"seed": seed})
+    np.testing.assert_allclose(have, want, rtol=1e-5)
+
+
 def test_half_precision_hidden_states_are_computed_in_float32():
     weights, biases, labels, inputs = problem()
     half = jnp.asarray(inputs, jnp.bfloat16)
@@ -122,6 +131,8 @@ def test_a_planted_answer_is_learned():
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"seed": None}, "seed: expected an integer, another one each step, or sampled_values"),
+    ({"seed": 1.5}, "seed: expected an integer"),
+    ({"seed": np.zeros(2, np.uint32)}, r"seed: expected an integer, .*, got uint32 of shape \(2,\)"),  # a key
     ({"num_classes": 61}, "num_classes: expected at most the 60 rows of weights"),
     ({"num_sampled": 0}, "num_sampled: expected at least 1"),
     ({"remove_accidental_hits": 1}, "remove_accidental_hits: expected True or False"),
