@@ -257,7 +257,7 @@ def labels(
     shaped("labels", array, (batch_size, num_true), "batch_size, num_true")
     if mask is not None:
         array = np.where(mask, -1, array)
-    if id_kernels.first_outside(array.reshape(-1), num_classes) < 0:
+    if array.shape[1] and id_kernels.first_outside(array.reshape(-1), num_classes) < 0:
         return array, None
     present = array != -1
     in_range("labels", np.where(present, array, 0), num_classes, "num_classes")

@@ -129,6 +129,7 @@ def test_an_example_without_a_label_has_no_loss_and_no_gradient(name, rng):
         assert not getattr(got, part)[~some].any()
         np.testing.assert_array_equal(getattr(got, part)[some], getattr(want, part))
     np.testing.assert_array_equal(got.grad_weights, want.grad_weights)
+    assert not any(map(np.any, one(*model, problem.labels[:, :0], problem.inputs)[:2]))
 
 
 @pytest.mark.parametrize("name", NAMES)
