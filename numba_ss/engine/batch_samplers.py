@@ -120,7 +120,7 @@ class _LabelSampler(CandidateSampler):
             self._seen[rows] = np.minimum(self._seen[rows], _MANY - 1) + 1
             self._step += 1
 
-        return rows, np.float32(1) / gap, accept
+        return rows, (1 / gap).astype(np.float32), accept
 
     def _chance(self, rows: Integers, labels: Integers) -> Counts:
         """Return the chances of classes to be labels of a batch, without counting this one."""

@@ -67,6 +67,7 @@ def test_gaps_of_batches_by_hand():
     sampler = InBatchSampler(3, decay=0.5)
     counts = [sampler.sample([[label]]).sampled_expected_count[0] for label in (1, 0, 0, 1, 2, 1)]
     np.testing.assert_allclose(counts, [1, 1 / 2, 1 / 1.5, 1 / 2, 1 / 5, 1 / 2], rtol=1e-6)
+    assert {count.dtype for count in sampler.sample([[1]])[1:]} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("kind", [InBatchSampler, MixedSampler])
