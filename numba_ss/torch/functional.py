@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 from numba_ss import _checks
@@ -50,7 +51,7 @@ def sampled_softmax_loss(
         Number of classes.
     num_true : int, default=1
         Labels of an example.
-    sampled_values : tuple of three Tensors, optional
+    sampled_values : tuple of three Tensors or arrays, optional
         (sampled_candidates, true_expected_count, sampled_expected_count), as a sampler
         returns them; by default `numba_ss.log_uniform_candidate_sampler` draws.
     remove_accidental_hits : bool, default=True
@@ -135,7 +136,8 @@ def _sampled_loss(
     h = given.float() if given.dtype in HALF else given
     if isinstance(sampled_values, (list, tuple)):
         sampled_values = [
-            on_cpu(f"sampled_values[{i}]", part).detach().numpy()
+            part if isinstance(part, np.ndarray)
+            else on_cpu(f"sampled_values[{i}]", part).detach().numpy()
             for i, part in enumerate(sampled_values)
         ]
     sparse = _checks.flag("sparse", sparse)

@@ -168,6 +168,14 @@ def test_weights_that_are_computed_need_dense_gradients(rng):
     torch.testing.assert_close(raw.grad, want)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_candidates_come_as_the_engine_s_samplers_return_them(name):
+    weights, labels, inputs = torch.ones(50, 4), torch.tensor([[3], [5]]), torch.ones(2, 4)
+    sampled = numba_ss.UniformSampler(50, seed=1).sample(labels, 6)
+    one, given = getattr(numba_ss.torch, name), (weights, None, labels, inputs, 6, 50, 1)
+    assert torch.equal(one(*given, sampled), one(*given, tensors(sampled, grad=False)))
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({0: "weights"}, "weights: expected a torch.Tensor, got str"),
     ({0: torch.zeros(60, 9, dtype=torch.bfloat16)}, "weights: expected float32 or float64"),
