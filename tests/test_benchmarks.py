@@ -211,6 +211,10 @@ def test_the_model_of_threads_counts_a_text(tmp_path):
     assert 0.7 * 200_000 < found.words < 200_000
     assert np.shape(found.chunks) == (scaling.COUNTED, len(found.model.losses))
     assert np.all(np.sum(found.owners, axis=1) > found.model.batch_size)
+    learned = found.model.pairs.copy()
+    with scaling.use_threads(1):
+        found._python_of_a_call()  # without the kernel
+    np.testing.assert_array_equal(found.model.pairs, learned)
     # What was measured of so small a text is mostly noise.
     found.reading, found.call, found.seconds = 0.0, 0.0, (2e-3, 1e-3)
     seconds, shares = zip(*(found.predicted(n, 0.0) for n in (1, 2, 8)), strict=True)
