@@ -172,16 +172,24 @@ def memory(args):
 
 
 def _processes(name, but=None):
-    """Return the processes whose command begins with a name, and does not contain another."""
+    """Return our processes whose command begins with a name, and does not contain another."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            command = path.read_text()
+            command, process = path.read_text(), int(path.parent.name)
             if command.startswith(name) and (but is None or but not in command):
-                found.append(int(path.parent.name))
+                found += [process] if _is_ours(process) else []
         except OSError:  # it has ended
             continue
     return found
+
+
+def _is_ours(process):
+    """Return whether this process started a process, or one that did. Others may use Ray, too."""
+    while process not in (0, os.getpid()):
+        stat = Path(f"/proc/{process}/stat").read_text()
+        process = int(stat.rpartition(")")[2].split()[1])  # its parent
+    return process != 0
 
 
 def _resident(process):

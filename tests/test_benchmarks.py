@@ -222,6 +222,16 @@ def test_the_model_of_threads_counts_a_text(tmp_path):
     assert all(0 < share <= 1.0001 for pair in shares for share in pair)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+def test_processes_of_others_are_left_alone():
+    cluster = load(FOLDER / "compare_cluster.py")
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        found = cluster._processes("")
+        child.stdin.close()
+    assert child.pid in found
+    assert os.getppid() not in found
+
+
 def compare_language_models(*options):
     pytest.importorskip("torch", reason="the extra torch is not installed")
     command = [sys.executable, FOLDER / "compare_language_model.py", *options]
