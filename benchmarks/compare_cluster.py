@@ -1,7 +1,7 @@
 """Compare training on a Ray cluster of this machine with training in one process.
 
     unshare -rn sh -c 'ip link set lo up; exec python benchmarks/compare_cluster.py CORPUS ...'
-        [--evaluation FOLDER] [--only speed quality kills memory] [--seeds 3] [--epochs 5]
+        --evaluation FOLDER [--only speed quality kills memory] [--seeds 3] [--epochs 5]
         [--blocks 8 16 32] [--block-size 50000] [--repeat 10] [--num-words 20000000]
 
 In a network namespace of its own, nothing of Ray listens beyond the loopback interface. Printed are
@@ -11,10 +11,12 @@ In a network namespace of its own, nothing of Ray listens beyond the loopback in
   share of waiting; beside it what a model of a round expects, which is made from the figures of
   one worker, and what it expects of more machines;
 - quality: analogies and similarities, mean over seeds, in one process and with more and more blocks
-  in a round; EVALUATION_FOLDER is that of ``compare_word2vec.py``;
+  in a round; FOLDER is the EVALUATION_FOLDER of ``compare_word2vec.py``;
 - kills: runs during which processes of workers and shards are killed at random, and whether each
   ends with the bits of a run that nobody disturbed;
 - memory: training of a large table of ids, and the peak memory of each process.
+
+Needs ``ray``.
 """
 
 from __future__ import annotations
@@ -207,7 +209,7 @@ def main():
     parts = {"speed": speed, "quality": quality, "kills": kills, "memory": memory}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus")
-    parser.add_argument("--evaluation", default=".")
+    parser.add_argument("--evaluation", help="folder of analogies and word pairs, for quality")
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
@@ -216,6 +218,8 @@ def main():
     parser.add_argument("--repeat", type=int, default=10, help="how often the text is repeated")
     parser.add_argument("--num-words", type=int, default=20_000_000)
     args = parser.parse_args()
+    if "quality" in args.only and args.evaluation is None:
+        parser.error("expected --evaluation for quality, got none")
     for name in args.only:
         parts[name](args)
 

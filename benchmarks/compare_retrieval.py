@@ -290,6 +290,8 @@ def main() -> None:
     parser.add_argument("--more-seeds", type=int, default=1, help="of the other data; 1")
     parser.add_argument("--output", help="file that keeps the results")
     args = parser.parse_args()
+    if not (args.movielens or args.gowalla or args.diginetica or args.steps):
+        parser.error("expected --movielens, --gowalla, --diginetica or --steps, got none")
     store = Store(args.output)
     if args.movielens:
         compare_movielens(store, args.movielens, args.deepmatch_python, args.seeds)

@@ -232,6 +232,19 @@ def test_processes_of_others_are_left_alone():
     assert os.getppid() not in found
 
 
+@pytest.mark.parametrize(("arguments", "missing"), [
+    (["benchmarks.compare_retrieval"], "--movielens, --gowalla, --diginetica or --steps"),
+    (["benchmarks.compare_cluster", "text.txt"], "--evaluation for quality"),
+])
+def test_what_a_comparison_lacks_is_said_at_once(arguments, missing):
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False,
+        cwd=FOLDER.parent,
+    )
+    assert done.returncode == 2
+    assert f"error: expected {missing}, got none" in done.stderr
+
+
 def compare_language_models(*options):
     pytest.importorskip("torch", reason="the extra torch is not installed")
     command = [sys.executable, FOLDER / "compare_language_model.py", *options]
