@@ -74,7 +74,7 @@ class Progress:
                 'show=True needs tqdm for its bar: pip install "numba-ss[all]", or show="auto"'
             )
         self._show = show
-        self._is_told = False  # whether the log has a line since the last update
+        self._is_told = False  # whether the log has a line of the latest numbers
         self._figures: dict[str, float] = {}
         self._bar: Any = None
         self._compilations = Compilations(self._say_compiling)
@@ -109,8 +109,9 @@ class Progress:
         >>> bar.done
         4
         """
+        if n or not figures.items() <= self._figures.items():
+            self._is_told = False
         self.done += n
-        self._is_told = False
         self._figures.update(figures)
         if self._bar is not None:
             self._leave_out_compilations()

@@ -90,6 +90,16 @@ def test_a_line_that_was_logged_is_not_repeated(screen, clock, caplog):
     assert [line.partition(":")[0] for line in lines(caplog)] == ["epoch 1/2", "epoch 2/2"]
 
 
+@pytest.mark.parametrize(("n", "loss", "told"), [(0, 0.5, 1), (1, 0.5, 2), (0, 0.4, 2)])
+def test_a_line_is_repeated_only_with_news(screen, clock, caplog, n, loss, told):
+    screen(True)
+    with Progress(20) as bar:
+        clock[0] += 5
+        bar.update(10, loss=0.5)
+        bar.update(n, loss=loss)
+    assert len(lines(caplog)) == told
+
+
 def test_each_stage_leaves_a_line(screen, clock, caplog):
     """A line is logged for each stage, but not if the same stage begins twice."""
     screen(False)
