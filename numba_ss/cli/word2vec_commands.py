@@ -167,8 +167,8 @@ def word2vec(args: Namespace) -> None:
             checkpoint=args.checkpoint, checkpoint_minutes=args.checkpoint_minutes,
             checkpoint_words=args.checkpoint_words, resume=args.resume, cluster=cluster, **files,
         )
-    wanted = args.words or [w for w in _SAMPLE_WORDS if not args.corpus and w in model.vectors_]
-    _show(model.vectors_, wanted, args.words or [])
+    some = [word for word in _SAMPLE_WORDS if not args.corpus and word in model.vectors_]
+    _show(args, model.vectors_, some)
 
 
 def update(args: Namespace) -> None:
@@ -192,7 +192,7 @@ def update(args: Namespace) -> None:
         model.partial_fit(
             corpus, validation=_held_out(args), progress=not args.quiet and "auto"
         )
-    _show(model.vectors_, args.words or [], args.words or [])
+    _show(args, model.vectors_, [])
 
 
 def _opened(paths: list[str], args: Namespace) -> Corpus:
@@ -213,17 +213,18 @@ def _save(args: Namespace, model: Word2Vec) -> None:
     def save_model() -> None:
         if args.model is not None:
             save_or_keep(args.model, model.save, "model.npz")
-            log.info("a model that numba-ss update can learn on with saved to %s", args.model)
+            log.info("the model, for numba-ss update, saved to %s", args.model)
 
     save_all(save_vectors, save_model, lambda: save_history(args.history, model.history_))
 
 
-def _show(vectors: WordVectors, wanted: list[str], asked: list[str]) -> None:
-    """Show the neighbours of the given words, or of some words."""
-    shown = [word for word in wanted or _some_words(vectors) if word in vectors]
-    for word in asked:
+def _show(args: Namespace, vectors: WordVectors, some: list[str]) -> None:
+    """Show the neighbours of the words that were asked for, or else, if not quiet, of some."""
+    wanted = args.words or ([] if args.quiet else some or _some_words(vectors))
+    for word in wanted:
         if word not in vectors:
             log.warning("%s: not in the vocabulary", word)
+    shown = [word for word in wanted if word in vectors]
     if shown and len(vectors) > 1:
         say(_neighbours(vectors, shown, min(6, len(vectors) - 1)))
 

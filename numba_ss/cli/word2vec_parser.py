@@ -112,13 +112,13 @@ def _add_texts(parser: argparse.ArgumentParser, nargs: str) -> argparse._Argumen
     parser.add_argument(
         "corpus", nargs=nargs,
         help="text files, also .gz, .bz2, .xz or .zst, folders, patterns, Parquet or Arrow files, "
-        "or - for standard input; a line is a sentence",
+        "CSV or JSON lines with --column, or - for standard input; a line is a sentence",
     )
     files = parser.add_argument_group("files")
     files.add_argument(
         "-o", "--output", default="vectors.npz",
         help="where the vectors go: .npz, .bin or .txt (word2vec, also .gz), .safetensors, "
-        ".parquet, .tsv",
+        ".parquet, .tsv (%(default)s)",
     )
     files.add_argument(
         "--model", metavar="FILE",

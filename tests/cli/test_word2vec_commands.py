@@ -230,6 +230,13 @@ def test_words_to_show(run, caplog):
     assert run("word2vec", "text.txt", *FLAGS, "--words", "unheard") == []
 
 
+def test_quiet_shows_what_is_asked_for_and_nothing_else(run):
+    assert run("word2vec", "text.txt", *FLAGS, "--quiet", "--model", "m.npz") == []
+    assert run("update", "m.npz", "text.txt", "--quiet") == []
+    (line,) = run("update", "m.npz", "text.txt", "--quiet", "--words", "0_0")
+    assert line.startswith("0_0: ")
+
+
 def test_the_bundled_sample_is_the_default(run, monkeypatch, tmp_path, caplog):
     (tmp_path / "sample.txt.gz").write_bytes(gzip.compress(b"water three king\n" * 7))
     monkeypatch.setattr(word2vec_commands, "sample_path", lambda: tmp_path / "sample.txt.gz")
