@@ -1,12 +1,15 @@
 """The benchmarks run: every one of them once, at the first value of each parameter."""
 
+import ast
 import importlib.util
 import inspect
 import json
 import math
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numba
@@ -59,6 +62,28 @@ def test_every_method_runs_once(cls):
         if name.startswith("track_"):
             assert math.isfinite(result)
             assert method.unit
+
+
+def imported(body):
+    """Yield what the statements of a module import at once."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif isinstance(node, ast.Try):
+            yield from imported(node.body)
+
+
+def test_the_extra_has_what_asv_imports():
+    """It imports every script here, and ends if one of them fails."""
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
+    installed = project["dependencies"] + project["optional-dependencies"]["bench"]
+    found = {"benchmarks", "numba_ss", *sys.stdlib_module_names}
+    found |= set(re.findall(r"[\w-]+", " ".join(installed)))
+    for path in FOLDER.glob("*.py"):
+        names = imported(ast.parse(path.read_text()).body)
+        assert {name.partition(".")[0] for name in names} <= found, path.name
 
 
 # Stands for gensim: it takes what gensim's Word2Vec takes, and writes random vectors.
