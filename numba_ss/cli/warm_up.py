@@ -38,7 +38,7 @@ def _retrieve(num_threads: int) -> None:
     users, items = np.repeat(np.arange(300), 20), rng.integers(500, size=6000)
     events = read_interactions({"user": users, "item": items, "timestamp": np.arange(6000)})
     model = YouTubeDNN(epochs=1, num_threads=num_threads).fit(events, progress=False)
-    model.recommend(np.arange(5), k=3)
+    model.recommend(k=50)  # so many that several threads sort them
 
 
 def _layer(num_threads: int) -> None:

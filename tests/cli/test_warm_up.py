@@ -14,6 +14,13 @@ from numba_ss.kernels._cache import _folders, prefix_of
 files = (path for folder in _folders() for path in folder.glob(prefix_of(module.{1}) + "*"))
 raise SystemExit(0 if any(files) else 9)
 """
+RECOMMEND = """
+import numpy as np
+from numba_ss import YouTubeDNN
+users = np.arange(500).repeat(4)
+log = {"user": users, "item": np.arange(2000) % 99, "timestamp": np.arange(2000)}
+YouTubeDNN(epochs=1).fit(log, progress=False).recommend(k=20)
+"""
 
 
 @needs_jit
@@ -37,6 +44,10 @@ def test_warm_up_fills_the_cache(what, module, kernel, tmp_path):
     assert f"{what}: compiled" in done.stderr
     assert done.stdout == ""
     assert compiled()
+    if what == "retrieve":
+        kept = sorted(tmp_path.rglob("*"))
+        subprocess.run([sys.executable, "-c", RECOMMEND], env=environment, check=True)
+        assert sorted(tmp_path.rglob("*")) == kept
 
 
 LATER = """
