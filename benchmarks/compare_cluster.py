@@ -1,8 +1,9 @@
 """Compare training on a Ray cluster of this machine with training in one process.
 
-    unshare -rn sh -c 'ip link set lo up; exec python benchmarks/compare_cluster.py CORPUS ...'
-        --evaluation FOLDER [--only speed quality kills memory] [--seeds 3] [--epochs 5]
-        [--blocks 8 16 32] [--block-size 50000] [--repeat 10] [--num-words 20000000]
+    unshare -rn sh -c 'ip link set lo up; exec python -m benchmarks.compare_cluster CORPUS ...'
+        --evaluation FOLDER --diginetica FILE [--only speed quality items kills memory]
+        [--seeds 3] [--epochs 5] [--blocks 8 16 32] [--block-size 50000] [--repeat 10]
+        [--num-words 20000000]
 
 In a network namespace of its own, nothing of Ray listens beyond the loopback interface. Printed are
 
@@ -12,6 +13,8 @@ In a network namespace of its own, nothing of Ray listens beyond the loopback in
   one worker, and what it expects of more machines;
 - quality: analogies and similarities, mean over seeds, in one process and with more and more blocks
   in a round; FOLDER is the EVALUATION_FOLDER of ``compare_word2vec.py``;
+- items: hits of an item recommender, in one process and with 8 blocks in a round; FILE is that of
+  ``compare_retrieval.py``;
 - kills: runs during which processes of workers and shards are killed at random, and whether each
   ends with the bits of a run that nobody disturbed;
 - memory: training of a large table of ids, and the peak memory of each process.
@@ -33,6 +36,8 @@ from statistics import mean
 
 import numpy as np
 
+from benchmarks import retrieval_baselines
+from benchmarks.compare_retrieval import DIGINETICA, run_task
 from numba_ss import PackedCorpus, RayCluster, Word2Vec, analogies, similarity
 
 PAIRS = ("EN-WS-353-ALL.txt", "EN-MEN-TR-3k.txt", "EN-SIMLEX-999.txt")
@@ -104,6 +109,20 @@ def quality(args):
                 ])
             shown = " ".join(f"{mean(column):.3f}" for column in zip(*scores, strict=True))
             print(f"{architecture}, {blocks or 'no'} blocks a round: {shown}", flush=True)
+
+
+def items(args):
+    """Print how many next clicks are found in one process and with 8 blocks in a round."""
+    task = retrieval_baselines.read_diginetica(args.diginetica)
+    for units, epochs in (((), DIGINETICA["epochs"]), ((64,), 6)):
+        options = {**DIGINETICA, "hidden_units": units, "epochs": epochs, "num_threads": 1}
+        for blocks in (None, 8):
+            cluster = blocks and RayCluster(num_workers=2, blocks_per_round=blocks)
+            found = run_task(task, options, timed=True, seen=False, cluster=cluster)
+            print(
+                f"hidden units {units}, {blocks or 'no'} blocks a round: "
+                f"Recall@20 {found['Recall@20']:.4f}, MRR@20 {found['MRR@20']:.4f}", flush=True,
+            )
 
 
 def kills(args):
@@ -206,10 +225,13 @@ def _resident(process):
 
 def main():
     """Run the parts that are asked for."""
-    parts = {"speed": speed, "quality": quality, "kills": kills, "memory": memory}
+    parts = {
+        "speed": speed, "quality": quality, "items": items, "kills": kills, "memory": memory
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus")
     parser.add_argument("--evaluation", help="folder of analogies and word pairs, for quality")
+    parser.add_argument("--diginetica", help="file of Diginetica's clicks, for items")
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
@@ -220,6 +242,8 @@ def main():
     args = parser.parse_args()
     if "quality" in args.only and args.evaluation is None:
         parser.error("expected --evaluation for quality, got none")
+    if "items" in args.only and args.diginetica is None:
+        parser.error("expected --diginetica for items, got none")
     for name in args.only:
         parts[name](args)
 

@@ -29,6 +29,7 @@ import numpy as np
 from benchmarks import retrieval_baselines as plain
 from numba_ss import (
     FixedUnigramSampler,
+    RayCluster,
     YouTubeDNN,
     leave_one_out,
     ranking_metrics,
@@ -188,11 +189,14 @@ def events(flat: Any, offsets: Any, timed: bool) -> Any:
     return np.stack(columns, axis=1)
 
 
-def run_task(task: plain.Task, options: dict[str, Any], timed: bool, seen: bool) -> dict[str, Any]:
+def run_task(
+    task: plain.Task, options: dict[str, Any], timed: bool, seen: bool,
+    cluster: RayCluster | None = None,
+) -> dict[str, Any]:
     """Train on a task's sequences and rank the items for its histories."""
     log = read_interactions(events(task.train, task.train_offsets, timed), progress=False)
     start = time.perf_counter()
-    model = YouTubeDNN(**options).fit(log, progress=False)
+    model = YouTubeDNN(**options).fit(log, progress=False, cluster=cluster)
     seconds = time.perf_counter() - start
     histories = np.split(task.histories, task.history_offsets[1:-1])
     if timed:  # where there is no time, all that is known counts

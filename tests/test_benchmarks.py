@@ -260,6 +260,7 @@ def test_processes_of_others_are_left_alone():
 @pytest.mark.parametrize(("arguments", "missing"), [
     (["benchmarks.compare_retrieval"], "--movielens, --gowalla, --diginetica or --steps"),
     (["benchmarks.compare_cluster", "text.txt"], "--evaluation for quality"),
+    (["benchmarks.compare_cluster", "t.txt", "--only", "items"], "--diginetica for items"),
 ])
 def test_what_a_comparison_lacks_is_said_at_once(arguments, missing):
     done = subprocess.run(
