@@ -1,11 +1,14 @@
 """warm_up.py: what a later process needs is compiled; nothing else is done."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import numba_ss
 from tests.conftest import needs_jit
 
 CHECK = """
@@ -19,8 +22,26 @@ import numpy as np
 from numba_ss import YouTubeDNN
 users = np.arange(500).repeat(4)
 log = {"user": users, "item": np.arange(2000) % 99, "timestamp": np.arange(2000)}
-YouTubeDNN(epochs=1).fit(log, progress=False).recommend(k=20)
+YouTubeDNN(epochs=1).fit(log, progress=False).recommend(k=50)
 """
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run Python on a copy of the package, of which nothing is compiled yet."""
+    package = Path(numba_ss.__file__).parent
+    shutil.copytree(
+        package, tmp_path / "numba_ss", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    places = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "XDG_CACHE_HOME": str(tmp_path)}
+
+    def run(*arguments, check=True, **environment):
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=os.environ | places | environment,
+            check=check, capture_output=True, text=True,
+        )
+
+    return run
 
 
 @needs_jit
@@ -29,25 +50,19 @@ YouTubeDNN(epochs=1).fit(log, progress=False).recommend(k=20)
     [("word2vec", "words.train_windows", "train_windows"), ("layer", "softmax.step", "sampled_step"),
      ("retrieve", "retrieval.items", "gather_items")],
 )
-def test_warm_up_fills_the_cache(what, module, kernel, tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}
-
+def test_warm_up_fills_the_cache(what, module, kernel, run, tmp_path):
     def compiled():
-        command = [sys.executable, "-c", CHECK.format(module, kernel)]
-        return subprocess.run(command, env=environment, check=False).returncode == 0
+        return run("-c", CHECK.format(module, kernel), check=False).returncode == 0
 
     assert not compiled()
-    done = subprocess.run(
-        [sys.executable, "-m", "numba_ss", "warm-up", what], env=environment, check=True,
-        capture_output=True, text=True,
-    )
+    done = run("-m", "numba_ss", "warm-up", what, NUMBA_NUM_THREADS="2")
     assert f"{what}: compiled" in done.stderr
     assert done.stdout == ""
     assert compiled()
     if what == "retrieve":
-        kept = sorted(tmp_path.rglob("*"))
-        subprocess.run([sys.executable, "-c", RECOMMEND], env=environment, check=True)
-        assert sorted(tmp_path.rglob("*")) == kept
+        kept = sorted(tmp_path.rglob("cache/**/*"))
+        run("-c", RECOMMEND, NUMBA_NUM_THREADS="2")
+        assert sorted(tmp_path.rglob("cache/**/*")) == kept
 
 
 LATER = """
@@ -59,14 +74,11 @@ for architecture in ("skipgram", "cbow"):
 
 
 @needs_jit
-def test_warm_up_compiles_every_loss(tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "1"}
+def test_warm_up_compiles_every_loss(run, tmp_path):
     kept = []
     for command in (["-m", "numba_ss", "warm-up", "word2vec"], ["-c", LATER]):
-        subprocess.run(
-            [sys.executable, *command], env=environment, check=True, capture_output=True
-        )
-        files = (path.name for path in tmp_path.rglob("*") if path.is_file())
+        run(*command, NUMBA_NUM_THREADS="1")
+        files = (path.name for path in tmp_path.rglob("cache/**/*") if path.is_file())
         kept.append({name for name in files if name.startswith(("skipgram", "cbow", "train_windows"))})
     assert kept[0]
     assert kept[0] == kept[1]
