@@ -46,7 +46,7 @@ Ids = NDArray[np.int32]
 WordCounts = tuple[list[str], NDArray[np.int64]]
 Progress = Callable[[int, int | None], object]
 
-STREAM_SIZE = 2**17
+STREAM_SIZE = 2**17  # ids in an array of the stream
 _UNKNOWN = -2
 _BATCH = 2**18  # words of sentences that are looked up at a time
 _SENTENCES = 2**14  # sentences between two reports of progress
