@@ -21,7 +21,7 @@ from numba_ss.io.files import whole_file
 
 log = logging.getLogger("numba_ss")
 
-_MMAP_THRESHOLD, _LARGE = -3, 2**17  # of glibc's malloc.h; bytes
+_MMAP_THRESHOLD, _LARGE = -3, 2**19  # of glibc's malloc.h; bytes
 
 
 def give_memory_back() -> None:
