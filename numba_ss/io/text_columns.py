@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import Any
@@ -71,14 +71,9 @@ class TextColumn:
         if names.count(self._column) != 1:
             self._missing(name, f"the header {header.strip()[:200]!r}")
         place = names.index(self._column)
-        taken: list[str] = []  # the lines of a row
-        lines = _noted(lines if has_header else chain([header], lines), taken)
-        rows = csv_rows(lines, separator, strict=True)
+        rows = csv_rows(lines if has_header else chain([header], lines), separator, strict=True)
         try:
             for row in rows:
-                if separator == "\t" and len(taken) > 1:
-                    self._require_one_row(name, rows.line_num + has_header, taken, len(names))
-                taken.clear()
                 if not row:
                     continue
                 if len(row) != len(names):
@@ -87,17 +82,6 @@ class TextColumn:
                 yield row[place]
         except csv.Error as error:
             _checks.fail(f"{name}, line {rows.line_num + has_header}", "CSV", error)
-
-    def _require_one_row(self, name: str, last: int, taken: list[str], width: int) -> None:
-        """Refuse a row whose lines would be rows by themselves, but for a quote.
-
-        In files that are separated by tabs, a quote is often a plain character. If a later row
-        ends with another one, all rows between the two would become one cell.
-        """
-        if all(line.count("\t") == width - 1 for line in taken):
-            expected = "a quote that is closed in its line"
-            got = f"one that also stands for itself in whole rows: {taken[0][:60]!r}"
-            _checks.fail(f"{name}, line {last - len(taken) + 1}", expected, got)
 
     def _json(self, name: str, first: str, lines: Iterator[str]) -> Iterator[str]:
         number, line = 1, first
@@ -130,13 +114,6 @@ class TextColumn:
 
     def _missing(self, place: str, got: str) -> None:
         _checks.fail(place, f"a column or key {self._column!r} (column=, --column)", got)
-
-
-def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
-    """Yield the same lines, and note each."""
-    for line in lines:
-        taken.append(line)
-        yield line
 
 
 def _joined(lines: list[str]) -> bytes:

@@ -85,19 +85,6 @@ def test_damage_is_named(data, message, tmp_path):
         lines_of(path)
 
 
-def test_a_stray_quote_between_tabs_is_told(tmp_path):
-    """As in `csv_files`: otherwise it would make one cell of several rows."""
-    path = tmp_path / "t.tsv"
-    path.write_text('id\ttext\n1\ta\n2\t"he said\n3\tb\n4\tand left"\n5\tc\n')
-    with pytest.raises(ArgumentError, match=r"t.tsv, line 3: expected a quote that is closed in its line, got .*he said"):
-        lines_of(path)
-    path.write_text('1\t"a\n2\tb"\n')
-    with pytest.raises(ArgumentError, match=r"t.tsv, line 1: expected a quote that is closed"):
-        lines_of(path, column="1")
-    path.write_text('id\ttext\n1\t"one\ntwo"\n2\tsay "b"\n3\t"""c"" d"\n')
-    assert lines_of(path) == ["one two", 'say "b"', '"c" d']
-
-
 def test_json_that_is_nested_too_deep(tmp_path):
     path = tmp_path / "deep.jsonl"
     path.write_text('{"text": ' + "[" * 99_999 + "]" * 99_999 + "}\n")
