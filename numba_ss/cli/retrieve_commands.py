@@ -39,6 +39,7 @@ from numba_ss.logs.keys import GrowingKeys, Keys, plain_integers
 from numba_ss.logs.sources import Columns, open_events
 from numba_ss.retrieval.cluster import require_able
 from numba_ss.retrieval.estimator import YouTubeDNN
+from numba_ss.retrieval.growth import feature_columns
 from numba_ss.retrieval.id_vectors import suffix_of
 from numba_ss.retrieval.parameters import checked_parameters
 from numba_ss.retrieval.training_set import saved_bytes
@@ -82,10 +83,11 @@ def train(args: Namespace) -> None:
     if cluster is not None:
         require_able(session, cluster)
     session.newest(args.resume)
+    columns = feature_columns(options)
     events = read_interactions(
         args.logs, user=args.user, item=args.item, timestamp=args.timestamp,
-        user_features=[name for name in args.user_features if name != args.user],
-        item_features=list(args.item_features), progress=show,
+        user_features=columns["user_features"], item_features=columns["item_features"],
+        progress=show,
     )
     require_room("--output", args.output, saved_bytes(events, options), "the model")
     with saving(model, lambda: _save(args, model), args.output):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from numba_ss import _checks
 from numba_ss._types import PathLike
 from numba_ss.distributed.shards import Saved
-from numba_ss.io.checkpoint import HELD, claim_folder, reading
+from numba_ss.io.checkpoint import HELD, SHARD, claim_folder, reading
 from numba_ss.io.files import FolderLock, require_local, whole_file
 
 log = logging.getLogger("numba_ss")
@@ -22,7 +22,7 @@ log = logging.getLogger("numba_ss")
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 _STATE = "state.json"
 # All that a checkpoint consists of, also while it is written.
-_FILE = re.compile(r"state\.json|shard-[0-9]+-of-[0-9]+\.npz|\..+\.partial")
+_FILE = re.compile(rf"state\.json|{SHARD.pattern}|\..+\.partial")
 
 
 class Found(NamedTuple):

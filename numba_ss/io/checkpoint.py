@@ -32,7 +32,7 @@ log = logging.getLogger("numba_ss")
 
 _NAME = re.compile(r"checkpoint-([0-9]+)\.npz")
 # What a cluster writes, see `distributed.checkpoints`.
-_SHARD, HELD = re.compile(r"shard-[0-9]+-of-[0-9]+\.npz"), "checkpoint-held"
+SHARD, HELD = re.compile(r"shard-[0-9]+-of-[0-9]+\.npz"), "checkpoint-held"
 _CONTENT = "content.json"
 
 
@@ -283,7 +283,7 @@ def without_checkpoints(names: Sequence[str]) -> list[str]:
 
     A folder that has the file of a shard is a checkpoint of a cluster, with all that is in it.
     """
-    if any(map(_SHARD.fullmatch, names)):
+    if any(map(SHARD.fullmatch, names)):
         return []
     return [name for name in names if not _NAME.fullmatch(name) and name != HELD]
 

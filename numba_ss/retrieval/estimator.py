@@ -20,7 +20,13 @@ from numba_ss.io.files import require_distinct
 from numba_ss.kernels.core.threads import use_threads
 from numba_ss.logs.interactions import Interactions, read_interactions
 from numba_ss.retrieval.cluster import begin_on_cluster, go_on_cluster, require_able
-from numba_ss.retrieval.growth import FeatureRows, pack_log, require_tables, unpack_log
+from numba_ss.retrieval.growth import (
+    FeatureRows,
+    feature_columns,
+    pack_log,
+    require_tables,
+    unpack_log,
+)
 from numba_ss.retrieval.model import RetrievalModel
 from numba_ss.retrieval.parameters import checked_parameters
 from numba_ss.retrieval.queries import Queries
@@ -343,17 +349,14 @@ class YouTubeDNN(Queries):
         return read_interactions(
             integer_events("interactions", source), user=self.user, item=self.item,
             timestamp=self.timestamp,
-            user_features=[name for name in self.user_features if name != self.user],
-            item_features=list(self.item_features), known=known, progress=progress,
+            **feature_columns(self.get_params()), known=known, progress=progress,
         )
 
     def _check_columns(self, source: Interactions) -> Interactions:
         """Return the log with the features that the model is to know, and no others."""
         chosen: dict[str, Any] = {}
-        for kind in ("user_features", "item_features"):
+        for kind, wanted in feature_columns(self.get_params()).items():
             there = getattr(source, kind)
-            own = self.user if kind == "user_features" else None  # no column, see FeatureRows
-            wanted = [name for name in getattr(self, kind) if name != own]
             for name in wanted:
                 if name not in there:
                     _checks.fail(kind, f"features of the log: {', '.join(there) or 'none'}", name)

@@ -26,6 +26,15 @@ from numba_ss.retrieval.model import RetrievalModel
 _log = logging.getLogger("numba_ss")
 
 
+def feature_columns(options: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the columns of the features of users and of items.
+
+    The user itself may be a feature of users; it needs no column, see `FeatureRows`.
+    """
+    of_users = [name for name in options["user_features"] if name != options["user"]]
+    return {"user_features": of_users, "item_features": list(options["item_features"])}
+
+
 @dataclass(frozen=True)
 class FeatureRows:
     """Where the rows of each feature begin in a model's table.
@@ -288,9 +297,7 @@ def require_tables(
 ) -> None:
     """Require that the tables of a file fit its options, before memory is allocated for them."""
     dim, units = options["embedding_dim"], options["hidden_units"]
-    for kind in ("user_features", "item_features"):
-        own = options["user"] if kind == "user_features" else None  # no column, see FeatureRows
-        wanted = [name for name in options[kind] if name != own]
+    for kind, wanted in feature_columns(options).items():
         if list(getattr(log, kind)) != wanted:
             _checks.fail(f"log, {kind}", str(wanted), str(list(getattr(log, kind)))[:200])
     _checks.shaped("items", arrays["items"], (log.num_items + 1, dim), "num_items + 1, dim")
